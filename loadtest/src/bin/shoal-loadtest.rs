@@ -1,0 +1,3 @@
+//! The `shoal-loadtest` program.
+
+fn main() {}

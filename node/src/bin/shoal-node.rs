@@ -1,0 +1,3 @@
+//! The `shoal-node` program.
+
+fn main() {}

@@ -1,0 +1,423 @@
+//! Small collections as one run of bytes: no pointer, no allocation per element.
+//!
+//! The element encoding is that of listpack (the published specification, "Listpack specification" by
+//! S. Sanfilippo): integers take 1 to 9 bytes, strings a 1 to 5 byte header; each element ends with its own
+//! length, written backwards, so that the run can be walked from either end. A [`Packed`] is the body
+//! only; the element count is kept beside it. Lists, hashes, sets and sorted sets use it while they are small.
+
+use shoal_proto::number;
+
+/// One element: a string, or the integer whose canonical text it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Elem<'a> {
+    /// Any bytes.
+    Bytes(&'a [u8]),
+    /// Stored as a number; reads as its decimal text.
+    Int(i64),
+}
+
+impl<'a> Elem<'a> {
+    /// How `bytes` are stored.
+    pub fn of(bytes: &'a [u8]) -> Self {
+        if bytes.len() <= 20
+            && let Some(n) = number::parse_i64(bytes)
+        {
+            return Self::Int(n);
+        }
+        Self::Bytes(bytes)
+    }
+
+    /// The text, in `buffer` if it must be formatted.
+    pub fn text<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Int(n) => buffer.format(n).as_bytes(),
+        }
+    }
+
+    /// The text, copied.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.text(&mut itoa::Buffer::new()).to_vec()
+    }
+
+    /// The number, if the text is a canonical integer.
+    pub fn as_int(self) -> Option<i64> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Int(n) => Some(n),
+        }
+    }
+}
+
+impl PartialEq for Elem<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        // Canonical: a text that is an integer is always stored as one.
+        match (self, other) {
+            (Self::Bytes(a), Elem::Bytes(b)) => a == b,
+            (Self::Int(a), Elem::Int(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// A run of elements. Positions are byte offsets of elements; `end()` is one past the last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packed {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Packed {
+    /// An empty run.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Length of the run in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The run itself.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Position past the last element.
+    pub fn end(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The element at position `at`, and the position of the next. `None` at the end.
+    #[inline]
+    pub fn read(&self, at: usize) -> Option<(Elem<'_>, usize)> {
+        if at >= self.bytes.len() {
+            return None;
+        }
+        let (elem, len) = decode(&self.bytes[at..]);
+        Some((elem, at + len + back_len_size(len)))
+    }
+
+    /// The position of the element before position `at`. `None` at the start.
+    pub fn before(&self, at: usize) -> Option<usize> {
+        if at == 0 {
+            return None;
+        }
+        let mut len = 0usize;
+        let mut shift = 0;
+        let mut p = at - 1;
+        loop {
+            let byte = self.bytes[p];
+            len |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            shift += 7;
+            p -= 1;
+        }
+        Some(p - len)
+    }
+
+    /// Position of element `index`; negative counts from the end.
+    pub fn position(&self, index: i64) -> Option<usize> {
+        let len = self.len() as i64;
+        let index = if index < 0 { len + index } else { index };
+        if !(0..len).contains(&index) {
+            return None;
+        }
+        if index <= len / 2 {
+            let mut at = 0;
+            for _ in 0..index {
+                at = self.read(at)?.1;
+            }
+            Some(at)
+        } else {
+            let mut at = self.end();
+            for _ in index..len {
+                at = self.before(at)?;
+            }
+            Some(at)
+        }
+    }
+
+    /// The elements in order.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { packed: self, at: 0, end: self.end() }
+    }
+
+    /// Position of the first element equal to `bytes`, looking at every `step`th from position `at`.
+    pub fn find(&self, bytes: &[u8], mut at: usize, step: usize) -> Option<usize> {
+        let wanted = Elem::of(bytes);
+        loop {
+            let (elem, next) = self.read(at)?;
+            if elem == wanted {
+                return Some(at);
+            }
+            at = next;
+            for _ in 1..step {
+                at = self.read(at)?.1;
+            }
+        }
+    }
+
+    /// Inserts before position `at` (which may be `end()`).
+    pub fn insert(&mut self, at: usize, bytes: &[u8]) {
+        let mut head = [0u8; 16];
+        let encoded = encode(Elem::of(bytes), &mut head);
+        self.splice(at, at, &head[..encoded.head], encoded.body, bytes);
+        self.count += 1;
+    }
+
+    /// Appends.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.insert(self.end(), bytes);
+    }
+
+    /// Replaces the element at position `at`.
+    pub fn replace(&mut self, at: usize, bytes: &[u8]) {
+        let next = self.read(at).map_or(at, |(_, next)| next);
+        let mut head = [0u8; 16];
+        let encoded = encode(Elem::of(bytes), &mut head);
+        self.splice(at, next, &head[..encoded.head], encoded.body, bytes);
+    }
+
+    /// Removes `n` elements from position `at` on.
+    pub fn remove(&mut self, at: usize, n: usize) {
+        let mut end = at;
+        for _ in 0..n {
+            match self.read(end) {
+                Some((_, next)) => end = next,
+                None => break,
+            }
+            self.count -= 1;
+        }
+        self.bytes.drain(at..end);
+    }
+
+    /// Splits off the elements from position `at` on; there are `n` of them.
+    pub fn split_off(&mut self, at: usize, n: usize) -> Self {
+        self.count -= n as u32;
+        Self { bytes: self.bytes.split_off(at), count: n as u32 }
+    }
+
+    /// Appends all of `other`.
+    pub fn append(&mut self, other: &Self) {
+        self.bytes.extend_from_slice(&other.bytes);
+        self.count += other.count;
+    }
+
+    /// Gives spare memory back.
+    pub fn shrink(&mut self) {
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 + 16 {
+            self.bytes.shrink_to_fit();
+        }
+    }
+
+    fn splice(&mut self, from: usize, to: usize, head: &[u8], body: bool, text: &[u8]) {
+        let body: &[u8] = if body { text } else { &[] };
+        let len = head.len() + body.len();
+        let mut back = [0u8; 5];
+        let back = back_len(len, &mut back);
+        let total = len + back.len();
+        let old = to - from;
+        let end = self.bytes.len();
+        if total > old {
+            self.bytes.resize(end + total - old, 0);
+        }
+        self.bytes.copy_within(to..end, from + total);
+        if total < old {
+            self.bytes.truncate(end + total - old);
+        }
+        self.bytes[from..from + head.len()].copy_from_slice(head);
+        self.bytes[from + head.len()..from + len].copy_from_slice(body);
+        self.bytes[from + len..from + total].copy_from_slice(back);
+    }
+}
+
+/// Walks a run from both ends.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    packed: &'a Packed,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Elem<'a>;
+    #[inline]
+    fn next(&mut self) -> Option<Elem<'a>> {
+        if self.at >= self.end {
+            return None;
+        }
+        let (elem, next) = self.packed.read(self.at)?;
+        self.at = next;
+        Some(elem)
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.at >= self.end {
+            return None;
+        }
+        self.end = self.packed.before(self.end)?;
+        self.packed.read(self.end).map(|(elem, _)| elem)
+    }
+}
+
+struct Encoded {
+    head: usize,
+    body: bool,
+}
+
+fn encode(elem: Elem<'_>, head: &mut [u8; 16]) -> Encoded {
+    let mut put = |bytes: &[u8]| {
+        head[..bytes.len()].copy_from_slice(bytes);
+        bytes.len()
+    };
+    match elem {
+        Elem::Int(n @ 0..=127) => Encoded { head: put(&[n as u8]), body: false },
+        Elem::Int(n @ -4096..=4095) => {
+            let n = (n as u16) & 0x1fff;
+            Encoded { head: put(&[0xc0 | (n >> 8) as u8, n as u8]), body: false }
+        }
+        Elem::Int(n) => {
+            let le = n.to_le_bytes();
+            let (tag, size) = match n {
+                -0x8000..=0x7fff => (0xf1, 2),
+                -0x80_0000..=0x7f_ffff => (0xf2, 3),
+                -0x8000_0000..=0x7fff_ffff => (0xf3, 4),
+                _ => (0xf4, 8),
+            };
+            let mut bytes = [0u8; 9];
+            bytes[0] = tag;
+            bytes[1..=size].copy_from_slice(&le[..size]);
+            Encoded { head: put(&bytes[..=size]), body: false }
+        }
+        Elem::Bytes(text) => {
+            let len = text.len();
+            let head = if len < 64 {
+                put(&[0x80 | len as u8])
+            } else if len < 4096 {
+                put(&[0xe0 | (len >> 8) as u8, len as u8])
+            } else {
+                let le = (len as u32).to_le_bytes();
+                put(&[0xf0, le[0], le[1], le[2], le[3]])
+            };
+            Encoded { head, body: true }
+        }
+    }
+}
+
+/// The element at the start of `b`, and its length without the trailing length field.
+#[inline]
+fn decode(b: &[u8]) -> (Elem<'_>, usize) {
+    let int = |size: usize| {
+        let mut le = [0u8; 8];
+        le[8 - size..].copy_from_slice(&b[1..=size]);
+        (Elem::Int(i64::from_le_bytes(le) >> (64 - 8 * size)), 1 + size)
+    };
+    match b[0] {
+        n @ 0..=0x7f => (Elem::Int(i64::from(n)), 1),
+        h @ 0x80..=0xbf => {
+            let len = usize::from(h & 0x3f);
+            (Elem::Bytes(&b[1..1 + len]), 1 + len)
+        }
+        h @ 0xc0..=0xdf => {
+            let n = u16::from_be_bytes([h & 0x1f, b[1]]);
+            (Elem::Int(i64::from((n << 3) as i16 >> 3)), 2)
+        }
+        h @ 0xe0..=0xef => {
+            let len = usize::from(h & 0x0f) << 8 | usize::from(b[1]);
+            (Elem::Bytes(&b[2..2 + len]), 2 + len)
+        }
+        0xf0 => {
+            let len = u32::from_le_bytes([b[1], b[2], b[3], b[4]]) as usize;
+            (Elem::Bytes(&b[5..5 + len]), 5 + len)
+        }
+        0xf1 => int(2),
+        0xf2 => int(3),
+        0xf3 => int(4),
+        _ => int(8),
+    }
+}
+
+fn back_len_size(len: usize) -> usize {
+    match len {
+        0..=127 => 1,
+        128..=16_382 => 2,
+        16_383..=2_097_150 => 3,
+        2_097_151..=268_435_454 => 4,
+        _ => 5,
+    }
+}
+
+/// The length, 7 bits a byte, most significant first; every byte but the first has the high bit set, so that
+/// it can be read backwards.
+fn back_len(len: usize, buffer: &mut [u8; 5]) -> &[u8] {
+    let size = back_len_size(len);
+    for (i, byte) in buffer[..size].iter_mut().enumerate() {
+        let shift = 7 * (size - 1 - i);
+        *byte = (len >> shift) as u8 & 0x7f | if i == 0 { 0 } else { 0x80 };
+    }
+    &buffer[..size]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+            (-5000i64..5000).prop_map(|n| n.to_string().into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..200),
+            proptest::collection::vec(any::<u8>(), 4090..4200),
+            Just(vec![b'x'; 20_000]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_vector(ops in proptest::collection::vec((any::<proptest::sample::Index>(), 0u8..4, text()), 1..40)) {
+            let mut model: Vec<Vec<u8>> = Vec::new();
+            let mut packed = Packed::new();
+            for (index, op, value) in ops {
+                let i = index.index(model.len() + 1);
+                let at = if i == model.len() { packed.end() } else { packed.position(i as i64).unwrap() };
+                match op {
+                    0 | 1 => { model.insert(i, value.clone()); packed.insert(at, &value); }
+                    2 if i < model.len() => { model[i] = value.clone(); packed.replace(at, &value); }
+                    3 if i < model.len() => { model.remove(i); packed.remove(at, 1); }
+                    _ => {}
+                }
+                let forward: Vec<_> = packed.iter().map(Elem::to_vec).collect();
+                let mut backward: Vec<_> = packed.iter().rev().map(Elem::to_vec).collect();
+                backward.reverse();
+                prop_assert_eq!(&forward, &model);
+                prop_assert_eq!(&backward, &model);
+                prop_assert_eq!(packed.len(), model.len());
+            }
+        }
+    }
+}

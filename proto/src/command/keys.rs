@@ -1,0 +1,154 @@
+//! Where a command's keys are: Redis 7's key specifications, and their evaluation on a request.
+
+use bitflags::bitflags;
+
+use crate::resp::Args;
+
+bitflags! {
+    /// What a command does with the keys of one specification.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct KeyFlags: u16 {
+        /// Read only.
+        const RO = 1;
+        /// Read and written.
+        const RW = 1 << 1;
+        /// Overwritten.
+        const OW = 1 << 2;
+        /// Removed.
+        const RM = 1 << 3;
+        /// The value is returned or copied.
+        const ACCESS = 1 << 4;
+        /// The value is changed.
+        const UPDATE = 1 << 5;
+        /// Something is added to the value.
+        const INSERT = 1 << 6;
+        /// Something is taken out of the value, or the key deleted.
+        const DELETE = 1 << 7;
+        /// A name that is not a key (a channel).
+        const NOT_KEY = 1 << 8;
+        /// The specification may miss keys.
+        const INCOMPLETE = 1 << 9;
+        /// The flags depend on the arguments.
+        const VARIABLE_FLAGS = 1 << 10;
+    }
+}
+
+/// Where to begin looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// At a fixed argument (1 = the first behind the name; subcommands count).
+    Index(i16),
+    /// Behind a word, searched from argument `from` (negative: backwards from the end).
+    Keyword(&'static str, i16),
+    /// Cannot be described.
+    Unknown,
+}
+
+/// How to go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Every `step`th argument up to `last` (relative to the begin; negative: from the end); `limit` 2
+    /// means only the first half of what is left, 3 a third, 0 and 1 everything.
+    Range {
+        /// Last key, relative to the first, or from the end if negative.
+        last: i16,
+        /// Distance between keys.
+        step: i16,
+        /// Divisor of the remaining arguments.
+        limit: i16,
+    },
+    /// A count at `index` (relative to the begin), then that many keys from `first`, every `step`th.
+    Count {
+        /// Where the count is.
+        index: i16,
+        /// Where the first key is.
+        first: i16,
+        /// Distance between keys.
+        step: i16,
+    },
+    /// Cannot be described.
+    Unknown,
+}
+
+/// One key specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySpec {
+    /// What the command does with these keys.
+    pub flags: KeyFlags,
+    /// Where to begin.
+    pub begin: Begin,
+    /// How to go on.
+    pub find: Find,
+}
+
+/// Why a request's keys cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The command has no keys.
+    #[error("ERR The command has no key arguments")]
+    NoKeys,
+    /// The arguments contradict the specification (a count that is too large).
+    #[error("ERR Invalid arguments specified for command")]
+    Invalid,
+}
+
+impl KeySpec {
+    /// Calls `found` with the argument index of each key of `args`.
+    ///
+    /// # Errors
+    /// When a count is malformed or promises more keys than there are arguments.
+    pub fn each(&self, args: Args<'_>, mut found: impl FnMut(usize)) -> Result<(), KeyError> {
+        let len = args.len() as i64;
+        let begin = match self.begin {
+            Begin::Index(i) => i64::from(i),
+            Begin::Keyword(word, from) => match search(args, word, from) {
+                Some(at) => at as i64 + 1,
+                None => return Ok(()),
+            },
+            Begin::Unknown => return Ok(()),
+        };
+        if begin >= len {
+            return Ok(());
+        }
+        let (first, last, step) = match self.find {
+            Find::Range { last, step, limit } => {
+                let last = match i64::from(last) {
+                    last if last >= 0 => begin + last,
+                    last if limit <= 1 => len + last,
+                    last => begin + (len - begin) / i64::from(limit) + last,
+                };
+                (begin, last.min(len - 1), i64::from(step))
+            }
+            Find::Count { index, first, step } => {
+                let count = args
+                    .get((begin + i64::from(index)) as usize)
+                    .and_then(crate::number::parse_i64)
+                    .filter(|n| *n >= 0)
+                    .ok_or(KeyError::Invalid)?;
+                let first = begin + i64::from(first);
+                let span = count.checked_sub(1).and_then(|n| n.checked_mul(i64::from(step)));
+                let last = span.and_then(|s| s.checked_add(first)).ok_or(KeyError::Invalid)?;
+                if last >= len {
+                    return Err(KeyError::Invalid);
+                }
+                (first, last, i64::from(step))
+            }
+            Find::Unknown => return Ok(()),
+        };
+        let mut at = first;
+        while at <= last {
+            found(at as usize);
+            at += step;
+        }
+        Ok(())
+    }
+}
+
+fn search(args: Args<'_>, word: &str, from: i16) -> Option<usize> {
+    if from >= 0 {
+        (from as usize..args.len()).find(|i| args.is(*i, word))
+    } else {
+        let start = args.len().checked_sub(from.unsigned_abs() as usize)?;
+        (1..=start).rev().find(|i| args.is(*i, word))
+    }
+}

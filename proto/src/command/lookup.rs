@@ -1,0 +1,198 @@
+//! Finding a command by name.
+
+use std::sync::LazyLock;
+
+use super::{Command, Flags, KeyError, rows};
+use crate::{Error, resp::Args};
+
+/// A command in the table: its description and where it stands.
+#[derive(Debug)]
+pub struct Entry {
+    /// Dense number, for arrays beside the table.
+    pub id: u16,
+    /// The full name as errors and statistics spell it: `get`, `client|setname`.
+    pub name: String,
+    /// The description.
+    pub command: &'static Command,
+    /// The ids of its subcommands.
+    pub subcommands: std::ops::Range<u16>,
+    /// The container's id, if this is a subcommand.
+    pub parent: Option<u16>,
+}
+
+/// The table, indexed by name and by number.
+#[derive(Debug)]
+pub struct Table {
+    entries: Vec<Entry>,
+    /// Open addressing over the top-level names; `u16::MAX` is empty.
+    names: Box<[u16; BUCKETS]>,
+}
+
+const BUCKETS: usize = 2048;
+
+/// The one table of this process.
+pub fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
+    &TABLE
+}
+
+/// FNV-1a over the letters without case: names are short and few.
+#[inline]
+fn bucket(name: &[u8]) -> usize {
+    let hash = name.iter().fold(0x811c_9dc5u32, |h, c| (h ^ u32::from(c | 0x20)).wrapping_mul(0x0100_0193));
+    (hash ^ (hash >> 15)) as usize % BUCKETS
+}
+
+impl Table {
+    fn new() -> Self {
+        let mut entries: Vec<Entry> = Vec::new();
+        for command in rows::GROUPS.iter().flat_map(|group| group.iter()) {
+            let id = entries.len() as u16;
+            let first = id + 1;
+            let last = first + command.subcommands.len() as u16;
+            entries.push(Entry {
+                id,
+                name: command.name.to_owned(),
+                command,
+                subcommands: first..last,
+                parent: None,
+            });
+            for sub in command.subcommands {
+                let name = format!("{}|{}", command.name, sub.name);
+                let here = entries.len() as u16;
+                entries.push(Entry {
+                    id: here,
+                    name,
+                    command: sub,
+                    subcommands: here..here,
+                    parent: Some(id),
+                });
+            }
+        }
+        let mut names = Box::new([u16::MAX; BUCKETS]);
+        for entry in entries.iter().filter(|e| e.parent.is_none()) {
+            let mut at = bucket(entry.name.as_bytes());
+            while names[at] != u16::MAX {
+                at = (at + 1) % BUCKETS;
+            }
+            names[at] = entry.id;
+        }
+        Self { entries, names }
+    }
+
+    /// All commands and subcommands, in table order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entry with this number.
+    pub fn entry(&self, id: u16) -> &Entry {
+        &self.entries[usize::from(id)]
+    }
+
+    /// Top-level commands.
+    pub fn commands(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|e| e.parent.is_none())
+    }
+
+    /// A container's subcommands.
+    pub fn subcommands(&self, container: &Entry) -> &[Entry] {
+        &self.entries[usize::from(container.subcommands.start)..usize::from(container.subcommands.end)]
+    }
+
+    /// The top-level command called `name`, in any case.
+    #[inline]
+    pub fn command(&self, name: &[u8]) -> Option<&Entry> {
+        let mut at = bucket(name);
+        loop {
+            let id = self.names[at];
+            if id == u16::MAX {
+                return None;
+            }
+            let entry = &self.entries[usize::from(id)];
+            if entry.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(entry);
+            }
+            at = (at + 1) % BUCKETS;
+        }
+    }
+
+    /// The subcommand of `container` called `name`, in any case.
+    pub fn subcommand(&self, container: &Entry, name: &[u8]) -> Option<&Entry> {
+        self.subcommands(container).iter().find(|e| e.command.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The command or subcommand that `args` call, with its arity checked.
+    ///
+    /// # Errors
+    /// Redis's texts for an unknown command or subcommand and for a wrong number of arguments.
+    #[inline]
+    pub fn find(&self, args: Args<'_>) -> Result<&Entry, Error> {
+        let Some(entry) = self.command(args.at(0)) else { return Err(unknown_command(args)) };
+        let entry = if entry.command.subcommands.is_empty() {
+            entry
+        } else if let Some(name) = args.get(1) {
+            match self.subcommand(entry, name) {
+                Some(sub) => sub,
+                // `COMMAND` and `DEBUG` are commands of their own as well.
+                None => return Err(unknown_subcommand(entry, name)),
+            }
+        } else {
+            entry
+        };
+        if entry.command.accepts(args.len()) {
+            Ok(entry)
+        } else {
+            Err(Error::Arity(entry.name.clone().into()))
+        }
+    }
+}
+
+impl Entry {
+    /// Whether any key specification exists.
+    pub fn has_keys(&self) -> bool {
+        self.command.keys.iter().any(|k| !k.flags.contains(super::KeyFlags::NOT_KEY))
+    }
+
+    /// Calls `found` with the argument index of each key.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] when the arguments contradict the specification.
+    pub fn each_key(&self, args: Args<'_>, mut found: impl FnMut(usize)) -> Result<(), KeyError> {
+        for spec in self.command.keys {
+            if !spec.flags.contains(super::KeyFlags::NOT_KEY) {
+                spec.each(args, &mut found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it writes.
+    pub fn writes(&self) -> bool {
+        self.command.flags.contains(Flags::WRITE)
+    }
+}
+
+/// Redis quotes up to 128 bytes of each part.
+fn unknown_command(args: Args<'_>) -> Error {
+    let name = String::from_utf8_lossy(&args.at(0)[..args.at(0).len().min(128)]).into_owned();
+    let mut rest = String::new();
+    for arg in args.from(1).iter() {
+        if rest.len() >= 128 {
+            break;
+        }
+        let left = 128 - rest.len();
+        rest.push('\'');
+        rest.push_str(&String::from_utf8_lossy(&arg[..arg.len().min(left)]));
+        rest.push_str("' ");
+    }
+    Error::owned(format!("ERR unknown command '{name}', with args beginning with: {rest}"))
+}
+
+fn unknown_subcommand(container: &Entry, name: &[u8]) -> Error {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
+    Error::owned(format!(
+        "ERR unknown subcommand '{name}'. Try {} HELP.",
+        container.name.to_ascii_uppercase()
+    ))
+}

@@ -1,0 +1,209 @@
+//! Writing replies, in RESP2 or RESP3 as the client asked for.
+//!
+//! Handlers describe what a reply *is* (a map, a double, a null); this module knows how each protocol
+//! version spells it.
+
+use crate::Error;
+
+/// The version a client speaks, chosen by `HELLO`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// The default of every connection.
+    #[default]
+    Resp2,
+    /// After `HELLO 3`.
+    Resp3,
+}
+
+/// Appends `<kind><n>\r\n`.
+#[inline]
+pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
+    out.push(kind);
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes replies into a connection's output buffer.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    out: &'a mut Vec<u8>,
+    protocol: Protocol,
+}
+
+impl<'a> Reply<'a> {
+    /// Appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Self {
+        Self { out, protocol }
+    }
+
+    /// Which version is being written.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether RESP3 is being written.
+    pub fn is_resp3(&self) -> bool {
+        self.protocol == Protocol::Resp3
+    }
+
+    /// Bytes in the buffer: a mark for [`truncate`](Self::truncate) and [`array_from`](Self::array_from).
+    pub fn mark(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back everything written since `mark`.
+    pub fn truncate(&mut self, mark: usize) {
+        self.out.truncate(mark);
+    }
+
+    /// The buffer, for bytes that are already RESP.
+    pub fn raw(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// `+OK`.
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A simple string; must hold no CR or LF.
+    pub fn simple(&mut self, text: &str) {
+        self.out.push(b'+');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An error reply with the error's code and text.
+    pub fn error(&mut self, error: &Error) {
+        use std::io::Write;
+        self.out.push(b'-');
+        let at = self.out.len();
+        write!(self.out, "{error}").expect("writing to memory cannot fail");
+        // As in Redis, an error is one line whatever a client put into it.
+        for byte in &mut self.out[at..] {
+            if matches!(*byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer.
+    #[inline]
+    pub fn int(&mut self, n: i64) {
+        header(self.out, b':', n);
+    }
+
+    /// 1 or 0, as commands answer that predate RESP3's booleans.
+    pub fn flag(&mut self, yes: bool) {
+        self.int(i64::from(yes));
+    }
+
+    /// A RESP3 boolean; 1 or 0 in RESP2.
+    pub fn boolean(&mut self, yes: bool) {
+        if self.is_resp3() {
+            self.out.extend_from_slice(if yes { b"#t\r\n" } else { b"#f\r\n" });
+        } else {
+            self.flag(yes);
+        }
+    }
+
+    /// A bulk string.
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        header(self.out, b'$', bytes.len() as i64);
+        self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string, or null.
+    #[inline]
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// An integer as a bulk string.
+    pub fn bulk_int(&mut self, n: i64) {
+        self.bulk(itoa::Buffer::new().format(n).as_bytes());
+    }
+
+    /// A null: `_` in RESP3, the null bulk string in RESP2.
+    #[inline]
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// A null where RESP2 answers a null array (`*-1`).
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// A double; a bulk string in RESP2. Formatted as Redis formats scores.
+    pub fn double(&mut self, value: f64) {
+        let text = crate::number::format_f64(value);
+        if self.is_resp3() {
+            self.out.push(b',');
+            self.out.extend_from_slice(text.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Text for people (`INFO`): a verbatim string of type `txt` in RESP3, a bulk string in RESP2.
+    pub fn verbatim(&mut self, text: &str) {
+        if self.is_resp3() {
+            header(self.out, b'=', text.len() as i64 + 4);
+            self.out.extend_from_slice(b"txt:");
+            self.out.extend_from_slice(text.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Begins an array of `n` elements.
+    #[inline]
+    pub fn array(&mut self, n: usize) {
+        header(self.out, b'*', n as i64);
+    }
+
+    /// Begins a map of `n` pairs; an array of `2n` elements in RESP2.
+    pub fn map(&mut self, n: usize) {
+        if self.is_resp3() { header(self.out, b'%', n as i64) } else { self.array(2 * n) }
+    }
+
+    /// Begins a set of `n` elements; an array in RESP2.
+    pub fn set(&mut self, n: usize) {
+        if self.is_resp3() { header(self.out, b'~', n as i64) } else { self.array(n) }
+    }
+
+    /// Begins an out-of-band push of `n` elements; an array in RESP2.
+    pub fn push(&mut self, n: usize) {
+        if self.is_resp3() { header(self.out, b'>', n as i64) } else { self.array(n) }
+    }
+
+    /// Puts an array header of `n` elements before everything written since `mark`: for replies whose
+    /// length is known only at the end. Costs one move of those bytes.
+    pub fn array_from(&mut self, mark: usize, n: usize) {
+        self.insert_header(mark, b'*', n);
+    }
+
+    /// The same with a set header.
+    pub fn set_from(&mut self, mark: usize, n: usize) {
+        let kind = if self.is_resp3() { b'~' } else { b'*' };
+        self.insert_header(mark, kind, n);
+    }
+
+    fn insert_header(&mut self, mark: usize, kind: u8, n: usize) {
+        let mut head = Vec::with_capacity(12);
+        header(&mut head, kind, n as i64);
+        let end = self.out.len();
+        self.out.extend_from_slice(&head);
+        self.out[mark..].rotate_right(head.len());
+        debug_assert_eq!(self.out.len(), end + head.len());
+    }
+}

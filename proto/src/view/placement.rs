@@ -1,0 +1,1 @@
+//! Placement: the sticky, contiguous rule.

@@ -1,0 +1,3 @@
+//! The `shoal-router` program.
+
+fn main() {}
