@@ -1,0 +1,112 @@
+//! From a request to its handler: the table look-up, the locks, the call.
+//!
+//! The in-memory core of a node: no socket, no session, no ownership of slots. The server checks
+//! those before it comes here.
+
+use shoal_proto::{
+    Error,
+    command::{Entry, Status, table},
+    error::Result,
+    resp::{Args, Reply},
+    slot::key_slot,
+};
+use smallvec::SmallVec;
+
+use super::{Handler, Scope};
+use crate::store::Store;
+
+/// The slots of a request's keys, in order of appearance, each once.
+pub type Slots = SmallVec<[u16; 4]>;
+
+/// Executes data commands on a store.
+#[derive(Debug)]
+pub struct Dispatch {
+    handlers: Vec<Handler>,
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self { handlers: super::handlers() }
+    }
+}
+
+impl Dispatch {
+    /// The handler of a table entry.
+    pub fn handler(&self, entry: &Entry) -> Handler {
+        self.handlers[usize::from(entry.id)]
+    }
+
+    /// The slots of a request's keys.
+    ///
+    /// # Errors
+    /// When a count of keys is malformed: the handler's own check gives the text, so the slots are
+    /// then empty and the error is only for `COMMAND GETKEYS`.
+    #[inline]
+    pub fn slots(entry: &Entry, args: Args<'_>) -> Slots {
+        let mut slots = Slots::new();
+        let found = entry.each_key(args, |i| {
+            let slot = key_slot(args.at(i));
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+        });
+        if found.is_err() {
+            slots.clear();
+        }
+        slots
+    }
+
+    /// Looks a request up and executes it; an error becomes the reply.
+    pub fn execute(&self, store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) {
+        let result = table().find(args).and_then(|entry| {
+            let slots = Self::slots(entry, args);
+            self.run(store, entry, scope, &slots, args, out)
+        });
+        if let Err(error) = result {
+            out.error(&error);
+        }
+    }
+
+    /// Executes a request whose entry and slots are known.
+    ///
+    /// # Errors
+    /// What the handler answered; the reply is then as it was before.
+    #[inline]
+    pub fn run(
+        &self,
+        store: &Store,
+        entry: &Entry,
+        scope: Scope,
+        slots: &[u16],
+        args: Args<'_>,
+        out: &mut Reply<'_>,
+    ) -> Result {
+        use shoal_proto::command::Flags;
+        if entry.command.flags.contains(Flags::DENYOOM) && !store.make_room(scope.now) {
+            return Err(Error::OutOfMemory);
+        }
+        let mark = out.mark();
+        let result = match self.handler(entry) {
+            Handler::Data(handler) => match slots {
+                [slot] => handler(&mut store.lock_slot(scope.db, *slot, scope.now), args, out),
+                slots => handler(&mut store.lock(scope.db, slots.iter().copied(), scope.now), args, out),
+            },
+            Handler::AnyKey(handler) => handler(&mut store.lock_all(scope.db, scope.now), args, out),
+            Handler::Whole(handler) => handler(store, scope, args, out),
+            Handler::Missing => Err(missing(entry)),
+        };
+        if result.is_err() {
+            out.truncate(mark);
+        }
+        result
+    }
+}
+
+/// What a known command answers that is not there.
+pub fn missing(entry: &Entry) -> Error {
+    let name = entry.name.replace('|', " ").to_ascii_uppercase();
+    Error::owned(match entry.command.status {
+        Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
+        _ => format!("ERR {name} is not supported by this version of Shoal yet"),
+    })
+}

@@ -1,0 +1,109 @@
+//! Command handlers, one file or folder per family, and the map from the command table to them.
+//!
+//! A handler of a data command gets a [`Db`] that already holds the locks of the command's keys; it reads
+//! arguments, changes values and writes its reply. It never locks, parses RESP or looks at a clock.
+
+pub mod dispatch;
+mod string;
+
+use shoal_proto::{
+    command::{Status, table},
+    error::Result,
+    resp::{Args, Reply},
+};
+
+use crate::store::{Db, Store};
+
+/// A handler on the keys that the command table names. The caller locked their slots and checked the arity.
+/// On an error nothing may have been changed; what was written to the reply is taken back.
+pub type Data = fn(&mut Db<'_>, Args<'_>, &mut Reply<'_>) -> Result;
+
+/// A handler on the whole store: it takes the locks it needs, one shard at a time.
+pub type Whole = fn(&Store, Scope, Args<'_>, &mut Reply<'_>) -> Result;
+
+/// Which database, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope {
+    /// The connection's selected database.
+    pub db: u8,
+    /// Ms since 1970.
+    pub now: u64,
+}
+
+/// How a command is executed.
+#[derive(Debug, Clone, Copy)]
+pub enum Handler {
+    /// On its keys.
+    Data(Data),
+    /// On any key: every shard is locked (`SORT` with `BY` or `GET`).
+    AnyKey(Data),
+    /// On the whole store.
+    Whole(Whole),
+    /// Known, but not there.
+    Missing,
+}
+
+/// What each family offers: names as in the table (`object|encoding`).
+type Family = &'static [(&'static str, Handler)];
+
+const FAMILIES: &[Family] = &[string::HANDLERS];
+
+/// The handlers by the table's numbers.
+pub fn handlers() -> Vec<Handler> {
+    let mut handlers = vec![Handler::Missing; table().entries().len()];
+    for (name, handler) in FAMILIES.iter().flat_map(|family| family.iter()) {
+        let entry = table().entries().iter().find(|e| e.name == *name);
+        let entry = entry.unwrap_or_else(|| panic!("handler '{name}' is not in the command table"));
+        handlers[usize::from(entry.id)] = *handler;
+    }
+    handlers
+}
+
+/// Commands that the table calls built and that have no handler.
+pub fn unhandled() -> Vec<&'static str> {
+    let handlers = handlers();
+    let missing = |id: u16| matches!(handlers[usize::from(id)], Handler::Missing);
+    let built = table().entries().iter().filter(|e| e.command.status == Status::Built);
+    built.filter(|e| e.command.subcommands.is_empty() && missing(e.id)).map(|e| e.name.as_str()).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A store and a dispatcher, driven by lines of text.
+
+    use shoal_proto::resp::{Protocol, Reply, request::OwnedArgs};
+
+    use super::{Scope, dispatch::Dispatch};
+    use crate::store::{Settings, Store};
+
+    /// An in-memory node whose clock the test moves.
+    pub(crate) struct Core {
+        pub(crate) store: Store,
+        dispatch: Dispatch,
+        pub(crate) now: u64,
+        pub(crate) db: u8,
+        pub(crate) protocol: Protocol,
+    }
+
+    impl Core {
+        pub(crate) fn new() -> Self {
+            Self {
+                store: Store::new(Settings::default()),
+                dispatch: Dispatch::default(),
+                now: 1_700_000_000_000,
+                db: 0,
+                protocol: Protocol::Resp2,
+            }
+        }
+
+        /// Executes one command, given as redis-cli would take it; the reply's bytes as text.
+        pub(crate) fn run(&mut self, line: &str) -> String {
+            let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
+            let args = OwnedArgs::new(words);
+            let mut out = Vec::new();
+            let scope = Scope { db: self.db, now: self.now };
+            self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
+            String::from_utf8_lossy(&out).into_owned()
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The store: keys, expiry, eviction, memory accounting, behind one lock per shard.
+//!
+//! A slot lives wholly in one shard, and a shard's lock is held for one command at a time, so a command on
+//! the keys of one slot is atomic. Commands on several slots lock their shards in ascending order
+//! ([`Store::lock`]); that is the only order in which two shard locks are ever taken together.
+//!
+//! This module never parses requests or writes replies.
+
+mod db;
+mod edit;
+mod eviction;
+mod keyspace;
+mod scan;
+mod shard;
+mod slot_table;
+mod sweep;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use ahash::RandomState;
+use arc_swap::ArcSwap;
+pub use db::{Db, Expiry, Scanned};
+pub use edit::Edit;
+pub use eviction::Policy;
+use parking_lot::{Mutex, MutexGuard};
+pub use scan::{cursor_slot, slot_cursor};
+use shard::Shard;
+pub use shard::Stats;
+use shoal_proto::slot::SLOTS;
+use smallvec::SmallVec;
+use std::sync::Arc;
+pub use sweep::Sweep;
+
+use crate::value::Encodings;
+
+/// Numbered databases.
+pub const DATABASES: usize = 16;
+/// Locks. A power of two; slots are spread over shards by their low bits.
+pub const SHARDS: usize = 64;
+
+/// Settings that commands read at every turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Bytes that keys and values may take; 0 means no limit.
+    pub maxmemory: u64,
+    /// What is evicted when they would take more.
+    pub policy: Policy,
+    /// Keys looked at for one eviction (`maxmemory-samples`).
+    pub samples: usize,
+    /// When collections stay packed.
+    pub encodings: Encodings,
+    /// Longest string (`proto-max-bulk-len`).
+    pub max_string: usize,
+    /// `lfu-log-factor`: how slowly the access counter of LFU policies grows.
+    pub lfu_log_factor: u32,
+    /// `lfu-decay-time` in minutes.
+    pub lfu_decay_minutes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            maxmemory: 0,
+            policy: Policy::NoEviction,
+            samples: 5,
+            encodings: Encodings::default(),
+            max_string: 512 << 20,
+            lfu_log_factor: 10,
+            lfu_decay_minutes: 1,
+        }
+    }
+}
+
+/// All keys of one node.
+#[derive(Debug)]
+pub struct Store {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    settings: ArcSwap<Settings>,
+    /// Bytes held by keys and values of all shards.
+    used: AtomicI64,
+    used_peak: AtomicU64,
+    next_victim: AtomicUsize,
+}
+
+/// The shard that holds `slot`.
+#[inline]
+pub fn shard_of(slot: u16) -> usize {
+    usize::from(slot) % SHARDS
+}
+
+/// Slots per shard.
+pub(crate) const SLOTS_PER_SHARD: usize = SLOTS as usize / SHARDS;
+
+/// The locked shards of one command, ascending.
+pub(crate) type Guards<'a> = SmallVec<[(usize, MutexGuard<'a, Shard>); 1]>;
+
+impl Store {
+    /// An empty store. Hash seeds are drawn anew for every process, so that no client can aim at one bucket.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
+            hasher: RandomState::new(),
+            settings: ArcSwap::from_pointee(settings),
+            used: AtomicI64::new(0),
+            used_peak: AtomicU64::new(0),
+            next_victim: AtomicUsize::new(0),
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        **self.settings.load()
+    }
+
+    /// Changes settings while serving.
+    pub fn configure(&self, change: impl Fn(&mut Settings)) {
+        self.settings.rcu(|old| {
+            let mut new = **old;
+            change(&mut new);
+            Arc::new(new)
+        });
+    }
+
+    /// Locks the shard of one slot: the usual case.
+    #[inline]
+    pub fn lock_slot(&self, db: u8, slot: u16, now: u64) -> Db<'_> {
+        let shard = shard_of(slot);
+        let mut guards = Guards::new();
+        guards.push((shard, self.shards[shard].lock()));
+        Db::new(self, guards, db, now)
+    }
+
+    /// Locks the shards of several slots at once, in ascending order.
+    pub fn lock(&self, db: u8, slots: impl IntoIterator<Item = u16>, now: u64) -> Db<'_> {
+        let mut wanted: SmallVec<[usize; 8]> = slots.into_iter().map(shard_of).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        Db::new(self, wanted.into_iter().map(|i| (i, self.shards[i].lock())).collect(), db, now)
+    }
+
+    /// Locks everything: for commands that may touch any key. Stops all other commands meanwhile.
+    pub fn lock_all(&self, db: u8, now: u64) -> Db<'_> {
+        Db::new(self, self.shards.iter().enumerate().map(|(i, s)| (i, s.lock())).collect(), db, now)
+    }
+
+    /// Runs `f` on each shard in turn, one lock at a time.
+    pub(crate) fn each_shard(&self, mut f: impl FnMut(usize, &mut Shard)) {
+        for (i, shard) in self.shards.iter().enumerate() {
+            let mut guard = shard.lock();
+            f(i, &mut guard);
+            self.settle(&mut guard);
+        }
+    }
+
+    /// Adds a shard's unreported change of memory to the total.
+    #[inline]
+    pub(crate) fn settle(&self, shard: &mut Shard) {
+        let delta = std::mem::take(&mut shard.unsettled);
+        if delta != 0 {
+            let used = self.used.fetch_add(delta, Ordering::Relaxed) + delta;
+            if delta > 0 {
+                self.used_peak.fetch_max(used.max(0) as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Bytes that keys and values take.
+    pub fn used_memory(&self) -> u64 {
+        self.used.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// The most that [`used_memory`](Self::used_memory) has been.
+    pub fn used_memory_peak(&self) -> u64 {
+        self.used_peak.load(Ordering::Relaxed)
+    }
+
+    /// Keys in database `db`, and how many of them have an expiry.
+    pub fn len(&self, db: u8) -> (usize, usize) {
+        let mut total = (0, 0);
+        self.each_shard(|_, shard| {
+            if let Some(keys) = shard.keyspace(db) {
+                total.0 += keys.len();
+                total.1 += keys.expires();
+            }
+        });
+        total
+    }
+
+    /// Keys of `slot` in database `db`.
+    pub fn slot_len(&self, db: u8, slot: u16) -> usize {
+        let shard = self.shards[shard_of(slot)].lock();
+        shard.keyspace(db).map_or(0, |k| k.slot_len(slot))
+    }
+
+    /// Up to `count` keys of `slot` in database `db`.
+    pub fn slot_keys(&self, db: u8, slot: u16, count: usize) -> Vec<Vec<u8>> {
+        let shard = self.shards[shard_of(slot)].lock();
+        shard.keyspace(db).map_or_else(Vec::new, |k| k.slot_keys(slot, count))
+    }
+
+    /// Counters since the start or the last reset, summed over all shards.
+    pub fn stats(&self) -> Stats {
+        let mut total = Stats::default();
+        self.each_shard(|_, shard| total.add(&shard.stats));
+        total
+    }
+
+    /// Sets the counters to zero.
+    pub fn reset_stats(&self) {
+        self.each_shard(|_, shard| shard.stats = Stats::default());
+    }
+
+    /// Empties database `db`, or all of them. What was there is returned, to be dropped where a long drop
+    /// disturbs nobody.
+    pub fn flush(&self, db: Option<u8>) -> Flushed {
+        let mut flushed = Vec::new();
+        self.each_shard(|_, shard| match db {
+            Some(db) => flushed.extend(shard.take(db).map(|k| *k)),
+            None => (0..DATABASES as u8).for_each(|db| flushed.extend(shard.take(db).map(|k| *k))),
+        });
+        Flushed(flushed)
+    }
+
+    /// Empties the slots for which `lost` holds, in all databases: their keys live elsewhere now.
+    pub fn flush_slots(&self, lost: impl Fn(u16) -> bool) {
+        self.each_shard(|i, shard| {
+            let slots = (0..SLOTS_PER_SHARD).map(|k| (k * SHARDS + i) as u16).filter(|slot| lost(*slot));
+            let slots: Vec<u16> = slots.collect();
+            shard.flush_slots(&slots);
+        });
+    }
+
+    /// Exchanges two databases at one instant.
+    pub fn swap(&self, a: u8, b: u8) {
+        let mut all: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
+        for shard in &mut all {
+            shard.swap(a, b);
+        }
+    }
+
+    /// A key of database `db`, drawn evenly; expired keys are not drawn.
+    pub fn random_key(&self, db: u8, now: u64) -> Option<Vec<u8>> {
+        // Expired keys that the sweep has not reached yet can be drawn: draw again, a bounded number of times.
+        for _ in 0..100 {
+            let mut lens = Vec::with_capacity(SHARDS);
+            self.each_shard(|_, shard| lens.push(shard.keyspace(db).map_or(0, |k| k.len())));
+            let total: usize = lens.iter().sum();
+            if total == 0 {
+                return None;
+            }
+            let mut pick = rand::random_range(0..total);
+            for (i, len) in lens.into_iter().enumerate() {
+                if pick < len {
+                    let shard = self.shards[i].lock();
+                    let drawn = shard.keyspace(db).and_then(|k| k.random(now));
+                    if let Some(key) = drawn {
+                        return Some(key);
+                    }
+                    break;
+                }
+                pick -= len;
+            }
+        }
+        None
+    }
+}
+
+/// Keyspaces taken out by a flush.
+#[derive(Debug)]
+pub struct Flushed(#[allow(dead_code, reason = "held to be dropped")] Vec<keyspace::Keyspace>);

@@ -1,0 +1,77 @@
+//! Walking over all keys with a stateless cursor.
+//!
+//! A cursor is `slot << 34 | place within the slot`: slots are walked in order, so a cursor means the same on every
+//! node of a cluster, and a router can hand it to whichever node owns the slot by then.
+
+use shoal_proto::slot::SLOTS;
+
+use super::{Scanned, Store, shard_of};
+use crate::value::Value;
+
+const PLACE_BITS: u32 = 34;
+
+/// The slot at which a scan with this cursor goes on.
+pub fn cursor_slot(cursor: u64) -> u16 {
+    (cursor >> PLACE_BITS).min(u64::from(SLOTS)) as u16
+}
+
+/// The cursor that begins at `slot`; 0 past the last.
+pub fn slot_cursor(slot: u16) -> u64 {
+    if slot >= SLOTS { 0 } else { u64::from(slot) << PLACE_BITS }
+}
+
+impl Store {
+    /// Visits about `count` keys from `cursor` on, whole buckets at a time, and says where to go on (0: all
+    /// was seen). A key that exists during a whole round is visited at least once. `f` gets key and value.
+    pub fn scan(
+        &self,
+        db: u8,
+        cursor: u64,
+        count: usize,
+        now: u64,
+        mut f: impl FnMut(&[u8], &Value),
+    ) -> Scanned {
+        let mut slot = cursor_slot(cursor);
+        let mut place = (cursor & ((1 << PLACE_BITS) - 1)) as u32;
+        let mut seen = 0;
+        // Like Redis, look at no more than ten times as many buckets as keys were asked for.
+        let mut buckets = count.saturating_mul(10).max(10);
+        while slot < SLOTS {
+            let shard = self.shards[shard_of(slot)].lock();
+            if let Some(keys) = shard.keyspace(db) {
+                let table = &keys.slots[super::keyspace::local(slot)];
+                while table.len() > 0 {
+                    place = table.visit(&keys.entries, place, |id| {
+                        let entry = &keys.entries[id as usize];
+                        seen += 1;
+                        if !entry.expired(now) {
+                            f(&entry.key, &entry.value);
+                        }
+                    });
+                    buckets = buckets.saturating_sub(1);
+                    if place == 0 {
+                        break;
+                    }
+                    if seen >= count || buckets == 0 {
+                        return Scanned { cursor: u64::from(slot) << PLACE_BITS | u64::from(place) };
+                    }
+                }
+            }
+            place = 0;
+            slot += 1;
+            if seen >= count || buckets == 0 {
+                break;
+            }
+        }
+        Scanned { cursor: slot_cursor(slot) }
+    }
+
+    /// Visits every key of a database, one shard's lock at a time.
+    pub fn each_key(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], &Value)) {
+        self.each_shard(|_, shard| {
+            if let Some(keys) = shard.keyspace(db) {
+                keys.entries.iter().filter(|(_, e)| !e.expired(now)).for_each(|(_, e)| f(&e.key, &e.value));
+            }
+        });
+    }
+}

@@ -1,0 +1,158 @@
+//! The index of one slot: linear hashing with chains through the entries.
+//!
+//! It grows and shrinks by one bucket at a time, so no insertion ever pays for a resize, and its order is
+//! stable enough for stateless cursors: a bucket's entries move only between it and its one partner.
+
+use super::keyspace::Entries;
+
+/// No entry.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The index of one slot.
+#[derive(Debug, Default)]
+pub(super) struct SlotTable {
+    heads: Vec<u32>,
+    len: u32,
+    /// No entry of this slot expires before this time (ms); `u64::MAX` if none expires at all.
+    pub(super) min_expiry: u64,
+    /// Where the next sweep goes on.
+    pub(super) sweep_at: u32,
+}
+
+/// The bucket of `hash` among `n`: its low bits, one fewer if that bucket does not exist yet.
+#[inline]
+fn bucket(hash: u32, n: usize) -> usize {
+    let wide = n.next_power_of_two();
+    let i = hash as usize & (wide - 1);
+    if i < n { i } else { i & (wide / 2 - 1) }
+}
+
+/// The bucket from which bucket `n` was split.
+fn partner(n: usize) -> usize {
+    n & !(1 << (usize::BITS - 1 - n.leading_zeros()))
+}
+
+impl SlotTable {
+    pub(super) fn new() -> Self {
+        Self { min_expiry: u64::MAX, ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(super) fn buckets(&self) -> usize {
+        self.heads.len()
+    }
+
+    #[inline]
+    pub(super) fn find(&self, entries: &Entries, hash: u32, key: &[u8]) -> Option<u32> {
+        if self.heads.is_empty() {
+            return None;
+        }
+        let mut at = self.heads[bucket(hash, self.heads.len())];
+        while at != NONE {
+            let entry = &entries[at as usize];
+            if entry.hash == hash && *entry.key == *key {
+                return Some(at);
+            }
+            at = entry.next;
+        }
+        None
+    }
+
+    /// Links an entry that is not in the table.
+    pub(super) fn insert(&mut self, entries: &mut Entries, id: u32) {
+        self.len += 1;
+        if self.len as usize > self.heads.len() {
+            self.grow(entries);
+        }
+        let b = bucket(entries[id as usize].hash, self.heads.len());
+        entries[id as usize].next = self.heads[b];
+        self.heads[b] = id;
+    }
+
+    /// Unlinks an entry that is in the table.
+    pub(super) fn remove(&mut self, entries: &mut Entries, id: u32) {
+        let b = bucket(entries[id as usize].hash, self.heads.len());
+        let next = entries[id as usize].next;
+        if self.heads[b] == id {
+            self.heads[b] = next;
+        } else {
+            let mut at = self.heads[b];
+            while entries[at as usize].next != id {
+                at = entries[at as usize].next;
+            }
+            entries[at as usize].next = next;
+        }
+        self.len -= 1;
+        if self.heads.len() > 4 && (self.len as usize) < self.heads.len() / 2 {
+            self.shrink(entries);
+        }
+    }
+
+    fn grow(&mut self, entries: &mut Entries) {
+        let n = self.heads.len();
+        self.heads.push(NONE);
+        if n == 0 {
+            return;
+        }
+        let mut at = std::mem::replace(&mut self.heads[partner(n)], NONE);
+        while at != NONE {
+            let entry = &mut entries[at as usize];
+            let b = bucket(entry.hash, n + 1);
+            let next = std::mem::replace(&mut entry.next, self.heads[b]);
+            self.heads[b] = at;
+            at = next;
+        }
+    }
+
+    fn shrink(&mut self, entries: &mut Entries) {
+        let n = self.heads.len() - 1;
+        let mut at = self.heads.pop().unwrap_or(NONE);
+        let b = partner(n);
+        while at != NONE {
+            let next = std::mem::replace(&mut entries[at as usize].next, self.heads[b]);
+            self.heads[b] = at;
+            at = next;
+        }
+        if self.heads.capacity() > 2 * self.heads.len() + 8 {
+            self.heads.shrink_to_fit();
+        }
+    }
+
+    /// The entries of bucket `b`.
+    pub(super) fn bucket<'a>(&'a self, entries: &'a Entries, b: usize) -> impl Iterator<Item = u32> + 'a {
+        let mut at = self.heads.get(b).copied().unwrap_or(NONE);
+        std::iter::from_fn(move || {
+            let id = at;
+            (id != NONE).then(|| {
+                at = entries[id as usize].next;
+                id
+            })
+        })
+    }
+
+    /// All entries.
+    pub(super) fn ids<'a>(&'a self, entries: &'a Entries) -> impl Iterator<Item = u32> + 'a {
+        (0..self.heads.len()).flat_map(move |b| self.bucket(entries, b))
+    }
+
+    /// Visits the buckets that `cursor` stands for and returns the next cursor; 0 when the round is
+    /// complete. Cursors count in reversed binary over the smaller of the two bucket masks in use, so that an
+    /// entry that stays in the table for a whole round is visited however the table grows and shrinks.
+    pub(super) fn visit(&self, entries: &Entries, cursor: u32, mut f: impl FnMut(u32)) -> u32 {
+        let n = self.heads.len();
+        if n == 0 {
+            return 0;
+        }
+        let low = 1usize << (usize::BITS - 1 - n.leading_zeros());
+        let mask = (low - 1) as u32;
+        let b = (cursor & mask) as usize;
+        self.bucket(entries, b).for_each(&mut f);
+        if b + low < n {
+            self.bucket(entries, b + low).for_each(&mut f);
+        }
+        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+    }
+}

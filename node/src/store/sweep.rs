@@ -1,0 +1,103 @@
+//! Expiry in the background: memory of expired keys comes back without being touched.
+//!
+//! Each slot knows a lower bound of its expiry times, so slots with nothing due cost one comparison.
+
+use super::{Store, keyspace::Keyspace, shard::Shard};
+
+/// Buckets looked at under one hold of a shard's lock.
+const BUCKETS_PER_HOLD: usize = 512;
+
+/// A walk over all shards that goes on where it stopped.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    shard: usize,
+}
+
+impl Store {
+    /// Removes expired keys from the next shards, for at most `holds` holds of a lock. Returns how many
+    /// keys went, and whether some shard was left with work to do.
+    pub fn sweep(&self, sweep: &mut Sweep, now: u64, holds: usize) -> (u64, bool) {
+        let mut removed = 0;
+        let mut finished = 0;
+        for _ in 0..holds {
+            let mut shard = self.shards[sweep.shard].lock();
+            let (gone, more) = sweep_shard(&mut shard, now);
+            removed += gone;
+            self.settle(&mut shard);
+            if !more {
+                sweep.shard = (sweep.shard + 1) % self.shards.len();
+                finished += 1;
+                if finished == self.shards.len() {
+                    return (removed, false);
+                }
+            }
+        }
+        (removed, true)
+    }
+}
+
+fn sweep_shard(shard: &mut Shard, now: u64) -> (u64, bool) {
+    let mut removed = 0;
+    let mut left = BUCKETS_PER_HOLD;
+    for db in shard.databases() {
+        let Some(keys) = shard.keyspace_mut(db) else { continue };
+        if keys.min_expiry > now {
+            continue;
+        }
+        let before = keys.charged;
+        removed += sweep_keyspace(keys, now, &mut left);
+        let delta = keys.charged - before;
+        shard.unsettled += delta;
+        if left == 0 {
+            break;
+        }
+    }
+    shard.stats.expired += removed;
+    (removed, left == 0)
+}
+
+fn sweep_keyspace(keys: &mut Keyspace, now: u64, left: &mut usize) -> u64 {
+    let mut removed = 0;
+    let mut next_due = u64::MAX;
+    for i in 0..keys.slots.len() {
+        if keys.slots[i].min_expiry <= now {
+            if *left == 0 {
+                // Come back for this one.
+                return removed;
+            }
+            removed += sweep_slot(keys, i, now, left);
+        }
+        next_due = next_due.min(keys.slots[i].min_expiry);
+    }
+    keys.min_expiry = next_due;
+    removed
+}
+
+fn sweep_slot(keys: &mut Keyspace, i: usize, now: u64, left: &mut usize) -> u64 {
+    let mut removed = 0;
+    // Buckets are walked downwards: a removal may merge the last bucket into one further down.
+    let table = &keys.slots[i];
+    let start =
+        if table.sweep_at == 0 { table.buckets() } else { (table.sweep_at as usize).min(table.buckets()) };
+    let mut at = start;
+    while at > 0 && *left > 0 {
+        at -= 1;
+        *left -= 1;
+        let due: Vec<u32> = keys.slots[i]
+            .bucket(&keys.entries, at)
+            .filter(|id| keys.entries[*id as usize].expired(now))
+            .collect();
+        for id in due {
+            keys.remove(id);
+            removed += 1;
+        }
+    }
+    keys.slots[i].sweep_at = at as u32;
+    if at == 0 {
+        let table = &keys.slots[i];
+        let bound =
+            table.ids(&keys.entries).map(|id| keys.entries[id as usize].expires_at).filter(|e| *e != 0).min();
+        keys.slots[i].min_expiry = bound.unwrap_or(u64::MAX);
+    }
+    removed
+}

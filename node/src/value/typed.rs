@@ -1,0 +1,34 @@
+//! Looking at a [`Value`] as one type.
+
+use super::{Str, Value};
+
+/// A data type that a [`Value`] can hold.
+pub trait Typed: Sized {
+    /// The value as this type, if it is one.
+    fn of(value: &Value) -> Option<&Self>;
+    /// The same, to change it.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    /// Into a value.
+    fn into_value(self) -> Value;
+}
+
+macro_rules! typed {
+    ($($kind:ident),* $(,)?) => {$(
+        impl Typed for $kind {
+            #[allow(unreachable_patterns, reason = "while there is one type")]
+            fn of(value: &Value) -> Option<&Self> {
+                match value { Value::$kind(v) => Some(v), _ => None }
+            }
+            #[allow(unreachable_patterns, reason = "while there is one type")]
+            fn of_mut(value: &mut Value) -> Option<&mut Self> {
+                match value { Value::$kind(v) => Some(v), _ => None }
+            }
+            fn into_value(self) -> Value { Value::$kind(self) }
+        }
+        impl From<$kind> for Value {
+            fn from(v: $kind) -> Value { Value::$kind(v) }
+        }
+    )*};
+}
+
+typed!(Str);
