@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Command, Flags, KeyError, rows};
+use super::{Command, Flags, KeyError, Status, rows};
 use crate::{Error, resp::Args};
 
 /// A command in the table: its description and where it stands.
@@ -165,6 +165,15 @@ impl Entry {
             }
         }
         Ok(())
+    }
+
+    /// What a known command answers that Shoal does not execute.
+    pub fn unsupported(&self) -> Error {
+        let name = self.name.replace('|', " ").to_ascii_uppercase();
+        Error::owned(match self.command.status {
+            Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
+            _ => format!("ERR {name} is not supported by this version of Shoal yet"),
+        })
     }
 
     /// Whether it writes.
