@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Command, Flags, KeyError, Status, rows};
+use super::{Command, Flags, KeyError, Route, Status, rows};
 use crate::{Error, resp::Args};
 
 /// A command in the table: its description and where it stands.
@@ -185,6 +185,11 @@ impl Entry {
             Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
             _ => format!("ERR {name} is not supported by this version of Shoal yet"),
         })
+    }
+
+    /// Whether a router splits it over nodes.
+    pub fn splits(&self) -> bool {
+        matches!(self.command.route, Route::Split { .. })
     }
 
     /// Whether it writes.
