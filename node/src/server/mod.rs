@@ -13,5 +13,5 @@ mod shared;
 mod worker;
 
 pub use ownership::Ownership;
-pub use shared::{Shared, Wiring};
+pub use shared::{BusHandler, Shared, Wiring};
 pub use worker::{Node, start};
