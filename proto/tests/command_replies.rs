@@ -1,5 +1,7 @@
 //! `COMMAND` and `HELP` as clients read them, in RESP2 and RESP3.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use redis_protocol::resp2::{decode::decode as decode2, types::OwnedFrame as Frame2};
 use shoal_proto::command::{docs, info, table};
 use shoal_proto::resp::request::OwnedArgs;

@@ -1,5 +1,7 @@
 //! What must hold for every row of the command table, and key extraction by example.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashSet;
 
 use shoal_proto::command::{

@@ -1,6 +1,8 @@
 //! `docs/commands.md` is the command table for readers: this test fails when it is stale, and writes it
 //! when `UPDATE_DOCS=1` is set.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Write;
 use std::path::Path;
 
