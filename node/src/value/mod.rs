@@ -1,7 +1,10 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
+pub(crate) mod linear;
 pub mod packed;
+mod segments;
 mod string;
+pub mod table;
 mod typed;
 
 pub use string::Str;
