@@ -6,6 +6,7 @@
 pub mod command;
 pub mod error;
 pub mod glob;
+pub mod long_double;
 pub mod number;
 pub mod resp;
 pub mod session;
