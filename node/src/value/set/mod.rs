@@ -137,7 +137,7 @@ impl Set {
             Form::Table(_) => return,
         };
         if count > most {
-            self.to_table();
+            self.become_table();
         }
     }
 
@@ -148,7 +148,7 @@ impl Set {
                 Some(n) => {
                     let added = ints.insert(n);
                     if ints.len() > limits.set_intset_entries {
-                        self.to_table();
+                        self.become_table();
                     }
                     added
                 }
@@ -161,7 +161,7 @@ impl Set {
                 if run.len() < limits.set_entries && member.len() <= limits.set_value {
                     run.push(member);
                 } else {
-                    self.to_table().insert(member, ());
+                    self.become_table().insert(member, ());
                 }
                 true
             }
@@ -186,12 +186,12 @@ impl Set {
             run.push(member);
             self.form = Form::Packed(run);
         } else {
-            self.to_table().insert(member, ());
+            self.become_table().insert(member, ());
         }
         true
     }
 
-    fn to_table(&mut self) -> &mut Table<()> {
+    fn become_table(&mut self) -> &mut Table<()> {
         if !self.is_table() {
             let mut table = Box::<Table<()>>::default();
             let mut text = itoa::Buffer::new();
@@ -207,7 +207,7 @@ impl Set {
     }
 
     /// Makes a set whose members are all integers a run of integers, if it is not too long for one.
-    pub fn to_intset(&mut self, limits: &Encodings) {
+    pub fn become_intset(&mut self, limits: &Encodings) {
         if self.is_intset() || self.len() > limits.set_intset_entries {
             return;
         }

@@ -135,6 +135,6 @@ fn forms_change_as_in_redis() {
     assert_eq!(set.encoding(), "intset");
     set.prepare(7, &limits);
     assert_eq!(set.encoding(), "hashtable");
-    set.to_intset(&limits);
+    set.become_intset(&limits);
     assert_eq!(set.encoding(), "intset");
 }
