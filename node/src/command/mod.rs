@@ -5,7 +5,12 @@
 
 mod bitfield;
 mod bitmap;
+mod collection_scan;
 pub mod dispatch;
+mod draw;
+mod element;
+mod hash;
+mod set;
 mod string;
 
 use shoal_proto::{
@@ -60,7 +65,8 @@ pub enum Handler {
 /// What each family offers: names as in the table (`object|encoding`).
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: &[Family] = &[bitfield::HANDLERS, bitmap::HANDLERS, string::HANDLERS];
+const FAMILIES: &[Family] =
+    &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, set::HANDLERS, string::HANDLERS];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {

@@ -1,10 +1,17 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
 pub mod bits;
+mod hash;
+pub(crate) mod linear;
 pub mod packed;
+mod segments;
+pub mod set;
 mod string;
+pub mod table;
 mod typed;
 
+pub use hash::Hash;
+pub use set::Set;
 pub use string::Str;
 pub use typed::Typed;
 
@@ -52,6 +59,10 @@ impl Default for Encodings {
 pub enum Value {
     /// A string (and bitmaps, counters).
     Str(Str),
+    /// A hash.
+    Hash(Hash),
+    /// A set.
+    Set(Set),
 }
 
 impl Value {
@@ -59,6 +70,8 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Str(_) => "string",
+            Self::Hash(_) => "hash",
+            Self::Set(_) => "set",
         }
     }
 
@@ -66,6 +79,8 @@ impl Value {
     pub fn encoding(&self) -> &'static str {
         match self {
             Self::Str(s) => s.encoding(),
+            Self::Hash(h) => h.encoding(),
+            Self::Set(s) => s.encoding(),
         }
     }
 
@@ -73,6 +88,8 @@ impl Value {
     pub fn memory(&self) -> usize {
         match self {
             Self::Str(s) => s.memory(),
+            Self::Hash(h) => h.memory(),
+            Self::Set(s) => s.memory(),
         }
     }
 
@@ -80,6 +97,8 @@ impl Value {
     pub fn is_empty_collection(&self) -> bool {
         match self {
             Self::Str(_) => false,
+            Self::Hash(h) => h.is_empty(),
+            Self::Set(s) => s.is_empty(),
         }
     }
 }
