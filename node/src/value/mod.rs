@@ -6,9 +6,11 @@ mod segments;
 mod string;
 pub mod table;
 mod typed;
+pub mod zset;
 
 pub use string::Str;
 pub use typed::Typed;
+pub use zset::Zset;
 
 /// Sizes up to which collections stay packed: Redis's settings of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,8 @@ impl Default for Encodings {
 pub enum Value {
     /// A string (and bitmaps, counters).
     Str(Str),
+    /// A sorted set.
+    Zset(Zset),
 }
 
 impl Value {
@@ -61,6 +65,7 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Str(_) => "string",
+            Self::Zset(_) => "zset",
         }
     }
 
@@ -68,6 +73,7 @@ impl Value {
     pub fn encoding(&self) -> &'static str {
         match self {
             Self::Str(s) => s.encoding(),
+            Self::Zset(z) => z.encoding(),
         }
     }
 
@@ -75,6 +81,7 @@ impl Value {
     pub fn memory(&self) -> usize {
         match self {
             Self::Str(s) => s.memory(),
+            Self::Zset(z) => z.memory(),
         }
     }
 
@@ -82,6 +89,7 @@ impl Value {
     pub fn is_empty_collection(&self) -> bool {
         match self {
             Self::Str(_) => false,
+            Self::Zset(z) => z.is_empty(),
         }
     }
 }
