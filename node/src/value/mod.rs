@@ -9,11 +9,13 @@ pub mod set;
 mod string;
 pub mod table;
 mod typed;
+pub mod zset;
 
 pub use hash::Hash;
 pub use set::Set;
 pub use string::Str;
 pub use typed::Typed;
+pub use zset::Zset;
 
 /// Sizes up to which collections stay packed: Redis's settings of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub enum Value {
     Hash(Hash),
     /// A set.
     Set(Set),
+    /// A sorted set.
+    Zset(Zset),
 }
 
 impl Value {
@@ -72,6 +76,7 @@ impl Value {
             Self::Str(_) => "string",
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
+            Self::Zset(_) => "zset",
         }
     }
 
@@ -81,6 +86,7 @@ impl Value {
             Self::Str(s) => s.encoding(),
             Self::Hash(h) => h.encoding(),
             Self::Set(s) => s.encoding(),
+            Self::Zset(z) => z.encoding(),
         }
     }
 
@@ -90,6 +96,7 @@ impl Value {
             Self::Str(s) => s.memory(),
             Self::Hash(h) => h.memory(),
             Self::Set(s) => s.memory(),
+            Self::Zset(z) => z.memory(),
         }
     }
 
@@ -99,6 +106,7 @@ impl Value {
             Self::Str(_) => false,
             Self::Hash(h) => h.is_empty(),
             Self::Set(s) => s.is_empty(),
+            Self::Zset(z) => z.is_empty(),
         }
     }
 }
