@@ -4,6 +4,7 @@
 //! arguments, changes values and writes its reply. It never locks, parses RESP or looks at a clock.
 
 pub mod dispatch;
+mod list;
 mod string;
 
 use shoal_proto::{
@@ -46,7 +47,7 @@ pub enum Handler {
 /// What each family offers: names as in the table (`object|encoding`).
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: &[Family] = &[string::HANDLERS];
+const FAMILIES: &[Family] = &[string::HANDLERS, list::HANDLERS];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {

@@ -1,9 +1,11 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
+pub mod list;
 pub mod packed;
 mod string;
 mod typed;
 
+pub use list::List;
 pub use string::Str;
 pub use typed::Typed;
 
@@ -51,6 +53,8 @@ impl Default for Encodings {
 pub enum Value {
     /// A string (and bitmaps, counters).
     Str(Str),
+    /// A list.
+    List(List),
 }
 
 impl Value {
@@ -58,6 +62,7 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Str(_) => "string",
+            Self::List(_) => "list",
         }
     }
 
@@ -65,6 +70,7 @@ impl Value {
     pub fn encoding(&self) -> &'static str {
         match self {
             Self::Str(s) => s.encoding(),
+            Self::List(l) => l.encoding(),
         }
     }
 
@@ -72,6 +78,7 @@ impl Value {
     pub fn memory(&self) -> usize {
         match self {
             Self::Str(s) => s.memory(),
+            Self::List(l) => l.memory(),
         }
     }
 
@@ -79,6 +86,7 @@ impl Value {
     pub fn is_empty_collection(&self) -> bool {
         match self {
             Self::Str(_) => false,
+            Self::List(l) => l.is_empty(),
         }
     }
 }

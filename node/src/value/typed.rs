@@ -1,6 +1,6 @@
 //! Looking at a [`Value`] as one type.
 
-use super::{Str, Value};
+use super::{List, Str, Value};
 
 /// A data type that a [`Value`] can hold.
 pub trait Typed: Sized {
@@ -31,4 +31,4 @@ macro_rules! typed {
     )*};
 }
 
-typed!(Str);
+typed!(Str, List);
