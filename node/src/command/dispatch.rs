@@ -5,7 +5,7 @@
 
 use shoal_proto::{
     Error,
-    command::{Entry, Status, table},
+    command::{Entry, table},
     error::Result,
     resp::{Args, Reply},
     slot::key_slot,
@@ -88,25 +88,21 @@ impl Dispatch {
         let mark = out.mark();
         let result = match self.handler(entry) {
             Handler::Data(handler) => match slots {
-                [slot] => handler(&mut store.lock_slot(scope.db, *slot, scope.now), args, out),
-                slots => handler(&mut store.lock(scope.db, slots.iter().copied(), scope.now), args, out),
+                [slot] => handler(&mut scope.apply(store.lock_slot(scope.db, *slot, scope.now)), args, out),
+                slots => {
+                    let db = store.lock(scope.db, slots.iter().copied(), scope.now);
+                    handler(&mut scope.apply(db), args, out)
+                }
             },
-            Handler::AnyKey(handler) => handler(&mut store.lock_all(scope.db, scope.now), args, out),
+            Handler::AnyKey(handler) => {
+                handler(&mut scope.apply(store.lock_all(scope.db, scope.now)), args, out)
+            }
             Handler::Whole(handler) => handler(store, scope, args, out),
-            Handler::Missing => Err(missing(entry)),
+            Handler::Missing => Err(entry.unsupported()),
         };
         if result.is_err() {
             out.truncate(mark);
         }
         result
     }
-}
-
-/// What a known command answers that is not there.
-pub fn missing(entry: &Entry) -> Error {
-    let name = entry.name.replace('|', " ").to_ascii_uppercase();
-    Error::owned(match entry.command.status {
-        Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
-        _ => format!("ERR {name} is not supported by this version of Shoal yet"),
-    })
 }

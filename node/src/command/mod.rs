@@ -29,6 +29,18 @@ pub struct Scope {
     pub db: u8,
     /// Ms since 1970.
     pub now: u64,
+    /// Whether reads count as accesses (`CLIENT NO-TOUCH`).
+    pub touch: bool,
+}
+
+impl Scope {
+    #[inline]
+    fn apply<'a>(&self, mut db: Db<'a>) -> Db<'a> {
+        if !self.touch {
+            db.no_touch();
+        }
+        db
+    }
 }
 
 /// How a command is executed.
@@ -102,7 +114,7 @@ pub(crate) mod testing {
             let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
             let args = OwnedArgs::new(words);
             let mut out = Vec::new();
-            let scope = Scope { db: self.db, now: self.now };
+            let scope = Scope { db: self.db, now: self.now, touch: true };
             self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
             String::from_utf8_lossy(&out).into_owned()
         }
