@@ -7,6 +7,7 @@ pub mod bus;
 pub mod command;
 pub mod error;
 pub mod glob;
+pub mod long_double;
 pub mod member;
 pub mod number;
 pub mod resp;

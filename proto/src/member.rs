@@ -202,9 +202,10 @@ impl Membership {
     /// handed over while the suspicion stands.
     fn is_stale(&self, timer: &Timer<Identity>) -> bool {
         let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = timer else { return false };
-        !self.foca.iter_members().any(|m| {
-            m.id() == member_id && m.state() == State::Suspect && m.incarnation() == *incarnation
-        })
+        !self
+            .foca
+            .iter_members()
+            .any(|m| m.id() == member_id && m.state() == State::Suspect && m.incarnation() == *incarnation)
     }
 
     /// foca stops all periodic work while it knows of nobody who is up, and never calls members it has not

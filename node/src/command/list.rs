@@ -9,7 +9,7 @@ use shoal_proto::{
     resp::{Args, Reply},
 };
 
-use super::{Family, Handler::Data};
+use super::{Family, Handler::Data, element::element};
 use crate::{
     store::Db,
     value::{
@@ -92,7 +92,7 @@ fn pop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>, end: End) -> Result
         };
         let list: &mut List = &mut edit;
         if let Some(elem) = list.peek(end) {
-            write(out, elem);
+            element(out, elem);
         }
         list.cut(end, 1, fill);
         return Ok(());
@@ -117,7 +117,7 @@ fn pop_many(list: &mut List, end: End, count: usize, fill: Fill, out: &mut Reply
         End::Front => list.iter(),
         End::Back => list.iter_from(list.len() - 1, true),
     };
-    elems.take(count).for_each(|elem| write(out, elem));
+    elems.take(count).for_each(|elem| element(out, elem));
     list.cut(end, count, fill);
 }
 
@@ -136,7 +136,7 @@ fn lrange(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let range = range(start, stop, list.len());
     out.array(range.len());
     if !range.is_empty() {
-        list.iter_from(range.start, false).take(range.len()).for_each(|elem| write(out, elem));
+        list.iter_from(range.start, false).take(range.len()).for_each(|elem| element(out, elem));
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ fn lindex(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     };
     let index = int(args, 2)?;
     match list.index(index).and_then(|i| list.get(i)) {
-        Some(elem) => write(out, elem),
+        Some(elem) => element(out, elem),
         None => out.null(),
     }
     Ok(())
@@ -360,13 +360,6 @@ fn is_list(db: &mut Db<'_>, key: &[u8]) -> Result<bool> {
     match db.peek(key) {
         None => Ok(false),
         Some(value) => List::of(value).map(|_| true).ok_or(Error::WrongType),
-    }
-}
-
-fn write(out: &mut Reply<'_>, elem: Elem<'_>) {
-    match elem {
-        Elem::Bytes(bytes) => out.bulk(bytes),
-        Elem::Int(n) => out.bulk_int(n),
     }
 }
 

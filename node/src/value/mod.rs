@@ -1,11 +1,18 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
+mod hash;
+pub(crate) mod linear;
 pub mod list;
 pub mod packed;
+mod segments;
+pub mod set;
 mod string;
+pub mod table;
 mod typed;
 
+pub use hash::Hash;
 pub use list::List;
+pub use set::Set;
 pub use string::Str;
 pub use typed::Typed;
 
@@ -55,6 +62,10 @@ pub enum Value {
     Str(Str),
     /// A list.
     List(List),
+    /// A hash.
+    Hash(Hash),
+    /// A set.
+    Set(Set),
 }
 
 impl Value {
@@ -63,6 +74,8 @@ impl Value {
         match self {
             Self::Str(_) => "string",
             Self::List(_) => "list",
+            Self::Hash(_) => "hash",
+            Self::Set(_) => "set",
         }
     }
 
@@ -71,6 +84,8 @@ impl Value {
         match self {
             Self::Str(s) => s.encoding(),
             Self::List(l) => l.encoding(),
+            Self::Hash(h) => h.encoding(),
+            Self::Set(s) => s.encoding(),
         }
     }
 
@@ -79,6 +94,8 @@ impl Value {
         match self {
             Self::Str(s) => s.memory(),
             Self::List(l) => l.memory(),
+            Self::Hash(h) => h.memory(),
+            Self::Set(s) => s.memory(),
         }
     }
 
@@ -87,6 +104,8 @@ impl Value {
         match self {
             Self::Str(_) => false,
             Self::List(l) => l.is_empty(),
+            Self::Hash(h) => h.is_empty(),
+            Self::Set(s) => s.is_empty(),
         }
     }
 }

@@ -107,9 +107,11 @@ mod tests {
 
     #[test]
     fn texts_and_back() {
-        for (text, host, port) in
-            [("127.0.0.1:7000", "127.0.0.1", 7000), ("[::1]:7", "::1", 7), ("node-0.shoal:0", "node-0.shoal", 0)]
-        {
+        for (text, host, port) in [
+            ("127.0.0.1:7000", "127.0.0.1", 7000),
+            ("[::1]:7", "::1", 7),
+            ("node-0.shoal:0", "node-0.shoal", 0),
+        ] {
             let parsed: HostPort = text.parse().unwrap();
             assert_eq!(parsed, HostPort::new(host, port));
             assert_eq!(parsed.to_string(), text);

@@ -144,7 +144,10 @@ mod tests {
         assert!(fetch(addr, "/").await.contains("shoal test"));
         assert!(fetch(addr, "/livez").await.starts_with("HTTP/1.1 200"));
         let answer = fetch(addr, "/readyz").await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("[-] view failed: no view yet"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("[-] view failed: no view yet"),
+            "{answer}"
+        );
         good.store(true, Ordering::Relaxed);
         let answer = fetch(addr, "/readyz?verbose").await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("[+] view ok\nok\n"), "{answer}");

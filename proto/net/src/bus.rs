@@ -298,10 +298,7 @@ mod tests {
             (&b"*-5x\r\n"[..], "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"*9\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
             (b"*1\r\n$99999999\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
-            (
-                b"GET / HTTP/1.1\r\n",
-                "-ERR not a SHOAL request: expected SHOAL <verb> <version> <blob>\r\n",
-            ),
+            (b"GET / HTTP/1.1\r\n", "-ERR not a SHOAL request: expected SHOAL <verb> <version> <blob>\r\n"),
             (
                 b"*4\r\n$5\r\nSHOAL\r\n$4\r\nVIEW\r\n$2\r\n77\r\n$0\r\n\r\n",
                 "-ERR SHOAL version 77 is not spoken here, this process speaks version 1\r\n",

@@ -133,7 +133,8 @@ impl Cluster {
     pub fn start(
         settings: Settings,
         shutdown: Shutdown,
-    ) -> Result<(ClusterHandle, impl Future<Output = std::io::Result<()>> + Send + 'static), ListenError> {
+    ) -> Result<(ClusterHandle, impl Future<Output = std::io::Result<()>> + Send + 'static), ListenError>
+    {
         let (tcp, udp) = listen::tcp_and_udp(&settings.gossip, "--gossip")?;
         let gossip = tcp.local_addr().unwrap_or_else(|_| SocketAddr::new([127, 0, 0, 1].into(), 0));
         let (commands, inbox) = mpsc::channel(COMMANDS);

@@ -38,7 +38,13 @@ pub struct Flags {
     pub threads: Option<u16>,
 
     /// What is logged: error, warn, info, debug, trace, or a filter like info,shoal_net=debug.
-    #[arg(long, value_name = "LEVEL", env = "SHOAL_LOG_LEVEL", default_value = "info", help_heading = "Logs")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "SHOAL_LOG_LEVEL",
+        default_value = "info",
+        help_heading = "Logs"
+    )]
     pub log_level: String,
 
     /// How log lines look; auto is text on a terminal and JSON elsewhere.

@@ -47,10 +47,7 @@ pub fn tcp(address: &HostPort, flag: &'static str) -> Result<TcpListener, Listen
 ///
 /// # Errors
 /// When there is no such pair, with a sentence for the user.
-pub fn tcp_and_udp(
-    address: &HostPort,
-    flag: &'static str,
-) -> Result<(TcpListener, UdpSocket), ListenError> {
+pub fn tcp_and_udp(address: &HostPort, flag: &'static str) -> Result<(TcpListener, UdpSocket), ListenError> {
     let open = |addr: SocketAddr| {
         let mut attempts = if addr.port() == 0 { PAIR_ATTEMPTS } else { 1 };
         loop {

@@ -26,7 +26,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter of `--log-level` is not one.
-    #[error("'{0}' is not a log level (use error, warn, info, debug, trace, or a filter like info,shoal_net=debug)")]
+    #[error(
+        "'{0}' is not a log level (use error, warn, info, debug, trace, or a filter like info,shoal_net=debug)"
+    )]
     Level(String),
     /// Somebody else installed a recorder first.
     #[error("metrics cannot be collected: {0}")]

@@ -245,7 +245,11 @@ impl Shared {
             if !self.accepts(view.cluster) {
                 return;
             }
-            tracing::warn!(old = current.cluster, new = view.cluster, "the cluster was replaced by another one");
+            tracing::warn!(
+                old = current.cluster,
+                new = view.cluster,
+                "the cluster was replaced by another one"
+            );
         } else if !view.supersedes(&current) {
             return;
         }
@@ -258,7 +262,10 @@ impl Shared {
     fn report_loss(&self) {
         if self.live.load(Ordering::Relaxed) == 0 && !self.lost.swap(true, Ordering::Relaxed) {
             let seeds: Vec<String> = self.seeds.iter().map(ToString::to_string).collect();
-            tracing::warn!(seeds = seeds.join(","), "no node answers; going on with the last view, asking again");
+            tracing::warn!(
+                seeds = seeds.join(","),
+                "no node answers; going on with the last view, asking again"
+            );
         }
     }
 }

@@ -121,8 +121,11 @@ async fn a_whole_cluster_may_start_at_once() {
     let held: Vec<_> = (0..3).map(free).collect();
     let seeds: Vec<HostPort> = held.iter().map(|l| l.local_addr().unwrap().into()).collect();
     drop(held);
-    let nodes: Vec<Node> =
-        seeds.iter().enumerate().map(|(i, s)| Node::start_at(&format!("n{i}"), &seeds, &s.to_string())).collect();
+    let nodes: Vec<Node> = seeds
+        .iter()
+        .enumerate()
+        .map(|(i, s)| Node::start_at(&format!("n{i}"), &seeds, &s.to_string()))
+        .collect();
     let nodes: Vec<&Node> = nodes.iter().collect();
     agree(&nodes, 15).await;
 }
@@ -219,7 +222,9 @@ async fn the_resp_port_answers_who_is_there_and_nothing_else() {
     let members: Members = decode(Verb::Members, &blob).unwrap();
     assert_eq!(members.me.gossip_port, a.handle.gossip_addr().port());
     assert_eq!(names(&members.view.unwrap()), ["a"]);
-    for (verb, version, blob) in [("JOIN", "1", ""), ("MEMBERS", "9", ""), ("MEMBERS", "1", "x"), ("X", "1", "")] {
+    for (verb, version, blob) in
+        [("JOIN", "1", ""), ("MEMBERS", "9", ""), ("MEMBERS", "1", "x"), ("X", "1", "")]
+    {
         let answer = a.handle.answer(verb.as_bytes(), version.as_bytes(), blob.as_bytes());
         assert!(answer.unwrap_err().starts_with("ERR "));
     }

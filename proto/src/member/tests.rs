@@ -66,7 +66,8 @@ impl World {
             }
             let flight = self.flights.peek().map(|f| f.0.0);
             let live = (0..self.members.len()).filter(|i| !self.crashed[*i]);
-            let (timeout, i) = live.map(|i| (self.members[i].poll_timeout(), i)).min().expect("somebody lives");
+            let (timeout, i) =
+                live.map(|i| (self.members[i].poll_timeout(), i)).min().expect("somebody lives");
             let next = flight.map_or(timeout, |at| at.min(timeout));
             if next > end {
                 self.now = end;

@@ -94,7 +94,8 @@ impl Lead {
     pub fn poll(&mut self, now: Duration) -> Option<View> {
         let wanted = self.wanted();
         let ids: BTreeSet<NodeId> = wanted.iter().map(|m| m.id).collect();
-        let same = ids.len() == self.view.members.len() && self.view.members.iter().all(|m| ids.contains(&m.id));
+        let same =
+            ids.len() == self.view.members.len() && self.view.members.iter().all(|m| ids.contains(&m.id));
         if same || wanted.is_empty() || !self.leads() {
             self.differs_since = None;
             return None;

@@ -105,7 +105,8 @@ impl View {
         if self.members.iter().any(|m| m.name.len().max(m.host.len()).max(m.zone.len()) > MAX_NAME) {
             return Err("a name is too long");
         }
-        if !self.runs.is_sorted_by(|(a, _), (b, _)| a < b) || self.runs.iter().any(|(last, _)| *last >= SLOTS) {
+        if !self.runs.is_sorted_by(|(a, _), (b, _)| a < b) || self.runs.iter().any(|(last, _)| *last >= SLOTS)
+        {
             return Err("the slot table is not in order");
         }
         if self.runs.iter().any(|(_, o)| *o != u16::MAX && usize::from(*o) >= self.members.len()) {

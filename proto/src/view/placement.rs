@@ -35,10 +35,8 @@ pub(super) fn place(previous: Option<&View>, members: &[Member]) -> Vec<u16> {
     }
     let quotas = quotas(members, &counts);
     let mut surplus: Vec<usize> = counts.iter().zip(&quotas).map(|(c, q)| c.saturating_sub(*q)).collect();
-    let mut receivers: Vec<(usize, usize)> = (0..members.len())
-        .filter(|i| quotas[*i] > counts[*i])
-        .map(|i| (i, quotas[i] - counts[i]))
-        .collect();
+    let mut receivers: Vec<(usize, usize)> =
+        (0..members.len()).filter(|i| quotas[*i] > counts[*i]).map(|i| (i, quotas[i] - counts[i])).collect();
     // A first table is laid out in order of age; later the largest need chooses first, and with it whole runs.
     if previous.is_some_and(|v| !v.members.is_empty()) {
         receivers.sort_by_key(|(i, need)| (Reverse(*need), *i));

@@ -12,9 +12,9 @@ use shoal_proto::bus::{Join, Joined, Members, Verb};
 use shoal_proto::member::{Identity, Role};
 use shoal_proto::view::{Member, NodeId, View};
 
+use super::Settings;
 use super::seeds::{self, Round};
 use super::shared::Shared;
-use super::Settings;
 use crate::bus;
 
 /// First pause between two attempts.

@@ -95,7 +95,8 @@ impl Shared {
         let since: Since = bus::decode(Verb::Watch, blob).map_err(|r| r.to_string())?;
         let mut views = self.views.subscribe();
         let newer = views.wait_for(|view| {
-            view.epoch > 0 && (view.epoch > since.epoch || (since.cluster != 0 && view.cluster != since.cluster))
+            view.epoch > 0
+                && (view.epoch > since.epoch || (since.cluster != 0 && view.cluster != since.cluster))
         });
         // In time or not, the answer is what is in force now.
         let _ = tokio::time::timeout(WATCH, newer).await;

@@ -251,7 +251,11 @@ impl Task {
                 Output::Down(identity) => self.report(&identity, "down"),
                 Output::Rejoined(identity) => {
                     let renew = identity.renew;
-                    tracing::warn!(node = self.settings.name, renew, "others held this node for down; it is back");
+                    tracing::warn!(
+                        node = self.settings.name,
+                        renew,
+                        "others held this node for down; it is back"
+                    );
                     self.shared.identity.store(Some(identity.into()));
                 }
             }
@@ -265,7 +269,8 @@ impl Task {
 
     fn report(&self, identity: &Identity, direction: &'static str) {
         let node = self.settings.name.clone();
-        metrics::counter!("shoal_member_changes_total", "node" => node, "direction" => direction).increment(1);
+        metrics::counter!("shoal_member_changes_total", "node" => node, "direction" => direction)
+            .increment(1);
         let name = self.name_of(identity.id());
         tracing::info!(node = self.settings.name, member = name, address = %identity.gossip_addr(), "member {direction}");
     }
@@ -309,7 +314,12 @@ impl Task {
         let me = self.membership.me().id();
         let inside = view.place(me).is_some();
         let members: Vec<&str> = view.members.iter().map(|m| m.name.as_str()).collect();
-        tracing::info!(node = self.settings.name, epoch = view.epoch, members = members.join(","), "view installed");
+        tracing::info!(
+            node = self.settings.name,
+            epoch = view.epoch,
+            members = members.join(","),
+            "view installed"
+        );
         let node = self.settings.name.clone();
         metrics::gauge!("shoal_view_epoch", "node" => node.clone()).set(view.epoch as f64);
         metrics::gauge!("shoal_view_members", "node" => node).set(view.members.len() as f64);
@@ -330,7 +340,10 @@ impl Task {
     /// Others own our slots now and may have changed what we hold. A new boot says that we hold nothing.
     fn notice_exclusion(&mut self) {
         if self.excluded == Exclusion::No {
-            tracing::warn!(node = self.settings.name, "the cluster went on without this node: flushing, joining anew");
+            tracing::warn!(
+                node = self.settings.name,
+                "the cluster went on without this node: flushing, joining anew"
+            );
             (self.settings.on_excluded)();
             self.excluded = Exclusion::Noticed;
         }
@@ -557,7 +570,10 @@ impl Task {
         let me = self.membership.me().id();
         let Some(leaving) = &mut self.leaving else { return };
         if now >= leaving.deadline {
-            tracing::warn!(node = self.settings.name, "nobody made a view without this node; leaving as if crashed");
+            tracing::warn!(
+                node = self.settings.name,
+                "nobody made a view without this node; leaving as if crashed"
+            );
             self.finish_leaving(false);
             return;
         }
