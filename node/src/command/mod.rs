@@ -3,6 +3,8 @@
 //! A handler of a data command gets a [`Db`] that already holds the locks of the command's keys; it reads
 //! arguments, changes values and writes its reply. It never locks, parses RESP or looks at a clock.
 
+mod bitfield;
+mod bitmap;
 mod collection_scan;
 pub mod dispatch;
 mod draw;
@@ -64,7 +66,8 @@ pub enum Handler {
 /// What each family offers: names as in the table (`object|encoding`).
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: &[Family] = &[hash::HANDLERS, list::HANDLERS, set::HANDLERS, string::HANDLERS];
+const FAMILIES: &[Family] =
+    &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, list::HANDLERS, set::HANDLERS, string::HANDLERS];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {

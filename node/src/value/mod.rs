@@ -1,5 +1,6 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
+pub mod bits;
 mod hash;
 pub(crate) mod linear;
 pub mod list;

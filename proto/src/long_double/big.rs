@@ -127,7 +127,7 @@ impl Big {
     }
 
     /// The decimal digits.
-    pub(super) fn to_decimal(mut self) -> String {
+    pub(super) fn into_decimal(mut self) -> String {
         let mut chunks = Vec::new();
         while !self.0.is_empty() {
             let mut remainder = 0u128;

@@ -115,11 +115,11 @@ impl fmt::Display for LongDouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.magnitude {
             Infinite => "inf".to_owned(),
-            Finite { significand, exponent: 0.. } if significand == 0 => "0".to_owned(),
+            Finite { significand: 0, exponent: 0.. } => "0".to_owned(),
             Finite { significand, exponent: exponent @ 0.. } => {
                 let mut whole = Big::new(significand);
                 whole.shl(exponent.unsigned_abs());
-                whole.to_decimal()
+                whole.into_decimal()
             }
             Finite { significand, exponent } => with_fraction(significand, exponent.unsigned_abs()),
         };
