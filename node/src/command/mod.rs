@@ -10,6 +10,7 @@ pub mod dispatch;
 mod draw;
 mod element;
 mod hash;
+mod list;
 mod set;
 mod string;
 
@@ -67,6 +68,7 @@ type Family = &'static [(&'static str, Handler)];
 
 const FAMILIES: &[Family] =
     &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, set::HANDLERS, string::HANDLERS];
+    &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, list::HANDLERS, set::HANDLERS, string::HANDLERS];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {
