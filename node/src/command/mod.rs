@@ -68,7 +68,6 @@ type Family = &'static [(&'static str, Handler)];
 
 const FAMILIES: &[Family] =
     &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, set::HANDLERS, string::HANDLERS];
-    &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, list::HANDLERS, set::HANDLERS, string::HANDLERS];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {
