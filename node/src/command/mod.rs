@@ -66,8 +66,16 @@ pub enum Handler {
 /// What each family offers: names as in the table (`object|encoding`).
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: &[Family] =
-    &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, set::HANDLERS, string::HANDLERS];
+// One a line, so that families can be added side by side.
+#[rustfmt::skip]
+const FAMILIES: &[Family] = &[
+    bitfield::HANDLERS,
+    bitmap::HANDLERS,
+    hash::HANDLERS,
+    list::HANDLERS,
+    set::HANDLERS,
+    string::HANDLERS,
+];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {
