@@ -51,8 +51,8 @@ pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
     let mut pause = PAUSE;
     let mut fresh = 0;
     loop {
-        let round = seeds::ask_all(&settings.seeds, shared, settings.resp).await;
-        if let Some(start) = join_any(&round, settings, shared).await {
+        let mut round = seeds::ask_all(&settings.seeds, shared, settings.resp).await;
+        if let Some(start) = join_any(&mut round, settings, shared).await {
             return start;
         }
         if round.silent.is_empty() && round.answers.is_empty() {
@@ -83,13 +83,13 @@ fn report(round: &Round, settings: &Settings, shared: &Shared) {
     }
 }
 
-async fn join_any(round: &Round, settings: &Settings, shared: &Shared) -> Option<Start> {
+async fn join_any(round: &mut Round, settings: &Settings, shared: &Shared) -> Option<Start> {
     for (addr, members) in round.answers.iter().filter(|(_, m)| m.cluster != 0) {
         // The seed may be a RESP port; joining happens on the gossip port of the same host.
         let gossip = SocketAddr::new(addr.ip(), members.me.gossip_port);
         match ask(gossip, shared).await {
             Ok(joined) => return Some(take(joined, settings, shared)),
-            Err(error) => tracing::warn!(node = settings.name, %gossip, %error, "a seed did not let us join"),
+            Err(error) => round.silent.push(format!("{gossip} does not let us join: {error}")),
         }
     }
     None
