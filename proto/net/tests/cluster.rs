@@ -160,6 +160,15 @@ async fn seeds_by_name_and_seeds_that_come_late() {
 }
 
 #[tokio::test]
+async fn nodes_that_listen_on_all_addresses_find_one_that_others_can_reach() {
+    let a = Node::start_at("a", &[], "0.0.0.0:0");
+    let local = |node: &Node| vec![HostPort::new("127.0.0.1", node.handle.gossip_addr().port())];
+    let b = Node::start_at("b", &local(&a), "0.0.0.0:0");
+    agree(&[&a, &b], 10).await;
+    assert!(a.handle.members().iter().all(|m| !m.identity.ip.is_unspecified()));
+}
+
+#[tokio::test]
 async fn a_restarted_node_is_a_new_process_and_gets_its_slots_back() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);

@@ -245,7 +245,7 @@ impl Task {
             match output {
                 Output::Send { to, datagram } => {
                     // A full buffer is a lost datagram; gossip copes.
-                    let sent = self.udp.try_send_to(&datagram, to).is_ok();
+                    let sent = self.udp.try_send_to(&datagram, self.reachable(to)).is_ok();
                     self.count_datagram(if sent { "sent" } else { "unsent" });
                     continue;
                 }
@@ -269,6 +269,16 @@ impl Task {
         if changed {
             self.publish_members();
             self.ask_strangers();
+        }
+    }
+
+    /// A socket that listens on IPv6 sends to IPv4 by mapped addresses only.
+    fn reachable(&self, to: SocketAddr) -> SocketAddr {
+        match to {
+            SocketAddr::V4(v4) if self.shared.gossip.is_ipv6() => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            other => other,
         }
     }
 
