@@ -12,6 +12,7 @@ mod element;
 mod hash;
 mod list;
 mod set;
+pub mod sort;
 mod string;
 
 use shoal_proto::{
@@ -55,8 +56,9 @@ impl Scope {
 pub enum Handler {
     /// On its keys.
     Data(Data),
-    /// On any key: every shard is locked (`SORT` with `BY` or `GET`).
-    AnyKey(Data),
+    /// On its keys, or on any key if the arguments call for that: then every shard is locked (`SORT` with
+    /// `BY` or `GET`).
+    AnyKey(Data, fn(Args<'_>) -> bool),
     /// On the whole store.
     Whole(Whole),
     /// Known, but not there.
@@ -66,8 +68,15 @@ pub enum Handler {
 /// What each family offers: names as in the table (`object|encoding`).
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: &[Family] =
-    &[bitfield::HANDLERS, bitmap::HANDLERS, hash::HANDLERS, list::HANDLERS, set::HANDLERS, string::HANDLERS];
+const FAMILIES: &[Family] = &[
+    bitfield::HANDLERS,
+    bitmap::HANDLERS,
+    hash::HANDLERS,
+    list::HANDLERS,
+    set::HANDLERS,
+    sort::HANDLERS,
+    string::HANDLERS,
+];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {
