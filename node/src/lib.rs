@@ -6,6 +6,9 @@
 mod admin;
 pub mod command;
 pub mod config;
+pub mod flags;
+pub mod launch;
+mod metrics;
 pub mod server;
 mod stats;
 pub mod store;

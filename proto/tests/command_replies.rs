@@ -1,5 +1,7 @@
 //! `COMMAND` and `HELP` as clients read them, in RESP2 and RESP3.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use redis_protocol::resp2::{decode::decode as decode2, types::OwnedFrame as Frame2};
 use shoal_proto::command::{docs, info, table};
 use shoal_proto::resp::request::OwnedArgs;
@@ -18,7 +20,7 @@ fn bytes(request: &str, protocol: Protocol) -> Result<Vec<u8>, String> {
 fn ask(request: &str) -> String {
     match bytes(request, Protocol::Resp2) {
         Ok(bytes) => {
-            let (frame, read) = decode2(&bytes).unwrap().expect("a whole reply");
+            let (frame, read) = decode2(&bytes).expect("RESP").expect("a whole reply");
             assert_eq!(read, bytes.len(), "{request}");
             shown(&frame)
         }
@@ -28,7 +30,7 @@ fn ask(request: &str) -> String {
 
 fn shown(frame: &Frame2) -> String {
     match frame {
-        Frame2::SimpleString(text) | Frame2::BulkString(text) => String::from_utf8(text.clone()).unwrap(),
+        Frame2::SimpleString(text) | Frame2::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
         Frame2::Error(text) => text.clone(),
         Frame2::Integer(n) => n.to_string(),
         Frame2::Null => "(nil)".to_owned(),
@@ -40,7 +42,8 @@ fn shown(frame: &Frame2) -> String {
 /// what key specifications are.)
 fn end(bytes: &[u8], at: usize) -> usize {
     let line = at + bytes[at..].windows(2).position(|w| w == b"\r\n").expect("a whole line");
-    let number = || std::str::from_utf8(&bytes[at + 1..line]).unwrap().parse::<usize>().expect("a length");
+    let number =
+        || std::str::from_utf8(&bytes[at + 1..line]).expect("text").parse::<usize>().expect("a length");
     let parts = match bytes[at] {
         b'+' | b':' | b'_' => 0,
         b'$' => return line + 2 + number() + 2,

@@ -1,5 +1,7 @@
 //! What must hold for every row of the command table, and key extraction by example.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashSet;
 
 use shoal_proto::command::{
@@ -127,7 +129,8 @@ fn keys_flags_and_positions_agree() {
         if !keys.is_empty() && !neutral {
             assert!(writes || reads, "{name} has keys but neither writes nor reads");
         }
-        if reads && !neutral {
+        // PFCOUNT keeps its estimate inside the value.
+        if reads && !neutral && name != "pfcount" {
             let change = KeyFlags::RW | KeyFlags::OW | KeyFlags::RM;
             assert!(keys.iter().all(|k| !k.flags.intersects(change)), "{name} reads only but changes keys");
         }
@@ -197,7 +200,7 @@ fn rows_are_documented() {
 fn notation(arguments: &[Argument]) -> String {
     let one = |argument: &Argument| -> String {
         let inner = match argument.kind {
-            Kind::PureToken => argument.token.unwrap().to_owned(),
+            Kind::PureToken => argument.token.expect("it is one").to_owned(),
             Kind::OneOf => {
                 let each: Vec<String> =
                     argument.arguments.iter().map(|a| notation(std::slice::from_ref(a))).collect();

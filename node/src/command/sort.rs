@@ -216,6 +216,11 @@ fn load(value: Option<&Value>, options: &Options<'_>) -> Result<Vec<Row>> {
             });
             rows
         }
+        Some(Value::Zset(zset)) => {
+            let Range { start, end } = window(zset.len());
+            let ranks = if backwards { zset.len() - end..zset.len() - start } else { start..end };
+            zset.iter(ranks, backwards).map(|(member, _)| Row::new(member)).collect()
+        }
         Some(_) => return Err(Error::WrongType),
     })
 }

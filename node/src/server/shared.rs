@@ -32,7 +32,7 @@ pub(crate) enum Action {
     Server(admin::Handler),
 }
 
-/// Answers a message of the cluster's bus: verb, version, body.
+/// Answers a message of the cluster's bus: verb, version, body. The error is a whole error line.
 pub type BusHandler = Box<dyn Fn(&[u8], &[u8], &[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
 /// What a node needs from the process around it.
@@ -56,7 +56,7 @@ impl Wiring {
     pub fn none() -> Self {
         Self {
             me: Box::new(|| None),
-            bus: Box::new(|_, _, _| Err("this node has no cluster bus".into())),
+            bus: Box::new(|_, _, _| Err("ERR this node has no cluster bus".into())),
             stop: Box::new(|| {}),
         }
     }

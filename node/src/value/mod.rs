@@ -10,12 +10,14 @@ pub mod set;
 mod string;
 pub mod table;
 mod typed;
+pub mod zset;
 
 pub use hash::Hash;
 pub use list::List;
 pub use set::Set;
 pub use string::Str;
 pub use typed::Typed;
+pub use zset::Zset;
 
 /// Sizes up to which collections stay packed: Redis's settings of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub enum Value {
     Hash(Hash),
     /// A set.
     Set(Set),
+    /// A sorted set.
+    Zset(Zset),
 }
 
 impl Value {
@@ -77,6 +81,7 @@ impl Value {
             Self::List(_) => "list",
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
+            Self::Zset(_) => "zset",
         }
     }
 
@@ -87,6 +92,7 @@ impl Value {
             Self::List(l) => l.encoding(),
             Self::Hash(h) => h.encoding(),
             Self::Set(s) => s.encoding(),
+            Self::Zset(z) => z.encoding(),
         }
     }
 
@@ -97,6 +103,7 @@ impl Value {
             Self::List(l) => l.memory(),
             Self::Hash(h) => h.memory(),
             Self::Set(s) => s.memory(),
+            Self::Zset(z) => z.memory(),
         }
     }
 
@@ -107,6 +114,7 @@ impl Value {
             Self::List(l) => l.is_empty(),
             Self::Hash(h) => h.is_empty(),
             Self::Set(s) => s.is_empty(),
+            Self::Zset(z) => z.is_empty(),
         }
     }
 }

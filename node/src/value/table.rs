@@ -84,12 +84,35 @@ impl<V> Table<V> {
         self.find(hash_of(key), key).is_some()
     }
 
+    /// The number of `key`.
+    pub fn number(&self, key: &[u8]) -> Option<usize> {
+        self.find(hash_of(key), key).map(|id| id as usize)
+    }
+
     /// Sets the payload of `key`; the one it had before.
     pub fn insert(&mut self, key: &[u8], payload: V) -> Option<V> {
         let hash = hash_of(key);
         if let Some(id) = self.find(hash, key) {
             return Some(std::mem::replace(&mut self.entries[id as usize].payload, payload));
         }
+        self.add(hash, key, payload);
+        None
+    }
+
+    /// The number of `key` and false; if it is not there, it is added with `payload`: its number and true.
+    pub fn number_or_insert(&mut self, key: &[u8], payload: V) -> (usize, bool) {
+        let hash = hash_of(key);
+        match self.find(hash, key) {
+            Some(id) => (id as usize, false),
+            None => {
+                self.add(hash, key, payload);
+                (self.len() - 1, true)
+            }
+        }
+    }
+
+    /// Adds a key that is not there.
+    fn add(&mut self, hash: u32, key: &[u8], payload: V) {
         if self.entries.len() == self.heads.len() {
             self.grow();
         }
@@ -99,7 +122,6 @@ impl<V> Table<V> {
         self.key_bytes += key.len() + ALLOCATION;
         self.entries.push(Entry { key: key.into(), payload, hash, next: self.heads[bucket] });
         self.heads[bucket] = id;
-        None
     }
 
     /// Removes `key`; its payload.
@@ -112,6 +134,11 @@ impl<V> Table<V> {
     pub fn at(&self, i: usize) -> (&[u8], &V) {
         let entry = &self.entries[i];
         (&entry.key, &entry.payload)
+    }
+
+    /// The payload of the entry with number `i`, to change it.
+    pub fn payload_mut(&mut self, i: usize) -> &mut V {
+        &mut self.entries[i].payload
     }
 
     /// Removes the entry with number `i`, which is below [`len`](Self::len); the last entry takes its number.

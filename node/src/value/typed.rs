@@ -1,6 +1,6 @@
 //! Looking at a [`Value`] as one type.
 
-use super::{Hash, List, Set, Str, Value};
+use super::{Hash, List, Set, Str, Value, Zset};
 
 /// A data type that a [`Value`] can hold.
 pub trait Typed: Sized {
@@ -29,4 +29,4 @@ macro_rules! typed {
     )*};
 }
 
-typed!(Str, List, Hash, Set);
+typed!(Hash, List, Set, Str, Zset);
