@@ -12,6 +12,7 @@ mod element;
 mod hash;
 mod list;
 mod set;
+pub mod sort;
 mod string;
 
 use shoal_proto::{
@@ -55,8 +56,9 @@ impl Scope {
 pub enum Handler {
     /// On its keys.
     Data(Data),
-    /// On any key: every shard is locked (`SORT` with `BY` or `GET`).
-    AnyKey(Data),
+    /// On its keys, or on any key if the arguments call for that: then every shard is locked (`SORT` with
+    /// `BY` or `GET`).
+    AnyKey(Data, fn(Args<'_>) -> bool),
     /// On the whole store.
     Whole(Whole),
     /// Known, but not there.
@@ -74,6 +76,7 @@ const FAMILIES: &[Family] = &[
     hash::HANDLERS,
     list::HANDLERS,
     set::HANDLERS,
+    sort::HANDLERS,
     string::HANDLERS,
 ];
 
