@@ -6,11 +6,16 @@
 mod bitfield;
 mod bitmap;
 mod collection_scan;
+mod database;
 pub mod dispatch;
 mod draw;
 mod element;
+mod expire;
+mod generic;
 mod hash;
 mod list;
+mod object;
+mod scan;
 mod set;
 mod string;
 
@@ -71,8 +76,13 @@ type Family = &'static [(&'static str, Handler)];
 const FAMILIES: &[Family] = &[
     bitfield::HANDLERS,
     bitmap::HANDLERS,
+    database::HANDLERS,
+    expire::HANDLERS,
+    generic::HANDLERS,
     hash::HANDLERS,
     list::HANDLERS,
+    object::HANDLERS,
+    scan::HANDLERS,
     set::HANDLERS,
     string::HANDLERS,
 ];
