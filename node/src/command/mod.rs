@@ -6,11 +6,16 @@
 mod bitfield;
 mod bitmap;
 mod collection_scan;
+mod database;
 pub mod dispatch;
 mod draw;
 mod element;
+mod expire;
+mod generic;
 mod hash;
 mod list;
+mod object;
+mod scan;
 mod set;
 pub mod sort;
 mod string;
@@ -73,8 +78,13 @@ type Family = &'static [(&'static str, Handler)];
 const FAMILIES: &[Family] = &[
     bitfield::HANDLERS,
     bitmap::HANDLERS,
+    database::HANDLERS,
+    expire::HANDLERS,
+    generic::HANDLERS,
     hash::HANDLERS,
     list::HANDLERS,
+    object::HANDLERS,
+    scan::HANDLERS,
     set::HANDLERS,
     sort::HANDLERS,
     string::HANDLERS,
