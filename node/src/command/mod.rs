@@ -13,6 +13,7 @@ mod hash;
 mod list;
 mod set;
 mod string;
+mod zset;
 
 use shoal_proto::{
     command::{Status, table},
@@ -75,6 +76,7 @@ const FAMILIES: &[Family] = &[
     list::HANDLERS,
     set::HANDLERS,
     string::HANDLERS,
+    zset::HANDLERS,
 ];
 
 /// The handlers by the table's numbers.
