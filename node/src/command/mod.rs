@@ -19,6 +19,7 @@ mod scan;
 mod set;
 pub mod sort;
 mod string;
+mod zset;
 
 use shoal_proto::{
     command::{Status, table},
@@ -88,6 +89,7 @@ const FAMILIES: &[Family] = &[
     set::HANDLERS,
     sort::HANDLERS,
     string::HANDLERS,
+    zset::HANDLERS,
 ];
 
 /// The handlers by the table's numbers.
