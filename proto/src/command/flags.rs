@@ -34,24 +34,24 @@ bitflags! {
         const FAST = 1 << 12;
         /// Needs no authentication.
         const NO_AUTH = 1 << 13;
-        /// May replicate even without the write flag.
-        const MAY_REPLICATE = 1 << 14;
+        /// Its keys are optional (`EVAL` with none).
+        const NO_MANDATORY_KEYS = 1 << 14;
         /// Not while loading asynchronously.
         const NO_ASYNC_LOADING = 1 << 15;
         /// Not inside MULTI.
         const NO_MULTI = 1 << 16;
-        /// Key positions need a look at the arguments.
+        /// First, last and step do not tell all keys; computed from the key specifications.
         const MOVABLEKEYS = 1 << 17;
         /// Allowed while a script is busy.
         const ALLOW_BUSY = 1 << 18;
-        /// Its keys need not exist for the ACL check and may be in any slot.
-        const NO_MANDATORY_KEYS = 1 << 19;
-        /// Only the sentinel's.
-        const ONLY_SENTINEL = 1 << 20;
+        /// May replicate even without the write flag.
+        const MAY_REPLICATE = 1 << 19;
         /// Touches arbitrary keys.
-        const TOUCHES_ARBITRARY_KEYS = 1 << 21;
-        /// Only inside a module or internal.
-        const PROTECTED = 1 << 22;
+        const TOUCHES_ARBITRARY_KEYS = 1 << 20;
+        /// Refused unless a setting allows it.
+        const PROTECTED = 1 << 21;
+        /// Those that `COMMAND INFO` does not list.
+        const HIDDEN = Self::MAY_REPLICATE.bits() | Self::TOUCHES_ARBITRARY_KEYS.bits() | Self::PROTECTED.bits();
     }
 }
 
@@ -121,7 +121,6 @@ pub enum Group {
     Scripting,
     HyperLogLog,
     Cluster,
-    Sentinel,
     Geo,
     Stream,
     Bitmap,
@@ -144,7 +143,6 @@ impl Group {
             Self::Scripting => "scripting",
             Self::HyperLogLog => "hyperloglog",
             Self::Cluster => "cluster",
-            Self::Sentinel => "sentinel",
             Self::Geo => "geo",
             Self::Stream => "stream",
             Self::Bitmap => "bitmap",
@@ -152,9 +150,61 @@ impl Group {
     }
 }
 
+impl Group {
+    /// The ACL category that every command of the family is in, containers excepted.
+    pub(super) fn category(self) -> Category {
+        match self {
+            Self::String => Category::STRING,
+            Self::List => Category::LIST,
+            Self::Set => Category::SET,
+            Self::SortedSet => Category::SORTEDSET,
+            Self::Hash => Category::HASH,
+            Self::Transactions => Category::TRANSACTION,
+            Self::Connection => Category::CONNECTION,
+            Self::Scripting => Category::SCRIPTING,
+            Self::HyperLogLog => Category::HYPERLOGLOG,
+            Self::Geo => Category::GEO,
+            Self::Stream => Category::STREAM,
+            Self::Bitmap => Category::BITMAP,
+            Self::Generic | Self::PubSub | Self::Server | Self::Cluster => Category::empty(),
+        }
+    }
+}
+
+impl Category {
+    /// These and what `flags` imply, by Redis's rules; scripts are never in `@read`.
+    pub(super) fn with_implied(mut self, flags: Flags) -> Self {
+        let read = flags.contains(Flags::READONLY) && !self.contains(Self::SCRIPTING);
+        for (implied, categories) in [
+            (flags.contains(Flags::WRITE), Self::WRITE),
+            (read, Self::READ),
+            (flags.contains(Flags::ADMIN), Self::ADMIN | Self::DANGEROUS),
+            (flags.contains(Flags::PUBSUB), Self::PUBSUB),
+            (flags.contains(Flags::FAST), Self::FAST),
+            (flags.contains(Flags::BLOCKING), Self::BLOCKING),
+        ] {
+            if implied {
+                self |= categories;
+            }
+        }
+        if self.contains(Self::FAST) { self } else { self | Self::SLOW }
+    }
+
+    /// The categories' names without the `@`.
+    pub fn names(self) -> impl Iterator<Item = String> {
+        self.iter_names().map(|(name, _)| name.to_ascii_lowercase())
+    }
+
+    /// The category called `name`, in any case and without the `@`.
+    pub fn by_name(name: &[u8]) -> Option<Self> {
+        let name = std::str::from_utf8(name).ok()?.to_ascii_uppercase();
+        Self::from_name(&name)
+    }
+}
+
 impl Flags {
     /// The flags' names in the order `COMMAND INFO` lists them.
     pub fn names(self) -> impl Iterator<Item = String> {
-        self.iter_names().map(|(name, _)| name.to_ascii_lowercase())
+        self.difference(Self::HIDDEN).iter_names().map(|(name, _)| name.to_ascii_lowercase())
     }
 }

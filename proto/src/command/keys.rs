@@ -40,6 +40,9 @@ pub enum Begin {
     Index(i16),
     /// Behind a word, searched from argument `from` (negative: backwards from the end).
     Keyword(&'static str, i16),
+    /// Behind the last such word among options, searched from argument `from`, where Redis parses
+    /// the options and reports the place as unknown (`SORT .. STORE`).
+    Option(&'static str, i16),
     /// Cannot be described.
     Unknown,
 }
@@ -105,8 +108,20 @@ impl KeySpec {
                 Some(at) => at as i64 + 1,
                 None => return Ok(()),
             },
+            Begin::Option(word, from) => {
+                let last = (from as usize..args.len().saturating_sub(1)).rev().find(|i| args.is(*i, word));
+                if let Some(at) = last {
+                    found(at + 1);
+                }
+                return Ok(());
+            }
             Begin::Unknown => return Ok(()),
         };
+        // `MIGRATE host port "" ..` has its keys behind KEYS instead.
+        if self.flags.contains(KeyFlags::INCOMPLETE) && args.get(begin as usize).is_some_and(<[u8]>::is_empty)
+        {
+            return Ok(());
+        }
         if begin >= len {
             return Ok(());
         }
@@ -150,5 +165,50 @@ fn search(args: Args<'_>, word: &str, from: i16) -> Option<usize> {
     } else {
         let start = args.len().checked_sub(from.unsigned_abs() as usize)?;
         (1..=start).rev().find(|i| args.is(*i, word))
+    }
+}
+
+/// The key positions as clients read them that know no key specifications: first, last and step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positions {
+    /// The first key's argument; 0 when there is none at a fixed place.
+    pub first: i16,
+    /// The last key's argument; negative: from the end.
+    pub last: i16,
+    /// Distance between keys.
+    pub step: i16,
+    /// Whether there may be keys elsewhere (`movablekeys`).
+    pub movable: bool,
+}
+
+impl Positions {
+    /// What Redis derives from the specifications: one range as it is, or neighbouring ranges of step 1
+    /// as one range; all others only make the keys movable.
+    pub const fn of(specs: &[KeySpec]) -> Self {
+        let mut all = Self { first: 0, last: 0, step: 0, movable: false };
+        let mut i = 0;
+        while i < specs.len() {
+            let spec = &specs[i];
+            i += 1;
+            let (Begin::Index(first), Find::Range { last, step, .. }) = (spec.begin, spec.find) else {
+                all.movable = true;
+                continue;
+            };
+            let alone = specs.len() == 1;
+            if !alone && (step != 1 || (all.last != 0 && all.last != first - 1)) {
+                all.movable = true;
+                continue;
+            }
+            if spec.flags.contains(KeyFlags::INCOMPLETE) {
+                all.movable = true;
+            }
+            if all.first == 0 {
+                all.first = first;
+            }
+            // Ranges come in order, so the later one ends later; one to the end is always the last.
+            all.last = if last >= 0 { first + last } else { last };
+            all.step = step;
+        }
+        all
     }
 }

@@ -10,7 +10,7 @@ mod route;
 mod rows;
 
 pub use flags::{Category, Flags, Group};
-pub use keys::{Begin, Find, KeyError, KeyFlags, KeySpec};
+pub use keys::{Begin, Find, KeyError, KeyFlags, KeySpec, Positions};
 pub use lookup::{Entry, Table, table};
 pub use route::{Merge, Route, Status};
 
@@ -31,6 +31,8 @@ pub struct Command {
     pub group: Group,
     /// Redis version that introduced it.
     pub since: &'static str,
+    /// Since which version another command is preferred, and which one.
+    pub deprecated: Option<(&'static str, &'static str)>,
     /// What the router does with it.
     pub route: Route,
     /// Whether Shoal executes it.
@@ -51,6 +53,12 @@ impl Command {
     /// Whether a request of `len` arguments has an acceptable length.
     pub fn accepts(&self, len: usize) -> bool {
         if self.arity >= 0 { len == self.arity as usize } else { len >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// All its ACL categories: those that flags and group imply, and the row's own.
+    pub fn acl_categories(&self) -> Category {
+        let group = if self.subcommands.is_empty() { self.group.category() } else { Category::empty() };
+        (self.categories | group).with_implied(self.flags)
     }
 
     /// Whether it writes.
