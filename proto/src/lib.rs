@@ -8,6 +8,7 @@ pub mod error;
 pub mod glob;
 pub mod number;
 pub mod resp;
+pub mod session;
 pub mod slot;
 pub mod view;
 

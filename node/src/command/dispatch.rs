@@ -5,7 +5,7 @@
 
 use shoal_proto::{
     Error,
-    command::{Entry, Status, table},
+    command::{Entry, table},
     error::Result,
     resp::{Args, Reply},
     slot::key_slot,
@@ -93,20 +93,11 @@ impl Dispatch {
             },
             Handler::AnyKey(handler) => handler(&mut store.lock_all(scope.db, scope.now), args, out),
             Handler::Whole(handler) => handler(store, scope, args, out),
-            Handler::Missing => Err(missing(entry)),
+            Handler::Missing => Err(entry.unsupported()),
         };
         if result.is_err() {
             out.truncate(mark);
         }
         result
     }
-}
-
-/// What a known command answers that is not there.
-pub fn missing(entry: &Entry) -> Error {
-    let name = entry.name.replace('|', " ").to_ascii_uppercase();
-    Error::owned(match entry.command.status {
-        Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
-        _ => format!("ERR {name} is not supported by this version of Shoal yet"),
-    })
 }

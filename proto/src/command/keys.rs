@@ -33,6 +33,14 @@ bitflags! {
     }
 }
 
+impl KeyFlags {
+    /// The names as `COMMAND INFO` lists them: what happens to the key in capitals, to its value in small.
+    pub fn names(self) -> impl Iterator<Item = String> {
+        self.iter_names()
+            .map(|(name, _)| if name.len() == 2 { name.to_owned() } else { name.to_ascii_lowercase() })
+    }
+}
+
 /// Where to begin looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Command, Flags, KeyError, rows};
+use super::{Command, Flags, KeyError, Status, rows};
 use crate::{Error, resp::Args};
 
 /// A command in the table: its description and where it stands.
@@ -122,24 +122,35 @@ impl Table {
         self.subcommands(container).iter().find(|e| e.command.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
+    /// The entry called `name` in full, as in `get` or `client|setname`, in any case.
+    pub fn by_full_name(&self, name: &[u8]) -> Option<&Entry> {
+        match memchr::memchr(b'|', name) {
+            None => self.command(name),
+            Some(at) => self.subcommand(self.command(&name[..at])?, &name[at + 1..]),
+        }
+    }
+
+    /// The command or subcommand that `args` name, whatever their number; a container alone is itself.
+    pub fn resolve(&self, args: Args<'_>) -> Option<&Entry> {
+        let entry = self.command(args.get(0)?)?;
+        match args.get(1) {
+            Some(name) if !entry.command.subcommands.is_empty() => self.subcommand(entry, name),
+            _ => Some(entry),
+        }
+    }
+
     /// The command or subcommand that `args` call, with its arity checked.
     ///
     /// # Errors
     /// Redis's texts for an unknown command or subcommand and for a wrong number of arguments.
     #[inline]
     pub fn find(&self, args: Args<'_>) -> Result<&Entry, Error> {
-        let Some(entry) = self.command(args.at(0)) else { return Err(unknown_command(args)) };
-        let entry = if entry.command.subcommands.is_empty() {
-            entry
-        } else if let Some(name) = args.get(1) {
-            match self.subcommand(entry, name) {
-                Some(sub) => sub,
-                // `COMMAND` and `DEBUG` are commands of their own as well.
-                None => return Err(unknown_subcommand(entry, name)),
-            }
-        } else {
-            entry
-        };
+        let Some(mut entry) = self.command(args.at(0)) else { return Err(unknown_command(args)) };
+        if !entry.command.subcommands.is_empty()
+            && let Some(name) = args.get(1)
+        {
+            entry = self.subcommand(entry, name).ok_or_else(|| unknown_subcommand(entry, name))?;
+        }
         if entry.command.accepts(args.len()) {
             Ok(entry)
         } else {
@@ -165,6 +176,15 @@ impl Entry {
             }
         }
         Ok(())
+    }
+
+    /// What a known command answers that Shoal does not execute.
+    pub fn unsupported(&self) -> Error {
+        let name = self.name.replace('|', " ").to_ascii_uppercase();
+        Error::owned(match self.command.status {
+            Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
+            _ => format!("ERR {name} is not supported by this version of Shoal yet"),
+        })
     }
 
     /// Whether it writes.

@@ -3,16 +3,20 @@
 //!
 //! Node dispatch and router planning look commands up in [`table()`]; neither knows names of its own.
 
+pub mod docs;
 mod flags;
+pub mod info;
 mod keys;
 mod lookup;
 mod route;
 mod rows;
+mod syntax;
 
 pub use flags::{Category, Flags, Group};
 pub use keys::{Begin, Find, KeyError, KeyFlags, KeySpec, Positions};
 pub use lookup::{Entry, Table, table};
 pub use route::{Merge, Route, Status};
+pub use syntax::{Argument, Kind, parse as parse_syntax};
 
 /// The description of one command or subcommand, as written in the table.
 #[derive(Debug)]

@@ -41,6 +41,11 @@ impl<'a> Reply<'a> {
         self.protocol
     }
 
+    /// Goes on in another version (`HELLO` answers in the one it chose).
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
     /// Whether RESP3 is being written.
     pub fn is_resp3(&self) -> bool {
         self.protocol == Protocol::Resp3

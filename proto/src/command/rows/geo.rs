@@ -7,22 +7,22 @@ pub(super) static COMMANDS: &[Command] = &[
     geo("geoadd", -5, "3.2.0", "write denyoom")
         .keys(&[key(1, "rw update")])
         .syntax("key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]")
-        .about("", "O(log(N))")
+        .about("Adds places or moves them.", "O(log(N)) per place, N members")
         .planned(),
     geo("geodist", -4, "3.2.0", "readonly")
         .keys(&[key(1, "ro access")])
         .syntax("key member1 member2 [m | km | ft | mi]")
-        .about("", "O(1)")
+        .about("Measures the distance of two members.", "O(1)")
         .planned(),
     geo("geohash", -2, "3.2.0", "readonly")
         .keys(&[key(1, "ro access")])
         .syntax("key [member [member ...]]")
-        .about("", "O(1)")
+        .about("Returns the geohashes of members.", "O(1) per member")
         .planned(),
     geo("geopos", -2, "3.2.0", "readonly")
         .keys(&[key(1, "ro access")])
         .syntax("key [member [member ...]]")
-        .about("", "O(1)")
+        .about("Returns the coordinates of members.", "O(1) per member")
         .planned(),
     geo("georadius", -6, "3.2.0", "write denyoom")
         .keys(&[
@@ -34,8 +34,11 @@ pub(super) static COMMANDS: &[Command] = &[
             "key longitude latitude radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] \
             [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
         )
-        .about("", "O(N+log(M))")
-        .deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument")
+        .about(
+            "Finds members around a point, and stores them if wanted.",
+            "O(N+log(M)), N in the box around the circle, M members",
+        )
+        .deprecated("6.2.0", "GEOSEARCH and GEOSEARCHSTORE with BYRADIUS")
         .planned(),
     geo("georadius_ro", -6, "3.2.10", "readonly")
         .keys(&[key(1, "ro access")])
@@ -43,8 +46,8 @@ pub(super) static COMMANDS: &[Command] = &[
             "key longitude latitude radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] \
             [COUNT count [ANY]] [ASC | DESC]",
         )
-        .about("", "O(N+log(M))")
-        .deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument")
+        .about("Finds members around a point.", "O(N+log(M)), N in the box around the circle, M members")
+        .deprecated("6.2.0", "GEOSEARCH with BYRADIUS")
         .planned(),
     geo("georadiusbymember", -5, "3.2.0", "write denyoom")
         .keys(&[
@@ -56,11 +59,11 @@ pub(super) static COMMANDS: &[Command] = &[
             "key member radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count \
             [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
         )
-        .about("", "O(N+log(M))")
-        .deprecated(
-            "6.2.0",
-            "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        .about(
+            "Finds members around another one, and stores them if wanted.",
+            "O(N+log(M)), N in the box around the circle, M members",
         )
+        .deprecated("6.2.0", "GEOSEARCH and GEOSEARCHSTORE with BYRADIUS and FROMMEMBER")
         .planned(),
     geo("georadiusbymember_ro", -5, "3.2.10", "readonly")
         .keys(&[key(1, "ro access")])
@@ -68,8 +71,8 @@ pub(super) static COMMANDS: &[Command] = &[
             "key member radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count \
             [ANY]] [ASC | DESC]",
         )
-        .about("", "O(N+log(M))")
-        .deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments")
+        .about("Finds members around another one.", "O(N+log(M)), N in the box around the circle, M members")
+        .deprecated("6.2.0", "GEOSEARCH with BYRADIUS and FROMMEMBER")
         .planned(),
     geo("geosearch", -7, "6.2.0", "readonly")
         .keys(&[key(1, "ro access")])
@@ -78,7 +81,7 @@ pub(super) static COMMANDS: &[Command] = &[
             ft | mi> | BYBOX width height <m | km | ft | mi>> [ASC | DESC] [COUNT count [ANY]] \
             [WITHCOORD] [WITHDIST] [WITHHASH]",
         )
-        .about("", "O(N+log(M))")
+        .about("Finds members inside a circle or a box.", "O(N+log(M)), N around the shape, M members")
         .planned(),
     geo("geosearchstore", -8, "6.2.0", "write denyoom")
         .keys(&[key(1, "ow update"), key(2, "ro access")])
@@ -87,7 +90,7 @@ pub(super) static COMMANDS: &[Command] = &[
             radius <m | km | ft | mi> | BYBOX width height <m | km | ft | mi>> [ASC | DESC] \
             [COUNT count [ANY]] [STOREDIST]",
         )
-        .about("", "O(N+log(M))")
+        .about("Stores the members inside a circle or a box.", "O(N+log(M)), N around the shape, M members")
         .planned(),
 ];
 
