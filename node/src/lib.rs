@@ -1,7 +1,15 @@
 //! A Shoal cache node: store, commands and the loops that serve them.
 //!
-//! [`store`] keeps keys, [`value`] the data types, [`command`] the handlers, [`server`] the sockets.
+//! [`store`] keeps keys, [`value`] the data types, [`command`] the handlers on
+//! keys, [`admin`] those on the server itself, [`server`] the sockets.
 
+mod admin;
 pub mod command;
+pub mod config;
+pub mod flags;
+pub mod launch;
+mod metrics;
+pub mod server;
+mod stats;
 pub mod store;
 pub mod value;

@@ -1,3 +1,74 @@
 //! The `shoal-node` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use shoal_net::{Control, shutdown, telemetry};
+use shoal_node::{
+    config::Config,
+    flags::NodeFlags,
+    launch::{self, NodeSettings},
+};
+
+fn main() -> ExitCode {
+    match run(NodeFlags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shoal-node: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
+    telemetry::init_logs(&flags.common.log_level, flags.common.log_format)?;
+    let addresses = flags.common.addresses(&NodeFlags::default_listen());
+    let settings = NodeSettings {
+        listen: addresses.listen,
+        gossip: addresses.gossip,
+        admin: Some(addresses.admin),
+        join: flags.common.join.clone(),
+        threads: flags.common.thread_count(),
+        name: flags.name.clone(),
+        announce: flags.announce.clone(),
+        weight: flags.weight,
+        zone: flags.zone.clone(),
+        config: config(&flags)?,
+    };
+    let control = Control::start("node-control")?;
+    let (trigger, shutdown) = shutdown::channel();
+    let (stop, stopped) = shutdown::channel();
+    // Leaving the cluster still needs gossip, so what runs there ends later than the wish to stop is uttered.
+    let node = launch::start(settings, &control, &shutdown, move || stop.fire())?;
+    let (signal, signalled) = shutdown::channel();
+    control.spawn(shutdown::on_signals(signal));
+    let admin = node.admin.map(|a| format!(", metrics and health on http://{a}")).unwrap_or_default();
+    tracing::info!("ready on {}, gossip on {}{admin}", node.resp, node.cluster.gossip_addr());
+    control.run(async move {
+        tokio::select! {
+            () = stopped.wait() => {}
+            () = signalled.wait() => {}
+        }
+        node.leave().await;
+        trigger.fire();
+    })?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The settings that have flags, checked as `CONFIG SET` would.
+fn config(flags: &NodeFlags) -> Result<Config, String> {
+    let config = Config::default();
+    let given = [
+        ("maxmemory", Some(&flags.maxmemory)),
+        ("maxmemory-policy", Some(&flags.maxmemory_policy)),
+        ("maxclients", Some(&flags.maxclients)),
+        ("requirepass", flags.requirepass.as_ref()),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            config.set_at_start(name, value).map_err(|why| format!("--{name} '{value}': {why}"))?;
+        }
+    }
+    Ok(config)
+}

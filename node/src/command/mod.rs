@@ -3,7 +3,15 @@
 //! A handler of a data command gets a [`Db`] that already holds the locks of the command's keys; it reads
 //! arguments, changes values and writes its reply. It never locks, parses RESP or looks at a clock.
 
+mod bitfield;
+mod bitmap;
+mod collection_scan;
 pub mod dispatch;
+mod draw;
+mod element;
+mod hash;
+mod list;
+mod set;
 mod string;
 
 use shoal_proto::{
@@ -28,6 +36,18 @@ pub struct Scope {
     pub db: u8,
     /// Ms since 1970.
     pub now: u64,
+    /// Whether reads count as accesses (`CLIENT NO-TOUCH`).
+    pub touch: bool,
+}
+
+impl Scope {
+    #[inline]
+    fn apply<'a>(&self, mut db: Db<'a>) -> Db<'a> {
+        if !self.touch {
+            db.no_touch();
+        }
+        db
+    }
 }
 
 /// How a command is executed.
@@ -46,7 +66,16 @@ pub enum Handler {
 /// What each family offers: names as in the table (`object|encoding`).
 type Family = &'static [(&'static str, Handler)];
 
-const FAMILIES: &[Family] = &[string::HANDLERS];
+// One a line, so that families can be added side by side.
+#[rustfmt::skip]
+const FAMILIES: &[Family] = &[
+    bitfield::HANDLERS,
+    bitmap::HANDLERS,
+    hash::HANDLERS,
+    list::HANDLERS,
+    set::HANDLERS,
+    string::HANDLERS,
+];
 
 /// The handlers by the table's numbers.
 pub fn handlers() -> Vec<Handler> {
@@ -101,7 +130,7 @@ pub(crate) mod testing {
             let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
             let args = OwnedArgs::new(words);
             let mut out = Vec::new();
-            let scope = Scope { db: self.db, now: self.now };
+            let scope = Scope { db: self.db, now: self.now, touch: true };
             self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
             String::from_utf8_lossy(&out).into_owned()
         }

@@ -188,6 +188,17 @@ impl<'a> Db<'a> {
         }
     }
 
+    /// The values of several keys, for reading at the same time; each counts as an access.
+    pub fn read_each<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Vec<Option<&Value>> {
+        let mut places = Vec::new();
+        for key in keys {
+            let found = self.read(key).is_some();
+            // Looking at further keys removes none that was found: all are judged by the same clock.
+            places.push(if found { self.find(key) } else { None });
+        }
+        places.into_iter().map(|place| place.map(|place| &self.entry(place).value)).collect()
+    }
+
     /// The value of `key` as `T`, for changing. When the guard is dropped, memory is accounted and a
     /// collection that became empty is removed.
     ///

@@ -9,18 +9,20 @@ use super::shard::Shard;
 use crate::value::Typed;
 
 /// Exclusive access to one key's value. When dropped, the change of its memory is accounted, and a collection
-/// that became empty is removed, as Redis does: no handler has to remember either.
+/// that became empty is removed, as Redis does: no handler has to remember either. An edit that only read
+/// counts as no change.
 #[derive(Debug)]
 pub struct Edit<'a, T: Typed> {
     shard: &'a mut Shard,
     db: u8,
     id: u32,
+    changed: bool,
     kind: PhantomData<T>,
 }
 
 impl<'a, T: Typed> Edit<'a, T> {
     pub(super) fn new(shard: &'a mut Shard, db: u8, id: u32) -> Self {
-        Self { shard, db, id, kind: PhantomData }
+        Self { shard, db, id, changed: false, kind: PhantomData }
     }
 
     /// The key's expiry, ms since 1970.
@@ -32,6 +34,7 @@ impl<'a, T: Typed> Edit<'a, T> {
     /// Sets or removes the key's expiry; the time must not have passed.
     pub fn set_expiry(&mut self, at: Option<u64>) {
         let id = self.id;
+        self.changed = true;
         let keys = self.shard.keyspace_mut(self.db).expect("the key was found in it");
         keys.set_expiry(id, at.unwrap_or(0));
     }
@@ -50,6 +53,7 @@ impl<T: Typed> Deref for Edit<'_, T> {
 
 impl<T: Typed> DerefMut for Edit<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
+        self.changed = true;
         let id = self.id as usize;
         let keys = self.shard.keyspace_mut(self.db).expect("the key was found in it");
         T::of_mut(&mut keys.entries[id].value).expect("checked when the edit began")
@@ -63,11 +67,11 @@ impl<T: Typed> Drop for Edit<'_, T> {
         let before = keys.charged;
         if keys.entries[id as usize].value.is_empty_collection() {
             keys.remove(id);
-        } else {
+        } else if self.changed {
             keys.recharge(id);
         }
         let delta = keys.charged - before;
         self.shard.unsettled += delta;
-        self.shard.stats.dirty += 1;
+        self.shard.stats.dirty += u64::from(self.changed);
     }
 }

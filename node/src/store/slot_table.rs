@@ -4,6 +4,7 @@
 //! stable enough for stateless cursors: a bucket's entries move only between it and its one partner.
 
 use super::keyspace::Entries;
+use crate::value::linear::{bucket, next_cursor, partner, visited};
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
@@ -17,19 +18,6 @@ pub(super) struct SlotTable {
     pub(super) min_expiry: u64,
     /// Where the next sweep goes on.
     pub(super) sweep_at: u32,
-}
-
-/// The bucket of `hash` among `n`: its low bits, one fewer if that bucket does not exist yet.
-#[inline]
-fn bucket(hash: u32, n: usize) -> usize {
-    let wide = n.next_power_of_two();
-    let i = hash as usize & (wide - 1);
-    if i < n { i } else { i & (wide / 2 - 1) }
-}
-
-/// The bucket from which bucket `n` was split.
-fn partner(n: usize) -> usize {
-    n & !(1 << (usize::BITS - 1 - n.leading_zeros()))
 }
 
 impl SlotTable {
@@ -86,8 +74,11 @@ impl SlotTable {
             entries[at as usize].next = next;
         }
         self.len -= 1;
-        if self.heads.len() > 4 && (self.len as usize) < self.heads.len() / 2 {
-            self.shrink(entries);
+        // Two buckets for one entry: with one, the buckets would never catch up with a table that is emptied.
+        for _ in 0..2 {
+            if self.heads.len() > 4 && (self.len as usize) < self.heads.len() / 2 {
+                self.shrink(entries);
+            }
         }
     }
 
@@ -139,20 +130,17 @@ impl SlotTable {
     }
 
     /// Visits the buckets that `cursor` stands for and returns the next cursor; 0 when the round is
-    /// complete. Cursors count in reversed binary over the smaller of the two bucket masks in use, so that an
-    /// entry that stays in the table for a whole round is visited however the table grows and shrinks.
+    /// complete. An entry that stays in the table for a whole round is visited however the table grows and shrinks.
     pub(super) fn visit(&self, entries: &Entries, cursor: u32, mut f: impl FnMut(u32)) -> u32 {
         let n = self.heads.len();
         if n == 0 {
             return 0;
         }
-        let low = 1usize << (usize::BITS - 1 - n.leading_zeros());
-        let mask = (low - 1) as u32;
-        let b = (cursor & mask) as usize;
-        self.bucket(entries, b).for_each(&mut f);
-        if b + low < n {
-            self.bucket(entries, b + low).for_each(&mut f);
+        let (first, second) = visited(cursor, n);
+        self.bucket(entries, first).for_each(&mut f);
+        if let Some(second) = second {
+            self.bucket(entries, second).for_each(&mut f);
         }
-        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+        next_cursor(cursor, n)
     }
 }

@@ -1,11 +1,23 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
+pub mod bits;
+mod hash;
+pub(crate) mod linear;
+pub mod list;
 pub mod packed;
+mod segments;
+pub mod set;
 mod string;
+pub mod table;
 mod typed;
+pub mod zset;
 
+pub use hash::Hash;
+pub use list::List;
+pub use set::Set;
 pub use string::Str;
 pub use typed::Typed;
+pub use zset::Zset;
 
 /// Sizes up to which collections stay packed: Redis's settings of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +63,14 @@ impl Default for Encodings {
 pub enum Value {
     /// A string (and bitmaps, counters).
     Str(Str),
+    /// A list.
+    List(List),
+    /// A hash.
+    Hash(Hash),
+    /// A set.
+    Set(Set),
+    /// A sorted set.
+    Zset(Zset),
 }
 
 impl Value {
@@ -58,6 +78,10 @@ impl Value {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Str(_) => "string",
+            Self::List(_) => "list",
+            Self::Hash(_) => "hash",
+            Self::Set(_) => "set",
+            Self::Zset(_) => "zset",
         }
     }
 
@@ -65,6 +89,10 @@ impl Value {
     pub fn encoding(&self) -> &'static str {
         match self {
             Self::Str(s) => s.encoding(),
+            Self::List(l) => l.encoding(),
+            Self::Hash(h) => h.encoding(),
+            Self::Set(s) => s.encoding(),
+            Self::Zset(z) => z.encoding(),
         }
     }
 
@@ -72,6 +100,10 @@ impl Value {
     pub fn memory(&self) -> usize {
         match self {
             Self::Str(s) => s.memory(),
+            Self::List(l) => l.memory(),
+            Self::Hash(h) => h.memory(),
+            Self::Set(s) => s.memory(),
+            Self::Zset(z) => z.memory(),
         }
     }
 
@@ -79,6 +111,10 @@ impl Value {
     pub fn is_empty_collection(&self) -> bool {
         match self {
             Self::Str(_) => false,
+            Self::List(l) => l.is_empty(),
+            Self::Hash(h) => h.is_empty(),
+            Self::Set(s) => s.is_empty(),
+            Self::Zset(z) => z.is_empty(),
         }
     }
 }

@@ -163,6 +163,11 @@ impl Packed {
         Iter { packed: self, at: 0, end: self.end() }
     }
 
+    /// The elements between two positions.
+    pub fn slice(&self, from: usize, to: usize) -> Iter<'_> {
+        Iter { packed: self, at: from, end: to }
+    }
+
     /// Position of the first element equal to `bytes`, looking at every `step`th from position `at`.
     pub fn find(&self, bytes: &[u8], mut at: usize, step: usize) -> Option<usize> {
         let wanted = Elem::of(bytes);

@@ -1,6 +1,6 @@
 //! Looking at a [`Value`] as one type.
 
-use super::{Str, Value};
+use super::{Hash, List, Set, Str, Value, Zset};
 
 /// A data type that a [`Value`] can hold.
 pub trait Typed: Sized {
@@ -15,11 +15,9 @@ pub trait Typed: Sized {
 macro_rules! typed {
     ($($kind:ident),* $(,)?) => {$(
         impl Typed for $kind {
-            #[allow(unreachable_patterns, reason = "while there is one type")]
             fn of(value: &Value) -> Option<&Self> {
                 match value { Value::$kind(v) => Some(v), _ => None }
             }
-            #[allow(unreachable_patterns, reason = "while there is one type")]
             fn of_mut(value: &mut Value) -> Option<&mut Self> {
                 match value { Value::$kind(v) => Some(v), _ => None }
             }
@@ -31,4 +29,4 @@ macro_rules! typed {
     )*};
 }
 
-typed!(Str);
+typed!(Hash, List, Set, Str, Zset);

@@ -61,8 +61,8 @@ fn one(entry: &Entry, out: &mut Reply<'_>) {
     }
     if !arguments.is_empty() {
         out.bulk(b"arguments");
-        let keys = KeyIndexes { left: count_keys(&arguments), next: 0, specs: command.keys.len() };
-        list(&arguments, &mut { keys }, out);
+        let mut keys = KeyIndexes { left: count_keys(&arguments), next: 0, specs: command.keys.len() };
+        list(&arguments, &mut keys, out);
     }
     if !subcommands.is_empty() {
         out.bulk(b"subcommands");
@@ -86,7 +86,8 @@ struct KeyIndexes {
 impl KeyIndexes {
     fn take(&mut self) -> usize {
         self.left -= 1;
-        let index = if self.left == 0 { self.specs } else { self.specs.min(self.next + 1) };
+        let last = self.left == 0 && self.next > 0;
+        let index = if last { self.specs } else { self.specs.min(self.next + 1) };
         self.next += 1;
         index.saturating_sub(1)
     }

@@ -1,6 +1,6 @@
 //! `COMMAND` and its subcommands, answered from the table alone: nodes and routers call [`command`].
 
-use super::{Begin, Category, Entry, Find, KeyFlags, KeySpec, Positions, docs, table};
+use super::{Begin, Category, Entry, Find, Flags, KeyError, KeyFlags, KeySpec, Positions, docs, table};
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::resp::{Args, Reply};
@@ -37,8 +37,7 @@ fn some(names: Args<'_>, out: &mut Reply<'_>) {
     for name in names.iter() {
         match table().by_full_name(name) {
             Some(entry) => one(entry, out),
-            // An array would be expected here, and a null array is what Redis answers.
-            None => out.null_array(),
+            None => out.null(),
         }
     }
 }
@@ -171,12 +170,14 @@ fn keys(args: Args<'_>, with_flags: bool, out: &mut Reply<'_>) -> Result {
         return Err(Error::text("ERR Invalid number of arguments specified for command"));
     }
     let mut found = Vec::new();
-    for spec in entry.command.keys.iter().filter(|spec| !spec.flags.contains(KeyFlags::NOT_KEY)) {
-        let flags = actual_flags(entry, spec, args);
-        spec.each(args, |at| found.push((at, flags))).map_err(|e| Error::owned(e.to_string()))?;
-    }
-    if found.is_empty() && !entry.command.flags.contains(super::Flags::NO_MANDATORY_KEYS) {
-        return Err(Error::owned(super::KeyError::Invalid.to_string()));
+    let told = entry.each_key_with_spec(args, |at, spec| found.push((at, actual_flags(entry, spec, args))));
+    if entry.command.flags.contains(Flags::NO_MANDATORY_KEYS) {
+        // `EVAL script 5 a` has no keys, and that is no error here.
+        if told.is_err() {
+            found.clear();
+        }
+    } else if told.is_err() || found.is_empty() {
+        return Err(Error::owned(KeyError::Invalid.to_string()));
     }
     out.array(found.len());
     for (at, flags) in found {

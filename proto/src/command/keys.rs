@@ -125,11 +125,6 @@ impl KeySpec {
             }
             Begin::Unknown => return Ok(()),
         };
-        // `MIGRATE host port "" ..` has its keys behind KEYS instead.
-        if self.flags.contains(KeyFlags::INCOMPLETE) && args.get(begin as usize).is_some_and(<[u8]>::is_empty)
-        {
-            return Ok(());
-        }
         if begin >= len {
             return Ok(());
         }

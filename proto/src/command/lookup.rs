@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Command, Flags, KeyError, Status, rows};
+use super::{Command, Flags, KeyError, KeyFlags, KeySpec, Route, Status, rows};
 use crate::{Error, resp::Args};
 
 /// A command in the table: its description and where it stands.
@@ -162,18 +162,38 @@ impl Table {
 impl Entry {
     /// Whether any key specification exists.
     pub fn has_keys(&self) -> bool {
-        self.command.keys.iter().any(|k| !k.flags.contains(super::KeyFlags::NOT_KEY))
+        self.command.keys.iter().any(|k| !k.flags.contains(KeyFlags::NOT_KEY))
     }
 
     /// Calls `found` with the argument index of each key.
     ///
     /// # Errors
     /// [`KeyError::Invalid`] when the arguments contradict the specification.
+    #[inline]
     pub fn each_key(&self, args: Args<'_>, mut found: impl FnMut(usize)) -> Result<(), KeyError> {
-        for spec in self.command.keys {
-            if !spec.flags.contains(super::KeyFlags::NOT_KEY) {
-                spec.each(args, &mut found)?;
-            }
+        self.each_key_with_spec(args, |at, _| found(at))
+    }
+
+    /// The same, with the specification that led to the key.
+    ///
+    /// # Errors
+    /// [`KeyError::Invalid`] when the arguments contradict the specification.
+    #[inline]
+    pub fn each_key_with_spec(
+        &self,
+        args: Args<'_>,
+        mut found: impl FnMut(usize, &'static KeySpec),
+    ) -> Result<(), KeyError> {
+        let specs = self.command.keys;
+        for (i, spec) in specs.iter().enumerate().filter(|(_, spec)| !spec.flags.contains(KeyFlags::NOT_KEY))
+        {
+            // `MIGRATE host port "" ..` has its keys behind KEYS instead, and no key in the first place.
+            let instead = specs.get(i + 1).is_some_and(|next| next.flags.contains(KeyFlags::INCOMPLETE));
+            spec.each(args, |at| {
+                if !(instead && args.at(at).is_empty()) {
+                    found(at, spec);
+                }
+            })?;
         }
         Ok(())
     }
@@ -185,6 +205,11 @@ impl Entry {
             Status::Never(reason) => format!("ERR {name} is not supported by Shoal: {reason}"),
             _ => format!("ERR {name} is not supported by this version of Shoal yet"),
         })
+    }
+
+    /// Whether a router splits it over nodes.
+    pub fn splits(&self) -> bool {
+        matches!(self.command.route, Route::Split { .. })
     }
 
     /// Whether it writes.

@@ -240,7 +240,7 @@ impl Reader<'_> {
             "pattern" => Kind::Pattern,
             "unix-time-seconds" | "unix-time-milliseconds" => Kind::UnixTime,
             "longitude" | "latitude" | "radius" | "width" | "height" | "score" => Kind::Double,
-            "timeout" if command.flags.contains(Flags::BLOCKING) => Kind::Double,
+            "timeout" if command.flags.contains(Flags::BLOCKING) && !command.keys.is_empty() => Kind::Double,
             "increment" if command.name.ends_with("float") => Kind::Double,
             "min" | "max" if !command.name.contains("lex") && command.name != "zrangestore" => Kind::Double,
             "start" | "stop" | "end" if command.group != Group::Stream && command.name != "zrange" => {

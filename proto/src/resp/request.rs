@@ -114,8 +114,13 @@ impl<'a> Args<'a> {
         Args { bytes: self.bytes, spans: &self.spans[i.min(self.spans.len())..] }
     }
 
+    /// The first `n` arguments, or all if there are fewer.
+    pub fn first(&self, n: usize) -> Args<'a> {
+        Args { bytes: self.bytes, spans: &self.spans[..n.min(self.spans.len())] }
+    }
+
     /// All arguments in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + use<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + DoubleEndedIterator + Clone + use<'a> {
         let bytes = self.bytes;
         self.spans.iter().map(move |s| &bytes[s.start as usize..s.end as usize])
     }

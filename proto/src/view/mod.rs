@@ -3,6 +3,7 @@
 //! Nodes decide by it what they serve, routers where they send. Whoever holds a view with a higher epoch is
 //! right. How a view comes about (today: the oldest member computes and pushes it) is not this module's business.
 
+pub mod lead;
 mod placement;
 
 use serde::{Deserialize, Serialize};
@@ -58,10 +59,73 @@ pub struct View {
     runs: Vec<(u16, u16)>,
 }
 
+/// Most members of a view: beyond this the table gives some nodes too few slots to be of use.
+pub const MAX_MEMBERS: usize = 1024;
+
+/// Longest name, host or zone in bytes: the longest DNS name.
+pub const MAX_NAME: usize = 253;
+
 /// Which slots a node owns: inclusive ranges in ascending order.
 pub type Ranges = Vec<(u16, u16)>;
 
 impl View {
+    /// The view of a process that knows of no cluster yet: epoch 0, nobody owns anything.
+    pub fn empty() -> Self {
+        Self { cluster: 0, epoch: 0, members: Vec::new(), runs: Vec::new() }
+    }
+
+    /// The first view of a new cluster, epoch 1.
+    pub fn first(cluster: u64, members: Vec<Member>) -> Self {
+        Self { cluster, ..Self::empty() }.next(members)
+    }
+
+    /// The view that follows this one when the members are `members`: the next epoch, everyone's share of the
+    /// slots by weight, and no slot moved without need.
+    pub fn next(&self, mut members: Vec<Member>) -> Self {
+        members.sort_by_key(|m| (m.id.boot, m.id.node));
+        let owners = placement::place(Some(self), &members);
+        Self::new(self.cluster, self.epoch + 1, members, &owners)
+    }
+
+    /// Whether a view that came over the wire is one that [`View::new`] could have made.
+    ///
+    /// # Errors
+    /// What is wrong with it; such a view must not be installed.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.members.len() > MAX_MEMBERS {
+            return Err("too many members");
+        }
+        if !self.members.is_sorted_by_key(|m| (m.id.boot, m.id.node)) {
+            return Err("members are not in order of age");
+        }
+        let nodes: std::collections::BTreeSet<u64> = self.members.iter().map(|m| m.id.node).collect();
+        if nodes.len() != self.members.len() {
+            return Err("a node is listed twice");
+        }
+        if self.members.iter().any(|m| m.name.len().max(m.host.len()).max(m.zone.len()) > MAX_NAME) {
+            return Err("a name is too long");
+        }
+        if !self.runs.is_sorted_by(|(a, _), (b, _)| a < b) || self.runs.iter().any(|(last, _)| *last >= SLOTS)
+        {
+            return Err("the slot table is not in order");
+        }
+        if self.runs.iter().any(|(_, o)| *o != u16::MAX && usize::from(*o) >= self.members.len()) {
+            return Err("a slot belongs to nobody in the view");
+        }
+        Ok(())
+    }
+
+    /// Whether this view is to be installed by a process that has `current`, both of one cluster: by epoch, and
+    /// between two views of one epoch (two sides of a partition made them) the one with more members, then
+    /// the one whose oldest member is older.
+    pub fn supersedes(&self, current: &View) -> bool {
+        let rank = |v: &View| {
+            let oldest = v.members.iter().map(|m| (m.id.boot, m.id.node)).collect::<Vec<_>>();
+            (v.epoch, v.members.len(), std::cmp::Reverse(oldest))
+        };
+        rank(self) > rank(current)
+    }
+
     /// A view from an explicit table: for each slot the owner's place in `members`.
     pub fn new(cluster: u64, epoch: u64, members: Vec<Member>, owners: &[u16]) -> Self {
         let mut runs: Vec<(u16, u16)> = Vec::new();

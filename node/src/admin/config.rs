@@ -1,0 +1,65 @@
+//! `CONFIG GET`, `SET`, `RESETSTAT`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use shoal_proto::{
+    Error,
+    error::Result,
+    resp::{Args, Reply},
+};
+
+use super::{Cx, Handlers, help};
+use crate::server::Shared;
+
+pub(super) const HANDLERS: Handlers =
+    &[("config|get", get), ("config|set", set), ("config|resetstat", resetstat), ("config|help", help)];
+
+fn get(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let patterns: Vec<&[u8]> = args.from(2).iter().collect();
+    let found = cx.shared.config.matching(&patterns);
+    out.map(found.len());
+    for (name, value) in found {
+        out.bulk(name.as_bytes());
+        out.bulk(value.as_bytes());
+    }
+    Ok(())
+}
+
+fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    if !args.len().is_multiple_of(2) {
+        return Err(Error::Arity("config|set".into()));
+    }
+    let pairs: Vec<(&[u8], &[u8])> =
+        (2..args.len()).step_by(2).map(|i| (args.at(i), args.at(i + 1))).collect();
+    let changed = cx.shared.config.change(&pairs)?;
+    apply(cx.shared, &changed);
+    out.ok();
+    Ok(())
+}
+
+/// Puts changed settings in force.
+fn apply(shared: &Shared, changed: &[&str]) {
+    let config = &shared.config;
+    let number = |name: &str| config.get(name).parse::<i64>().unwrap_or_default();
+    let settings = config.store_settings();
+    shared.store.configure(|s| *s = settings);
+    for name in changed {
+        match *name {
+            "requirepass" => shared.access.set_password(config.password()),
+            "slowlog-log-slower-than" => shared.slow.threshold.store(number(name), Relaxed),
+            "slowlog-max-len" => shared.slow.set_most(number(name).max(0) as u64),
+            "latency-monitor-threshold" => {
+                shared.latency.threshold.store(number(name).max(0) as u64, Relaxed)
+            }
+            _ => {}
+        }
+    }
+    tracing::info!(settings = ?changed, "CONFIG SET");
+}
+
+fn resetstat(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    cx.shared.totals.reset();
+    cx.shared.store.reset_stats();
+    out.ok();
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! `MEMORY STATS`, `DOCTOR`, `PURGE`, `MALLOC-STATS`. (`MEMORY USAGE` is about a key and lives with those.)
+
+use shoal_proto::{
+    error::Result,
+    resp::{Args, Reply},
+};
+
+use super::{Cx, Handlers, help};
+use crate::store::DATABASES;
+
+pub(super) const HANDLERS: Handlers = &[
+    ("memory|stats", stats),
+    ("memory|doctor", doctor),
+    ("memory|purge", purge),
+    ("memory|malloc-stats", malloc_stats),
+    ("memory|help", help),
+];
+
+/// Resident memory of the process in bytes; 0 where /proc is not there.
+pub(super) fn resident() -> u64 {
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let store = &cx.shared.store;
+    let databases: Vec<(usize, usize)> = (0..DATABASES as u8).map(|db| store.len(db)).collect();
+    let keys: usize = databases.iter().map(|(keys, _)| keys).sum();
+    let numbers = [
+        ("peak.allocated", store.used_memory_peak() as i64),
+        ("total.allocated", store.used_memory() as i64),
+        ("startup.allocated", 0),
+        ("clients.normal", cx.shared.registry.len() as i64),
+        ("overhead.total", 0),
+        ("keys.count", keys as i64),
+        ("keys.bytes-per-key", (store.used_memory() / keys.max(1) as u64) as i64),
+        ("dataset.bytes", store.used_memory() as i64),
+        ("allocator.resident", resident() as i64),
+    ];
+    let used: Vec<usize> = (0..databases.len()).filter(|i| databases[*i].0 > 0).collect();
+    out.map(numbers.len() + 1 + used.len());
+    for (name, value) in numbers {
+        out.bulk(name.as_bytes());
+        out.int(value);
+    }
+    for db in used {
+        out.bulk(format!("db.{db}").as_bytes());
+        out.map(2);
+        out.bulk(b"overhead.hashtable.main");
+        out.int(databases[db].0 as i64 * 4);
+        out.bulk(b"overhead.hashtable.expires");
+        out.int(0);
+    }
+    out.bulk(b"fragmentation");
+    out.double(resident() as f64 / store.used_memory().max(1) as f64);
+    Ok(())
+}
+
+fn doctor(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let store = &cx.shared.store;
+    let limit = store.settings().maxmemory;
+    let used = store.used_memory();
+    out.verbatim(&if limit > 0 && used > limit / 10 * 9 {
+        format!("Keys and values take {used} of {limit} bytes: eviction is at work or close.\n")
+    } else {
+        format!("Nothing to worry about: keys and values take {used} bytes.\n")
+    });
+    Ok(())
+}
+
+/// The allocator gives memory back by itself.
+fn purge(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.ok();
+    Ok(())
+}
+
+fn malloc_stats(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.verbatim("Stats not supported for the current allocator");
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The node's settings by name: what `CONFIG GET` shows and `CONFIG SET` changes.
+//!
+//! One table of parameters; each says how its text is checked, and [`apply`] what a change does. Settings that
+//! mean nothing here are still accepted, kept and returned, because tools set them.
+
+mod parameters;
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
+
+use parameters::{PARAMETERS, Parameter};
+use parking_lot::RwLock;
+use shoal_proto::{Error, error::Result, glob};
+
+use crate::store::{Policy, Settings};
+
+/// Settings by name, and copies of those that are read at every turn.
+#[derive(Debug)]
+pub struct Config {
+    values: RwLock<BTreeMap<&'static str, String>>,
+    max_clients: AtomicUsize,
+    max_bulk_len: AtomicU64,
+    query_buffer_limit: AtomicUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let values = PARAMETERS.iter().map(|p| (p.name, p.default.to_owned())).collect();
+        Self {
+            values: RwLock::new(values),
+            max_clients: AtomicUsize::new(10_000),
+            max_bulk_len: AtomicU64::new(512 << 20),
+            query_buffer_limit: AtomicUsize::new(1 << 30),
+        }
+    }
+}
+
+/// Finds a parameter by its name or its old name.
+fn parameter(name: &str) -> Option<&'static Parameter> {
+    PARAMETERS
+        .iter()
+        .find(|p| p.name.eq_ignore_ascii_case(name) || p.alias.is_some_and(|a| a.eq_ignore_ascii_case(name)))
+}
+
+impl Config {
+    /// A setting's text.
+    pub fn get(&self, name: &str) -> String {
+        let known = parameter(name).map_or("", |p| p.name);
+        self.values.read().get(known).cloned().unwrap_or_default()
+    }
+
+    /// Sets a parameter at start, before anything uses it: also those that cannot change later.
+    ///
+    /// # Errors
+    /// A sentence when the value is not one of the parameter's.
+    pub fn set_at_start(&self, name: &str, value: &str) -> std::result::Result<(), String> {
+        let parameter = parameter(name).ok_or_else(|| format!("there is no setting '{name}'"))?;
+        let text = parameter.kind.check(value)?;
+        self.store(parameter, text);
+        Ok(())
+    }
+
+    fn store(&self, parameter: &'static Parameter, text: String) {
+        match parameter.name {
+            "maxclients" => self.max_clients.store(text.parse().unwrap_or(10_000), Relaxed),
+            "proto-max-bulk-len" => self.max_bulk_len.store(text.parse().unwrap_or(512 << 20), Relaxed),
+            "client-query-buffer-limit" => {
+                self.query_buffer_limit.store(text.parse().unwrap_or(1 << 30), Relaxed)
+            }
+            _ => {}
+        }
+        self.values.write().insert(parameter.name, text);
+    }
+
+    /// Names and values that match any of the patterns, aliases included.
+    pub(crate) fn matching(&self, patterns: &[&[u8]]) -> Vec<(String, String)> {
+        let values = self.values.read();
+        let mut found = BTreeMap::new();
+        for p in PARAMETERS {
+            for name in std::iter::once(p.name).chain(p.alias) {
+                if patterns.iter().any(|pattern| glob::matches_nocase(pattern, name.as_bytes())) {
+                    found.insert(name.to_owned(), values.get(p.name).cloned().unwrap_or_default());
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Checks a whole `CONFIG SET`, then changes all of it; what was changed.
+    pub(crate) fn change(&self, pairs: &[(&[u8], &[u8])]) -> Result<Vec<&'static str>> {
+        let mut checked: Vec<(&'static Parameter, String)> = Vec::new();
+        for (name, value) in pairs {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let Some(parameter) = parameter(&name) else {
+                return Err(Error::owned(format!(
+                    "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
+                )));
+            };
+            let failed = |why: &str| {
+                Error::owned(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+            };
+            if parameter.fixed {
+                return Err(failed("can't set immutable config"));
+            }
+            if checked.iter().any(|(p, _)| p.name == parameter.name) {
+                return Err(failed("duplicate parameter"));
+            }
+            let text = parameter.kind.check(&String::from_utf8_lossy(value)).map_err(|why| failed(&why))?;
+            checked.push((parameter, text));
+        }
+        let names = checked.iter().map(|(p, _)| p.name).collect();
+        checked.into_iter().for_each(|(parameter, text)| self.store(parameter, text));
+        Ok(names)
+    }
+
+    /// The password, if one is set.
+    pub fn password(&self) -> Option<Vec<u8>> {
+        Some(self.get("requirepass").into_bytes()).filter(|p| !p.is_empty())
+    }
+
+    /// Most connections at a time.
+    pub fn max_clients(&self) -> usize {
+        self.max_clients.load(Relaxed)
+    }
+
+    /// Longest argument in bytes.
+    pub fn max_bulk_len(&self) -> u64 {
+        self.max_bulk_len.load(Relaxed)
+    }
+
+    /// Most bytes of one client that may wait to be executed.
+    pub fn query_buffer_limit(&self) -> usize {
+        self.query_buffer_limit.load(Relaxed)
+    }
+
+    fn number<T: std::str::FromStr + Default>(&self, name: &str) -> T {
+        self.get(name).parse().unwrap_or_default()
+    }
+
+    /// The store's settings as configured.
+    pub fn store_settings(&self) -> Settings {
+        let mut settings = Settings {
+            maxmemory: self.number("maxmemory"),
+            policy: Policy::parse(&self.get("maxmemory-policy")).unwrap_or(Policy::NoEviction),
+            samples: self.number::<usize>("maxmemory-samples").max(1),
+            max_string: self.number("proto-max-bulk-len"),
+            lfu_log_factor: self.number("lfu-log-factor"),
+            lfu_decay_minutes: self.number("lfu-decay-time"),
+            ..Settings::default()
+        };
+        let e = &mut settings.encodings;
+        e.hash_entries = self.number("hash-max-listpack-entries");
+        e.hash_value = self.number("hash-max-listpack-value");
+        e.list_size = self.number("list-max-listpack-size");
+        e.list_compress_depth = self.number("list-compress-depth");
+        e.set_intset_entries = self.number("set-max-intset-entries");
+        e.set_entries = self.number("set-max-listpack-entries");
+        e.set_value = self.number("set-max-listpack-value");
+        e.zset_entries = self.number("zset-max-listpack-entries");
+        e.zset_value = self.number("zset-max-listpack-value");
+        settings
+    }
+}

@@ -1,0 +1,227 @@
+//! The parameters, with Redis's names, defaults and checks.
+
+/// How a parameter's text is checked, and the form in which it is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// `yes` or `no`.
+    Flag,
+    /// A number in a range.
+    Number(i64, i64),
+    /// Bytes, with units on input (`100mb`); kept as a number.
+    Memory,
+    /// Bytes, or a percentage of them when negative (`maxmemory-clients`).
+    MemoryOrPercent,
+    /// One of a few words.
+    OneOf(&'static [&'static str]),
+    /// Letters of notify-keyspace-events.
+    Events,
+}
+
+/// One row of `CONFIG GET *`.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) alias: Option<&'static str>,
+    pub(crate) default: &'static str,
+    pub(crate) kind: Kind,
+    /// Only at start.
+    pub(crate) fixed: bool,
+}
+
+const fn p(name: &'static str, default: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, alias: None, default, kind, fixed: false }
+}
+
+const fn aliased(name: &'static str, alias: &'static str, default: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, alias: Some(alias), default, kind, fixed: false }
+}
+
+const fn fixed(name: &'static str, default: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, alias: None, default, kind, fixed: true }
+}
+
+const ANY: Kind = Kind::Number(i64::MIN, i64::MAX);
+const COUNT: Kind = Kind::Number(0, i64::MAX);
+
+pub(crate) static PARAMETERS: &[Parameter] = &[
+    p("active-expire-effort", "1", Kind::Number(1, 10)),
+    p("activedefrag", "no", Kind::Flag),
+    p("activerehashing", "yes", Kind::Flag),
+    p("appendfsync", "everysec", Kind::OneOf(&["everysec", "always", "no"])),
+    p("appendonly", "no", Kind::OneOf(&["no"])),
+    fixed("bind", "", Kind::Text),
+    p("busy-reply-threshold", "5000", COUNT),
+    p(
+        "client-output-buffer-limit",
+        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+        Kind::Text,
+    ),
+    p("client-query-buffer-limit", "1073741824", Kind::Memory),
+    p("close-on-oom", "no", Kind::Flag),
+    fixed("cluster-enabled", "yes", Kind::Flag),
+    p("cluster-require-full-coverage", "no", Kind::Flag),
+    fixed("databases", "16", COUNT),
+    fixed("dir", "/", Kind::Text),
+    fixed("dbfilename", "dump.rdb", Kind::Text),
+    fixed("enable-debug-command", "local", Kind::Text),
+    aliased("hash-max-listpack-entries", "hash-max-ziplist-entries", "128", COUNT),
+    aliased("hash-max-listpack-value", "hash-max-ziplist-value", "64", COUNT),
+    p("hz", "10", Kind::Number(0, 500)),
+    p("io-threads", "1", Kind::Number(1, 1024)),
+    p("latency-monitor-threshold", "0", COUNT),
+    p("latency-tracking", "yes", Kind::Flag),
+    p("lazyfree-lazy-eviction", "no", Kind::Flag),
+    p("lazyfree-lazy-expire", "no", Kind::Flag),
+    p("lazyfree-lazy-server-del", "no", Kind::Flag),
+    p("lazyfree-lazy-user-del", "no", Kind::Flag),
+    p("lazyfree-lazy-user-flush", "no", Kind::Flag),
+    p("lfu-decay-time", "1", Kind::Number(0, i32::MAX as i64)),
+    p("lfu-log-factor", "10", Kind::Number(0, i32::MAX as i64)),
+    p("list-compress-depth", "0", COUNT),
+    aliased("list-max-listpack-size", "list-max-ziplist-size", "128", ANY),
+    p("loglevel", "notice", Kind::OneOf(&["debug", "verbose", "notice", "warning", "nothing"])),
+    p("maxclients", "10000", Kind::Number(1, 10_000_000)),
+    p("maxmemory", "0", Kind::Memory),
+    p("maxmemory-clients", "0", Kind::MemoryOrPercent),
+    p("maxmemory-eviction-tenacity", "10", Kind::Number(0, 100)),
+    p(
+        "maxmemory-policy",
+        "noeviction",
+        Kind::OneOf(&[
+            "noeviction",
+            "allkeys-lru",
+            "allkeys-lfu",
+            "allkeys-random",
+            "volatile-lru",
+            "volatile-lfu",
+            "volatile-random",
+            "volatile-ttl",
+        ]),
+    ),
+    p("maxmemory-samples", "5", Kind::Number(1, 64)),
+    p("notify-keyspace-events", "", Kind::Events),
+    fixed("port", "0", COUNT),
+    p("proto-max-bulk-len", "536870912", Kind::Memory),
+    p("requirepass", "", Kind::Text),
+    p("save", "", Kind::Text),
+    p("set-max-intset-entries", "512", COUNT),
+    p("set-max-listpack-entries", "128", COUNT),
+    p("set-max-listpack-value", "64", COUNT),
+    p("slowlog-log-slower-than", "10000", Kind::Number(-1, i64::MAX)),
+    p("slowlog-max-len", "128", COUNT),
+    p("stop-writes-on-bgsave-error", "yes", Kind::Flag),
+    p("stream-node-max-bytes", "4096", Kind::Memory),
+    p("stream-node-max-entries", "100", COUNT),
+    p("tcp-keepalive", "300", COUNT),
+    p("timeout", "0", Kind::Number(0, i32::MAX as i64)),
+    p("tracking-table-max-keys", "1000000", COUNT),
+    aliased("zset-max-listpack-entries", "zset-max-ziplist-entries", "128", COUNT),
+    aliased("zset-max-listpack-value", "zset-max-ziplist-value", "64", COUNT),
+];
+
+impl Kind {
+    /// The text as it is kept, or why it cannot be.
+    pub(crate) fn check(self, text: &str) -> Result<String, String> {
+        match self {
+            Self::Text => Ok(text.to_owned()),
+            Self::Flag => match text.to_ascii_lowercase().as_str() {
+                word @ ("yes" | "no") => Ok(word.to_owned()),
+                _ => Err("argument must be 'yes' or 'no'".into()),
+            },
+            Self::Number(low, high) => {
+                let n: i64 =
+                    text.parse().map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+                if (low..=high).contains(&n) {
+                    Ok(n.to_string())
+                } else {
+                    Err(format!("argument must be between {low} and {high} inclusive"))
+                }
+            }
+            Self::Memory => {
+                memory(text).map(|n| n.to_string()).ok_or_else(|| "argument must be a memory value".into())
+            }
+            Self::MemoryOrPercent => match text.strip_suffix('%') {
+                Some(percent) => match percent.parse::<u8>() {
+                    Ok(n) if n <= 100 => Ok(text.to_owned()),
+                    _ => Err("argument must be a memory or percent value".into()),
+                },
+                None => memory(text)
+                    .map(|n| n.to_string())
+                    .ok_or_else(|| "argument must be a memory or percent value".into()),
+            },
+            Self::OneOf(words) => match words.iter().find(|w| w.eq_ignore_ascii_case(text)) {
+                Some(word) => Ok((*word).to_owned()),
+                None => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
+            },
+            Self::Events => {
+                events(text).ok_or_else(|| "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into())
+            }
+        }
+    }
+}
+
+/// Bytes: a number and an optional unit (`k` = 1000, `kb` = 1024, ... `gb`), as in redis.conf.
+pub(crate) fn memory(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// The canonical order of event letters; `A` stands for all classes but `K E m n`.
+fn events(text: &str) -> Option<String> {
+    const CLASSES: &str = "g$lshzxetd";
+    let mut chosen = String::new();
+    if text.chars().any(|c| c != 'A' && !CLASSES.contains(c) && !"KEmn".contains(c)) {
+        return None;
+    }
+    let has = |c: char| text.contains(c) || (CLASSES.contains(c) && text.contains('A'));
+    if CLASSES.chars().all(has) {
+        chosen.push('A');
+    } else {
+        chosen.extend(CLASSES.chars().filter(|c| has(*c)));
+    }
+    chosen.extend("KEmn".chars().filter(|c| has(*c)));
+    Some(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_units() {
+        assert_eq!(memory("100mb"), Some(100 << 20));
+        assert_eq!(memory("1GB"), Some(1 << 30));
+        assert_eq!(memory("1k"), Some(1000));
+        assert_eq!(memory("1x"), None);
+        assert_eq!(memory(""), None);
+    }
+
+    #[test]
+    fn event_letters() {
+        assert_eq!(events("KEA").as_deref(), Some("AKE"));
+        assert_eq!(events("Elg").as_deref(), Some("glE"));
+        assert_eq!(events("q"), None);
+    }
+
+    #[test]
+    fn defaults_pass_their_own_checks() {
+        for parameter in PARAMETERS {
+            let kept = parameter.kind.check(parameter.default);
+            assert_eq!(kept.as_deref(), Ok(parameter.default), "{}", parameter.name);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The flags of a node; each has an environment variable.
+
+use clap::Parser;
+use shoal_net::{HostPort, flags::Flags};
+
+/// Where a node listens if nothing is said.
+pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 7000);
+
+/// A Shoal cache node: keeps keys in memory and speaks RESP, so any Redis client can talk to it.
+///
+/// Alone it is a working cluster of one. With --join it finds the other nodes, takes its share of the hash
+/// slots, and answers MOVED for the rest, as Redis Cluster does; a shoal-router in front hides that from clients.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "shoal-node",
+    version,
+    after_help = "Examples:\n  shoal-node                                    a cluster of one on 127.0.0.1:7000\n  \
+                  shoal-node --listen 127.0.0.1:7001 --join 127.0.0.1:7000\n  \
+                  shoal-node --listen 0.0.0.0:6379 --maxmemory 2gb --maxmemory-policy allkeys-lru\n  \
+                  redis-cli -p 7000                             talk to it"
+)]
+pub struct NodeFlags {
+    /// What all daemons have.
+    #[command(flatten)]
+    pub common: Flags,
+
+    /// Memory for keys and values: bytes, or with a unit (100mb, 2gb). 0: no limit.
+    #[arg(long, value_name = "BYTES", env = "SHOAL_MAXMEMORY", default_value = "0", help_heading = "Store")]
+    pub maxmemory: String,
+
+    /// What is evicted when memory is full: noeviction, allkeys-lru, allkeys-lfu, allkeys-random, volatile-lru,
+    /// volatile-lfu, volatile-random or volatile-ttl.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "SHOAL_MAXMEMORY_POLICY",
+        default_value = "noeviction",
+        help_heading = "Store"
+    )]
+    pub maxmemory_policy: String,
+
+    /// Most clients at a time.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_MAXCLIENTS",
+        default_value = "10000",
+        help_heading = "Clients"
+    )]
+    pub maxclients: String,
+
+    /// Password that clients must give (AUTH). Better given by the environment than on the command line.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "SHOAL_REQUIREPASS",
+        hide_env_values = true,
+        help_heading = "Clients"
+    )]
+    pub requirepass: Option<String>,
+
+    /// This node's name, unique in the cluster and the same after a restart. Default: host name and port.
+    #[arg(long, env = "SHOAL_NAME", help_heading = "Cluster")]
+    pub name: Option<String>,
+
+    /// Host or address that clients and other nodes shall use to reach this node. Default: the one it listens
+    /// on, or by which the others see it.
+    #[arg(long, value_name = "HOST", env = "SHOAL_ANNOUNCE", help_heading = "Cluster")]
+    pub announce: Option<String>,
+
+    /// Share of the slots relative to the other nodes.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_WEIGHT",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        help_heading = "Cluster"
+    )]
+    pub weight: u16,
+
+    /// Failure domain of this node (rack, availability zone).
+    #[arg(long, env = "SHOAL_ZONE", default_value = "", help_heading = "Cluster")]
+    pub zone: String,
+}
+
+impl NodeFlags {
+    /// Where the node listens if nothing is said.
+    pub fn default_listen() -> HostPort {
+        HostPort::new(DEFAULT_LISTEN.0, DEFAULT_LISTEN.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        NodeFlags::command().debug_assert();
+        for arg in
+            NodeFlags::command().get_arguments().filter(|a| a.get_id() != "help" && a.get_id() != "version")
+        {
+            assert!(arg.get_env().is_some(), "{}", arg.get_id());
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Putting a node together: store, data plane, membership, admin port.
+//!
+//! Used by the `shoal-node` program, and by the router for its embedded nodes: the same path for both.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use shoal_net::{
+    Cluster, ClusterHandle, Control, HostPort, Shutdown,
+    admin::{self, Admin, Check},
+    cluster, listen,
+    telemetry::{self, Metric},
+};
+
+use crate::{
+    config::Config,
+    metrics,
+    server::{self, Node, Shared, Wiring},
+};
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct NodeSettings {
+    /// RESP.
+    pub listen: HostPort,
+    /// Gossip and views.
+    pub gossip: HostPort,
+    /// Metrics and health; none for an embedded node.
+    pub admin: Option<HostPort>,
+    /// Nodes to join; none: a cluster of one.
+    pub join: Vec<HostPort>,
+    /// Threads that serve clients.
+    pub threads: usize,
+    /// Name, unique in the cluster; made of host name and port if there is none.
+    pub name: Option<String>,
+    /// Host that others shall use.
+    pub announce: Option<String>,
+    /// Share of the slots.
+    pub weight: u16,
+    /// Failure domain.
+    pub zone: String,
+    /// Everything that CONFIG knows.
+    pub config: Config,
+}
+
+impl NodeSettings {
+    /// A node on this address with everything else as usual; gossip takes any free port.
+    pub fn new(listen: HostPort) -> Self {
+        Self {
+            gossip: HostPort::new(listen.host.clone(), 0),
+            listen,
+            admin: None,
+            join: Vec::new(),
+            threads: 1,
+            name: None,
+            announce: None,
+            weight: 100,
+            zone: String::new(),
+            config: Config::default(),
+        }
+    }
+}
+
+/// Why a node could not start; one sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] listen::ListenError),
+    /// Metrics cannot be collected.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    /// The system refused a thread or a socket.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A running node. Dropping it ends its data plane at once, without leaving the cluster.
+#[derive(Debug)]
+pub struct Running {
+    /// Clients, store, counters.
+    pub shared: Arc<Shared>,
+    /// The node's place in the cluster.
+    pub cluster: ClusterHandle,
+    /// The RESP address in use.
+    pub resp: SocketAddr,
+    /// The admin address in use.
+    pub admin: Option<SocketAddr>,
+    data: Node,
+}
+
+impl Running {
+    /// Leaves the cluster, then ends the data plane.
+    pub async fn leave(self) {
+        if !self.cluster.leave().await {
+            tracing::warn!("left without the other nodes' knowing; they will notice");
+        }
+        tokio::task::spawn_blocking(move || drop(self.data)).await.expect("ending threads does not panic");
+    }
+}
+
+/// How long a cluster of one may take to make its first view.
+const FIRST_VIEW: Duration = Duration::from_secs(5);
+
+/// Starts a node; its control tasks run on `control` until the shutdown. `stop` ends the process
+/// (`SHUTDOWN`).
+///
+/// # Errors
+/// When an address cannot be had; nothing is left running then.
+pub fn start(
+    settings: NodeSettings,
+    control: &Control,
+    shutdown: &Shutdown,
+    stop: impl Fn() + Send + Sync + 'static,
+) -> Result<Running, StartError> {
+    let listener = listen::tcp(&settings.listen, "--listen")?;
+    let resp = listener.local_addr()?;
+    let name = settings.name.clone().unwrap_or_else(|| default_name(resp));
+    let handle: Arc<OnceLock<ClusterHandle>> = Arc::default();
+    let shared = shared(settings.config, &handle, stop);
+    let alone = settings.join.is_empty();
+    let excluded = shared.clone();
+    let place = cluster::Settings {
+        host: settings.announce,
+        weight: settings.weight,
+        zone: settings.zone,
+        on_excluded: Arc::new(move || excluded.forget_everything()),
+        ..cluster::Settings::new(name.clone(), resp, settings.gossip, settings.join)
+    };
+    let guard = control.runtime().enter();
+    let (cluster, task) = Cluster::start(place, shutdown.clone())?;
+    drop(guard);
+    handle.set(cluster.clone()).expect("this is the only place that sets it");
+    let admin = match settings.admin {
+        Some(address) => Some(serve_admin(&address, &name, &cluster, control, shutdown)?),
+        None => None,
+    };
+    control.spawn(task);
+    control.spawn(follow(cluster.clone(), shared.clone()));
+    control.spawn(metrics::publish(shared.clone(), name));
+    if alone {
+        let first = cluster.clone();
+        let installed = shared.clone();
+        control.run(async move {
+            let ready = async {
+                while first.ready().is_err() || !installed.ownership().covered() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(FIRST_VIEW, ready).await.is_ok()
+        })?;
+    }
+    let data = server::start(shared.clone(), listener, settings.threads)?;
+    Ok(Running { shared, cluster, resp, admin, data })
+}
+
+fn shared(
+    config: Config,
+    handle: &Arc<OnceLock<ClusterHandle>>,
+    stop: impl Fn() + Send + Sync + 'static,
+) -> Arc<Shared> {
+    let (me, bus) = (handle.clone(), handle.clone());
+    let wiring = Wiring {
+        me: Box::new(move || me.get().and_then(ClusterHandle::me)),
+        bus: Box::new(move |verb, version, message| match bus.get() {
+            Some(cluster) => cluster.answer(verb, version, message),
+            None => Err("ERR this node is still starting".into()),
+        }),
+        stop: Box::new(stop),
+    };
+    Shared::new(config.store_settings(), config, wiring, true)
+}
+
+/// Installs each view as it comes.
+async fn follow(cluster: ClusterHandle, shared: Arc<Shared>) {
+    let mut views = cluster.subscribe();
+    loop {
+        let view = views.borrow_and_update().clone();
+        if let Some(me) = cluster.me().filter(|_| view.epoch > 0) {
+            tracing::debug!(epoch = view.epoch, members = view.members.len(), "view installed");
+            shared.install(view, me);
+        }
+        if views.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn serve_admin(
+    address: &HostPort,
+    name: &str,
+    cluster: &ClusterHandle,
+    control: &Control,
+    shutdown: &Shutdown,
+) -> Result<SocketAddr, StartError> {
+    let listener = listen::tcp(address, "--admin")?;
+    let bound = listener.local_addr()?;
+    let ready = cluster.clone();
+    let admin = Admin {
+        title: format!("shoal-node {} {name}", env!("CARGO_PKG_VERSION")),
+        metrics: Some(telemetry::init_metrics()?),
+        checks: vec![Check::new("cluster", move || ready.ready())],
+    };
+    let tables: [&[Metric]; 2] = [metrics::METRICS, cluster::METRICS];
+    tables.into_iter().for_each(telemetry::describe);
+    let shutdown = shutdown.clone();
+    control.spawn(async move {
+        if let Err(error) = admin::serve(listener, admin, shutdown).await {
+            tracing::error!(%error, "the admin port is gone");
+        }
+    });
+    Ok(bound)
+}
+
+/// Host name and port: unique on a network, the same after a restart.
+fn default_name(resp: SocketAddr) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    if host.is_empty() { resp.to_string() } else { format!("{host}-{}", resp.port()) }
+}

@@ -1,0 +1,225 @@
+//! Executing a batch of requests: table, checks, handler, counters.
+
+use shoal_proto::{
+    Error,
+    command::{Entry, Flags, table},
+    error::Result,
+    resp::{Args, Limits, Protocol, Reply, Request, Scanner},
+    session::{self, Identity},
+};
+
+use super::{
+    Ownership, Shared, clock,
+    connection::{Connection, FLUSH_AT},
+    shared::Action,
+};
+use crate::{
+    admin,
+    command::{Scope, dispatch::Dispatch},
+    stats::Counters,
+};
+
+/// Why execution stopped before the input's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Close when the replies are sent.
+    Close,
+    /// Send the replies first.
+    Flush,
+    /// `CLIENT PAUSE`: go on at this time, ms since 1970.
+    Pause(u64),
+}
+
+/// One batch of requests of one connection.
+pub(super) struct Batch<'a> {
+    shared: &'a Shared,
+    ownership: arc_swap::Guard<std::sync::Arc<Ownership>>,
+    counters: &'a Counters,
+    connection: &'a mut Connection,
+    now: u64,
+    /// Commands since the clock was read.
+    since_clock: u32,
+    commands: u64,
+    last: u16,
+}
+
+/// Fast commands executed on one reading of the clock.
+const COMMANDS_PER_CLOCK: u32 = 32;
+
+/// What became of one request.
+enum Outcome {
+    Done,
+    Paused(u64),
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(shared: &'a Shared, counters: &'a Counters, connection: &'a mut Connection) -> Self {
+        Self {
+            shared,
+            ownership: shared.ownership.load(),
+            counters,
+            connection,
+            now: clock::now_ms(),
+            since_clock: 0,
+            commands: 0,
+            last: u16::MAX,
+        }
+    }
+
+    /// Executes requests until the input ends or there is a reason to stop. Returns how many bytes were
+    /// consumed.
+    pub(super) fn execute(
+        &mut self,
+        scanner: &mut Scanner,
+        input: &[u8],
+        mut limits: Limits,
+        out: &mut Vec<u8>,
+    ) -> (usize, Option<Stop>) {
+        let mut at = 0;
+        while at < input.len() {
+            let request = match scanner.next(&input[at..], &limits) {
+                Ok(Some(request)) => request,
+                Ok(None) => return (at, None),
+                Err(error) => {
+                    let text = Error::owned(format!("ERR Protocol error: {error}"));
+                    self.shared.totals.errors.note(&text);
+                    Reply::new(out, Protocol::Resp2).error(&text);
+                    return (input.len(), Some(Stop::Close));
+                }
+            };
+            let (consumed, args) = match request {
+                Request::Empty { consumed } => {
+                    at += consumed;
+                    continue;
+                }
+                Request::Multibulk { consumed } => (consumed, Args::new(&input[at..], scanner.spans())),
+                Request::Inline { consumed } => (consumed, Args::new(scanner.inline(), scanner.spans())),
+            };
+            if let Outcome::Paused(until) = self.one(args, out) {
+                *scanner = Scanner::new();
+                return (at, Some(Stop::Pause(until)));
+            }
+            at += consumed;
+            limits.authenticated = self.connection.session.authenticated;
+            if self.connection.session.closing {
+                return (input.len(), Some(Stop::Close));
+            }
+            if out.len() >= FLUSH_AT {
+                return (at, Some(Stop::Flush));
+            }
+        }
+        (at, None)
+    }
+
+    /// Reports the batch's counts.
+    pub(super) fn finish(self) {
+        if self.commands > 0 {
+            self.counters.commands(self.commands);
+            self.connection.session.record.saw(self.last, self.now);
+        }
+    }
+
+    #[inline]
+    fn one(&mut self, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
+        let mark = out.len();
+        let mut reply = Reply::new(out, self.connection.session.protocol);
+        let result = match table().find(args) {
+            Ok(entry) => {
+                if let Some(until) = self.shared.registry.paused(entry.writes(), self.now)
+                    && !is_unpausing(entry)
+                {
+                    return Outcome::Paused(until);
+                }
+                self.checked(entry, args, &mut reply)
+            }
+            Err(error) => Err(error),
+        };
+        self.commands += 1;
+        if let Err(error) = result {
+            reply.truncate(mark);
+            reply.error(&error);
+            self.shared.totals.errors.note(&error);
+        }
+        if !self.connection.session.replies() {
+            out.truncate(mark);
+        }
+        Outcome::Done
+    }
+
+    #[inline]
+    fn checked(&mut self, entry: &'static Entry, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+        let flags = entry.command.flags;
+        if !self.connection.session.authenticated && !flags.contains(Flags::NO_AUTH) {
+            return Err(Error::NoAuth);
+        }
+        self.last = entry.id;
+        let timed = !flags.contains(Flags::FAST) || self.shared.slow.times_everything();
+        let action = self.shared.actions[usize::from(entry.id)];
+        if !timed {
+            self.since_clock += 1;
+            if self.since_clock >= COMMANDS_PER_CLOCK {
+                self.tick();
+            }
+            let result = self.run(action, entry, args, out);
+            self.counters.called(entry.id, 0, result.is_err());
+            return result;
+        }
+        let begun = std::time::Instant::now();
+        let result = self.run(action, entry, args, out);
+        let took = begun.elapsed();
+        self.counters.called(entry.id, took.as_micros() as u64, result.is_err());
+        if !flags.contains(Flags::SKIP_SLOWLOG) {
+            self.shared.slow.note(args, took, &self.connection.session.record, self.now);
+            self.shared.latency.note("command", took, self.now);
+        }
+        self.tick();
+        result
+    }
+
+    fn tick(&mut self) {
+        self.since_clock = 0;
+        self.now = clock::now_ms();
+    }
+
+    #[inline]
+    fn run(&mut self, action: Action, entry: &'static Entry, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+        match action {
+            Action::Data => {
+                let slots = Dispatch::slots(entry, args);
+                let scattered = self.connection.upstream && entry.splits();
+                self.ownership.check(&slots, scattered)?;
+                let scope = Scope {
+                    db: self.connection.session.db,
+                    now: self.now,
+                    touch: !self.connection.session.no_touch,
+                };
+                self.shared.dispatch.run(&self.shared.store, entry, scope, &slots, args, out)
+            }
+            Action::Session(handler) => {
+                let identity = Identity { mode: "cluster" };
+                let mut cx = session::Cx {
+                    session: &mut self.connection.session,
+                    registry: &self.shared.registry,
+                    access: &self.shared.access,
+                    identity,
+                    now: self.now,
+                };
+                handler(&mut cx, args, out)
+            }
+            Action::Server(handler) => {
+                let mut cx = admin::Cx {
+                    shared: self.shared,
+                    session: &mut self.connection.session,
+                    upstream: &mut self.connection.upstream,
+                    now: self.now,
+                };
+                handler(&mut cx, args, out)
+            }
+        }
+    }
+}
+
+/// Commands that work during a pause, or nobody could end it.
+fn is_unpausing(entry: &Entry) -> bool {
+    entry.name.starts_with("client|") || entry.name == "reset" || entry.name == "quit"
+}

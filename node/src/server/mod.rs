@@ -1,0 +1,17 @@
+//! The node's data plane: worker threads, each a single-threaded loop over its clients' sockets.
+//!
+//! A worker reads what has arrived on a socket, executes every complete request in it and writes the
+//! replies with one system call; there is no task and no allocation per command. Workers share the
+//! store and nothing else on the hot path. Membership runs elsewhere and reaches the workers only as an
+//! installed [`Ownership`].
+
+pub mod clock;
+mod connection;
+mod execute;
+mod ownership;
+mod shared;
+mod worker;
+
+pub use ownership::Ownership;
+pub use shared::{BusHandler, Shared, Wiring};
+pub use worker::{Node, start};

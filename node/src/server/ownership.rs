@@ -1,0 +1,111 @@
+//! Which slots this node serves: the part of the view in force that every request is checked against.
+
+use std::sync::Arc;
+
+use shoal_proto::{
+    Error,
+    error::Result,
+    slot::SLOTS,
+    view::{NodeId, View},
+};
+
+/// The view in force as one node sees it, made for a look-up per request.
+#[derive(Debug)]
+pub struct Ownership {
+    owned: [u64; SLOTS as usize / 64],
+    /// Whether this node is the only member: it then serves commands across slots, as a single server does.
+    alone: bool,
+    /// The view, and this node's place in it.
+    view: Option<(Arc<View>, Option<usize>)>,
+    owners: Vec<u16>,
+}
+
+impl Ownership {
+    /// A node without cluster: it serves everything.
+    pub fn everything() -> Self {
+        Self { owned: [u64::MAX; SLOTS as usize / 64], alone: true, view: None, owners: Vec::new() }
+    }
+
+    /// A node that has not heard of a view: it serves nothing.
+    pub fn nothing() -> Self {
+        Self { owned: [0; SLOTS as usize / 64], alone: false, view: None, owners: Vec::new() }
+    }
+
+    /// What `view` gives to node `me`.
+    pub fn of(view: Arc<View>, me: NodeId) -> Self {
+        let place = view.place(me);
+        let owners = view.owners();
+        let mut owned = [0u64; SLOTS as usize / 64];
+        for (slot, owner) in owners.iter().enumerate() {
+            if place == Some(usize::from(*owner)) {
+                owned[slot / 64] |= 1 << (slot % 64);
+            }
+        }
+        let alone = view.members.len() == 1 && place.is_some();
+        Self { owned, alone, view: Some((view, place)), owners }
+    }
+
+    /// Whether this node serves `slot`.
+    #[inline]
+    pub fn owns(&self, slot: u16) -> bool {
+        self.owned[usize::from(slot) / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// Whether this node is a cluster of one.
+    pub fn alone(&self) -> bool {
+        self.alone
+    }
+
+    /// The view in force, if there is one.
+    pub fn view(&self) -> Option<&Arc<View>> {
+        self.view.as_ref().map(|(view, _)| view)
+    }
+
+    /// This node's place among the view's members.
+    pub fn place(&self) -> Option<usize> {
+        self.view.as_ref().and_then(|(_, place)| *place)
+    }
+
+    /// Slots served here.
+    pub fn count(&self) -> u32 {
+        self.owned.iter().map(|bits| bits.count_ones()).sum()
+    }
+
+    /// Whether every slot has an owner.
+    pub fn covered(&self) -> bool {
+        match &self.view {
+            Some((view, _)) => view.covers_all(),
+            None => self.alone,
+        }
+    }
+
+    /// Checks that a request on these slots can be executed here.
+    ///
+    /// `scattered` allows several slots in one command, if all are served here: for a cluster of one, and for
+    /// commands that a router has split.
+    ///
+    /// # Errors
+    /// `CROSSSLOT`, `MOVED` to the owner, or `CLUSTERDOWN` when there is none.
+    #[inline]
+    pub fn check(&self, slots: &[u16], scattered: bool) -> Result {
+        match slots {
+            [] => Ok(()),
+            [slot] if self.owns(*slot) => Ok(()),
+            [slot] => Err(self.elsewhere(*slot)),
+            _ if !scattered && !self.alone => Err(Error::CrossSlot),
+            slots => match slots.iter().find(|slot| !self.owns(**slot)) {
+                None => Ok(()),
+                Some(slot) => Err(self.elsewhere(*slot)),
+            },
+        }
+    }
+
+    #[cold]
+    fn elsewhere(&self, slot: u16) -> Error {
+        let owner = self.owners.get(usize::from(slot)).copied().unwrap_or(u16::MAX);
+        match self.view().and_then(|v| v.members.get(usize::from(owner))) {
+            Some(member) => Error::Moved { slot, host: member.host.clone(), port: member.resp_port },
+            None => Error::ClusterDown,
+        }
+    }
+}

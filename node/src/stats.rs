@@ -1,0 +1,319 @@
+//! What a node counts: commands, bytes, errors, slow commands, latency spikes.
+//!
+//! Counters of the hot path belong to one worker each and are summed when somebody asks.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use shoal_proto::{Error, command::table, resp::Args, session::Record};
+
+/// Counts of one command.
+#[derive(Debug, Default)]
+pub(crate) struct PerCommand {
+    calls: AtomicU64,
+    micros: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Counters of one worker. Only its worker writes, so a plain load and store is enough.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    commands: AtomicU64,
+    input: AtomicU64,
+    output: AtomicU64,
+    calls: Box<[PerCommand]>,
+}
+
+#[inline]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed) + n, Relaxed);
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            commands: AtomicU64::new(0),
+            input: AtomicU64::new(0),
+            output: AtomicU64::new(0),
+            calls: (0..table().entries().len()).map(|_| PerCommand::default()).collect(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn commands(&self, n: u64) {
+        add(&self.commands, n);
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self, input: usize, output: usize) {
+        add(&self.input, input as u64);
+        add(&self.output, output as u64);
+    }
+
+    #[inline]
+    pub(crate) fn called(&self, id: u16, micros: u64, failed: bool) {
+        let command = &self.calls[usize::from(id)];
+        add(&command.calls, 1);
+        if micros > 0 {
+            add(&command.micros, micros);
+        }
+        if failed {
+            add(&command.failed, 1);
+        }
+    }
+}
+
+/// Sums of one command over all workers.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Calls {
+    pub(crate) calls: u64,
+    pub(crate) micros: u64,
+    pub(crate) failed: u64,
+}
+
+/// Error replies by their code.
+#[derive(Debug, Default)]
+pub(crate) struct Errors(Mutex<BTreeMap<String, u64>>);
+
+/// Codes kept apart; scripts can invent any number.
+const MOST_CODES: usize = 128;
+
+impl Errors {
+    pub(crate) fn note(&self, error: &Error) {
+        let mut codes = self.0.lock();
+        let code = error.code();
+        let full = codes.len() >= MOST_CODES && !codes.contains_key(&code);
+        *codes.entry(if full { "ERRORSTAT_OVERFLOW".to_owned() } else { code }).or_default() += 1;
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<String, u64> {
+        self.0.lock().clone()
+    }
+}
+
+/// Everything a node counts apart from keys.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    workers: Mutex<Vec<Arc<Counters>>>,
+    pub(crate) connections: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) errors: Errors,
+    /// When the rate was last asked for, commands then, and the rate found.
+    rate: Mutex<(u64, u64, u64)>,
+}
+
+impl Totals {
+    /// Commands per second since this was last asked, at least 100 ms ago.
+    pub(crate) fn rate(&self, now: u64) -> u64 {
+        let commands = self.commands();
+        let mut rate = self.rate.lock();
+        let (then, before, last) = *rate;
+        if now < then + 100 {
+            return last;
+        }
+        let per_second = if then == 0 { 0 } else { commands.saturating_sub(before) * 1000 / (now - then) };
+        *rate = (now, commands, per_second);
+        per_second
+    }
+
+    /// Counters for a new worker.
+    pub(crate) fn worker(&self) -> Arc<Counters> {
+        let counters = Arc::new(Counters::new());
+        self.workers.lock().push(counters.clone());
+        counters
+    }
+
+    fn sum(&self, pick: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        self.workers.lock().iter().map(|c| pick(c).load(Relaxed)).sum()
+    }
+
+    pub(crate) fn commands(&self) -> u64 {
+        self.sum(|c| &c.commands)
+    }
+
+    pub(crate) fn input(&self) -> u64 {
+        self.sum(|c| &c.input)
+    }
+
+    pub(crate) fn output(&self) -> u64 {
+        self.sum(|c| &c.output)
+    }
+
+    /// Calls of the command with this number.
+    pub(crate) fn calls(&self, id: u16) -> Calls {
+        let mut total = Calls::default();
+        for counters in self.workers.lock().iter() {
+            let command = &counters.calls[usize::from(id)];
+            total.calls += command.calls.load(Relaxed);
+            total.micros += command.micros.load(Relaxed);
+            total.failed += command.failed.load(Relaxed);
+        }
+        total
+    }
+
+    /// `CONFIG RESETSTAT`. Workers that count meanwhile may keep a few.
+    pub(crate) fn reset(&self) {
+        for counters in self.workers.lock().iter() {
+            for counter in [&counters.commands, &counters.input, &counters.output] {
+                counter.store(0, Relaxed);
+            }
+            for command in &counters.calls {
+                for counter in [&command.calls, &command.micros, &command.failed] {
+                    counter.store(0, Relaxed);
+                }
+            }
+        }
+        self.connections.store(0, Relaxed);
+        self.rejected.store(0, Relaxed);
+        self.errors.0.lock().clear();
+    }
+}
+
+/// One entry of `SLOWLOG GET`.
+#[derive(Debug, Clone)]
+pub(crate) struct SlowEntry {
+    pub(crate) id: u64,
+    pub(crate) seconds: u64,
+    pub(crate) micros: u64,
+    pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) client: String,
+    pub(crate) name: String,
+}
+
+/// Commands that took longer than `slowlog-log-slower-than`.
+#[derive(Debug)]
+pub(crate) struct SlowLog {
+    entries: Mutex<(u64, VecDeque<SlowEntry>)>,
+    /// Microseconds; negative: off.
+    pub(crate) threshold: AtomicI64,
+    pub(crate) most: AtomicU64,
+}
+
+impl Default for SlowLog {
+    fn default() -> Self {
+        Self { entries: Mutex::default(), threshold: AtomicI64::new(10_000), most: AtomicU64::new(128) }
+    }
+}
+
+/// Arguments and bytes of an argument that an entry keeps, as in Redis.
+const SLOW_ARGS: usize = 32;
+const SLOW_ARG_BYTES: usize = 128;
+
+impl SlowLog {
+    /// Whether even fast commands have to be timed one by one.
+    #[inline]
+    pub(crate) fn times_everything(&self) -> bool {
+        (0..1000).contains(&self.threshold.load(Relaxed))
+    }
+
+    pub(crate) fn note(&self, args: Args<'_>, took: Duration, client: &Record, now: u64) {
+        let threshold = self.threshold.load(Relaxed);
+        if threshold < 0 || (took.as_micros() as i64) < threshold {
+            return;
+        }
+        let most = self.most.load(Relaxed) as usize;
+        let mut guard = self.entries.lock();
+        let (next_id, entries) = &mut *guard;
+        entries.push_front(SlowEntry {
+            id: *next_id,
+            seconds: now / 1000,
+            micros: took.as_micros() as u64,
+            args: shortened(args),
+            client: client.addr.clone(),
+            name: client.name(),
+        });
+        *next_id += 1;
+        entries.truncate(most);
+    }
+
+    pub(crate) fn newest(&self, count: usize) -> Vec<SlowEntry> {
+        self.entries.lock().1.iter().take(count).cloned().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.lock().1.len()
+    }
+
+    pub(crate) fn reset(&self) {
+        self.entries.lock().1.clear();
+    }
+
+    /// Applies `slowlog-max-len` to what is there.
+    pub(crate) fn set_most(&self, most: u64) {
+        self.most.store(most, Relaxed);
+        self.entries.lock().1.truncate(most as usize);
+    }
+}
+
+fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    let shown = if args.len() > SLOW_ARGS { SLOW_ARGS - 1 } else { args.len() };
+    for arg in args.iter().take(shown) {
+        if arg.len() > SLOW_ARG_BYTES {
+            let mut text = arg[..SLOW_ARG_BYTES].to_vec();
+            text.extend(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES).into_bytes());
+            kept.push(text);
+        } else {
+            kept.push(arg.to_vec());
+        }
+    }
+    if args.len() > SLOW_ARGS {
+        kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
+    }
+    kept
+}
+
+/// Spikes of one event: (second, ms), newest last.
+pub(crate) type Spikes = VecDeque<(u64, u64)>;
+
+/// `LATENCY`: events slower than `latency-monitor-threshold`.
+#[derive(Debug, Default)]
+pub(crate) struct Latency {
+    events: Mutex<BTreeMap<&'static str, (Spikes, u64)>>,
+    /// Milliseconds; 0: off.
+    pub(crate) threshold: AtomicU64,
+}
+
+/// Spikes kept of one event, as in Redis.
+const SPIKES: usize = 160;
+
+impl Latency {
+    pub(crate) fn note(&self, event: &'static str, took: Duration, now: u64) {
+        let threshold = self.threshold.load(Relaxed);
+        let millis = took.as_millis() as u64;
+        if threshold == 0 || millis < threshold {
+            return;
+        }
+        let mut events = self.events.lock();
+        let (spikes, worst) = events.entry(event).or_default();
+        *worst = (*worst).max(millis);
+        match spikes.back_mut() {
+            Some((second, ms)) if *second == now / 1000 => *ms = (*ms).max(millis),
+            _ => spikes.push_back((now / 1000, millis)),
+        }
+        if spikes.len() > SPIKES {
+            spikes.pop_front();
+        }
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<&'static str, (Spikes, u64)> {
+        self.events.lock().clone()
+    }
+
+    /// Forgets these events, or all; how many there were.
+    pub(crate) fn reset(&self, names: &[&[u8]]) -> usize {
+        let mut events = self.events.lock();
+        let before = events.len();
+        events.retain(|name, _| {
+            !names.is_empty() && !names.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()))
+        });
+        before - events.len()
+    }
+}

@@ -1,0 +1,157 @@
+//! A large sorted set: a table from members to scores, and the order of its entries.
+//!
+//! A member is stored once, in the table; the order knows it by the table's number.
+
+use std::ops::Range;
+
+use super::{
+    LexRange, Put, ScoreRange,
+    order::{self, Members, Order},
+};
+use crate::value::table::Table;
+
+impl Members for Table<f64> {
+    #[inline]
+    fn member(&self, id: u32) -> &[u8] {
+        self.at(id as usize).0
+    }
+}
+
+/// Both halves, always of the same members.
+#[derive(Debug, Clone)]
+pub struct Large {
+    table: Table<f64>,
+    order: Order,
+}
+
+impl Large {
+    pub(super) fn new() -> Self {
+        Self { table: Table::new(), order: Order::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.table.memory() + self.order.memory()
+    }
+
+    pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
+        self.table.get(member).copied()
+    }
+
+    pub(super) fn put(
+        &mut self,
+        member: &[u8],
+        absent: Option<f64>,
+        present: impl FnOnce(f64) -> Option<f64>,
+    ) -> Put {
+        let (number, added) = match absent {
+            Some(score) => self.table.number_or_insert(member, score),
+            None => match self.table.number(member) {
+                Some(number) => (number, false),
+                None => return Put::Unchanged,
+            },
+        };
+        let current = *self.table.at(number).1;
+        if added {
+            self.order.insert(current, number as u32, &self.table);
+            return Put::Added;
+        }
+        match present(current) {
+            Some(score) if score != current => {
+                *self.table.payload_mut(number) = score;
+                self.order.update(current, score, number as u32, &self.table);
+                Put::Updated
+            }
+            _ => Put::Unchanged,
+        }
+    }
+
+    pub(super) fn remove(&mut self, member: &[u8]) -> bool {
+        let Some(number) = self.table.number(member) else { return false };
+        self.order.remove(*self.table.at(number).1, number as u32, &self.table);
+        self.forget(number);
+        true
+    }
+
+    pub(super) fn remove_ranks(&mut self, ranks: Range<usize>) {
+        for _ in ranks.clone() {
+            let (_, number) = self.order.remove_rank(ranks.start);
+            self.forget(number as usize);
+        }
+    }
+
+    /// Removes an entry from the table that is no longer in the order. The last entry takes its number.
+    fn forget(&mut self, number: usize) {
+        let last = self.table.len() - 1;
+        if number != last {
+            let score = *self.table.at(last).1;
+            self.order.renumber(score, last as u32, number as u32, &self.table);
+        }
+        self.table.remove_at(number);
+    }
+
+    pub(super) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        let score = self.score(member)?;
+        Some((self.order.rank(score, member, &self.table), score))
+    }
+
+    /// The entry with this number in the table: any numbering serves a fair draw.
+    pub(super) fn nth(&self, number: usize) -> (&[u8], f64) {
+        let (member, score) = self.table.at(number);
+        (member, *score)
+    }
+
+    pub(super) fn ranks_by_score(&self, range: &ScoreRange) -> Range<usize> {
+        let start = self.order.partition(|(score, _)| range.is_below(score));
+        let end = self.order.partition(|(score, _)| range.is_up_to(score));
+        start..end.max(start)
+    }
+
+    pub(super) fn ranks_by_lex(&self, range: &LexRange<'_>) -> Range<usize> {
+        let start = self.order.partition(|(_, id)| range.is_below(self.table.member(id)));
+        let end = self.order.partition(|(_, id)| range.is_up_to(self.table.member(id)));
+        start..end.max(start)
+    }
+
+    pub(super) fn iter(&self, ranks: Range<usize>, descending: bool) -> Iter<'_> {
+        Iter { table: &self.table, items: self.order.iter(ranks, descending) }
+    }
+
+    pub(super) fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a [u8], f64)) -> u64 {
+        self.table.scan(cursor, |member, score| visit(member, *score))
+    }
+
+    #[cfg(test)]
+    pub(super) fn order_memory(&self) -> usize {
+        self.order.memory()
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert_eq!(self.table.len(), self.order.len());
+        self.order.check(&self.table);
+        for (score, id) in self.order.iter(0..self.len(), false) {
+            assert_eq!(score, *self.table.at(id as usize).1);
+        }
+    }
+}
+
+/// Walks over members and scores in order.
+#[derive(Debug)]
+pub(super) struct Iter<'a> {
+    table: &'a Table<f64>,
+    items: order::Iter<'a>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a [u8], f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (score, id) = self.items.next()?;
+        Some((self.table.at(id as usize).0, score))
+    }
+}

@@ -1,0 +1,232 @@
+//! A node's place in the cluster: it joins, follows who is up, installs views and leaves.
+//!
+//! Node and router see only [`ClusterHandle`]: the view in force and who is up. How views come about today (the
+//! oldest member makes and pushes them, [`shoal_proto::view::lead`]) stays behind it. Everything runs as one task
+//! on the control thread; the data plane reads a pointer.
+
+mod join;
+mod seeds;
+mod service;
+mod shared;
+mod task;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use metrics::Unit;
+use shoal_proto::bus::Verb;
+use shoal_proto::member::{Health, Identity, Profile};
+use shoal_proto::view::{NodeId, View};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::address::HostPort;
+use crate::listen::{self, ListenError};
+use crate::shutdown::Shutdown;
+use crate::telemetry::{Kind, Metric};
+use shared::{Command, Shared};
+use task::Task;
+
+/// Commands that may wait for the task. More means that it hangs; then peers are refused and ask again.
+const COMMANDS: usize = 256;
+
+/// How long [`ClusterHandle::leave`] waits for a view without us.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What this part of a daemon measures, by node name.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "shoal_view_epoch",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Epoch of the view in force; 0 before the first.",
+    },
+    Metric {
+        name: "shoal_view_members",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Members of the view in force.",
+    },
+    Metric {
+        name: "shoal_members_up",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Members that gossip holds to be up, this one included.",
+    },
+    Metric {
+        name: "shoal_member_changes_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Members that came up or went down, as this node saw it, by direction.",
+    },
+    Metric {
+        name: "shoal_gossip_datagrams_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Gossip datagrams by outcome: sent, unsent, received, dropped.",
+    },
+];
+
+/// What a node needs to know to take part.
+#[derive(Clone)]
+pub struct Settings {
+    /// Unique in the cluster, the same after a restart.
+    pub name: String,
+    /// What clients and peers connect to; none: the address that is listened on, or by which a seed sees us.
+    pub host: Option<String>,
+    /// Where RESP is served; the port is the real one.
+    pub resp: SocketAddr,
+    /// Where gossip and views are to be served; port 0 takes any.
+    pub gossip: HostPort,
+    /// RESP or gossip addresses of nodes to join; none: a cluster of one.
+    pub seeds: Vec<HostPort>,
+    /// Share of the slots relative to others; 100 is usual.
+    pub weight: u16,
+    /// Failure domain; empty if unknown.
+    pub zone: String,
+    /// How soon failures are noticed.
+    pub profile: Profile,
+    /// Called when the cluster has gone on without this process: all data must be gone when it returns. It
+    /// runs on the control thread.
+    pub on_excluded: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("resp", &self.resp)
+            .field("gossip", &self.gossip)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Usual settings for a node that serves RESP at `resp`.
+    pub fn new(name: impl Into<String>, resp: SocketAddr, gossip: HostPort, seeds: Vec<HostPort>) -> Self {
+        Self {
+            name: name.into(),
+            host: None,
+            resp,
+            gossip,
+            seeds,
+            weight: 100,
+            zone: String::new(),
+            profile: Profile::default(),
+            on_excluded: Arc::new(|| {}),
+        }
+    }
+}
+
+/// Starts taking part. See [`Cluster::start`].
+#[derive(Debug)]
+pub struct Cluster;
+
+impl Cluster {
+    /// Opens the gossip sockets and returns the handle and the task, which the control thread must run. The
+    /// task ends with the shutdown, without leaving: call [`ClusterHandle::leave`] before.
+    ///
+    /// # Errors
+    /// When the gossip address cannot be listened on.
+    pub fn start(
+        settings: Settings,
+        shutdown: Shutdown,
+    ) -> Result<(ClusterHandle, impl Future<Output = std::io::Result<()>> + Send + 'static), ListenError>
+    {
+        let (tcp, udp) = listen::tcp_and_udp(&settings.gossip, "--gossip")?;
+        let gossip = tcp.local_addr().unwrap_or_else(|_| SocketAddr::new([127, 0, 0, 1].into(), 0));
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let shared = Arc::new(Shared::new(&settings, gossip, commands));
+        let handle = ClusterHandle { shared: shared.clone() };
+        let task = Task::run(settings, shared, inbox, tcp, udp, shutdown);
+        Ok((handle, task))
+    }
+}
+
+/// A member as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberState {
+    /// Who.
+    pub identity: Identity,
+    /// How it is; our own state is always alive.
+    pub health: Health,
+}
+
+/// All that the rest of a node sees of the cluster. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ClusterHandle {
+    shared: Arc<Shared>,
+}
+
+impl ClusterHandle {
+    /// The view in force; [`View::empty`] before the first one. Lock-free.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
+    }
+
+    /// The cell behind [`view`](Self::view), for readers that cache it.
+    pub fn view_cell(&self) -> &ArcSwap<View> {
+        &self.shared.view
+    }
+
+    /// Every view as it is installed; the latest wins.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.views.subscribe()
+    }
+
+    /// This process; none before it joined. Changes when the cluster went on without it.
+    pub fn me(&self) -> Option<NodeId> {
+        self.shared.identity.load().as_ref().map(|i| i.id())
+    }
+
+    /// Everyone known, this process first, then by age.
+    pub fn members(&self) -> Vec<MemberState> {
+        self.shared.members.load().as_ref().clone()
+    }
+
+    /// Where gossip and the bus listen.
+    pub fn gossip_addr(&self) -> SocketAddr {
+        self.shared.gossip
+    }
+
+    /// Whether this process has its place in a view that gives every slot an owner; if not, why.
+    ///
+    /// # Errors
+    /// What is missing, for `/readyz` and for people.
+    pub fn ready(&self) -> Result<(), String> {
+        let (view, me) = (self.view(), self.me());
+        match me {
+            None => Err(self.shared.state.load().as_ref().clone()),
+            Some(me) if view.place(me).is_none() => Err("waiting to be taken into the view".to_owned()),
+            Some(_) if !view.covers_all() => Err("some slots have no owner".to_owned()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Leaves: asks for a view without us, waits at most [`LEAVE_LIMIT`] until there is one, then tells gossip.
+    /// Peers' questions are still answered until the shutdown. True if the others know.
+    pub async fn leave(&self) -> bool {
+        let (done, left) = oneshot::channel();
+        if self.shared.commands.send(Command::LeaveSelf(done)).await.is_err() {
+            return false;
+        }
+        left.await.unwrap_or(false)
+    }
+
+    /// Answers `SHOAL MEMBERS` and `SHOAL VIEW` on the node's RESP port, for newcomers and routers that know only
+    /// that one: the arguments behind `SHOAL`, and the bulk string or the error line (without `-`) to reply.
+    ///
+    /// # Errors
+    /// The error line.
+    pub fn answer(&self, verb: &[u8], version: &[u8], blob: &[u8]) -> Result<Vec<u8>, String> {
+        use shoal_proto::bus::{Refusal, check_version};
+        check_version(version).map_err(|r| r.to_string())?;
+        match Verb::parse(verb) {
+            Some(verb @ (Verb::Members | Verb::View)) => self.shared.answer_now(verb, blob, None),
+            Some(_) => Err("ERR this is asked on the gossip port only".to_owned()),
+            None => Err(Refusal::UnknownVerb.to_string()),
+        }
+    }
+}

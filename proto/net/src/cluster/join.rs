@@ -1,0 +1,170 @@
+//! Finding a cluster at the start, or founding one.
+//!
+//! A node without seeds, or whose seeds all are itself, founds a cluster of one. With other seeds it joins the
+//! first that has a view. If all of them answer and none has one (a whole cluster starts at once), the one with
+//! the lowest number founds, and the others join it. It never founds while a seed is silent: that might be the
+//! cluster.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use shoal_proto::bus::{Join, Joined, Members, Verb};
+use shoal_proto::member::{Identity, Role};
+use shoal_proto::view::{Member, NodeId, View};
+
+use super::Settings;
+use super::seeds::{self, Round};
+use super::shared::Shared;
+use crate::bus;
+
+/// First pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause between two attempts: newcomers find a cluster that comes back soon enough, and a thousand of
+/// them ask it no more than a thousand times in two seconds.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// In how many rounds all seeds must be fresh before we found a cluster: one of them may just be founding.
+const FRESH_ROUNDS: u32 = 3;
+
+/// How long a node may take to answer a join.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Where a node starts from.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// Ourselves, boot included.
+    pub identity: Identity,
+    /// The first view we know; we are in it only if we founded it.
+    pub view: View,
+    /// Who is up.
+    pub up: Vec<Identity>,
+    /// Whether the cluster is new.
+    pub founded: bool,
+}
+
+/// Tries until it has one. To be dropped to give up.
+pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
+    if settings.seeds.is_empty() {
+        return found(settings, shared);
+    }
+    let mut pause = PAUSE;
+    let mut fresh = 0;
+    loop {
+        let round = seeds::ask_all(&settings.seeds, shared, settings.resp).await;
+        if let Some(start) = join_any(&round, settings, shared).await {
+            return start;
+        }
+        if round.silent.is_empty() && round.answers.is_empty() {
+            return found(settings, shared);
+        }
+        let own = shared.me.load().id.node;
+        let lowest = round.answers.iter().all(|(_, m)| m.cluster == 0 && own < m.me.id.node);
+        fresh = if round.silent.is_empty() && lowest { fresh + 1 } else { 0 };
+        if fresh == FRESH_ROUNDS {
+            return found(settings, shared);
+        }
+        report(&round, settings, shared);
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 3 / 2).min(MAX_PAUSE);
+    }
+}
+
+/// Says once per change what we are waiting for.
+fn report(round: &Round, settings: &Settings, shared: &Shared) {
+    let state = if round.silent.is_empty() {
+        format!("waiting for {} other new nodes to found a cluster", round.answers.len())
+    } else {
+        format!("waiting for seeds: {}", round.silent.join(", "))
+    };
+    if shared.state.load().as_str() != state {
+        tracing::info!(node = settings.name, "{state}");
+        shared.state.store(state.into());
+    }
+}
+
+async fn join_any(round: &Round, settings: &Settings, shared: &Shared) -> Option<Start> {
+    for (addr, members) in round.answers.iter().filter(|(_, m)| m.cluster != 0) {
+        // The seed may be a RESP port; joining happens on the gossip port of the same host.
+        let gossip = SocketAddr::new(addr.ip(), members.me.gossip_port);
+        match ask(gossip, shared).await {
+            Ok(joined) => return Some(take(joined, settings, shared)),
+            Err(error) => tracing::warn!(node = settings.name, %gossip, %error, "a seed did not let us join"),
+        }
+    }
+    None
+}
+
+/// Asks a node to let us join.
+pub(super) async fn ask(gossip: SocketAddr, shared: &Shared) -> Result<Joined, bus::CallError> {
+    let mut member = shared.me.load().as_ref().clone();
+    member.id.boot = unix_ms();
+    bus::call(gossip, Verb::Join, &Join { member }, LIMIT).await
+}
+
+fn take(joined: Joined, settings: &Settings, shared: &Shared) -> Start {
+    let identity = identity(settings, shared, joined.boot, joined.you);
+    publish(settings, shared, &identity);
+    Start { identity, view: joined.view, up: joined.up, founded: false }
+}
+
+fn found(settings: &Settings, shared: &Shared) -> Start {
+    let identity = identity(settings, shared, unix_ms(), IpAddr::from([127, 0, 0, 1]));
+    let me = publish(settings, shared, &identity);
+    let view = View::first(rand::random::<u64>().max(1), vec![me]);
+    Start { identity, view, up: Vec::new(), founded: true }
+}
+
+/// Our identity; `seen` is the address by which others see us, used if we listen on all.
+fn identity(settings: &Settings, shared: &Shared, boot: u64, seen: IpAddr) -> Identity {
+    let listening = shared.gossip.ip();
+    let given = settings.host.as_ref().and_then(|h| h.parse().ok());
+    let ip = if !listening.is_unspecified() { listening } else { given.unwrap_or(seen) };
+    Identity {
+        node: shared.me.load().id.node,
+        boot,
+        renew: 0,
+        ip,
+        gossip_port: shared.gossip.port(),
+        resp_port: settings.resp.port(),
+        role: Role::Node,
+        weight: settings.weight,
+    }
+}
+
+/// Makes our boot and address known to those who ask.
+fn publish(settings: &Settings, shared: &Shared, identity: &Identity) -> Member {
+    let mut me = shared.me.load().as_ref().clone();
+    me.id = NodeId { node: identity.node, boot: identity.boot };
+    if settings.host.is_none() && settings.resp.ip().is_unspecified() {
+        me.host = identity.ip.to_string();
+    }
+    shared.me.store(me.clone().into());
+    shared.identity.store(Some(identity.clone().into()));
+    me
+}
+
+/// Joins the cluster anew through any of its members, after it went on without us.
+pub(super) async fn rejoin(members: Vec<Member>, known: Vec<SocketAddr>, shared: &Shared) -> Option<Joined> {
+    let mut addrs = known;
+    for member in members {
+        let host = crate::address::HostPort::new(member.host, member.gossip_port);
+        addrs.extend(host.resolve().await.unwrap_or_default());
+    }
+    addrs.dedup();
+    for addr in addrs {
+        if let Ok(joined) = ask(addr, shared).await {
+            return Some(joined);
+        }
+    }
+    None
+}
+
+/// Exchanges members and views with one peer.
+pub(super) async fn exchange(addr: SocketAddr, shared: &Shared) -> Option<Members> {
+    bus::call(addr, Verb::Members, &shared.hello(), LIMIT).await.ok()
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_millis() as u64)
+}

@@ -1,0 +1,114 @@
+//! Answers to peers and routers, from snapshots; what changes anything goes to the task.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use shoal_proto::bus::{self, Hello, Join, Joined, Latest, Leave, Push, Since, Verb};
+use shoal_proto::view::NodeId;
+
+use super::shared::{Command, Shared};
+use crate::bus::Service;
+
+/// How long a watch waits for a newer view before it is answered with the current one.
+pub(crate) const WATCH: Duration = Duration::from_secs(30);
+
+impl Service for Shared {
+    async fn answer(&self, verb: Verb, blob: &[u8], from: IpAddr) -> Result<Vec<u8>, String> {
+        if verb == Verb::Watch {
+            return self.watch(blob).await;
+        }
+        self.answer_now(verb, blob, Some(from))
+    }
+}
+
+impl Shared {
+    /// Answers everything but watches, without waiting. `from` is none if the question came through the RESP
+    /// port, where nothing may be changed.
+    pub(super) fn answer_now(
+        &self,
+        verb: Verb,
+        blob: &[u8],
+        from: Option<IpAddr>,
+    ) -> Result<Vec<u8>, String> {
+        let refused = |refusal: bus::Refusal| refusal.to_string();
+        match verb {
+            Verb::Members => {
+                let hello: Hello = bus::decode(verb, blob).map_err(refused)?;
+                let answer = bus::encode(&self.members_for(&hello));
+                if from.is_some() && hello.cluster != 0 {
+                    // Only a hint: if the task is busy, the peer will say it again.
+                    let _ = self.commands.try_send(Command::Heard(hello));
+                }
+                Ok(answer)
+            }
+            Verb::View | Verb::Watch => {
+                let since = bus::decode(verb, blob).map_err(refused)?;
+                Ok(bus::encode(&self.latest(&since)))
+            }
+            Verb::Join => {
+                let join = bus::decode(verb, blob).map_err(refused)?;
+                self.joined(&join, from).map(|joined| bus::encode(&joined))
+            }
+            Verb::Push => {
+                let push: Push = bus::decode(verb, blob).map_err(refused)?;
+                self.same_cluster(push.view.cluster)?;
+                let since = Since { cluster: push.view.cluster, epoch: push.view.epoch };
+                self.command(Command::View(push.view))?;
+                Ok(bus::encode(&self.latest(&since)))
+            }
+            Verb::Leave => {
+                let leave: Leave = bus::decode(verb, blob).map_err(refused)?;
+                self.same_cluster(leave.cluster)?;
+                self.command(Command::Leave(leave.id))?;
+                let epoch = self.view.load().epoch;
+                Ok(bus::encode(&self.latest(&Since { cluster: leave.cluster, epoch })))
+            }
+        }
+    }
+
+    /// A newcomer's boot is higher than any we know of its node, even if its clock went backwards: otherwise the
+    /// others would take it for its former self.
+    fn joined(&self, join: &Join, from: Option<IpAddr>) -> Result<Joined, String> {
+        let view = self.view.load();
+        if view.epoch == 0 {
+            return Err("ERR this node has not joined a cluster itself yet".to_owned());
+        }
+        let NodeId { node, boot } = join.member.id;
+        let gossiped = self.members.load().iter().map(|m| m.identity.id()).collect::<Vec<_>>();
+        let known = gossiped.into_iter().chain(view.members.iter().map(|m| m.id));
+        let newest = known.filter(|id| id.node == node).map(|id| id.boot).max();
+        Ok(Joined {
+            boot: newest.map_or(boot, |known| boot.max(known.saturating_add(1))),
+            up: self.up().into_iter().filter(|i| i.node != node).collect(),
+            view: view.as_ref().clone(),
+            you: from.unwrap_or(self.gossip.ip()),
+        })
+    }
+
+    fn latest(&self, since: &Since) -> Latest {
+        let view = self.view.load();
+        let news = view.epoch > since.epoch || (since.cluster != 0 && view.cluster != since.cluster);
+        Latest { cluster: view.cluster, epoch: view.epoch, view: news.then(|| view.as_ref().clone()) }
+    }
+
+    async fn watch(&self, blob: &[u8]) -> Result<Vec<u8>, String> {
+        let since: Since = bus::decode(Verb::Watch, blob).map_err(|r| r.to_string())?;
+        let mut views = self.views.subscribe();
+        let newer = views.wait_for(|view| {
+            view.epoch > 0
+                && (view.epoch > since.epoch || (since.cluster != 0 && view.cluster != since.cluster))
+        });
+        // In time or not, the answer is what is in force now.
+        let _ = tokio::time::timeout(WATCH, newer).await;
+        Ok(bus::encode(&self.latest(&since)))
+    }
+
+    fn same_cluster(&self, cluster: u64) -> Result<(), String> {
+        let ours = self.view.load().cluster;
+        if ours == cluster { Ok(()) } else { Err("ERR this node belongs to another cluster".to_owned()) }
+    }
+
+    fn command(&self, command: Command) -> Result<(), String> {
+        self.commands.try_send(command).map_err(|_| "ERR this node is busy, ask again".to_owned())
+    }
+}

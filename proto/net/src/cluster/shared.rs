@@ -1,0 +1,109 @@
+//! What the cluster's task, its bus connections and the rest of the process share: snapshots, never locks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use shoal_proto::bus::{Hello, Joined, Members};
+use shoal_proto::member::{Health, Identity, node_of};
+use shoal_proto::view::{Member, NodeId, View};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{MemberState, Settings};
+
+/// What others want of the task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A view that may be newer, and what it is worth knowing where it came from.
+    View(View),
+    /// A peer asked us and said what it has.
+    Heard(Hello),
+    /// A peer answered us: who we asked, if it was a known process, and what it said.
+    Learned(Option<NodeId>, Option<Box<Members>>),
+    /// A member asks for a view without itself.
+    Leave(NodeId),
+    /// This process leaves.
+    LeaveSelf(oneshot::Sender<bool>),
+    /// After an exclusion: the answer to our joining anew, or none.
+    Rejoined(Option<Box<Joined>>),
+}
+
+/// See the module's documentation. Written by the task only.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Where gossip and the bus listen.
+    pub gossip: SocketAddr,
+    /// Drawn at the start.
+    pub process: u64,
+    /// Ourselves; boot 0 until we joined.
+    pub me: ArcSwap<Member>,
+    /// Ourselves in gossip, once we joined.
+    pub identity: ArcSwapOption<Identity>,
+    /// The view in force.
+    pub view: ArcSwap<View>,
+    /// The same, for those who wait for changes.
+    pub views: watch::Sender<Arc<View>>,
+    /// Everyone, ourselves first.
+    pub members: ArcSwap<Vec<MemberState>>,
+    /// Whether this boot has been in a view.
+    pub admitted: AtomicBool,
+    /// What we wait for before we joined, for people.
+    pub state: ArcSwap<String>,
+    /// To the task.
+    pub commands: mpsc::Sender<Command>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: &Settings, gossip: SocketAddr, commands: mpsc::Sender<Command>) -> Self {
+        let view = Arc::new(View::empty());
+        let me = Member {
+            id: NodeId { node: node_of(&settings.name), boot: 0 },
+            name: settings.name.clone(),
+            host: settings.host.clone().unwrap_or_else(|| settings.resp.ip().to_string()),
+            resp_port: settings.resp.port(),
+            gossip_port: gossip.port(),
+            weight: settings.weight,
+            zone: settings.zone.clone(),
+        };
+        Self {
+            gossip,
+            process: rand::random(),
+            me: ArcSwap::from_pointee(me),
+            identity: ArcSwapOption::empty(),
+            view: ArcSwap::new(view.clone()),
+            views: watch::Sender::new(view),
+            members: ArcSwap::from_pointee(Vec::new()),
+            admitted: AtomicBool::new(false),
+            state: ArcSwap::from_pointee("has not joined a cluster yet".to_owned()),
+            commands,
+        }
+    }
+
+    /// What we tell peers when we ask.
+    pub(super) fn hello(&self) -> Hello {
+        let view = self.view.load();
+        Hello { cluster: view.cluster, epoch: view.epoch, up: self.up() }
+    }
+
+    /// Everyone who is up, ourselves included.
+    pub(super) fn up(&self) -> Vec<Identity> {
+        let members = self.members.load();
+        members.iter().filter(|m| m.health != Health::Down).map(|m| m.identity.clone()).collect()
+    }
+
+    /// What we answer to a peer that has `epoch` of `cluster`.
+    pub(super) fn members_for(&self, hello: &Hello) -> Members {
+        let view = self.view.load();
+        let newer = view.epoch > hello.epoch && (hello.cluster == 0 || hello.cluster == view.cluster);
+        Members {
+            me: self.me.load().as_ref().clone(),
+            process: self.process,
+            admitted: self.admitted.load(Ordering::Relaxed),
+            cluster: view.cluster,
+            epoch: view.epoch,
+            up: self.up(),
+            view: newer.then(|| view.as_ref().clone()),
+        }
+    }
+}

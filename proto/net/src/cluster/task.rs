@@ -1,0 +1,635 @@
+//! The task that drives membership and views of one node: the only place where their state changes.
+//!
+//! One loop: take in what arrived (datagrams before time-outs), ask the state machines what follows, do it. Calls
+//! to peers run as tasks of their own and come back as commands, so the loop never waits for anybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use shoal_proto::bus::{Latest, Leave, Members, Push, Verb};
+use shoal_proto::member::{Dropped, Health, Identity, Membership, Output, Role};
+use shoal_proto::view::lead::Lead;
+use shoal_proto::view::{Member, NodeId, View};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::join::{self, Start};
+use super::shared::{Command, Shared};
+use super::{LEAVE_LIMIT, MemberState, Settings, seeds};
+use crate::address::HostPort;
+use crate::bus;
+use crate::shutdown::Shutdown;
+
+/// How often loose ends are looked at: strangers, leaving, missing members.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Every so many ticks, members and views are exchanged with one peer: 1 s.
+const EXCHANGE_TICKS: u64 = 4;
+
+/// Every so many ticks, the seeds are asked whether they belong to our cluster: 30 s, or 2 s while alone.
+const SEED_TICKS: u64 = 120;
+const SEED_TICKS_ALONE: u64 = 8;
+
+/// How long a peer may take to take a view or a wish to leave.
+const CALL: Duration = Duration::from_secs(1);
+
+/// Most datagrams taken in before timers get their turn.
+const DATAGRAMS: usize = 1024;
+
+/// State of the loop. See the module's documentation.
+pub(super) struct Task {
+    settings: Settings,
+    shared: Arc<Shared>,
+    udp: UdpSocket,
+    started: Instant,
+    membership: Membership,
+    lead: Lead,
+    /// Newest identity known of each node, for addresses.
+    book: BTreeMap<u64, Identity>,
+    /// Strangers that are being asked.
+    asking: BTreeSet<NodeId>,
+    pushes: JoinSet<()>,
+    ticks: u64,
+    leaving: Option<Leaving>,
+    left: bool,
+    excluded: Exclusion,
+    warned: BTreeSet<u64>,
+}
+
+/// A wish to leave that is under way.
+struct Leaving {
+    done: Vec<oneshot::Sender<bool>>,
+    deadline: Duration,
+    attempt: usize,
+}
+
+/// Whether the cluster went on without us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusion {
+    No,
+    /// A new boot is to be asked for.
+    Noticed,
+    /// It is being asked for.
+    Rejoining,
+}
+
+impl Task {
+    /// Runs until the shutdown.
+    pub(super) async fn run(
+        settings: Settings,
+        shared: Arc<Shared>,
+        mut inbox: mpsc::Receiver<Command>,
+        tcp: std::net::TcpListener,
+        udp: std::net::UdpSocket,
+        shutdown: Shutdown,
+    ) -> io::Result<()> {
+        let udp = UdpSocket::from_std(udp)?;
+        tokio::spawn(bus::serve(TcpListener::from_std(tcp)?, shared.clone(), shutdown.clone()));
+        let start = tokio::select! {
+            start = join::join(&settings, &shared) => start,
+            () = left_before_joining(&mut inbox) => return Ok(()),
+            () = shutdown.wait() => return Ok(()),
+        };
+        let mut task = Self::new(settings, shared, udp, start);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            task.settle();
+            let wake = tokio::time::Instant::from_std(task.started + task.wake());
+            tokio::select! {
+                _ = task.udp.readable() => {}
+                () = tokio::time::sleep_until(wake) => {}
+                Some(command) = inbox.recv() => task.command(command),
+                _ = tick.tick() => task.tick(),
+                () = shutdown.wait() => return Ok(()),
+            }
+            // Answers that wait in the socket count before time-outs do, also after a pause of the process.
+            task.receive();
+            let now = task.now();
+            if task.membership.poll_timeout() <= now {
+                task.membership.on_timeout(now);
+            }
+        }
+    }
+
+    fn new(settings: Settings, shared: Arc<Shared>, udp: UdpSocket, start: Start) -> Self {
+        let Start { identity, view, up, founded } = start;
+        let what = if founded { "founded a cluster" } else { "joined a cluster" };
+        tracing::info!(node = settings.name, cluster = view.cluster, epoch = view.epoch, "{what}");
+        let me = identity.id();
+        let membership = Membership::new(view.cluster, identity, settings.profile, rand::random());
+        let mut task = Self {
+            settings,
+            shared,
+            udp,
+            started: Instant::now(),
+            membership,
+            lead: Lead::new(me),
+            book: BTreeMap::new(),
+            asking: BTreeSet::new(),
+            pushes: JoinSet::new(),
+            ticks: 0,
+            leaving: None,
+            left: false,
+            excluded: Exclusion::No,
+            warned: BTreeSet::new(),
+        };
+        task.publish_members();
+        task.adopt(view);
+        task.meet(up);
+        task
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn wake(&self) -> Duration {
+        let timeout = self.membership.poll_timeout();
+        self.lead.poll_timeout().map_or(timeout, |at| at.min(timeout))
+    }
+
+    /// Learns of members from a peer and says hello to them: they do not know us yet.
+    fn meet(&mut self, up: Vec<Identity>) {
+        let now = self.now();
+        self.note(&up);
+        self.membership.learn(now, up.clone());
+        let me = self.membership.me().node;
+        for identity in up.into_iter().filter(|i| i.node != me).take(8) {
+            self.membership.announce(now, identity);
+        }
+    }
+
+    fn note(&mut self, identities: &[Identity]) {
+        for identity in identities {
+            let newer = self
+                .book
+                .get(&identity.node)
+                .is_none_or(|known| (known.boot, known.renew) < (identity.boot, identity.renew));
+            if newer {
+                self.book.insert(identity.node, identity.clone());
+            }
+        }
+        self.expect();
+    }
+
+    /// Members of the view should be up; gossip calls them until they are.
+    fn expect(&mut self) {
+        let view = self.shared.view.load();
+        let me = self.membership.me().node;
+        // Only nodes of the view and those that are up keep their place in the book.
+        let up: BTreeSet<u64> = self.membership.up().map(|i| i.node).collect();
+        let inside: BTreeSet<u64> = view.members.iter().map(|m| m.id.node).collect();
+        self.book.retain(|node, _| up.contains(node) || inside.contains(node));
+        let expected = self.book.values().filter(|i| i.node != me && inside.contains(&i.node));
+        self.membership.expect(expected.cloned().collect());
+    }
+
+    fn receive(&mut self) {
+        let mut buffer = [0; 2048];
+        for _ in 0..DATAGRAMS {
+            let Ok((len, from)) = self.udp.try_recv_from(&mut buffer) else { return };
+            let now = self.now();
+            let outcome = match self.membership.on_datagram(now, &buffer[..len]) {
+                Ok(()) => "received",
+                Err(dropped) => {
+                    self.report_dropped(dropped, from);
+                    "dropped"
+                }
+            };
+            self.count_datagram(outcome);
+        }
+    }
+
+    fn count_datagram(&self, outcome: &'static str) {
+        let node = self.settings.name.clone();
+        metrics::counter!("shoal_gossip_datagrams_total", "node" => node, "outcome" => outcome).increment(1);
+    }
+
+    fn report_dropped(&mut self, dropped: Dropped, from: SocketAddr) {
+        // Once is enough: whoever sends it will not stop.
+        if self.warned.insert(dropped as u64) {
+            tracing::warn!(node = self.settings.name, %from, "gossip: {dropped}; further ones are only counted");
+        }
+    }
+
+    /// Does what the state machines want done, until they want nothing more.
+    fn settle(&mut self) {
+        while self.pushes.try_join_next().is_some() {}
+        self.outputs();
+        let now = self.now();
+        if self.left {
+            return;
+        }
+        if let Some(view) = self.lead.poll(now) {
+            self.push(&view);
+            self.adopt(view);
+            self.outputs();
+        }
+    }
+
+    fn outputs(&mut self) {
+        let mut changed = false;
+        while let Some(output) = self.membership.poll_output() {
+            match output {
+                Output::Send { to, datagram } => {
+                    // A full buffer is a lost datagram; gossip copes.
+                    let sent = self.udp.try_send_to(&datagram, to).is_ok();
+                    self.count_datagram(if sent { "sent" } else { "unsent" });
+                    continue;
+                }
+                Output::Up(identity) => {
+                    self.report(&identity, "up");
+                    self.note(&[identity]);
+                }
+                Output::Down(identity) => self.report(&identity, "down"),
+                Output::Rejoined(identity) => {
+                    let renew = identity.renew;
+                    tracing::warn!(
+                        node = self.settings.name,
+                        renew,
+                        "others held this node for down; it is back"
+                    );
+                    self.shared.identity.store(Some(identity.into()));
+                }
+            }
+            changed = true;
+        }
+        if changed {
+            self.publish_members();
+            self.ask_strangers();
+        }
+    }
+
+    fn report(&self, identity: &Identity, direction: &'static str) {
+        let node = self.settings.name.clone();
+        metrics::counter!("shoal_member_changes_total", "node" => node, "direction" => direction)
+            .increment(1);
+        let name = self.name_of(identity.id());
+        tracing::info!(node = self.settings.name, member = name, address = %identity.gossip_addr(), "member {direction}");
+    }
+
+    fn name_of(&self, id: NodeId) -> String {
+        let view = self.shared.view.load();
+        let member = view.members.iter().find(|m| m.id.node == id.node);
+        member.map_or_else(|| format!("{:016x}", id.node), |m| m.name.clone())
+    }
+
+    fn publish_members(&mut self) {
+        let mut members: Vec<MemberState> = self
+            .membership
+            .members()
+            .map(|(identity, health)| MemberState { identity: identity.clone(), health })
+            .collect();
+        members.sort_by_key(|m| (m.identity.boot, m.identity.node));
+        members.insert(0, MemberState { identity: self.membership.me().clone(), health: Health::Alive });
+        if *self.shared.members.load().as_ref() == members {
+            return;
+        }
+        let up = self.membership.up().filter(|i| i.role == Role::Node).map(Identity::id).collect();
+        self.lead.on_up(up);
+        let up = members.iter().filter(|m| m.health != Health::Down).count();
+        metrics::gauge!("shoal_members_up", "node" => self.settings.name.clone()).set(up as f64);
+        self.shared.members.store(members.into());
+    }
+
+    /// Takes a view that somebody sent, if it is newer.
+    fn offer(&mut self, view: View) {
+        let current = self.shared.view.load();
+        if view.cluster != current.cluster {
+            self.warn_other(view.cluster);
+        } else if view.supersedes(&current) && view.check().is_ok() {
+            self.adopt(view);
+        }
+    }
+
+    /// Installs a view.
+    fn adopt(&mut self, view: View) {
+        let me = self.membership.me().id();
+        let inside = view.place(me).is_some();
+        let members: Vec<&str> = view.members.iter().map(|m| m.name.as_str()).collect();
+        tracing::info!(
+            node = self.settings.name,
+            epoch = view.epoch,
+            members = members.join(","),
+            "view installed"
+        );
+        let node = self.settings.name.clone();
+        metrics::gauge!("shoal_view_epoch", "node" => node.clone()).set(view.epoch as f64);
+        metrics::gauge!("shoal_view_members", "node" => node).set(view.members.len() as f64);
+        self.lead.on_view(&view);
+        let view = Arc::new(view);
+        self.shared.view.store(view.clone());
+        self.shared.views.send_replace(view);
+        self.expect();
+        if inside {
+            self.shared.admitted.store(true, Ordering::Relaxed);
+        } else if self.leaving.is_some() {
+            self.finish_leaving(true);
+        } else if self.shared.admitted.load(Ordering::Relaxed) && !self.left {
+            self.notice_exclusion();
+        }
+    }
+
+    /// Others own our slots now and may have changed what we hold. A new boot says that we hold nothing.
+    fn notice_exclusion(&mut self) {
+        if self.excluded == Exclusion::No {
+            tracing::warn!(
+                node = self.settings.name,
+                "the cluster went on without this node: flushing, joining anew"
+            );
+            (self.settings.on_excluded)();
+            self.excluded = Exclusion::Noticed;
+        }
+        if self.excluded == Exclusion::Noticed {
+            self.excluded = Exclusion::Rejoining;
+            let members = self.shared.view.load().members.clone();
+            let known = self.membership.up().map(Identity::gossip_addr).collect();
+            let shared = self.shared.clone();
+            tokio::spawn(async move {
+                let joined = join::rejoin(members, known, &shared).await.map(Box::new);
+                let _ = shared.commands.send(Command::Rejoined(joined)).await;
+            });
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::View(view) => self.offer(view),
+            Command::Heard(hello) => {
+                if hello.cluster == self.shared.view.load().cluster {
+                    self.note(&hello.up);
+                    let now = self.now();
+                    self.membership.learn(now, hello.up);
+                }
+            }
+            Command::Learned(asked, members) => {
+                if let Some(asked) = asked {
+                    self.asking.remove(&asked);
+                }
+                if let Some(members) = members {
+                    self.learn(*members);
+                }
+            }
+            Command::Leave(id) => self.lead.on_leave(id),
+            Command::LeaveSelf(done) => self.start_leaving(done),
+            Command::Rejoined(None) => self.excluded = Exclusion::Noticed,
+            Command::Rejoined(Some(joined)) => {
+                let now = self.now();
+                self.excluded = Exclusion::No;
+                self.shared.admitted.store(false, Ordering::Relaxed);
+                self.membership.reboot(now, joined.boot);
+                let identity = self.membership.me().clone();
+                self.lead.rename(identity.id());
+                let mut me = self.shared.me.load().as_ref().clone();
+                me.id = identity.id();
+                self.shared.me.store(me.into());
+                self.shared.identity.store(Some(identity.into()));
+                self.publish_members();
+                self.offer(joined.view);
+                self.meet(joined.up);
+            }
+        }
+    }
+
+    fn learn(&mut self, members: Members) {
+        let (cluster, epoch) = {
+            let view = self.shared.view.load();
+            (view.cluster, view.epoch)
+        };
+        if members.cluster != cluster {
+            if members.cluster != 0 {
+                self.warn_other(members.cluster);
+            }
+            return;
+        }
+        let now = self.now();
+        self.note(&members.up);
+        self.membership.learn(now, members.up);
+        self.outputs();
+        let id = members.me.id;
+        if members.epoch < epoch
+            && let Some(identity) = self.book.get(&id.node)
+        {
+            let addr = identity.gossip_addr();
+            self.push_to(addr.into());
+        }
+        if id.boot != 0 {
+            self.lead.on_record(members.me, members.admitted);
+        }
+        if let Some(view) = members.view {
+            self.offer(view);
+        }
+    }
+
+    fn warn_other(&mut self, cluster: u64) {
+        if self.warned.insert(cluster) {
+            let own = self.shared.view.load().cluster;
+            tracing::warn!(
+                node = self.settings.name,
+                own,
+                other = cluster,
+                "met a node of another cluster; clusters do not merge: check --join, restart one side"
+            );
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        self.publish_members();
+        if self.leaving.is_some() {
+            self.go_on_leaving();
+        }
+        if self.left {
+            return;
+        }
+        if self.excluded == Exclusion::Noticed {
+            self.notice_exclusion();
+        }
+        self.ask_strangers();
+        if self.ticks.is_multiple_of(EXCHANGE_TICKS) {
+            self.exchange();
+        }
+        let alone = self.membership.up().next().is_none();
+        let seed_ticks = if alone { SEED_TICKS_ALONE } else { SEED_TICKS };
+        if self.ticks.is_multiple_of(seed_ticks) && (alone || self.lead.leads()) {
+            self.ask_seeds();
+        }
+    }
+
+    /// The leader asks those who are up but not in the view who they are.
+    fn ask_strangers(&mut self) {
+        if !self.lead.leads() || self.left {
+            return;
+        }
+        let strangers: Vec<NodeId> = self.lead.strangers().filter(|id| !self.asking.contains(id)).collect();
+        for id in strangers {
+            let Some(identity) = self.membership.up().find(|i| i.id() == id) else { continue };
+            let addr = identity.gossip_addr();
+            self.asking.insert(id);
+            self.exchange_with(Some(id), addr.into());
+        }
+    }
+
+    /// Exchanges members and views with one peer: one that should be up and is not, else any.
+    fn exchange(&mut self) {
+        let me = self.membership.me().node;
+        let up: BTreeSet<u64> = self.membership.up().map(|i| i.node).collect();
+        let view = self.shared.view.load();
+        let others: Vec<&Member> = view.members.iter().filter(|m| m.id.node != me).collect();
+        let missing: Vec<&Member> = others.iter().copied().filter(|m| !up.contains(&m.id.node)).collect();
+        let choice = if missing.is_empty() || rand::random() { &others } else { &missing };
+        if choice.is_empty() {
+            return;
+        }
+        let addr = self.address(choice[rand::random_range(0..choice.len())]);
+        self.exchange_with(None, addr);
+    }
+
+    fn exchange_with(&self, asked: Option<NodeId>, address: HostPort) {
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let mut members = None;
+            for addr in address.resolve().await.unwrap_or_default() {
+                members = members.or(join::exchange(addr, &shared).await);
+            }
+            let _ = shared.commands.send(Command::Learned(asked, members.map(Box::new))).await;
+        });
+    }
+
+    /// Seeds may have been started meanwhile, or have another cluster.
+    fn ask_seeds(&self) {
+        if self.settings.seeds.is_empty() {
+            return;
+        }
+        let (seeds, shared, resp) = (self.settings.seeds.clone(), self.shared.clone(), self.settings.resp);
+        tokio::spawn(async move {
+            for (_, members) in seeds::ask_all(&seeds, &shared, resp).await.answers {
+                let _ = shared.commands.send(Command::Learned(None, Some(Box::new(members)))).await;
+            }
+        });
+    }
+
+    /// Where a member's bus is: as gossip knows it, else by its host.
+    fn address(&self, member: &Member) -> HostPort {
+        match self.book.get(&member.id.node).filter(|i| i.id() == member.id) {
+            Some(identity) => identity.gossip_addr().into(),
+            None => HostPort::new(member.host.clone(), member.gossip_port),
+        }
+    }
+
+    /// Sends a view to everyone who is in it or was in the one before.
+    fn push(&mut self, view: &View) {
+        let me = self.membership.me().node;
+        let before = self.shared.view.load_full();
+        let members: BTreeMap<NodeId, &Member> =
+            before.members.iter().chain(&view.members).map(|m| (m.id, m)).collect();
+        for member in members.into_values().filter(|m| m.id.node != me) {
+            let address = self.address(member);
+            let message = Push { view: view.clone() };
+            self.pushes.spawn(send_view(address, message));
+        }
+    }
+
+    fn push_to(&mut self, address: HostPort) {
+        let view = self.shared.view.load().as_ref().clone();
+        self.pushes.spawn(send_view(address, Push { view }));
+    }
+
+    fn start_leaving(&mut self, done: oneshot::Sender<bool>) {
+        let view = self.shared.view.load();
+        let me = self.membership.me().id();
+        let alone = view.members.len() <= 1 || view.place(me).is_none();
+        if self.left {
+            // A caller that is gone needs no answer.
+            let _ = done.send(true);
+            return;
+        }
+        let deadline = self.now() + LEAVE_LIMIT;
+        match &mut self.leaving {
+            Some(leaving) => leaving.done.push(done),
+            None => self.leaving = Some(Leaving { done: vec![done], deadline, attempt: 0 }),
+        }
+        self.lead.on_leave(me);
+        if alone {
+            self.finish_leaving(true);
+        } else {
+            self.go_on_leaving();
+        }
+    }
+
+    /// Asks the oldest for a view without us, every other time the next one; gives up after a while.
+    fn go_on_leaving(&mut self) {
+        let now = self.now();
+        let me = self.membership.me().id();
+        let Some(leaving) = &mut self.leaving else { return };
+        if now >= leaving.deadline {
+            tracing::warn!(
+                node = self.settings.name,
+                "nobody made a view without this node; leaving as if crashed"
+            );
+            self.finish_leaving(false);
+            return;
+        }
+        let attempt = leaving.attempt;
+        leaving.attempt += 1;
+        if self.lead.leads() {
+            return;
+        }
+        let line: Vec<&Member> = self.lead.line().filter(|m| m.id != me).take(2).collect();
+        if line.is_empty() {
+            return;
+        }
+        let address = self.address(line[attempt % line.len()]);
+        let leave = Leave { cluster: self.shared.view.load().cluster, id: me };
+        tokio::spawn(async move {
+            for addr in address.resolve().await.unwrap_or_default() {
+                // Unanswered: the next tick asks again.
+                let _ = bus::call::<Latest>(addr, Verb::Leave, &leave, CALL).await;
+            }
+        });
+    }
+
+    fn finish_leaving(&mut self, known: bool) {
+        let now = self.now();
+        self.membership.leave(now);
+        self.left = true;
+        self.outputs();
+        tracing::info!(node = self.settings.name, "left the cluster");
+        let done = self.leaving.take().map(|l| l.done).unwrap_or_default();
+        // If we led, the others must have the view before the process ends.
+        let mut pushes = std::mem::take(&mut self.pushes);
+        tokio::spawn(async move {
+            while pushes.join_next().await.is_some() {}
+            for done in done {
+                let _ = done.send(known);
+            }
+        });
+    }
+}
+
+/// Sends a view to one member, once; who misses it gets it at the next exchange.
+async fn send_view(address: HostPort, message: Push) {
+    for addr in address.resolve().await.unwrap_or_default() {
+        match bus::call::<Latest>(addr, Verb::Push, &message, CALL).await {
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%addr, %error, epoch = message.view.epoch, "a view was not taken"),
+        }
+    }
+}
+
+/// Returns when the node is to leave before it joined: there is nothing to leave.
+async fn left_before_joining(inbox: &mut mpsc::Receiver<Command>) {
+    while let Some(command) = inbox.recv().await {
+        if let Command::LeaveSelf(done) = command {
+            let _ = done.send(true);
+            return;
+        }
+    }
+}

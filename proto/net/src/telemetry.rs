@@ -1,0 +1,117 @@
+//! Logs by `tracing`, metrics by `metrics`: set up once by each daemon's `main`.
+//!
+//! Levels: ERROR = a human must look, WARN = unexpected but survived, INFO = a change of state,
+//! DEBUG = per connection, TRACE = per request.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use metrics::Unit;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line, for collectors.
+    Json,
+}
+
+/// Why telemetry could not be set up. The process should say so and exit.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter of `--log-level` is not one.
+    #[error(
+        "'{0}' is not a log level (use error, warn, info, debug, trace, or a filter like info,shoal_net=debug)"
+    )]
+    Level(String),
+    /// Somebody else installed a recorder first.
+    #[error("metrics cannot be collected: {0}")]
+    Recorder(String),
+}
+
+/// Sends log lines of at least `level` to standard error. A second call in one process changes nothing.
+///
+/// # Errors
+/// When `level` is neither a level nor a filter.
+pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(level).map_err(|_| TelemetryError::Level(level.to_owned()))?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // Fails only if there is a subscriber already, as in tests and with embedded nodes.
+    let _ = if json {
+        subscriber.json().flatten_event(true).try_init()
+    } else {
+        subscriber.with_target(false).try_init()
+    };
+    Ok(())
+}
+
+/// What a metric counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One row of a binary's table of metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// As scraped, `shoal_..._total` for counters.
+    pub name: &'static str,
+    /// What it counts.
+    pub kind: Kind,
+    /// In what.
+    pub unit: Unit,
+    /// One sentence.
+    pub help: &'static str,
+}
+
+/// Installs the process's recorder; later calls return the same handle.
+///
+/// # Errors
+/// When another recorder is installed.
+pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string()))
+        .clone()
+        .map_err(TelemetryError::Recorder)
+}
+
+/// Gives the recorder the units and help texts of a table.
+pub fn describe(table: &[Metric]) {
+    for Metric { name, kind, unit, help } in table {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *unit, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *unit, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, *unit, *help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_level_is_named() {
+        let error = init_logs("info,shoal=loudest", LogFormat::Auto).unwrap_err();
+        assert!(error.to_string().starts_with("'info,shoal=loudest' is not a log level"), "{error}");
+    }
+}

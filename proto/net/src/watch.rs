@@ -1,0 +1,282 @@
+//! How routers follow the cluster: watches on two nodes at once, the view with the highest epoch in force.
+//!
+//! A router is not a gossip member: routers come and go by the hundred. It learns addresses from views and asks
+//! the seeds, whose names it resolves anew each time, whenever the nodes it knows do not answer; so it survives
+//! all of them being replaced. Never decides anything: the nodes' views are copied.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use shoal_proto::bus::{Hello, Latest, Members, Since, Verb};
+use shoal_proto::view::View;
+use tokio::sync::watch;
+
+use crate::address::HostPort;
+use crate::bus::{CallError, Connection};
+use crate::shutdown::Shutdown;
+
+/// How many nodes are watched: one may hang without our noticing.
+const WATCHES: usize = 2;
+
+/// How long a node may take to connect and to answer a plain question.
+const LIMIT: Duration = Duration::from_millis(1500);
+
+/// How long a watch may take: the node answers after 30 s at the latest.
+const WATCH_LIMIT: Duration = Duration::from_secs(35);
+
+/// How long nobody of a cluster must have answered before another cluster's view is taken.
+const REPLACED: Duration = Duration::from_secs(2);
+
+/// First and longest pause after a failure.
+const PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Starts following a cluster. See [`ViewWatch::start`].
+#[derive(Debug, Clone)]
+pub struct ViewWatch {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    seeds: Vec<HostPort>,
+    view: ArcSwap<View>,
+    views: watch::Sender<Arc<View>>,
+    /// Taken while a view is compared and stored.
+    install: Mutex<()>,
+    /// Addresses that are being watched, so that the watches are on different nodes.
+    watched: Mutex<BTreeSet<SocketAddr>>,
+    /// Watches that are connected to a node of our cluster.
+    live: AtomicUsize,
+    /// When the last of them ended.
+    last_live: Mutex<Instant>,
+    /// Whether failing has been logged.
+    lost: AtomicBool,
+}
+
+impl ViewWatch {
+    /// Returns the handle and the task, which the control thread must run. Works without any node at first.
+    pub fn start(
+        seeds: Vec<HostPort>,
+        shutdown: Shutdown,
+    ) -> (ViewWatch, impl Future<Output = ()> + Send + 'static) {
+        let empty = Arc::new(View::empty());
+        let shared = Arc::new(Shared {
+            seeds,
+            view: ArcSwap::new(empty.clone()),
+            views: watch::Sender::new(empty),
+            install: Mutex::new(()),
+            watched: Mutex::new(BTreeSet::new()),
+            live: AtomicUsize::new(0),
+            last_live: Mutex::new(Instant::now()),
+            lost: AtomicBool::new(false),
+        });
+        let handle = ViewWatch { shared: shared.clone() };
+        let task = async move {
+            let watches: [_; WATCHES] = std::array::from_fn(|i| follow(shared.clone(), i));
+            tokio::select! {
+                () = join_all(watches) => {}
+                () = shutdown.wait() => {}
+            }
+        };
+        (handle, task)
+    }
+
+    /// The view in force; [`View::empty`] before the first one. Lock-free.
+    pub fn view(&self) -> Arc<View> {
+        self.shared.view.load_full()
+    }
+
+    /// Every view as it arrives; the latest wins.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<View>> {
+        self.shared.views.subscribe()
+    }
+
+    /// Whether there is a view that gives every slot an owner. A view stays good if all nodes fall silent.
+    ///
+    /// # Errors
+    /// What is missing, for `/readyz` and for people.
+    pub fn ready(&self) -> Result<(), String> {
+        let view = self.view();
+        if view.epoch == 0 {
+            let seeds: Vec<String> = self.shared.seeds.iter().map(ToString::to_string).collect();
+            return Err(format!("no node has answered yet ({})", seeds.join(", ")));
+        }
+        if view.covers_all() { Ok(()) } else { Err("some slots have no owner".to_owned()) }
+    }
+
+    /// How many nodes are being watched at present.
+    pub fn watching(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
+    }
+}
+
+async fn join_all<F: Future<Output = ()>>(watches: [F; WATCHES]) {
+    let [one, two] = watches;
+    tokio::join!(one, two);
+}
+
+/// One of the watches: follows a node until it fails, then another.
+async fn follow(shared: Arc<Shared>, number: usize) {
+    let mut pause = PAUSE;
+    let mut attempt = number;
+    loop {
+        let before = tokio::time::Instant::now();
+        for addr in shared.candidates(attempt).await {
+            if let Err(error) = shared.watch(addr).await {
+                tracing::debug!(%addr, %error, "a watch ended");
+            }
+        }
+        attempt += 1;
+        // A watch that held for a while was good: begin again with a short pause.
+        pause = if before.elapsed() > 2 * MAX_PAUSE { PAUSE } else { (pause * 2).min(MAX_PAUSE) };
+        shared.report_loss();
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+}
+
+/// Holds an address among the watched ones, and counts as live once it answered.
+struct Watched<'a> {
+    shared: &'a Shared,
+    addr: SocketAddr,
+    live: bool,
+}
+
+impl Watched<'_> {
+    fn set_live(&mut self, live: bool) {
+        if live == self.live {
+            return;
+        }
+        self.live = live;
+        if live {
+            self.shared.live.fetch_add(1, Ordering::Relaxed);
+            self.shared.lost.store(false, Ordering::Relaxed);
+        } else {
+            *self.shared.last_live.lock() = Instant::now();
+            self.shared.live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.shared.watched.lock().remove(&self.addr);
+        self.set_live(false);
+    }
+}
+
+impl Shared {
+    /// Where to look: the nodes of the view and the seeds, the seeds first every other time, otherwise in random
+    /// order.
+    async fn candidates(&self, attempt: usize) -> Vec<SocketAddr> {
+        let view = self.view.load_full();
+        let nodes = view.members.iter().map(|m| HostPort::new(m.host.clone(), m.gossip_port));
+        let nodes = resolve(nodes.collect()).await;
+        let seeds = resolve(self.seeds.clone()).await;
+        let mut all = if attempt.is_multiple_of(2) { [nodes, seeds] } else { [seeds, nodes] }.concat();
+        let mut seen = BTreeSet::new();
+        all.retain(|addr| seen.insert(*addr));
+        all
+    }
+
+    /// Watches the node behind `addr`, which may be its RESP port, as long as it answers.
+    async fn watch(&self, addr: SocketAddr) -> Result<(), CallError> {
+        let mut connection = Connection::open(addr, LIMIT).await?;
+        let hello = Hello { cluster: 0, epoch: self.epoch(), up: Vec::new() };
+        let members: Members = connection.call(Verb::Members, &hello, LIMIT).await?;
+        let gossip = SocketAddr::new(addr.ip(), members.me.gossip_port);
+        if gossip != addr {
+            connection = Connection::open(gossip, LIMIT).await?;
+        }
+        if !self.watched.lock().insert(gossip) {
+            return Ok(());
+        }
+        let mut watched = Watched { shared: self, addr: gossip, live: false };
+        if members.cluster == 0 || !self.accepts(members.cluster) {
+            return Ok(());
+        }
+        if let Some(view) = members.view {
+            self.install(view);
+        }
+        let node = members.me.id.node;
+        let mut views = self.views.subscribe();
+        loop {
+            let ours = self.view.load().cluster;
+            watched.set_live(members.cluster == ours);
+            // A node of another cluster answers this at once, with its view.
+            let since = Since { cluster: ours, epoch: self.epoch() };
+            let latest: Latest = tokio::select! {
+                latest = connection.call(Verb::Watch, &since, WATCH_LIMIT) => latest?,
+                // A node that left hears of no further views.
+                _ = views.wait_for(|v| v.epoch > 0 && v.members.iter().all(|m| m.id.node != node)) => {
+                    return Ok(());
+                }
+            };
+            if latest.cluster != members.cluster || !self.accepts(latest.cluster) {
+                return Ok(());
+            }
+            if let Some(view) = latest.view {
+                self.install(view);
+            }
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.view.load().epoch
+    }
+
+    /// Another cluster counts only if nobody of ours has answered for a while: then ours was replaced as a whole.
+    fn accepts(&self, cluster: u64) -> bool {
+        let ours = self.view.load().cluster;
+        ours == 0
+            || ours == cluster
+            || (self.live.load(Ordering::Relaxed) == 0 && self.last_live.lock().elapsed() > REPLACED)
+    }
+
+    fn install(&self, view: View) {
+        let _guard = self.install.lock();
+        let current = self.view.load();
+        if current.cluster != 0 && current.cluster != view.cluster {
+            if !self.accepts(view.cluster) {
+                return;
+            }
+            tracing::warn!(
+                old = current.cluster,
+                new = view.cluster,
+                "the cluster was replaced by another one"
+            );
+        } else if !view.supersedes(&current) {
+            return;
+        }
+        tracing::info!(epoch = view.epoch, members = view.members.len(), "view installed");
+        let view = Arc::new(view);
+        self.view.store(view.clone());
+        self.views.send_replace(view);
+    }
+
+    fn report_loss(&self) {
+        if self.live.load(Ordering::Relaxed) == 0 && !self.lost.swap(true, Ordering::Relaxed) {
+            let seeds: Vec<String> = self.seeds.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                seeds = seeds.join(","),
+                "no node answers; going on with the last view, asking again"
+            );
+        }
+    }
+}
+
+/// All addresses of all names, in random order; names that do not resolve are skipped.
+async fn resolve(names: Vec<HostPort>) -> Vec<SocketAddr> {
+    let mut addrs = Vec::new();
+    for name in names {
+        for addr in name.resolve().await.unwrap_or_default() {
+            addrs.insert(rand::random_range(0..=addrs.len()), addr);
+        }
+    }
+    addrs
+}

@@ -1,0 +1,262 @@
+//! Whole clusters in one process, over real loopback sockets on free ports. Nothing sleeps a fixed time: each
+//! step waits for what it expects, with a deadline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use shoal_net::cluster::Settings;
+use shoal_net::shutdown::{self, Trigger};
+use shoal_net::{Cluster, ClusterHandle, HostPort, ViewWatch};
+use shoal_proto::bus::{Hello, Members, Verb, decode, encode};
+use shoal_proto::view::View;
+
+struct Node {
+    name: String,
+    handle: ClusterHandle,
+    trigger: Trigger,
+    excluded: Arc<AtomicUsize>,
+}
+
+impl Node {
+    fn start(name: &str, seeds: &[HostPort]) -> Self {
+        Self::start_at(name, seeds, "127.0.0.1:0")
+    }
+
+    fn start_at(name: &str, seeds: &[HostPort], gossip: &str) -> Self {
+        let (trigger, shutdown) = shutdown::channel();
+        let resp: SocketAddr = "127.0.0.1:7000".parse().unwrap();
+        let excluded = Arc::new(AtomicUsize::new(0));
+        let count = excluded.clone();
+        let settings = Settings {
+            on_excluded: Arc::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            }),
+            ..Settings::new(name, resp, gossip.parse().unwrap(), seeds.to_vec())
+        };
+        let (handle, task) = Cluster::start(settings, shutdown).unwrap();
+        tokio::spawn(task);
+        Self { name: name.to_owned(), handle, trigger, excluded }
+    }
+
+    fn seed(&self) -> HostPort {
+        self.handle.gossip_addr().into()
+    }
+
+    /// Ends without a word, as a crash does.
+    fn crash(self) {
+        self.trigger.fire();
+    }
+}
+
+fn names(view: &View) -> Vec<&str> {
+    let mut names: Vec<&str> = view.members.iter().map(|m| m.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+async fn until(what: &str, seconds: u64, mut test: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    while !test() {
+        assert!(tokio::time::Instant::now() < deadline, "in vain after {seconds} s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until all nodes have the same view, of exactly these nodes.
+async fn agree(nodes: &[&Node], seconds: u64) -> Arc<View> {
+    let mut wanted: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
+    wanted.sort_unstable();
+    until(&format!("a view of {wanted:?}"), seconds, || {
+        let first = nodes[0].handle.view();
+        first.covers_all()
+            && names(&first) == wanted
+            && nodes.iter().all(|n| *n.handle.view() == *first && n.handle.ready().is_ok())
+    })
+    .await;
+    nodes[0].handle.view()
+}
+
+#[tokio::test]
+async fn nodes_find_each_other_and_outlive_one_another() {
+    let a = Node::start("a", &[]);
+    let alone = agree(&[&a], 5).await;
+    assert_eq!(alone.epoch, 1);
+    let b = Node::start("b", &[a.seed()]);
+    let c = Node::start("c", &[a.seed()]);
+    let three = agree(&[&a, &b, &c], 10).await;
+    assert!(three.epoch <= 3, "newcomers are batched");
+    for (place, _) in three.members.iter().enumerate() {
+        assert!(three.ranges(place).iter().map(|(x, y)| y - x + 1).sum::<u16>().abs_diff(5461) <= 1);
+    }
+
+    // The leader itself falls silent: the others go on without it.
+    let before = tokio::time::Instant::now();
+    a.crash();
+    agree(&[&b, &c], 10).await;
+    assert!(before.elapsed() < Duration::from_secs(3), "took {:?}", before.elapsed());
+
+    // A late joiner through any node.
+    let d = Node::start("d", &[c.seed()]);
+    let four = agree(&[&b, &c, &d], 10).await;
+
+    // One leaves: the others have a view without it when it is done.
+    assert!(c.handle.leave().await);
+    assert_eq!(names(&b.handle.view()), ["b", "d"]);
+    agree(&[&b, &d], 5).await;
+    assert!(b.handle.view().epoch > four.epoch);
+    assert_eq!(c.excluded.load(Ordering::SeqCst), 0, "who leaves is not excluded");
+
+    // The leader leaves, too.
+    assert!(b.handle.leave().await);
+    agree(&[&d], 5).await;
+    assert!(d.handle.leave().await, "the last one has nobody to tell");
+}
+
+#[tokio::test]
+async fn a_whole_cluster_may_start_at_once() {
+    // All have the same list of seeds, themselves included, and nobody is told to be the first.
+    let free = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let held: Vec<_> = (0..3).map(free).collect();
+    let seeds: Vec<HostPort> = held.iter().map(|l| l.local_addr().unwrap().into()).collect();
+    drop(held);
+    let nodes: Vec<Node> = seeds
+        .iter()
+        .enumerate()
+        .map(|(i, s)| Node::start_at(&format!("n{i}"), &seeds, &s.to_string()))
+        .collect();
+    let nodes: Vec<&Node> = nodes.iter().collect();
+    agree(&nodes, 15).await;
+}
+
+#[tokio::test]
+async fn seeds_by_name_and_seeds_that_come_late() {
+    let only_itself = Node::start("a", &[]);
+    let port = only_itself.handle.gossip_addr().port();
+    let by_name = Node::start("b", &[HostPort::new("localhost", port), HostPort::new("localhost", 1)]);
+    agree(&[&only_itself, &by_name], 10).await;
+
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let late: HostPort = held.local_addr().unwrap().into();
+    drop(held);
+    let waiting = Node::start("w", std::slice::from_ref(&late));
+    until("it says what it waits for", 5, || {
+        waiting.handle.ready().is_err_and(|why| why.contains("waiting for seeds"))
+    })
+    .await;
+    assert_eq!(waiting.handle.view().epoch, 0);
+    let first = Node::start_at("f", std::slice::from_ref(&late), &late.to_string());
+    agree(&[&waiting, &first], 10).await;
+}
+
+#[tokio::test]
+async fn a_restarted_node_is_a_new_process_and_gets_its_slots_back() {
+    let a = Node::start("a", &[]);
+    let b = Node::start("b", &[a.seed()]);
+    let before = agree(&[&a, &b], 10).await;
+    let old = b.handle.me().unwrap();
+    let address = b.handle.gossip_addr().to_string();
+    b.crash();
+    let b = loop {
+        // The port is free once the old task has ended.
+        tokio::task::yield_now().await;
+        if std::net::UdpSocket::bind(&address).is_ok() && std::net::TcpListener::bind(&address).is_ok() {
+            break Node::start_at("b", &[a.seed()], &address);
+        }
+    };
+    let after = agree(&[&a, &b], 10).await;
+    let new = b.handle.me().unwrap();
+    assert_eq!(old.node, new.node);
+    assert!(new.boot > old.boot);
+    assert!(after.place(new).is_some() && after.place(old).is_none());
+    let owners = |view: &View| -> Vec<String> {
+        view.runs().map(|(x, y, m)| format!("{x}-{y} {}", m.unwrap().name)).collect()
+    };
+    assert_eq!(owners(&before), owners(&after));
+}
+
+#[tokio::test]
+async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
+    let a = Node::start("a", &[]);
+    let b = Node::start("b", &[a.seed()]);
+    let view = agree(&[&a, &b], 10).await;
+    let old = b.handle.me().unwrap();
+    // A view without b, as if a had held it for dead.
+    let without = view.next(view.members.iter().filter(|m| m.id != old).cloned().collect());
+    let push = shoal_proto::bus::Push { view: without.clone() };
+    for node in [&a, &b] {
+        let addr = node.handle.gossip_addr();
+        let limit = Duration::from_secs(5);
+        shoal_net::bus::call::<shoal_proto::bus::Latest>(addr, Verb::Push, &push, limit).await.unwrap();
+    }
+    until("it comes back as another process", 10, || {
+        b.handle.me().is_some_and(|me| me != old) && b.handle.ready().is_ok()
+    })
+    .await;
+    agree(&[&a, &b], 10).await;
+    assert_eq!(b.excluded.load(Ordering::SeqCst), 1);
+    assert_eq!(a.excluded.load(Ordering::SeqCst), 0);
+    assert!(a.handle.view().epoch > without.epoch);
+}
+
+#[tokio::test]
+async fn clusters_do_not_merge() {
+    let a = Node::start("a", &[]);
+    let b = Node::start("b", &[]);
+    agree(&[&a], 5).await;
+    agree(&[&b], 5).await;
+    let push = shoal_proto::bus::Push { view: a.handle.view().next(a.handle.view().members.clone()) };
+    let limit = Duration::from_secs(5);
+    let addr = b.handle.gossip_addr();
+    let answer = shoal_net::bus::call::<shoal_proto::bus::Latest>(addr, Verb::Push, &push, limit).await;
+    assert!(answer.unwrap_err().to_string().contains("another cluster"));
+    assert_eq!(names(&b.handle.view()), ["b"]);
+}
+
+#[tokio::test]
+async fn the_resp_port_answers_who_is_there_and_nothing_else() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let blob = a.handle.answer(b"members", b"1", &encode(&Hello::default())).unwrap();
+    let members: Members = decode(Verb::Members, &blob).unwrap();
+    assert_eq!(members.me.gossip_port, a.handle.gossip_addr().port());
+    assert_eq!(names(&members.view.unwrap()), ["a"]);
+    for (verb, version, blob) in
+        [("JOIN", "1", ""), ("MEMBERS", "9", ""), ("MEMBERS", "1", "x"), ("X", "1", "")]
+    {
+        let answer = a.handle.answer(verb.as_bytes(), version.as_bytes(), blob.as_bytes());
+        assert!(answer.unwrap_err().starts_with("ERR "));
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_follows_until_every_node_was_replaced() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let missing: HostPort = held.local_addr().unwrap().into();
+    drop(held);
+    let a = Node::start("a", &[]);
+    let (_trigger, shutdown) = shutdown::channel();
+    let (watch, task) = ViewWatch::start(vec![missing, a.seed()], shutdown);
+    tokio::spawn(task);
+    let follows = async |nodes: &[&Node]| {
+        let view = agree(nodes, 10).await;
+        until("the watcher has the view", 10, || *watch.view() == *view && watch.ready().is_ok()).await;
+    };
+    follows(&[&a]).await;
+    let b = Node::start("b", &[a.seed()]);
+    let c = Node::start("c", &[a.seed()]);
+    follows(&[&a, &b, &c]).await;
+    until("two nodes are watched", 10, || watch.watching() == 2).await;
+    a.crash();
+    follows(&[&b, &c]).await;
+    let d = Node::start("d", &[b.seed()]);
+    follows(&[&b, &c, &d]).await;
+    assert!(b.handle.leave().await);
+    follows(&[&c, &d]).await;
+    assert!(c.handle.leave().await);
+    follows(&[&d]).await;
+    // Both are still there, but have left: a view that they no longer hear of arrives all the same.
+    let e = Node::start("e", &[d.seed()]);
+    follows(&[&d, &e]).await;
+}

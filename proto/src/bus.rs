@@ -1,0 +1,332 @@
+//! Messages that nodes and routers exchange over TCP: joining, who is there, views.
+//!
+//! Each request is the command `SHOAL <VERB> <version> <blob>`, each reply one bulk string with a blob, or an
+//! error. Blobs are postcard. Used by `shoal-net` on both sides; this module only says what is in them.
+//! Everything here came over a network: receivers check what they are told before they use it.
+
+use std::net::IpAddr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::member::Identity;
+use crate::resp::request::{Args, OwnedArgs};
+use crate::view::{MAX_MEMBERS, Member, NodeId, View};
+
+/// Version of all messages. A field added, removed or changed makes a new one.
+pub const VERSION: u32 = 1;
+
+/// Longest blob in bytes: a view of 1,024 members with a scattered table takes 0.2 MB.
+pub const MAX_BLOB: usize = 4 << 20;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// [`Join`] -> [`Joined`]: a newcomer asks to be known.
+    Join,
+    /// [`Hello`] -> [`Members`]: push-pull of members and views.
+    Members,
+    /// [`Since`] -> [`Latest`]: the view, if newer.
+    View,
+    /// [`Push`] -> [`Latest`]: here is a newer view.
+    Push,
+    /// [`Since`] -> [`Latest`], answered when there is a newer view, or after a while.
+    Watch,
+    /// [`Leave`] -> [`Latest`]: make a view without me.
+    Leave,
+}
+
+impl Verb {
+    const ALL: [(Verb, &'static str); 6] = [
+        (Verb::Join, "JOIN"),
+        (Verb::Members, "MEMBERS"),
+        (Verb::View, "VIEW"),
+        (Verb::Push, "PUSH"),
+        (Verb::Watch, "WATCH"),
+        (Verb::Leave, "LEAVE"),
+    ];
+
+    /// As it is written on the wire.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(verb, _)| *verb == self).map_or("", |(_, name)| name)
+    }
+
+    /// Reads a verb, letters of any case.
+    pub fn parse(word: &[u8]) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(verb, _)| *verb)
+    }
+}
+
+/// A newcomer asks to be known.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Join {
+    /// Itself; `id.boot` is its clock in milliseconds since 1970.
+    pub member: Member,
+}
+
+/// What the newcomer needs to take part.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Joined {
+    /// The boot to use: higher than any that was known of this node.
+    pub boot: u64,
+    /// Who is up, the answering node included.
+    pub up: Vec<Identity>,
+    /// The current view.
+    pub view: View,
+    /// Where the newcomer's request came from.
+    pub you: IpAddr,
+}
+
+/// Who is asking, and what it has.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its cluster; 0 if it has none yet.
+    pub cluster: u64,
+    /// Epoch of its view; 0 if it has none.
+    pub epoch: u64,
+    /// Whom it holds to be up, itself included.
+    pub up: Vec<Identity>,
+}
+
+/// Who is answering, and what it has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Members {
+    /// Itself; `id.boot` is 0 while it has not joined.
+    pub me: Member,
+    /// Drawn at its start: by it a process recognizes itself.
+    pub process: u64,
+    /// Whether it has been in a view since it booted. If so, and the newest view lacks it, it holds data
+    /// that others may have changed since: it must boot anew.
+    pub admitted: bool,
+    /// Its cluster; 0 if it has none yet.
+    pub cluster: u64,
+    /// Epoch of its view; 0 if it has none.
+    pub epoch: u64,
+    /// Whom it holds to be up, itself included.
+    pub up: Vec<Identity>,
+    /// Its view, if that is newer than the asker's.
+    pub view: Option<View>,
+}
+
+/// Asks for a view newer than this.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Since {
+    /// The asker's cluster; 0 to ask for any.
+    pub cluster: u64,
+    /// The asker's epoch.
+    pub epoch: u64,
+}
+
+/// The view that is in force where it was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Latest {
+    /// Its cluster.
+    pub cluster: u64,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The view, if newer than the asker's or of another cluster.
+    pub view: Option<View>,
+}
+
+/// A view to install.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Push {
+    /// Ignored unless it supersedes the receiver's.
+    pub view: View,
+}
+
+/// Asks the leader for a view without the sender.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Leave {
+    /// Its cluster.
+    pub cluster: u64,
+    /// Who leaves.
+    pub id: NodeId,
+}
+
+/// Why a request cannot be answered. The texts are for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not a request of this protocol.
+    #[error("ERR not a SHOAL request: expected SHOAL <verb> <version> <blob>")]
+    NotABusRequest,
+    /// A verb of a newer version, or a typing error.
+    #[error("ERR unknown SHOAL verb")]
+    UnknownVerb,
+    /// The other side speaks another version.
+    #[error("ERR SHOAL version {0} is not spoken here, this process speaks version {VERSION}")]
+    Version(String),
+    /// The blob is not what the verb needs.
+    #[error("ERR malformed SHOAL {0} message")]
+    Malformed(&'static str),
+}
+
+/// A request taken apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What is asked.
+    pub verb: Verb,
+    /// The message.
+    pub blob: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// Takes apart the arguments of a command, `SHOAL` included.
+    ///
+    /// # Errors
+    /// When they are not a request this version understands.
+    pub fn parse(args: Args<'a>) -> Result<Self, Refusal> {
+        if args.len() != 4 || !args.is(0, "SHOAL") {
+            return Err(Refusal::NotABusRequest);
+        }
+        let verb = Verb::parse(args.at(1)).ok_or(Refusal::UnknownVerb)?;
+        check_version(args.at(2))?;
+        Ok(Self { verb, blob: args.at(3) })
+    }
+}
+
+/// Whether the version of a request is spoken here.
+///
+/// # Errors
+/// If it is not.
+pub fn check_version(version: &[u8]) -> Result<(), Refusal> {
+    if version == VERSION.to_string().as_bytes() {
+        return Ok(());
+    }
+    let shown = String::from_utf8_lossy(&version[..version.len().min(20)]);
+    Err(Refusal::Version(shown.chars().map(|c| if c.is_control() { '?' } else { c }).collect()))
+}
+
+/// The bytes of a request.
+pub fn request(verb: Verb, message: &impl Serialize) -> Vec<u8> {
+    let version = VERSION.to_string();
+    let blob = encode(message);
+    let args: [&[u8]; 4] = [b"SHOAL", verb.name().as_bytes(), version.as_bytes(), &blob];
+    OwnedArgs::new(args).args().raw().to_vec()
+}
+
+/// A message as a blob.
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(message).expect("our messages hold nothing that postcard cannot write")
+}
+
+/// A message from a blob; the whole blob must be used.
+///
+/// # Errors
+/// When the bytes are not one message of this kind, or it breaks a limit.
+pub fn decode<T: DeserializeOwned + Check>(verb: Verb, blob: &[u8]) -> Result<T, Refusal> {
+    let malformed = || Refusal::Malformed(verb.name());
+    let (message, rest): (T, _) = postcard::take_from_bytes(blob).map_err(|_| malformed())?;
+    if rest.is_empty() && message.is_sound() { Ok(message) } else { Err(malformed()) }
+}
+
+/// Limits that a type does not express.
+pub trait Check {
+    /// Whether the message keeps them.
+    fn is_sound(&self) -> bool;
+}
+
+impl Check for Join {
+    fn is_sound(&self) -> bool {
+        member_is_sound(&self.member)
+    }
+}
+
+impl Check for Joined {
+    fn is_sound(&self) -> bool {
+        self.up.len() <= MAX_MEMBERS && self.view.check().is_ok()
+    }
+}
+
+impl Check for Hello {
+    fn is_sound(&self) -> bool {
+        self.up.len() <= MAX_MEMBERS
+    }
+}
+
+impl Check for Members {
+    fn is_sound(&self) -> bool {
+        self.up.len() <= MAX_MEMBERS
+            && member_is_sound(&self.me)
+            && self.view.as_ref().is_none_or(|v| v.check().is_ok())
+    }
+}
+
+impl Check for Since {
+    fn is_sound(&self) -> bool {
+        true
+    }
+}
+
+impl Check for Latest {
+    fn is_sound(&self) -> bool {
+        self.view.as_ref().is_none_or(|v| v.check().is_ok())
+    }
+}
+
+impl Check for Push {
+    fn is_sound(&self) -> bool {
+        self.view.check().is_ok()
+    }
+}
+
+impl Check for Leave {
+    fn is_sound(&self) -> bool {
+        true
+    }
+}
+
+fn member_is_sound(member: &Member) -> bool {
+    View::new(0, 0, vec![member.clone()], &[]).check().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::resp::{Limits, Scanner};
+
+    #[test]
+    fn requests_survive_the_wire() {
+        let bytes = request(Verb::Watch, &Since { cluster: 5, epoch: 9 });
+        let mut scanner = Scanner::new();
+        assert!(scanner.next(&bytes, &Limits::default()).unwrap().is_some());
+        let parsed = Request::parse(Args::new(&bytes, scanner.spans())).unwrap();
+        assert_eq!(parsed.verb, Verb::Watch);
+        let since: Since = decode(parsed.verb, parsed.blob).unwrap();
+        assert_eq!((since.cluster, since.epoch), (5, 9));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_a_reason() {
+        let refusal = |args: &[&str]| {
+            let owned = OwnedArgs::new(args);
+            Request::parse(owned.args()).map(|r| r.verb).unwrap_err().to_string()
+        };
+        assert_eq!(refusal(&["SHOAL", "JOIN", "1"]), Refusal::NotABusRequest.to_string());
+        assert_eq!(refusal(&["GET", "JOIN", "1", ""]), Refusal::NotABusRequest.to_string());
+        assert_eq!(refusal(&["SHOAL", "DANCE", "1", ""]), "ERR unknown SHOAL verb");
+        assert_eq!(
+            refusal(&["SHOAL", "JOIN", "2", ""]),
+            "ERR SHOAL version 2 is not spoken here, this process speaks version 1"
+        );
+        assert_eq!(
+            decode::<Since>(Verb::Watch, &[1]).unwrap_err().to_string(),
+            "ERR malformed SHOAL WATCH message"
+        );
+        assert!(decode::<Since>(Verb::Watch, &[1, 2, 3]).is_err(), "bytes left over");
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_refused_or_sound(blob in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(push) = decode::<Push>(Verb::Push, &blob) {
+                let _ = push.view.owners();
+                let _ = push.view.runs().count();
+            }
+            let _ = decode::<Members>(Verb::Members, &blob);
+            let _ = decode::<Joined>(Verb::Join, &blob);
+        }
+    }
+}
