@@ -2,11 +2,7 @@
 //!
 //! Lives in its client's ticket. Pure: the worker feeds it replies and does what it returns.
 
-use shoal_proto::{
-    Error,
-    command::Merge,
-    resp::Protocol,
-};
+use shoal_proto::{Error, command::Merge, resp::Protocol};
 
 use crate::{merge, split::Parts, whole::Whole};
 

@@ -81,7 +81,9 @@ fn shape(entry: &Entry) -> Shape {
         Route::Split { step, merge } => Shape::Fixed(Plan::Split { step, merge }),
         Route::Slot => match command.keys {
             [key] => match (key.begin, key.find) {
-                (Begin::Index(at @ 1..), Find::Range { last: 0, .. }) if i16::from(command.arity).abs() > at => {
+                (Begin::Index(at @ 1..), Find::Range { last: 0, .. })
+                    if i16::from(command.arity).abs() > at =>
+                {
                     Shape::One(at as u8)
                 }
                 _ => Shape::Several,
@@ -95,7 +97,10 @@ fn one_slot(entry: &Entry, args: Args<'_>) -> Result<Plan, Error> {
     if entry.name.starts_with("cluster|") {
         // The slot itself is the argument; a node words the error if it is none.
         let slot = args.get(2).and_then(shoal_proto::number::parse_i64);
-        return Ok(slot.and_then(|s| u16::try_from(s).ok()).filter(|s| *s < 16384).map_or(Plan::Any, Plan::Slot));
+        return Ok(slot
+            .and_then(|s| u16::try_from(s).ok())
+            .filter(|s| *s < 16384)
+            .map_or(Plan::Any, Plan::Slot));
     }
     let mut slot = None;
     let mut crossed = false;
@@ -114,8 +119,16 @@ fn one_slot(entry: &Entry, args: Args<'_>) -> Result<Plan, Error> {
 
 /// Subcommands of `DEBUG` that look at a key go to its owner; the others to every node.
 fn debug(args: Args<'_>) -> Plan {
-    const BY_KEY: [&str; 8] =
-        ["object", "sdslen", "ziplist", "listpack", "quicklist", "htstats-key", "digest-value", "stringmatch-len"];
+    const BY_KEY: [&str; 8] = [
+        "object",
+        "sdslen",
+        "ziplist",
+        "listpack",
+        "quicklist",
+        "htstats-key",
+        "digest-value",
+        "stringmatch-len",
+    ];
     match args.get(2) {
         Some(key) if BY_KEY.iter().any(|name| args.is(1, name)) => Plan::Slot(key_slot(key)),
         _ => Plan::AllNodes(Merge::Special),
@@ -172,8 +185,13 @@ mod tests {
     #[test]
     fn errors_are_the_tables() {
         assert_eq!(plan("GET").unwrap_err(), "ERR wrong number of arguments for 'get' command");
-        assert_eq!(plan("DPING 1").unwrap_err(), "ERR unknown command 'DPING', with args beginning with: '1' ");
+        assert_eq!(
+            plan("DPING 1").unwrap_err(),
+            "ERR unknown command 'DPING', with args beginning with: '1' "
+        );
         assert!(plan("SAVE").unwrap_err().starts_with("ERR SAVE is not supported by Shoal"));
-        assert!(plan("SUBSCRIBE a").unwrap_err().starts_with("ERR SUBSCRIBE is not supported by this version"));
+        assert!(
+            plan("SUBSCRIBE a").unwrap_err().starts_with("ERR SUBSCRIBE is not supported by this version")
+        );
     }
 }

@@ -5,8 +5,7 @@
 //! can resume it: the router only sends it to the owner of its slot.
 
 use shoal_proto::{
-    Error,
-    number,
+    Error, number,
     resp::{Args, frame, request::OwnedArgs},
     slot::SLOTS,
 };

@@ -1,7 +1,10 @@
 //! What all workers of a router share: read-only things, counters, and the registry of clients.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,12 +13,7 @@ use shoal_proto::{
     session::{self, Access, Identity, REDIS_VERSION, Registry},
 };
 
-use crate::{
-    plan::Planner,
-    settings::Settings,
-    stats::Totals,
-    whole::Own,
-};
+use crate::{plan::Planner, settings::Settings, stats::Totals, whole::Own};
 
 /// Asks for something that is done elsewhere.
 pub type Hook = Box<dyn Fn() + Send + Sync>;
@@ -38,6 +36,8 @@ pub(crate) struct Shared {
     /// 40 hexadecimal digits, drawn at each start.
     pub(crate) run_id: String,
     started: SystemTime,
+    /// Clients refused because there were too many.
+    pub(crate) rejected: AtomicU64,
 }
 
 impl Shared {
@@ -59,6 +59,7 @@ impl Shared {
             port,
             run_id: (0..5).map(|_| format!("{:08x}", rand::random::<u32>())).collect(),
             started: SystemTime::now(),
+            rejected: AtomicU64::new(0),
             settings,
         }
     }
@@ -66,6 +67,11 @@ impl Shared {
     /// Asks for a newer view.
     pub(crate) fn refresh(&self) {
         (self.refresh)();
+    }
+
+    /// A client was refused because there were too many.
+    pub(crate) fn refused(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How the router describes itself: as one server.
@@ -90,7 +96,7 @@ impl Shared {
                 ("connected_clients", self.registry.len().to_string()),
                 ("maxclients", self.settings.max_clients.to_string()),
                 ("total_connections_received", total(|t| t.connections.get())),
-                ("rejected_connections", total(|t| t.rejected.get())),
+                ("rejected_connections", self.rejected.load(Ordering::Relaxed).to_string()),
                 ("total_commands_processed", total(|t| t.requests.get())),
                 ("role", "master".to_owned()),
                 ("connected_slaves", "0".to_owned()),

@@ -49,7 +49,9 @@ impl Parts {
             if *to == part {
                 let at = 1 + key * step;
                 // An argument's bytes with its `$length` line and end follow the end of the one before it.
-                out.extend_from_slice(&raw[spans[at - 1].end as usize + 2..spans[at + step - 1].end as usize + 2]);
+                out.extend_from_slice(
+                    &raw[spans[at - 1].end as usize + 2..spans[at + step - 1].end as usize + 2],
+                );
             }
         }
     }

@@ -52,7 +52,6 @@ macro_rules! counters {
 
 counters! {
     connections, "shoal_router_connections_total", "Client connections accepted.";
-    rejected, "shoal_router_connections_rejected_total", "Client connections refused because there were too many.";
     requests, "shoal_router_requests_total", "Requests of clients.";
     bytes_in, "shoal_router_client_bytes_received_total", "Bytes received from clients.";
     bytes_out, "shoal_router_client_bytes_sent_total", "Bytes sent to clients.";

@@ -58,32 +58,38 @@ impl Intake {
 
     /// Carries out the requests in `input`. Returns how many bytes were consumed, and how to go on.
     pub(crate) fn take(&mut self, desk: &mut Desk, input: &[u8]) -> (usize, Go) {
-        let limits = Limits { authenticated: self.session.authenticated, ..Limits::default() };
+        let mut limits = Limits { authenticated: self.session.authenticated, ..Limits::default() };
+        // The scanner is taken out because arguments borrow from it. A request that has to wait is scanned again.
+        let mut scanner = std::mem::take(&mut self.scanner);
         let mut at = 0;
         let mut last = None;
         let mut go = Go::Read;
         while at < input.len() {
             if let Some(wait) = must_wait(&mut desk.clients[self.place as usize], &self.shared) {
                 go = wait;
+                self.scanner = scanner;
                 break;
             }
-            let request = match self.scanner.next(&input[at..], &limits) {
+            let request = match scanner.next(&input[at..], &limits) {
                 Ok(Some(request)) => request,
-                Ok(None) => break,
+                Ok(None) => {
+                    self.scanner = scanner;
+                    break;
+                }
                 Err(error) => {
                     desk.tally.protocol_errors += 1;
                     self.error(desk, &Error::owned(format!("ERR Protocol error: {error}")));
                     return (input.len(), Go::Close);
                 }
             };
-            // The scanner is taken out because the arguments borrow from it.
-            let scanner = std::mem::take(&mut self.scanner);
             let (consumed, args) = match request {
                 Request::Empty { consumed } => (consumed, None),
                 Request::Multibulk { consumed } => {
                     (consumed, Some(Args::new(&input[at..at + consumed], scanner.spans())))
                 }
-                Request::Inline { consumed } => (consumed, Some(Args::new(scanner.inline(), scanner.spans()))),
+                Request::Inline { consumed } => {
+                    (consumed, Some(Args::new(scanner.inline(), scanner.spans())))
+                }
             };
             if let Some(args) = args {
                 match self.one(desk, args, &mut last) {
@@ -94,17 +100,12 @@ impl Intake {
                     }
                 }
             }
-            self.scanner = scanner;
             at += consumed;
+            limits.authenticated = self.session.authenticated;
             if self.session.closing {
                 go = Go::Close;
                 at = input.len();
                 break;
-            }
-            if limits.authenticated != self.session.authenticated {
-                // The limits change with it: the next request is scanned by the new ones.
-                let (more, go) = self.take(desk, &input[at..]);
-                return (at + more, go);
             }
         }
         if let Some(id) = last {
@@ -129,7 +130,7 @@ impl Intake {
         if plan == Plan::Local {
             return self.local(desk, entry, args, last);
         }
-        if self.shared.registry.is_paused()
+        if self.shared.registry.may_be_paused()
             && let Some(until) = self.shared.registry.paused(entry.writes(), now_ms())
         {
             return Fate::Later(Go::Pause(until));
@@ -181,7 +182,13 @@ impl Intake {
 
     /// A command that the router answers itself.
     #[cold]
-    fn local(&mut self, desk: &mut Desk, entry: &'static Entry, args: Args<'_>, last: &mut Option<u16>) -> Fate {
+    fn local(
+        &mut self,
+        desk: &mut Desk,
+        entry: &'static Entry,
+        args: Args<'_>,
+        last: &mut Option<u16>,
+    ) -> Fate {
         let client = &mut desk.clients[self.place as usize];
         // What changes the connection waits until it is owed nothing, so that it applies to later commands only.
         if super::local::changes_connection(entry) && !client.tickets.is_empty() {

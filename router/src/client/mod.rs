@@ -196,7 +196,8 @@ impl Client {
 
     /// An earlier redirect is answered: takes it off the list and returns the next one of its slot that queued.
     pub(crate) fn settle(&mut self, seq: u32, part: u16) -> Option<Parked> {
-        let here = self.redirects.iter().position(|r| r.seq == seq && r.part == part && r.parked.is_none())?;
+        let here =
+            self.redirects.iter().position(|r| r.seq == seq && r.part == part && r.parked.is_none())?;
         let slot = self.redirects.remove(here).slot;
         self.redirects.iter_mut().find(|r| r.slot == slot)?.parked.take()
     }

@@ -1,6 +1,12 @@
 //! Towards clients: a reply finds its ticket, and leaves when nothing is before it.
 
-use shoal_proto::{Error, resp::{Protocol, frame::{FrameError, Frames}}};
+use shoal_proto::{
+    Error,
+    resp::{
+        Protocol,
+        frame::{FrameError, Frames},
+    },
+};
 
 use super::{Desk, shut};
 use crate::{
@@ -24,7 +30,12 @@ impl Desk {
     ///
     /// # Errors
     /// When it is not what a node may send.
-    pub(crate) fn replies(&mut self, place: u32, frames: &mut Frames, input: &[u8]) -> Result<usize, Nonsense> {
+    pub(crate) fn replies(
+        &mut self,
+        place: u32,
+        frames: &mut Frames,
+        input: &[u8],
+    ) -> Result<usize, Nonsense> {
         let mut at = 0;
         while let Some(len) = frames.next(&input[at..])? {
             let reply = &input[at..at + len];

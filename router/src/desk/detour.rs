@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// The node could not be reached in time; nothing was executed.
-pub(super) const UNREACHABLE: Error = Error::text("CLUSTERDOWN The node that serves the hash slot cannot be reached");
+pub(super) const UNREACHABLE: Error =
+    Error::text("CLUSTERDOWN The node that serves the hash slot cannot be reached");
 
 /// The connection broke after the request was sent.
 const LOST: Error = Error::text(
@@ -41,7 +42,8 @@ fn moved(reply: &[u8]) -> Option<(u16, &str, u16)> {
     let text = std::str::from_utf8(reply.strip_prefix(b"-MOVED ")?.strip_suffix(b"\r\n")?).ok()?;
     let (slot, address) = text.split_once(' ')?;
     let (host, port) = address.rsplit_once(':')?;
-    let slot = number::parse_i64(slot.as_bytes()).and_then(|s| u16::try_from(s).ok()).filter(|s| *s < 16384)?;
+    let slot =
+        number::parse_i64(slot.as_bytes()).and_then(|s| u16::try_from(s).ok()).filter(|s| *s < 16384)?;
     Some((slot, host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
 }
 
@@ -77,7 +79,9 @@ impl Desk {
                         false => desk.owner_address(slot_of_part),
                     };
                     match owner {
-                        Some((host, port)) => desk.follow(Parked { pending, request, host, port }, slot_of_part),
+                        Some((host, port)) => {
+                            desk.follow(Parked { pending, request, host, port }, slot_of_part)
+                        }
                         None => desk.fail(pending.asker, &Error::ClusterDown),
                     }
                 });
@@ -96,7 +100,8 @@ impl Desk {
     fn follow(&mut self, parked: Parked, slot: u16) {
         let Asker { client, generation, seq, part } = parked.pending.asker;
         let Some(client) = self.client(client, generation) else { return };
-        let on_its_way = client.redirects.iter().any(|r| r.seq == seq && r.part == part && r.parked.is_none());
+        let on_its_way =
+            client.redirects.iter().any(|r| r.seq == seq && r.part == part && r.parked.is_none());
         if on_its_way {
             return self.unpark(parked);
         }

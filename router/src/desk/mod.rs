@@ -7,6 +7,8 @@ mod deliver;
 mod detour;
 mod send;
 
+pub(crate) use send::Order;
+
 use std::{sync::Arc, time::Instant};
 
 use slab::Slab;

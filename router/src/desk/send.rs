@@ -125,7 +125,12 @@ impl Desk {
     ///
     /// # Errors
     /// When there is no node.
-    pub(crate) fn ask_all(&mut self, order: &Order<'_>, merge: Merge, own: impl FnOnce() -> Own) -> Result<(), Error> {
+    pub(crate) fn ask_all(
+        &mut self,
+        order: &Order<'_>,
+        merge: Merge,
+        own: impl FnOnce() -> Own,
+    ) -> Result<(), Error> {
         let members = self.routing.members().len() as u16;
         if members == 0 {
             return Err(Error::ClusterDown);

@@ -113,8 +113,9 @@ async fn open(worker: &Worker, place: u32) -> Result<OwnedReadHalf, ConnectError
         shake_hands(&mut socket, settings, lane).await?;
         Ok(socket)
     };
-    let socket =
-        tokio::time::timeout(settings.connect_timeout, connect).await.unwrap_or(Err(ConnectError::Timeout))?;
+    let socket = tokio::time::timeout(settings.connect_timeout, connect)
+        .await
+        .unwrap_or(Err(ConnectError::Timeout))?;
     let (reader, writer) = socket.into_split();
     let mut desk = worker.desk.borrow_mut();
     let clean = desk.is_clean();
@@ -167,7 +168,11 @@ async fn shake_hands(socket: &mut TcpStream, settings: &Settings, lane: u8) -> R
         buffer.advance(len);
     }
     // Nothing else was asked.
-    if buffer.is_empty() { Ok(()) } else { Err(ConnectError::Refused("it said more than it was asked".to_owned())) }
+    if buffer.is_empty() {
+        Ok(())
+    } else {
+        Err(ConnectError::Refused("it said more than it was asked".to_owned()))
+    }
 }
 
 /// Reads replies until the connection ends.

@@ -187,7 +187,8 @@ mod tests {
         log.push(b"one", pending(1));
         log.push(b"two", pending(2));
         log.wrote(4);
-        let taken: Vec<(u32, bool, Vec<u8>)> = log.take().into_iter().map(|(p, w, b)| (p.asker.seq, w, b)).collect();
+        let taken: Vec<(u32, bool, Vec<u8>)> =
+            log.take().into_iter().map(|(p, w, b)| (p.asker.seq, w, b)).collect();
         assert_eq!(taken, [(1, true, b"one".to_vec()), (2, false, b"two".to_vec())]);
         assert!(log.is_empty() && log.held() == 0 && log.unwritten().is_empty());
     }

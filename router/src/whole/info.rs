@@ -73,7 +73,9 @@ fn section(name: &str, nodes: &[&Vec<(&str, &str)>], own: &Own, out: &mut String
             Some((_, value)) => value.clone(),
             None => match field.strip_suffix("_human") {
                 Some(bytes) => total(&all(bytes)).map_or_else(|| values[0].to_owned(), |n| human(n as f64)),
-                None if field == "mem_fragmentation_ratio" => ratio(&all("used_memory_rss"), &all("used_memory")),
+                None if field == "mem_fragmentation_ratio" => {
+                    ratio(&all("used_memory_rss"), &all("used_memory"))
+                }
                 None => merged(name, field, &values),
             },
         };
@@ -118,7 +120,12 @@ fn ratio(above: &[&str], below: &[&str]) -> String {
 fn structured(values: &[&str]) -> String {
     let nodes: Vec<Vec<(&str, f64)>> = values
         .iter()
-        .map(|v| v.split(',').filter_map(|p| p.split_once('=')).map(|(k, n)| (k, n.parse().unwrap_or(0.0))).collect())
+        .map(|v| {
+            v.split(',')
+                .filter_map(|p| p.split_once('='))
+                .map(|(k, n)| (k, n.parse().unwrap_or(0.0)))
+                .collect()
+        })
         .collect();
     let get = |node: &[(&str, f64)], key: &str| node.iter().find(|(k, _)| *k == key).map_or(0.0, |(_, n)| *n);
     let weighted = |key: &str, weight: &str| -> f64 {
@@ -177,7 +184,8 @@ mod tests {
              used_memory_human:1.00K\r\nmaxmemory_policy:noeviction\r\n\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=300\r\n\
              db2:keys=1,expires=0,avg_ttl=0\r\n",
         );
-        let own = Own { fields: vec![("tcp_port", "6379".to_owned()), ("redis_mode", "standalone".to_owned())] };
+        let own =
+            Own { fields: vec![("tcp_port", "6379".to_owned()), ("redis_mode", "standalone".to_owned())] };
         assert_eq!(
             merge(&[&one, &two], &own).unwrap(),
             "# Server\r\ntcp_port:6379\r\nredis_mode:standalone\r\n\r\n# Memory\r\nused_memory:2048\r\n\
@@ -192,10 +200,7 @@ mod tests {
             "calls=2,usec=10,usec_per_call=5.00,rejected_calls=0,failed_calls=1",
             "calls=6,usec=6,usec_per_call=1.00,rejected_calls=1,failed_calls=0",
         ];
-        assert_eq!(
-            structured(&values),
-            "calls=8,usec=16,usec_per_call=2.00,rejected_calls=1,failed_calls=1"
-        );
+        assert_eq!(structured(&values), "calls=8,usec=16,usec_per_call=2.00,rejected_calls=1,failed_calls=1");
         assert_eq!(human(512.0), "512B");
         assert_eq!(human(1024.0 * 1024.0 * 1.5), "1.50M");
     }

@@ -70,7 +70,9 @@ pub(super) fn histogram(replies: &[&[u8]], out: &mut Reply<'_>) {
         out.map(bounds.len());
         for bound in bounds {
             out.int(bound);
-            out.int(nodes.iter().filter_map(|n| n.buckets.range(..=bound).next_back()).map(|(_, c)| *c).sum());
+            out.int(
+                nodes.iter().filter_map(|n| n.buckets.range(..=bound).next_back()).map(|(_, c)| *c).sum(),
+            );
         }
     }
 }
@@ -108,7 +110,9 @@ mod tests {
     #[test]
     fn cumulative_buckets_add_up() {
         let node = |calls: u32, buckets: &str, n: u32| {
-            format!("*2\r\n$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:{calls}\r\n$14\r\nhistogram_usec\r\n*{n}\r\n{buckets}")
+            format!(
+                "*2\r\n$3\r\nget\r\n*4\r\n$5\r\ncalls\r\n:{calls}\r\n$14\r\nhistogram_usec\r\n*{n}\r\n{buckets}"
+            )
         };
         let one = node(3, ":1\r\n:2\r\n:4\r\n:3\r\n", 4);
         let two = node(1, ":2\r\n:1\r\n", 2);

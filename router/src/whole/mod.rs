@@ -11,7 +11,6 @@ mod stats;
 pub(crate) use info::Own;
 use rand::RngExt;
 use shoal_proto::{
-    Error,
     command::{Entry, Merge},
     error::Result,
     resp::{Args, Protocol, Reply, frame, request::OwnedArgs},
@@ -35,8 +34,13 @@ enum Rule {
     Alike,
     Concat,
     /// Keys per member are asked first.
-    Random { counts: Vec<u64>, tries: u8 },
-    Scan { hops: u8 },
+    Random {
+        counts: Vec<u64>,
+        tries: u8,
+    },
+    Scan {
+        hops: u8,
+    },
     Info(Box<Own>),
     /// One reply that is no error.
     Any,
@@ -59,7 +63,13 @@ pub(crate) struct Whole {
 
 impl Whole {
     /// For a request of this command, in a view of so many members. `own` is what the router says of itself in `INFO`.
-    pub(crate) fn new(entry: &Entry, merge: Merge, args: Args<'_>, members: u16, own: impl FnOnce() -> Own) -> Self {
+    pub(crate) fn new(
+        entry: &Entry,
+        merge: Merge,
+        args: Args<'_>,
+        members: u16,
+        own: impl FnOnce() -> Own,
+    ) -> Self {
         let rule = match merge {
             Merge::Sum => Rule::Sum,
             Merge::AllOk | Merge::Values => Rule::Alike,
@@ -84,7 +94,9 @@ impl Whole {
     /// The first requests.
     pub(crate) fn start(&self) -> Next {
         match &self.rule {
-            Rule::Scan { .. } => vec![(Target::Slot(scan::slot(self.request.args()).unwrap_or(0)), self.raw())],
+            Rule::Scan { .. } => {
+                vec![(Target::Slot(scan::slot(self.request.args()).unwrap_or(0)), self.raw())]
+            }
             Rule::Random { .. } => self.everybody(&OwnedArgs::new(["DBSIZE"])),
             _ => self.everybody(&self.request),
         }
@@ -102,7 +114,12 @@ impl Whole {
     ///
     /// # Errors
     /// When replies fit no rule; `out` may then hold garbage.
-    pub(crate) fn finish(&mut self, replies: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Result<Option<Next>> {
+    pub(crate) fn finish(
+        &mut self,
+        replies: &[&[u8]],
+        protocol: Protocol,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Next>> {
         if let Rule::Any = self.rule {
             let good = replies.iter().find(|r| !merge::is_error(r));
             out.extend_from_slice(good.or(replies.first()).ok_or(UNEXPECTED)?);
@@ -216,7 +233,8 @@ mod tests {
         let mut random = whole("RANDOMKEY", 3);
         assert_eq!(random.start().len(), 3);
         let mut out = Vec::new();
-        let next = random.finish(&[b":0\r\n", b":5\r\n", b":0\r\n"], Protocol::Resp2, &mut out).unwrap().unwrap();
+        let next =
+            random.finish(&[b":0\r\n", b":5\r\n", b":0\r\n"], Protocol::Resp2, &mut out).unwrap().unwrap();
         assert_eq!(next[0].0, Target::Member(1));
         assert_eq!(random.finish(&[b"$1\r\na\r\n"], Protocol::Resp2, &mut out).unwrap(), None);
         assert_eq!(out, b"$1\r\na\r\n");

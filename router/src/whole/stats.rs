@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn figures_add_up() {
-        let node = |n: u32, r: &str| format!("*4\r\n$4\r\npeak\r\n:{n}\r\n$1\r\nf\r\n${}\r\n{r}\r\n", r.len());
+        let node =
+            |n: u32, r: &str| format!("*4\r\n$4\r\npeak\r\n:{n}\r\n$1\r\nf\r\n${}\r\n{r}\r\n", r.len());
         assert_eq!(
             finished("MEMORY STATS", &[&node(1, "1.5"), &node(2, "2.5")]),
             "*4\r\n$4\r\npeak\r\n:3\r\n$1\r\nf\r\n$1\r\n2\r\n"
