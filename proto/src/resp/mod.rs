@@ -4,6 +4,7 @@
 //! enforces its limits before anything is buffered. Replies are nested; [`reply`] writes them and
 //! [`frame`] finds where one ends without decoding it.
 
+pub mod frame;
 pub mod inline;
 pub mod reply;
 pub mod request;

@@ -239,6 +239,12 @@ impl Registry {
         self.paused_all.store(false, Ordering::Relaxed);
     }
 
+    /// Whether there may be a pause: a look that needs no clock, for every request.
+    #[inline]
+    pub fn may_be_paused(&self) -> bool {
+        self.paused_until.load(Ordering::Relaxed) != 0
+    }
+
     /// Until when a command has to wait, if it has to (`CLIENT PAUSE`).
     #[inline]
     pub fn paused(&self, writes: bool, now: u64) -> Option<u64> {

@@ -5,6 +5,7 @@
 
 pub mod lead;
 mod placement;
+pub mod redis;
 
 use serde::{Deserialize, Serialize};
 

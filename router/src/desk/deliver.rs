@@ -1,0 +1,167 @@
+//! Towards clients: a reply finds its ticket, and leaves when nothing is before it.
+
+use shoal_proto::{
+    Error,
+    resp::{
+        Protocol,
+        frame::{FrameError, Frames},
+    },
+};
+
+use super::{Desk, shut};
+use crate::{
+    client::{Asker, Ticket},
+    gather::Outcome,
+    merge,
+    upstream::log::{Pending, Way},
+};
+
+/// Why what a node sent cannot be used. The connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Nonsense {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("a reply to nothing that was asked")]
+    Unasked,
+}
+
+impl Desk {
+    /// Takes what a node sent; returns how many bytes were complete replies.
+    ///
+    /// # Errors
+    /// When it is not what a node may send.
+    pub(crate) fn replies(
+        &mut self,
+        place: u32,
+        frames: &mut Frames,
+        input: &[u8],
+    ) -> Result<usize, Nonsense> {
+        let mut at = 0;
+        while let Some(len) = frames.next(&input[at..])? {
+            let reply = &input[at..at + len];
+            at += len;
+            // Out of band: nothing was asked for, and nothing a router's clients could use.
+            if reply[0] == b'>' {
+                continue;
+            }
+            let log = &mut self.upstreams[place as usize].log;
+            let pending = log.answered().ok_or(Nonsense::Unasked)?;
+            if reply[0] == b'-' && reply.starts_with(b"-MOVED ") && pending.way != Way::Node {
+                let request = log.last(&pending).to_vec();
+                self.redirect(place, pending, request, reply);
+            } else {
+                self.deliver(pending.asker, reply);
+            }
+        }
+        let upstream = &mut self.upstreams[place as usize];
+        upstream.log.trim();
+        if !upstream.waiters.is_empty() && upstream.log.held() <= self.shared.settings.upstream_buffer / 2 {
+            let waiters = std::mem::take(&mut upstream.waiters);
+            self.release(&waiters);
+        }
+        if self.upstreams[place as usize].retired.is_some() {
+            self.waiting = true;
+        }
+        Ok(at)
+    }
+
+    /// Gives a reply to the ticket that waits for it.
+    #[inline]
+    pub(crate) fn deliver(&mut self, asker: Asker, reply: &[u8]) {
+        // A client that is gone needs no reply.
+        let Some(client) = self.clients.get_mut(asker.client as usize) else { return };
+        if client.generation != asker.generation {
+            return;
+        }
+        let index = client.index(asker.seq);
+        let released = if client.redirects.is_empty() { None } else { client.settle(asker.seq, asker.part) };
+        match client.tickets.get_mut(index) {
+            Some(Ticket::Waiting) if index == 0 => {
+                client.out.extend_from_slice(reply);
+                client.tickets.pop_front();
+                client.base = client.base.wrapping_add(1);
+                client.advance();
+            }
+            Some(ticket @ Ticket::Waiting) => *ticket = Ticket::Ready(reply.to_vec()),
+            Some(ticket @ Ticket::Muted) => {
+                *ticket = Ticket::Ready(Vec::new());
+                client.advance();
+            }
+            Some(Ticket::Gather(gather)) => {
+                if gather.answer(asker.part, reply) {
+                    self.finish(asker);
+                }
+            }
+            // Every request is answered once: there is no other reply for a ticket that has one.
+            Some(Ticket::Ready(_)) | None => debug_assert!(false, "a second reply for one ticket"),
+        }
+        self.delivered(asker);
+        if let Some(parked) = released {
+            self.unpark(parked);
+        }
+    }
+
+    /// The client may have something to write, or to go on with.
+    #[inline]
+    fn delivered(&mut self, asker: Asker) {
+        let settings = &self.shared.settings;
+        let (max, soft, hard) =
+            (settings.max_outstanding, settings.client_output_soft, settings.client_output_hard);
+        let Some(client) = self.clients.get_mut(asker.client as usize) else { return };
+        if client.owed() > hard {
+            self.tally.slow_clients_closed += 1;
+            return self.kill(asker.client, asker.generation);
+        }
+        if client.dead {
+            client.out.clear();
+            client.written = 0;
+        }
+        client.check_wait(max, soft);
+        if client.out.len() > client.written && !client.dirty {
+            client.dirty = true;
+            self.dirty_clients.push(asker.client);
+        }
+    }
+
+    /// All parts of a ticket are answered.
+    fn finish(&mut self, asker: Asker) {
+        let client = &mut self.clients[asker.client as usize];
+        let index = client.index(asker.seq);
+        let lane = client.lane;
+        let protocol = if lane & 1 == 1 { Protocol::Resp3 } else { Protocol::Resp2 };
+        let Ticket::Gather(gather) = &mut client.tickets[index] else { return };
+        match gather.finish(protocol) {
+            Outcome::Reply(reply) => {
+                let reply = if gather.muted { Vec::new() } else { reply };
+                client.tickets[index] = Ticket::Ready(reply);
+                client.advance();
+            }
+            Outcome::Again(next) => {
+                let pending =
+                    Pending { asker, len: 0, at: self.now, way: Way::Node, hops: 0, repeatable: true };
+                self.ask(pending, lane, next);
+            }
+        }
+    }
+
+    /// Answers a request with an error of the router's own.
+    pub(crate) fn fail(&mut self, asker: Asker, error: &Error) {
+        self.deliver(asker, &merge::error(error));
+    }
+
+    /// A connection is open and agreed on: what waits can be written.
+    pub(crate) fn opened(&mut self, place: u32, writer: std::rc::Rc<tokio::net::tcp::OwnedWriteHalf>) {
+        let upstream = &mut self.upstreams[place as usize];
+        upstream.generation = upstream.generation.wrapping_add(1);
+        upstream.blocked = false;
+        upstream.state = crate::upstream::State::Ready(writer);
+        self.touch_upstream(place);
+    }
+
+    /// Bytes that cannot be replies came: nothing that this connection sends can be trusted.
+    pub(crate) fn distrust(&mut self, place: u32) {
+        if let crate::upstream::State::Ready(writer) = &self.upstreams[place as usize].state {
+            shut(writer);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The view as requests need it: for each slot the place of its owner. Made once per view, shared by all workers.
+
+use std::sync::Arc;
+
+use shoal_proto::view::{Member, View};
+
+/// No owner.
+pub(crate) const NOBODY: u16 = u16::MAX;
+
+/// A view, ready for one look-up per request.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    pub(crate) view: Arc<View>,
+    /// By slot: the owner's place among the view's members, or [`NOBODY`].
+    owners: Vec<u16>,
+    /// Places of members that own a slot, in the order of their first slot.
+    pub(crate) serving: Vec<u16>,
+}
+
+impl Routing {
+    pub(crate) fn new(view: Arc<View>) -> Self {
+        let owners = view.owners();
+        let mut serving = Vec::new();
+        for (_, _, owner) in view.runs() {
+            let place = owner.and_then(|m| view.place(m.id)).map(|p| p as u16);
+            if let Some(place) = place.filter(|p| !serving.contains(p)) {
+                serving.push(place);
+            }
+        }
+        Self { view, owners, serving }
+    }
+
+    /// The place of the slot's owner, or [`NOBODY`].
+    #[inline]
+    pub(crate) fn owner(&self, slot: u16) -> u16 {
+        self.owners[usize::from(slot)]
+    }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.view.members
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use shoal_proto::view::NodeId;
+
+    use super::*;
+
+    pub(crate) fn member(n: u16) -> Member {
+        Member {
+            id: NodeId { node: u64::from(n), boot: 1 },
+            name: format!("n{n}"),
+            host: "127.0.0.1".to_owned(),
+            resp_port: 7000 + n,
+            gossip_port: 17000 + n,
+            weight: 100,
+            zone: String::new(),
+        }
+    }
+
+    /// `n` nodes that own equal runs of slots.
+    pub(crate) fn thirds(n: u16) -> Routing {
+        let per = 16384usize.div_ceil(usize::from(n));
+        let owners: Vec<u16> = (0..16384).map(|s| (s / per) as u16).collect();
+        Routing::new(Arc::new(View::new(1, 1, (0..n).map(member).collect(), &owners)))
+    }
+}
