@@ -179,14 +179,19 @@ fn bitfield(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let Some(last) = writing.map(Step::last).max() else {
         return read_all(db, args, &steps, out);
     };
-    let mut string = edit_bits(db, args.at(1), last)?;
+    let (mut string, mut changed) = edit_bits(db, args.at(1), last)?;
     let bytes = string.bytes_mut(0);
     out.array(steps.len());
     for step in &steps {
+        let before = step.get(bytes);
         match step.write(bytes) {
             Some(n) => out.int(n),
             None => out.null(),
         }
+        changed |= step.get(bytes) != before;
+    }
+    if !changed {
+        string.unchanged();
     }
     Ok(())
 }
