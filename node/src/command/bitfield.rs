@@ -53,7 +53,9 @@ impl Kind {
         if value > self.max() { value - (1 << self.width) } else { value }
     }
 
-    /// What is stored for `exact`; `None` if it does not fit and may not be stored.
+    /// What is stored for `exact`; `None` if it does not fit and may not be stored. Where Redis's own arithmetic
+    /// overflows (`OVERFLOW SAT SET` of numbers near -2^63, which it saturates at the upper end), this is
+    /// what Redis documents.
     fn fit(self, exact: i128, overflow: Overflow) -> Option<i128> {
         if (self.min()..=self.max()).contains(&exact) {
             return Some(exact);

@@ -180,7 +180,7 @@ fn bitop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     }
     out.int(result.len() as i64);
     if result.is_empty() {
-        db.remove(target);
+        db.discard(target);
     } else {
         db.set(target, Str::from_raw(result), Expiry::Never);
     }
