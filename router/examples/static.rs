@@ -28,7 +28,8 @@ fn main() -> ExitCode {
         eprintln!("usage: static HOST:PORT HOST:PORT,... [threads]");
         return ExitCode::FAILURE;
     };
-    let Some(members) = nodes.split(',').enumerate().map(|(i, a)| member(i, a)).collect::<Option<Vec<_>>>() else {
+    let Some(members) = nodes.split(',').enumerate().map(|(i, a)| member(i, a)).collect::<Option<Vec<_>>>()
+    else {
         eprintln!("nodes are given as HOST:PORT,HOST:PORT");
         return ExitCode::FAILURE;
     };
