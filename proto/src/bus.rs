@@ -84,6 +84,8 @@ pub struct Hello {
     pub cluster: u64,
     /// Epoch of its view; 0 if it has none.
     pub epoch: u64,
+    /// [`View::fingerprint`] of its view: two sides of a partition may have made different ones.
+    pub fingerprint: u64,
     /// Whom it holds to be up, itself included.
     pub up: Vec<Identity>,
 }
@@ -104,7 +106,7 @@ pub struct Members {
     pub epoch: u64,
     /// Whom it holds to be up, itself included.
     pub up: Vec<Identity>,
-    /// Its view, if that is newer than the asker's.
+    /// Its view, if that is newer than the asker's, or as new and different.
     pub view: Option<View>,
 }
 

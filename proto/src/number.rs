@@ -35,7 +35,7 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 }
 
 /// Parses a float as commands take them: decimal or exponent form, `inf`, `+inf`, `-inf`, `infinity`; no
-/// NaN, no surrounding space.
+/// NaN, no surrounding space, nothing that is too large or too small for a double.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let value = match text.strip_prefix(['+', '-']).unwrap_or(text) {
@@ -45,7 +45,22 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
         }
         _ => text.parse::<f64>().ok()?,
     };
-    (!value.is_nan()).then_some(value)
+    (!value.is_nan() && !out_of_range(text.as_bytes(), value)).then_some(value)
+}
+
+/// Whether `value` is infinite or zero only because `text` is beyond what doubles can express.
+fn out_of_range(text: &[u8], value: f64) -> bool {
+    let mantissa = text.split(|c| matches!(c, b'e' | b'E' | b'x' | b'X')).next().unwrap_or(text);
+    value.is_infinite() && !text.iter().any(|c| matches!(c, b'n' | b'N'))
+        || value == 0.0 && mantissa.iter().any(|c| matches!(c, b'1'..=b'9'))
+}
+
+/// The integer that `value` is, within plus or minus 2^62: Redis writes such scores as integers. Negative zero counts as
+/// zero.
+#[inline]
+pub fn exact_int(value: f64) -> Option<i64> {
+    const LIMIT: f64 = (1u64 << 62) as f64;
+    (value.abs() <= LIMIT && value == value.trunc()).then_some(value as i64)
 }
 
 /// Formats a double as Redis 7 formats scores: the shortest decimal that reads back as the same
@@ -57,15 +72,13 @@ pub fn format_f64(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
     }
-    // Integers that fit are written as such, as Redis's d2string does.
-    if value == value.trunc() && value.abs() < 4_503_599_627_370_496.0 {
-        return if value == 0.0 && value.is_sign_negative() {
-            "-0".to_owned()
-        } else {
-            itoa::Buffer::new().format(value as i64).to_owned()
-        };
+    if value == 0.0 && value.is_sign_negative() {
+        return "-0".to_owned();
     }
-    shortest(value)
+    match exact_int(value) {
+        Some(n) => itoa::Buffer::new().format(n).to_owned(),
+        None => shortest(value),
+    }
 }
 
 /// The shortest digits that identify `value`, laid out as fpconv (which Redis uses) lays them out.
@@ -127,11 +140,30 @@ mod tests {
     }
 
     #[test]
+    fn doubles_that_do_not_fit_are_refused() {
+        for bad in ["1e400", "-1e400", "1e-400", "0.1e-400", "nan", "", " 1", "1 ", "1x"] {
+            assert_eq!(parse_f64(bad.as_bytes()), None, "{bad}");
+        }
+        for (good, value) in
+            [("0", 0.0), ("0e5", 0.0), ("0x0", 0.0), ("0x10", 16.0), ("-.5", -0.5), ("1e300", 1e300)]
+        {
+            assert_eq!(parse_f64(good.as_bytes()), Some(value), "{good}");
+        }
+        for text in ["inf", "+inf", "Infinity", "INF"] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(f64::INFINITY), "{text}");
+        }
+    }
+
+    #[test]
     fn doubles_as_redis_writes_them() {
         for (value, text) in [
             (3.0, "3"),
             (0.1, "0.1"),
             (1e20, "1e+20"),
+            (-0.0, "-0"),
+            (1e16, "10000000000000000"),
+            (-4611686018427387904.0, "-4611686018427387904"),
+            (9223372036854775808.0, "9223372036854775808"),
             (123456.78901234568, "1.2345678901234567e+5"),
             (0.00012, "0.00012"),
             (1e22, "1e+22"),

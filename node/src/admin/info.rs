@@ -118,6 +118,7 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
 fn memory(cx: &Cx<'_>, text: &mut String) {
     let (used, peak, rss) = (cx.shared.store.used_memory(), cx.shared.store.used_memory_peak(), resident());
     let settings = cx.shared.store.settings();
+    let reclaim = cx.shared.store.reclaim();
     put(
         text,
         "Memory",
@@ -144,8 +145,8 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
             ("mem_clients_slaves", "0".into()),
             ("mem_allocator", "libc".into()),
             ("active_defrag_running", "0".into()),
-            ("lazyfree_pending_objects", "0".into()),
-            ("lazyfreed_objects", "0".into()),
+            ("lazyfree_pending_objects", reclaim.pending().to_string()),
+            ("lazyfreed_objects", reclaim.freed().to_string()),
         ],
     );
 }

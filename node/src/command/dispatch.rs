@@ -87,16 +87,16 @@ impl Dispatch {
         }
         let mark = out.mark();
         let result = match self.handler(entry) {
-            Handler::Data(handler) => match slots {
+            Handler::AnyKey(handler, wanted) if wanted(args) => {
+                handler(&mut scope.apply(store.lock_all(scope.db, scope.now)), args, out)
+            }
+            Handler::Data(handler) | Handler::AnyKey(handler, _) => match slots {
                 [slot] => handler(&mut scope.apply(store.lock_slot(scope.db, *slot, scope.now)), args, out),
                 slots => {
                     let db = store.lock(scope.db, slots.iter().copied(), scope.now);
                     handler(&mut scope.apply(db), args, out)
                 }
             },
-            Handler::AnyKey(handler) => {
-                handler(&mut scope.apply(store.lock_all(scope.db, scope.now)), args, out)
-            }
             Handler::Whole(handler) => handler(store, scope, args, out),
             Handler::Missing => Err(entry.unsupported()),
         };

@@ -14,6 +14,8 @@ use shoal_proto::{Error, error::Result, number, resp::Reply};
 /// The longest reply to draws with repetition, whose number a client chooses freely, in bytes. Redis has no limit and
 /// counts on closing the connection meanwhile.
 const LONGEST: usize = 512 << 20;
+/// The shortest element in a reply, an empty bulk string, in bytes.
+const SHORTEST: usize = 6;
 
 /// Reads a count of elements to draw; a negative one asks for draws with repetition.
 pub(super) fn count(arg: &[u8]) -> Result<i64> {
@@ -28,8 +30,10 @@ pub(super) fn count(arg: &[u8]) -> Result<i64> {
 
 /// Whether a reply that began at `mark` may go on.
 pub(super) fn within_limit(out: &Reply<'_>, mark: usize) -> Result {
-    if out.mark() - mark > LONGEST { Err(Error::text("ERR value is out of range")) } else { Ok(()) }
+    if out.mark() - mark > LONGEST { Err(TOO_MANY) } else { Ok(()) }
 }
+
+const TOO_MANY: Error = Error::text("ERR value is out of range");
 
 /// One of `len` numbers.
 pub(super) fn one(rng: &mut impl Rng, len: usize) -> usize {
@@ -58,6 +62,14 @@ impl<R: Rng> Draws<R> {
             Ok(count) if count < len => Self::Distinct(index::sample(&mut rng, len, count).into_iter()),
             _ => Self::All(0..len),
         }
+    }
+
+    /// The same, unless the reply is certain to become too long.
+    pub(super) fn bounded(rng: R, len: usize, count: i64) -> Result<Self> {
+        if count.unsigned_abs() > (LONGEST / SHORTEST) as u64 && count < 0 {
+            return Err(TOO_MANY);
+        }
+        Ok(Self::new(rng, len, count))
     }
 
     /// How many are still to come.
@@ -89,6 +101,7 @@ pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use rand::{SeedableRng, rngs::StdRng};
+    use shoal_proto::resp::Protocol;
 
     use super::*;
 
@@ -113,6 +126,20 @@ pub(super) mod tests {
         for count in [-1, -5, -100, 1, 2, 5, 25, 45, 49] {
             assert!(spread(50, count) < 73.0, "count {count}: {}", spread(50, count));
         }
+    }
+
+    #[test]
+    fn replies_are_bounded() {
+        let draws = |count| Draws::bounded(StdRng::seed_from_u64(1), 3, count).map(|draws| draws.remaining());
+        assert_eq!(draws(i64::MAX), Ok(3));
+        assert_eq!(draws(-1_000_000), Ok(1_000_000));
+        assert_eq!(draws(-100_000_000), Err(TOO_MANY));
+        assert_eq!(draws(-i64::MAX), Err(TOO_MANY));
+        // Zeros that are never touched take no memory.
+        let mut bytes = vec![0; LONGEST + 10];
+        let reply = Reply::new(&mut bytes, Protocol::Resp2);
+        assert_eq!(within_limit(&reply, 10), Ok(()));
+        assert_eq!(within_limit(&reply, 9), Err(TOO_MANY));
     }
 
     #[test]

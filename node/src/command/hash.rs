@@ -207,7 +207,7 @@ fn hrandfield(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         out.array(0);
         return Ok(());
     };
-    let draws = Draws::new(rand::rng(), hash.len(), count);
+    let draws = Draws::bounded(rand::rng(), hash.len(), count)?;
     let nested = values && out.is_resp3();
     out.array(draws.remaining() * if values && !nested { 2 } else { 1 });
     let mark = out.mark();

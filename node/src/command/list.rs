@@ -97,8 +97,7 @@ fn pop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>, end: End) -> Result
         list.cut(end, 1, fill);
         return Ok(());
     }
-    let count = number::parse_i64(args.at(2)).ok_or(Error::NotInteger)?;
-    let count = usize::try_from(count).map_err(|_| Error::NotPositive)?;
+    let count = at_least(args, 2, 0, "ERR value is out of range, must be positive")?;
     if !is_list(db, args.at(1))? {
         out.null_array();
     } else if count == 0 {
@@ -390,5 +389,83 @@ fn end(args: Args<'_>, i: usize) -> Result<End> {
         Ok(End::Back)
     } else {
         Err(Error::Syntax)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_proto::{resp::Protocol, slot::key_slot};
+
+    use super::super::testing::Core;
+
+    fn encoding(core: &Core, key: &str) -> &'static str {
+        let mut db = core.store.lock_slot(0, key_slot(key.as_bytes()), core.now);
+        db.peek(key.as_bytes()).expect("the key exists").encoding()
+    }
+
+    #[test]
+    fn nothing_is_a_null_or_a_null_array() {
+        let mut core = Core::new();
+        assert_eq!(core.run("LPOP l"), "$-1\r\n");
+        assert_eq!(core.run("RPOP l 1"), "*-1\r\n");
+        assert_eq!(core.run("LPOP l 0"), "*-1\r\n");
+        assert_eq!(core.run("LMPOP 1 l LEFT"), "*-1\r\n");
+        assert_eq!(core.run("LPOS l a"), "$-1\r\n");
+        assert_eq!(core.run("RPOPLPUSH {l}a {l}b"), "$-1\r\n");
+        core.protocol = Protocol::Resp3;
+        assert_eq!(core.run("LPOP l"), "_\r\n");
+        assert_eq!(core.run("LPOP l 1"), "_\r\n");
+        assert_eq!(core.run("LMPOP 1 l LEFT"), "_\r\n");
+    }
+
+    #[test]
+    fn the_least_integer_has_no_opposite() {
+        let mut core = Core::new();
+        let error = "-ERR value is out of range, value must between -9223372036854775807 and \
+                     9223372036854775807\r\n";
+        assert_eq!(core.run("LPOS l c RANK -9223372036854775808"), error);
+        assert_eq!(core.run("LREM l -9223372036854775808 a"), error);
+    }
+
+    #[test]
+    fn an_expiry_outlives_a_rotation_of_one_element() {
+        let mut core = Core::new();
+        core.run("RPUSH l a");
+        let expires_at = Some(core.now + 1000);
+        core.store.lock_slot(0, key_slot(b"l"), core.now).set_expiry(b"l", expires_at);
+        assert_eq!(core.run("LMOVE l l LEFT RIGHT"), "$1\r\na\r\n");
+        assert_eq!(core.store.lock_slot(0, key_slot(b"l"), core.now).expires_at(b"l"), Some(expires_at));
+    }
+
+    #[test]
+    fn encodings_change_where_redis_changes_them() {
+        let mut core = Core::new();
+        core.store.configure(|s| s.encodings.list_size = 4);
+        core.run("RPUSH l a b c d");
+        assert_eq!(encoding(&core, "l"), "listpack");
+        core.run("LSET l 0 x");
+        assert_eq!(encoding(&core, "l"), "quicklist", "LSET counts as if it added one");
+        core.run("RPOP l 2");
+        assert_eq!(encoding(&core, "l"), "listpack");
+        core.run("RPUSH l c d");
+        core.run("LINSERT l BEFORE nothere x");
+        assert_eq!(encoding(&core, "l"), "quicklist", "LINSERT converts before it looks for the pivot");
+        core.run("SORT l ALPHA STORE {l}d");
+        assert_eq!(encoding(&core, "{l}d"), "listpack");
+        core.run("LMOVE l l LEFT RIGHT");
+        assert_eq!(encoding(&core, "l"), "quicklist");
+        core.run("LTRIM l 0 1");
+        assert_eq!(encoding(&core, "l"), "listpack");
+    }
+
+    #[test]
+    fn the_books_balance_when_lists_are_gone() {
+        let mut core = Core::new();
+        for i in 0..1000 {
+            core.run(&format!("RPUSH l {i}"));
+        }
+        assert!(core.store.used_memory() > 2000);
+        core.run("LPOP l 1000");
+        assert_eq!(core.store.used_memory(), 0);
     }
 }

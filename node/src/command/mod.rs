@@ -6,13 +6,20 @@
 mod bitfield;
 mod bitmap;
 mod collection_scan;
+mod database;
 pub mod dispatch;
 mod draw;
 mod element;
+mod expire;
+mod generic;
 mod hash;
 mod list;
+mod object;
+mod scan;
 mod set;
+pub mod sort;
 mod string;
+mod zset;
 
 use shoal_proto::{
     command::{Status, table},
@@ -55,8 +62,9 @@ impl Scope {
 pub enum Handler {
     /// On its keys.
     Data(Data),
-    /// On any key: every shard is locked (`SORT` with `BY` or `GET`).
-    AnyKey(Data),
+    /// On its keys, or on any key if the arguments call for that: then every shard is locked (`SORT` with
+    /// `BY` or `GET`).
+    AnyKey(Data, fn(Args<'_>) -> bool),
     /// On the whole store.
     Whole(Whole),
     /// Known, but not there.
@@ -71,10 +79,17 @@ type Family = &'static [(&'static str, Handler)];
 const FAMILIES: &[Family] = &[
     bitfield::HANDLERS,
     bitmap::HANDLERS,
+    database::HANDLERS,
+    expire::HANDLERS,
+    generic::HANDLERS,
     hash::HANDLERS,
     list::HANDLERS,
+    object::HANDLERS,
+    scan::HANDLERS,
     set::HANDLERS,
+    sort::HANDLERS,
     string::HANDLERS,
+    zset::HANDLERS,
 ];
 
 /// The handlers by the table's numbers.

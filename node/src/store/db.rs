@@ -126,7 +126,8 @@ impl<'a> Db<'a> {
         let keys = self.guards[guard].1.keyspace(index)?;
         let id = keys.find(slot, hash, key)?;
         if keys.entries[id as usize].expired(now) {
-            self.remove_at(Place { guard, id });
+            let entry = self.remove_at(Place { guard, id });
+            self.store.reclaim.discard(entry.value);
             self.shard(guard).stats.expired += 1;
             return None;
         }
@@ -140,15 +141,23 @@ impl<'a> Db<'a> {
         entry
     }
 
+    /// Finds a key and counts a hit or a miss.
+    #[inline]
+    fn find_counted(&mut self, key: &[u8]) -> Option<Place> {
+        let found = self.find(key);
+        let guard = found.map_or_else(|| self.guard_of(key_slot(key)), |place| place.guard);
+        let stats = &mut self.shard(guard).stats;
+        match found {
+            Some(_) => stats.hits += 1,
+            None => stats.misses += 1,
+        }
+        found
+    }
+
     /// The value of `key`, for reading; counts as an access and as a hit or a miss.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
-        let Some(place) = self.find(key) else {
-            let guard = self.guard_of(key_slot(key));
-            self.shard(guard).stats.misses += 1;
-            return None;
-        };
-        self.shard(place.guard).stats.hits += 1;
+        let place = self.find_counted(key)?;
         if self.touch {
             self.touch_at(place);
         }
@@ -165,7 +174,14 @@ impl<'a> Db<'a> {
         entry.accessed = seconds;
     }
 
-    /// The value of `key`, without counting as an access (`OBJECT`, `TYPE`, `SCAN TYPE`).
+    /// The value of `key`, for looking at it from outside (`TYPE`, `EXISTS`, `OBJECT`): counts as a hit or a miss,
+    /// not as an access.
+    pub fn look(&mut self, key: &[u8]) -> Option<&Value> {
+        let place = self.find_counted(key)?;
+        Some(&self.entry(place).value)
+    }
+
+    /// The value of `key`, without counting at all.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Value> {
         let place = self.find(key)?;
         Some(&self.entry(place).value)
@@ -262,7 +278,8 @@ impl<'a> Db<'a> {
             self.insert(key, value, expires_at);
             return;
         };
-        self.overwrite(place, |old| *old = value, expiry);
+        let reclaim = &self.store.reclaim;
+        self.overwrite(place, |old| reclaim.discard(std::mem::replace(old, value)), expiry);
     }
 
     /// Stores a string at `key`, whatever was there; reuses its memory where it can.
@@ -274,9 +291,10 @@ impl<'a> Db<'a> {
             self.insert(key, Str::new(bytes).into(), expires_at);
             return;
         };
+        let reclaim = &self.store.reclaim;
         let write = |old: &mut Value| match Str::of_mut(old) {
             Some(string) => string.set(bytes),
-            None => *old = Str::new(bytes).into(),
+            None => reclaim.discard(std::mem::replace(old, Str::new(bytes).into())),
         };
         self.overwrite(place, write, expiry);
     }
@@ -296,6 +314,16 @@ impl<'a> Db<'a> {
         let shard = self.shard(place.guard);
         shard.unsettled += delta;
         shard.stats.dirty += 1;
+    }
+
+    /// Removes `key` and what it held, a large value in the background; whether it existed.
+    pub fn discard(&mut self, key: &[u8]) -> bool {
+        let removed = self.remove(key);
+        let existed = removed.is_some();
+        if let Some(value) = removed {
+            self.store.reclaim.discard(value);
+        }
+        existed
     }
 
     /// Removes `key`; what it held, if it existed.
@@ -323,7 +351,8 @@ impl<'a> Db<'a> {
         let Some(place) = self.find(key) else { return false };
         match at {
             Some(at) if at <= self.now => {
-                self.remove_at(place);
+                let entry = self.remove_at(place);
+                self.store.reclaim.discard(entry.value);
             }
             at => self.keys(place.guard).set_expiry(place.id, at.unwrap_or(0)),
         }

@@ -3,7 +3,12 @@
 //! A victim is the worst of a few entries drawn at random (`maxmemory-samples`). The amount of work for one
 //! write is bounded; a write that still finds no room is refused.
 
-use super::{SHARDS, Settings, Store, keyspace::Entry, shard::Shard};
+use super::{
+    Reclaim, SHARDS, Settings, Store,
+    keyspace::{Entry, Keyspace},
+    shard::Shard,
+};
+use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 /// `maxmemory-policy`.
@@ -56,6 +61,11 @@ impl Policy {
 /// Entries evicted at most for one write, so that no client waits for long.
 const MOST_PER_WRITE: usize = 64;
 
+/// Draws tried for each entry that is to be compared.
+const DRAWS_PER_SAMPLE: usize = 16;
+/// Entries looked at one after another when draws find none.
+const MOST_WALKED: usize = 1 << 16;
+
 impl Store {
     /// Evicts until memory is within the limit or the work for one write is done. Whether it is within.
     pub fn make_room(&self, now: u64) -> bool {
@@ -71,7 +81,7 @@ impl Store {
         while self.used_memory() > settings.maxmemory && evicted < MOST_PER_WRITE && fruitless < 2 * SHARDS {
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
-            if evict_one(&mut shard, &settings, now) {
+            if evict_one(&mut shard, &settings, &self.reclaim, now) {
                 evicted += 1;
             } else {
                 fruitless += 1;
@@ -83,28 +93,17 @@ impl Store {
     }
 }
 
-fn evict_one(shard: &mut Shard, settings: &Settings, now: u64) -> bool {
+fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64) -> bool {
     let mut worst: Option<(u64, u8, u32)> = None;
     for db in shard.databases() {
         let Some(keys) = shard.keyspace(db) else { continue };
         if keys.len() == 0 || (settings.policy.volatile() && keys.expires() == 0) {
             continue;
         }
-        let mut looked = 0;
-        // Empty places of the slab are drawn too: draw on until enough entries were seen.
-        for _ in 0..settings.samples * 16 {
-            let id = rand::random_range(0..keys.entries.capacity());
-            let Some(entry) = keys.entries.get(id) else { continue };
-            if settings.policy.volatile() && entry.expires_at == 0 {
-                continue;
-            }
-            let badness = badness(entry, settings, now);
+        for id in candidates(keys, settings) {
+            let badness = badness(&keys.entries[id as usize], settings, now);
             if worst.is_none_or(|(b, _, _)| badness > b) {
-                worst = Some((badness, db, id as u32));
-            }
-            looked += 1;
-            if looked == settings.samples {
-                break;
+                worst = Some((badness, db, id));
             }
         }
     }
@@ -113,7 +112,34 @@ fn evict_one(shard: &mut Shard, settings: &Settings, now: u64) -> bool {
     let entry = keys.remove(id);
     shard.unsettled -= entry.charged as i64;
     shard.stats.evicted += 1;
+    reclaim.discard(entry.value);
     true
+}
+
+/// A few entries that the policy may evict, drawn at random.
+fn candidates(keys: &Keyspace, settings: &Settings) -> SmallVec<[u32; 16]> {
+    let allowed = |entry: &Entry| !settings.policy.volatile() || entry.expires_at != 0;
+    let mut drawn = SmallVec::new();
+    // Empty places of the slab are drawn too: draw on until enough entries were seen.
+    for _ in 0..settings.samples * DRAWS_PER_SAMPLE {
+        let id = rand::random_range(0..keys.entries.capacity());
+        if keys.entries.get(id).is_some_and(allowed) {
+            drawn.push(id as u32);
+            if drawn.len() == settings.samples {
+                break;
+            }
+        }
+    }
+    if drawn.is_empty() {
+        // They are few among many others or among empty places: take the next ones from some slot on.
+        let first = rand::random_range(0..keys.slots.len());
+        let slots = keys.slots[first..].iter().chain(&keys.slots[..first]);
+        let slots = slots.filter(|slot| !settings.policy.volatile() || slot.min_expiry != u64::MAX);
+        let ids = slots.flat_map(|slot| slot.ids_from(rand::random_range(0..=slot.buckets()), &keys.entries));
+        let ids = ids.take(MOST_WALKED);
+        drawn.extend(ids.filter(|id| allowed(&keys.entries[*id as usize])).take(settings.samples));
+    }
+    drawn
 }
 
 /// How much an entry deserves to go. Expired ones go first.
@@ -129,7 +155,8 @@ fn badness(entry: &Entry, settings: &Settings, now: u64) -> u64 {
             255 - u64::from(decayed_frequency(entry, (now / 1000) as u32, settings))
         }
         Policy::VolatileTtl => u64::MAX - 1 - entry.expires_at,
-        _ => 0,
+        // Even odds, whichever database comes first.
+        _ => u64::from(rand::random::<u32>()),
     }
 }
 

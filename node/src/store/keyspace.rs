@@ -39,6 +39,9 @@ impl Entry {
     }
 }
 
+/// Places that an empty keyspace keeps.
+const KEPT_PLACES: usize = 64;
+
 pub(super) type Entries = Slab<Entry>;
 
 /// One database's part of one shard.
@@ -113,6 +116,10 @@ impl Keyspace {
         let entry = self.entries.remove(id as usize);
         self.charged -= entry.charged as i64;
         self.expires -= usize::from(entry.expires_at != 0);
+        // A slab never gives places back by itself.
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_PLACES {
+            self.entries = Slab::new();
+        }
         entry
     }
 
@@ -137,8 +144,7 @@ impl Keyspace {
     }
 
     fn note_expiry(&mut self, slot: u16, expires_at: u64) {
-        let table = &mut self.slots[local(slot)];
-        table.min_expiry = table.min_expiry.min(expires_at);
+        self.slots[local(slot)].note_expiry(expires_at);
         self.min_expiry = self.min_expiry.min(expires_at);
     }
 

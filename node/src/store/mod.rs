@@ -10,6 +10,7 @@ mod db;
 mod edit;
 mod eviction;
 mod keyspace;
+mod reclaim;
 mod scan;
 mod shard;
 mod slot_table;
@@ -23,6 +24,7 @@ pub use db::{Db, Expiry, Scanned};
 pub use edit::Edit;
 pub use eviction::Policy;
 use parking_lot::{Mutex, MutexGuard};
+pub use reclaim::Reclaim;
 pub use scan::{cursor_slot, slot_cursor};
 use shard::Shard;
 pub use shard::Stats;
@@ -81,6 +83,7 @@ pub struct Store {
     used: AtomicI64,
     used_peak: AtomicU64,
     next_victim: AtomicUsize,
+    reclaim: Reclaim,
 }
 
 /// The shard that holds `slot`.
@@ -105,12 +108,18 @@ impl Store {
             used: AtomicI64::new(0),
             used_peak: AtomicU64::new(0),
             next_victim: AtomicUsize::new(0),
+            reclaim: Reclaim::default(),
         }
     }
 
     /// The settings in force.
     pub fn settings(&self) -> Settings {
         **self.settings.load()
+    }
+
+    /// Where large values are dropped.
+    pub fn reclaim(&self) -> &Reclaim {
+        &self.reclaim
     }
 
     /// Changes settings while serving.
@@ -209,6 +218,7 @@ impl Store {
     /// Sets the counters to zero.
     pub fn reset_stats(&self) {
         self.each_shard(|_, shard| shard.stats = Stats::default());
+        self.reclaim.reset_freed();
     }
 
     /// Empties database `db`, or all of them. What was there is returned, to be dropped where a long drop
@@ -227,7 +237,7 @@ impl Store {
         self.each_shard(|i, shard| {
             let slots = (0..SLOTS_PER_SHARD).map(|k| (k * SHARDS + i) as u16).filter(|slot| lost(*slot));
             let slots: Vec<u16> = slots.collect();
-            shard.flush_slots(&slots);
+            shard.flush_slots(&slots, &self.reclaim);
         });
     }
 
@@ -268,4 +278,16 @@ impl Store {
 
 /// Keyspaces taken out by a flush.
 #[derive(Debug)]
-pub struct Flushed(#[allow(dead_code, reason = "held to be dropped")] Vec<keyspace::Keyspace>);
+pub struct Flushed(Vec<keyspace::Keyspace>);
+
+impl Flushed {
+    /// Keys that were flushed.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(keyspace::Keyspace::len).sum()
+    }
+
+    /// Whether there were none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

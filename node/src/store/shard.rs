@@ -1,7 +1,7 @@
 //! What one lock protects: a part of every database, and counters.
 
 use super::{
-    DATABASES,
+    DATABASES, Reclaim,
     keyspace::{Keyspace, local},
 };
 
@@ -108,14 +108,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn flush_slots(&mut self, slots: &[u16]) {
+    pub(super) fn flush_slots(&mut self, slots: &[u16], reclaim: &Reclaim) {
         for db in self.databases() {
             let Some(keys) = self.keyspace_mut(db) else { continue };
             let before = keys.charged;
             for slot in slots {
                 let ids: Vec<u32> = keys.slots[local(*slot)].ids(&keys.entries).collect();
                 for id in ids {
-                    keys.remove(id);
+                    reclaim.discard(keys.remove(id).value);
                 }
             }
             self.unsettled += self.keyspace(db).map_or(0, |k| k.charged) - before;

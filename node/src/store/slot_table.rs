@@ -18,11 +18,14 @@ pub(super) struct SlotTable {
     pub(super) min_expiry: u64,
     /// Where the next sweep goes on.
     pub(super) sweep_at: u32,
+    /// The earliest expiry among entries that the sweep under way has seen or will not see; becomes `min_expiry`
+    /// when it is through.
+    pub(super) swept_min: u64,
 }
 
 impl SlotTable {
     pub(super) fn new() -> Self {
-        Self { min_expiry: u64::MAX, ..Self::default() }
+        Self { min_expiry: u64::MAX, swept_min: u64::MAX, ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,6 +95,10 @@ impl SlotTable {
         while at != NONE {
             let entry = &mut entries[at as usize];
             let b = bucket(entry.hash, n + 1);
+            // It may have left a bucket that the sweep has yet to reach for one that it has passed.
+            if entry.expires_at != 0 {
+                self.swept_min = self.swept_min.min(entry.expires_at);
+            }
             let next = std::mem::replace(&mut entry.next, self.heads[b]);
             self.heads[b] = at;
             at = next;
@@ -112,6 +119,23 @@ impl SlotTable {
         }
     }
 
+    /// Takes notice of an entry's new expiry.
+    pub(super) fn note_expiry(&mut self, expires_at: u64) {
+        self.min_expiry = self.min_expiry.min(expires_at);
+        self.swept_min = self.swept_min.min(expires_at);
+    }
+
+    /// A sweep begins: it has learnt nothing yet. The bucket behind the first that it looks at.
+    pub(super) fn begin_sweep(&mut self) -> usize {
+        self.swept_min = u64::MAX;
+        self.heads.len()
+    }
+
+    /// A sweep came through: what it has learnt is the new bound.
+    pub(super) fn finish_sweep(&mut self) {
+        self.min_expiry = self.swept_min;
+    }
+
     /// The entries of bucket `b`.
     pub(super) fn bucket<'a>(&'a self, entries: &'a Entries, b: usize) -> impl Iterator<Item = u32> + 'a {
         let mut at = self.heads.get(b).copied().unwrap_or(NONE);
@@ -126,7 +150,16 @@ impl SlotTable {
 
     /// All entries.
     pub(super) fn ids<'a>(&'a self, entries: &'a Entries) -> impl Iterator<Item = u32> + 'a {
-        (0..self.heads.len()).flat_map(move |b| self.bucket(entries, b))
+        self.ids_from(0, entries)
+    }
+
+    /// All entries, from bucket `first` on and around.
+    pub(super) fn ids_from<'a>(
+        &'a self,
+        first: usize,
+        entries: &'a Entries,
+    ) -> impl Iterator<Item = u32> + 'a {
+        (first..self.heads.len()).chain(0..first).flat_map(move |b| self.bucket(entries, b))
     }
 
     /// Visits the buckets that `cursor` stands for and returns the next cursor; 0 when the round is
@@ -142,5 +175,44 @@ impl SlotTable {
             self.bucket(entries, second).for_each(&mut f);
         }
         next_cursor(cursor, n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{store::keyspace::Entry, value::Str};
+
+    fn entry(hash: u32) -> Entry {
+        Entry {
+            next: NONE,
+            hash,
+            expires_at: 0,
+            accessed: 0,
+            slot: 0,
+            frequency: 0,
+            key: hash.to_le_bytes().as_slice().into(),
+            value: Str::default().into(),
+            charged: 0,
+        }
+    }
+
+    #[test]
+    fn an_empty_table_has_given_its_buckets_back() {
+        let (mut table, mut entries) = (SlotTable::new(), Entries::new());
+        let ids: Vec<u32> = (0..10_000u32)
+            .map(|i| {
+                let id = entries.insert(entry(i.wrapping_mul(0x9e37_79b9))) as u32;
+                table.insert(&mut entries, id);
+                id
+            })
+            .collect();
+        assert_eq!(table.buckets(), 10_000);
+        for id in ids {
+            table.remove(&mut entries, id);
+            entries.remove(id as usize);
+            assert!(table.len() >= 5_000 || table.buckets() <= 2 * table.len() + 4);
+        }
+        assert!(table.buckets() <= 4, "{} buckets are left", table.buckets());
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Each slot knows a lower bound of its expiry times, so slots with nothing due cost one comparison.
 
-use super::{Store, keyspace::Keyspace, shard::Shard};
+use smallvec::SmallVec;
+
+use super::{Reclaim, Store, keyspace::Keyspace, shard::Shard};
 
 /// Buckets looked at under one hold of a shard's lock.
 const BUCKETS_PER_HOLD: usize = 512;
@@ -11,23 +13,25 @@ const BUCKETS_PER_HOLD: usize = 512;
 #[derive(Debug, Default)]
 pub struct Sweep {
     shard: usize,
+    /// Shards finished in this round.
+    finished: usize,
 }
 
 impl Store {
     /// Removes expired keys from the next shards, for at most `holds` holds of a lock. Returns how many
-    /// keys went, and whether some shard was left with work to do.
+    /// keys went, and whether the round over all shards has more to do; if not, the next call begins another.
     pub fn sweep(&self, sweep: &mut Sweep, now: u64, holds: usize) -> (u64, bool) {
         let mut removed = 0;
-        let mut finished = 0;
         for _ in 0..holds {
             let mut shard = self.shards[sweep.shard].lock();
-            let (gone, more) = sweep_shard(&mut shard, now);
+            let (gone, more) = sweep_shard(&mut shard, &self.reclaim, now);
             removed += gone;
             self.settle(&mut shard);
             if !more {
                 sweep.shard = (sweep.shard + 1) % self.shards.len();
-                finished += 1;
-                if finished == self.shards.len() {
+                sweep.finished += 1;
+                if sweep.finished == self.shards.len() {
+                    sweep.finished = 0;
                     return (removed, false);
                 }
             }
@@ -36,7 +40,7 @@ impl Store {
     }
 }
 
-fn sweep_shard(shard: &mut Shard, now: u64) -> (u64, bool) {
+fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
     let mut removed = 0;
     let mut left = BUCKETS_PER_HOLD;
     for db in shard.databases() {
@@ -45,7 +49,7 @@ fn sweep_shard(shard: &mut Shard, now: u64) -> (u64, bool) {
             continue;
         }
         let before = keys.charged;
-        removed += sweep_keyspace(keys, now, &mut left);
+        removed += sweep_keyspace(keys, reclaim, now, &mut left);
         let delta = keys.charged - before;
         shard.unsettled += delta;
         if left == 0 {
@@ -56,7 +60,7 @@ fn sweep_shard(shard: &mut Shard, now: u64) -> (u64, bool) {
     (removed, left == 0)
 }
 
-fn sweep_keyspace(keys: &mut Keyspace, now: u64, left: &mut usize) -> u64 {
+fn sweep_keyspace(keys: &mut Keyspace, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
     let mut removed = 0;
     let mut next_due = u64::MAX;
     for i in 0..keys.slots.len() {
@@ -65,7 +69,7 @@ fn sweep_keyspace(keys: &mut Keyspace, now: u64, left: &mut usize) -> u64 {
                 // Come back for this one.
                 return removed;
             }
-            removed += sweep_slot(keys, i, now, left);
+            removed += sweep_slot(keys, i, reclaim, now, left);
         }
         next_due = next_due.min(keys.slots[i].min_expiry);
     }
@@ -73,31 +77,37 @@ fn sweep_keyspace(keys: &mut Keyspace, now: u64, left: &mut usize) -> u64 {
     removed
 }
 
-fn sweep_slot(keys: &mut Keyspace, i: usize, now: u64, left: &mut usize) -> u64 {
+fn sweep_slot(keys: &mut Keyspace, i: usize, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
     let mut removed = 0;
     // Buckets are walked downwards: a removal may merge the last bucket into one further down.
-    let table = &keys.slots[i];
-    let start =
-        if table.sweep_at == 0 { table.buckets() } else { (table.sweep_at as usize).min(table.buckets()) };
-    let mut at = start;
+    let table = &mut keys.slots[i];
+    let mut at = match table.sweep_at {
+        0 => table.begin_sweep(),
+        at => table.buckets().min(at as usize),
+    };
     while at > 0 && *left > 0 {
         at -= 1;
         *left -= 1;
-        let due: Vec<u32> = keys.slots[i]
-            .bucket(&keys.entries, at)
-            .filter(|id| keys.entries[*id as usize].expired(now))
-            .collect();
+        let mut due: SmallVec<[u32; 8]> = SmallVec::new();
+        let mut later = u64::MAX;
+        for id in keys.slots[i].bucket(&keys.entries, at) {
+            let entry = &keys.entries[id as usize];
+            if entry.expired(now) {
+                due.push(id);
+            } else if entry.expires_at != 0 {
+                later = later.min(entry.expires_at);
+            }
+        }
+        let table = &mut keys.slots[i];
+        table.swept_min = table.swept_min.min(later);
         for id in due {
-            keys.remove(id);
+            reclaim.discard(keys.remove(id).value);
             removed += 1;
         }
     }
     keys.slots[i].sweep_at = at as u32;
     if at == 0 {
-        let table = &keys.slots[i];
-        let bound =
-            table.ids(&keys.entries).map(|id| keys.entries[id as usize].expires_at).filter(|e| *e != 0).min();
-        keys.slots[i].min_expiry = bound.unwrap_or(u64::MAX);
+        keys.slots[i].finish_sweep();
     }
     removed
 }

@@ -200,10 +200,19 @@ impl Hash {
 
 impl Fields {
     fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        let old = self.table.insert(field, value.into());
+        if let Some(old) = self.table.get_mut(field) {
+            self.value_bytes = self.value_bytes + value.len() - old.len();
+            // Counters and fixed-size records need no new allocation.
+            if old.len() == value.len() {
+                old.copy_from_slice(value);
+            } else {
+                *old = value.into();
+            }
+            return false;
+        }
         self.value_bytes += value.len() + ALLOCATION;
-        self.value_bytes -= old.as_ref().map_or(0, |old| old.len() + ALLOCATION);
-        old.is_none()
+        self.table.insert(field, value.into());
+        true
     }
 
     fn remove(&mut self, field: &[u8]) -> bool {

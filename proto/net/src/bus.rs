@@ -46,7 +46,11 @@ pub trait Service: Send + Sync + 'static {
 
 /// Answers until the shutdown.
 pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, shutdown: Shutdown) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_at_most(MAX_CONNECTIONS, listener, service, shutdown).await;
+}
+
+async fn serve_at_most<S: Service>(limit: usize, listener: TcpListener, service: Arc<S>, shutdown: Shutdown) {
+    let slots = Arc::new(Semaphore::new(limit));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -62,7 +66,7 @@ pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, shutdown:
             }
         };
         let Ok(slot) = slots.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, limit = MAX_CONNECTIONS, "too many connections to the bus");
+            tracing::warn!(%peer, limit, "too many connections to the bus");
             continue;
         };
         let (service, shutdown) = (service.clone(), shutdown.clone());
@@ -289,6 +293,24 @@ mod tests {
         }
         let refused = connection.call::<Latest>(Verb::View, &Since { cluster: 3, epoch: 0 }, LIMIT).await;
         assert!(matches!(refused, Err(CallError::Refused(line)) if line == "ERR nothing yet"));
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_are_closed_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (_trigger, shutdown) = crate::shutdown::channel();
+        tokio::spawn(serve_at_most(2, listener, Arc::new(Echo), shutdown));
+        let since = Since { cluster: 1, epoch: 1 };
+        let mut served = Vec::new();
+        for _ in 0..2 {
+            let mut connection = Connection::open(addr, LIMIT).await.unwrap();
+            connection.call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
+            served.push(connection);
+        }
+        let mut third = Connection::open(addr, LIMIT).await.unwrap();
+        assert!(matches!(third.call::<Latest>(Verb::View, &since, LIMIT).await, Err(CallError::Io(_))));
+        served[0].call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
     }
 
     #[tokio::test]

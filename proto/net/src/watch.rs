@@ -187,7 +187,7 @@ impl Shared {
     /// Watches the node behind `addr`, which may be its RESP port, as long as it answers.
     async fn watch(&self, addr: SocketAddr) -> Result<(), CallError> {
         let mut connection = Connection::open(addr, LIMIT).await?;
-        let hello = Hello { cluster: 0, epoch: self.epoch(), up: Vec::new() };
+        let hello = Hello { epoch: self.epoch(), ..Hello::default() };
         let members: Members = connection.call(Verb::Members, &hello, LIMIT).await?;
         let gossip = SocketAddr::new(addr.ip(), members.me.gossip_port);
         if gossip != addr {
@@ -203,7 +203,9 @@ impl Shared {
         if let Some(view) = members.view {
             self.install(view);
         }
-        let node = members.me.id.node;
+        let (cluster, node) = (members.cluster, members.me.id.node);
+        // A node that left hears of no further views.
+        let lacks = |v: &Arc<View>| v.cluster == cluster && v.members.iter().all(|m| m.id.node != node);
         let mut views = self.views.subscribe();
         loop {
             let ours = self.view.load().cluster;
@@ -212,10 +214,7 @@ impl Shared {
             let since = Since { cluster: ours, epoch: self.epoch() };
             let latest: Latest = tokio::select! {
                 latest = connection.call(Verb::Watch, &since, WATCH_LIMIT) => latest?,
-                // A node that left hears of no further views.
-                _ = views.wait_for(|v| v.epoch > 0 && v.members.iter().all(|m| m.id.node != node)) => {
-                    return Ok(());
-                }
+                _ = views.wait_for(lacks) => return Ok(()),
             };
             if latest.cluster != members.cluster || !self.accepts(latest.cluster) {
                 return Ok(());

@@ -1,6 +1,8 @@
 //! Whole clusters in one process, over real loopback sockets on free ports. Nothing sleeps a fixed time: each
 //! step waits for what it expects, with a deadline.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +50,13 @@ impl Node {
     fn crash(self) {
         self.trigger.fire();
     }
+}
+
+/// Starts a node where another one listened: as soon as that has let go of its port.
+async fn restart_at(name: &str, seeds: &[HostPort], address: &str) -> Node {
+    let free = || shoal_net::listen::tcp_and_udp(&address.parse().unwrap(), "--gossip").is_ok();
+    until("the port is free", 10, free).await;
+    Node::start_at(name, seeds, address)
 }
 
 fn names(view: &View) -> Vec<&str> {
@@ -151,6 +160,15 @@ async fn seeds_by_name_and_seeds_that_come_late() {
 }
 
 #[tokio::test]
+async fn nodes_that_listen_on_all_addresses_find_one_that_others_can_reach() {
+    let a = Node::start_at("a", &[], "0.0.0.0:0");
+    let local = |node: &Node| vec![HostPort::new("127.0.0.1", node.handle.gossip_addr().port())];
+    let b = Node::start_at("b", &local(&a), "0.0.0.0:0");
+    agree(&[&a, &b], 10).await;
+    assert!(a.handle.members().iter().all(|m| !m.identity.ip.is_unspecified()));
+}
+
+#[tokio::test]
 async fn a_restarted_node_is_a_new_process_and_gets_its_slots_back() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);
@@ -158,13 +176,7 @@ async fn a_restarted_node_is_a_new_process_and_gets_its_slots_back() {
     let old = b.handle.me().unwrap();
     let address = b.handle.gossip_addr().to_string();
     b.crash();
-    let b = loop {
-        // The port is free once the old task has ended.
-        tokio::task::yield_now().await;
-        if std::net::UdpSocket::bind(&address).is_ok() && std::net::TcpListener::bind(&address).is_ok() {
-            break Node::start_at("b", &[a.seed()], &address);
-        }
-    };
+    let b = restart_at("b", &[a.seed()], &address).await;
     let after = agree(&[&a, &b], 10).await;
     let new = b.handle.me().unwrap();
     assert_eq!(old.node, new.node);
@@ -198,6 +210,40 @@ async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
     assert_eq!(b.excluded.load(Ordering::SeqCst), 1);
     assert_eq!(a.excluded.load(Ordering::SeqCst), 0);
     assert!(a.handle.view().epoch > without.epoch);
+}
+
+#[tokio::test]
+async fn of_two_views_of_one_epoch_one_prevails() {
+    let a = Node::start("a", &[]);
+    let b = Node::start("b", &[a.seed()]);
+    let view = agree(&[&a, &b], 10).await;
+    // What a partition would have led to: each side went on alone.
+    for node in [&a, &b] {
+        let alone = view.members.iter().filter(|m| Some(m.id) == node.handle.me()).cloned().collect();
+        let push = shoal_proto::bus::Push { view: view.next(alone) };
+        let (addr, limit) = (node.handle.gossip_addr(), Duration::from_secs(5));
+        shoal_net::bus::call::<shoal_proto::bus::Latest>(addr, Verb::Push, &push, limit).await.unwrap();
+    }
+    until("the younger side flushes and comes back", 10, || {
+        b.excluded.load(Ordering::SeqCst) == 1 && b.handle.ready().is_ok()
+    })
+    .await;
+    agree(&[&a, &b], 10).await;
+    assert_eq!(a.excluded.load(Ordering::SeqCst), 0);
+    assert!(a.handle.view().epoch > view.epoch + 1);
+}
+
+#[tokio::test]
+async fn a_watcher_accepts_that_the_whole_cluster_was_replaced() {
+    let a = Node::start("a", &[]);
+    let address = a.seed();
+    let (_trigger, shutdown) = shutdown::channel();
+    let (watch, task) = ViewWatch::start(vec![address.clone()], shutdown);
+    tokio::spawn(task);
+    until("the first cluster", 10, || names(&watch.view()) == ["a"]).await;
+    a.crash();
+    let b = restart_at("b", &[], &address.to_string()).await;
+    until("the second cluster", 15, || *watch.view() == *b.handle.view()).await;
 }
 
 #[tokio::test]

@@ -148,6 +148,12 @@ impl<'a> Reply<'a> {
 
     /// A double; a bulk string in RESP2. Formatted as Redis formats scores.
     pub fn double(&mut self, value: f64) {
+        // Most scores are integers: they need no allocation.
+        if let Some(n) = crate::number::exact_int(value)
+            && (n != 0 || value.is_sign_positive())
+        {
+            return if self.is_resp3() { header(self.out, b',', n) } else { self.bulk_int(n) };
+        }
         let text = crate::number::format_f64(value);
         if self.is_resp3() {
             self.out.push(b',');

@@ -279,10 +279,12 @@ impl Scanner {
             if count > 10 && !limits.authenticated {
                 return Err(ProtocolError::UnauthenticatedCount);
             }
-            self.at = head.len() + 2;
+            let consumed = head.len() + 2;
             if count <= 0 {
-                return Ok(Some(Request::Empty { consumed: self.at }));
+                self.at = 0;
+                return Ok(Some(Request::Empty { consumed }));
             }
+            self.at = consumed;
             self.missing = count;
             self.bulk = None;
         }
@@ -295,16 +297,22 @@ impl Scanner {
                 },
             };
             let end = self.at + len;
+            // Spans are 32 bits wide. No buffer limit lets a request grow so large; it must not wrap if one did.
+            let span = match (u32::try_from(self.at), u32::try_from(end)) {
+                (Ok(start), Ok(end)) => Span { start, end },
+                _ => return Err(ProtocolError::InvalidBulkLen),
+            };
             if input.len() < end + 2 {
                 self.bulk = Some(len);
                 return Ok(None);
             }
-            self.spans.push(Span { start: self.at as u32, end: end as u32 });
+            self.spans.push(span);
             self.bulk = None;
             self.at = end + 2;
             self.missing -= 1;
         }
-        Ok(Some(Request::Multibulk { consumed: self.at }))
+        // The next request begins at its own start.
+        Ok(Some(Request::Multibulk { consumed: std::mem::take(&mut self.at) }))
     }
 
     /// Reads `$<len>\r\n` at `self.at`.
@@ -349,6 +357,10 @@ impl Scanner {
             return Ok(None);
         };
         self.at = 0;
+        // A line that arrived at once is not longer than one that arrived in pieces may be.
+        if lf > limits.max_inline {
+            return Err(ProtocolError::InlineTooBig);
+        }
         let line = input[..lf].strip_suffix(b"\r").unwrap_or(&input[..lf]);
         let words = super::inline::split(line).ok_or(ProtocolError::UnbalancedQuotes)?;
         let consumed = lf + 1;

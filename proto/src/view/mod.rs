@@ -127,6 +127,16 @@ impl View {
         rank(self) > rank(current)
     }
 
+    /// A number that two views of one epoch share only if they are the same, for all practical purposes.
+    pub fn fingerprint(&self) -> u64 {
+        let members = self.members.iter().flat_map(|m| [m.id.node, m.id.boot]);
+        let runs = self.runs.iter().map(|(last, owner)| u64::from(*last) << 16 | u64::from(*owner));
+        members.chain(runs).fold(self.cluster ^ self.epoch, |hash, word| {
+            let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed ^ (mixed >> 29)
+        })
+    }
+
     /// A view from an explicit table: for each slot the owner's place in `members`.
     pub fn new(cluster: u64, epoch: u64, members: Vec<Member>, owners: &[u16]) -> Self {
         let mut runs: Vec<(u16, u16)> = Vec::new();

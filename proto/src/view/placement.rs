@@ -226,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_members_lose_one_and_gain_one() {
+        let members: Vec<Member> = (1..=1000).map(|n| member(n, n, 100)).collect();
+        let first = View::first(1, members.clone());
+        assert_eq!(first.runs().count(), 1000);
+        let lost = first.next(members[..999].to_vec());
+        let moved = first.owners().iter().zip(lost.owners()).filter(|(a, b)| *a != b).count();
+        assert_eq!(moved, first.ranges(999).iter().map(|(a, b)| usize::from(b - a) + 1).sum::<usize>());
+        let gained = lost.next([&members[..999], &[member(5000, 5000, 100)]].concat());
+        assert_quotas(&gained);
+        assert!(gained.runs().count() < 1100);
+    }
+
+    #[test]
     fn tables_stay_short_over_many_changes() {
         let mut members: Vec<Member> = (1..=3).map(|n| member(n * 7919 % 1009, n, 100)).collect();
         let mut view = View::first(1, members.clone());

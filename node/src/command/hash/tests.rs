@@ -106,8 +106,10 @@ fn scan_options() {
 #[test]
 fn more_than_a_reply_can_hold_is_refused() {
     let mut core = filled(1);
-    core.run(&format!("HSET h f0 {}", "x".repeat(1 << 20)));
-    assert_eq!(core.run("HRANDFIELD h -4611686018427387903 WITHVALUES"), "-ERR value is out of range\r\n");
+    for command in ["-4611686018427387903 WITHVALUES", "-9223372036854775807", "-100000000"] {
+        assert_eq!(core.run(&format!("HRANDFIELD h {command}")), "-ERR value is out of range\r\n");
+        assert_eq!(core.run(&format!("HRANDFIELD nokey {command}")), "*0\r\n");
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn srandmember(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) 
         out.array(0);
         return Ok(());
     };
-    let draws = Draws::new(rand::rng(), set.len(), count);
+    let draws = Draws::bounded(rand::rng(), set.len(), count)?;
     out.array(draws.remaining());
     let mark = out.mark();
     set.pick(draws, |member| {

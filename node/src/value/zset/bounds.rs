@@ -42,9 +42,9 @@ fn score_end(text: &[u8]) -> Option<(f64, bool)> {
         return Some((0.0, open));
     }
     let digits = text.trim_ascii_start();
-    // Beyond the range of doubles, an end of a range is infinite.
-    let overflows = || std::str::from_utf8(digits).ok()?.parse().ok().filter(|n: &f64| n.is_infinite());
-    Some((number::parse_f64(digits).or_else(overflows)?, open))
+    // What does not fit a double is no score, but as an end of a range it stands for infinity or zero.
+    let rounded = || std::str::from_utf8(digits).ok()?.parse().ok().filter(|n: &f64| !n.is_nan());
+    Some((number::parse_f64(digits).or_else(rounded)?, open))
 }
 
 /// One end of a range by member.
@@ -116,6 +116,7 @@ mod tests {
             ("(-inf", Some((f64::NEG_INFINITY, true))),
             ("+inf", Some((f64::INFINITY, false))),
             ("1e400", Some((f64::INFINITY, false))),
+            ("1e-400", Some((0.0, false))),
             ("-1e400", Some((f64::NEG_INFINITY, false))),
             (" 7", Some((7.0, false))),
             ("", Some((0.0, false))),

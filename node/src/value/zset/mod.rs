@@ -229,28 +229,38 @@ impl Zset {
         self.iter(0..self.len(), false)
     }
 
-    /// Visits about `count` members from `cursor` on and returns the cursor of the next call; 0 at the end of the
-    /// round. A member that stays for a whole round is visited at least once.
-    pub fn scan<'a>(&'a self, mut cursor: u64, count: usize, mut visit: impl FnMut(Elem<'a>, f64)) -> u64 {
-        let large = match self {
+    /// Visits the members of the given numbers, as [`nth`](Self::nth) counts them, in the order given, until
+    /// `visit` fails.
+    ///
+    /// # Errors
+    /// What `visit` fails with.
+    pub fn pick<'a, E>(
+        &'a self,
+        mut numbers: impl Iterator<Item = usize>,
+        mut visit: impl FnMut(Elem<'a>, f64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Packed(_) => {
+                let all: Vec<_> = self.all().collect();
+                numbers.try_for_each(|number| visit(all[number].0, all[number].1))
+            }
+            Self::Large(large) => numbers.try_for_each(|number| {
+                let (member, score) = large.nth(number);
+                visit(Elem::Bytes(member), score)
+            }),
+        }
+    }
+
+    /// One step of a scan, as [`Table::scan`](super::table::Table::scan); the small form is visited whole by any
+    /// cursor.
+    pub fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(Elem<'a>, f64)) -> u64 {
+        match self {
             Self::Packed(_) => {
                 self.all().for_each(|(member, score)| visit(member, score));
-                return 0;
+                0
             }
-            Self::Large(large) => large,
-        };
-        let mut seen = 0;
-        // As in Redis: no more than ten times as many steps as members were asked for.
-        for _ in 0..count.saturating_mul(10) {
-            cursor = large.scan(cursor, |member, score| {
-                seen += 1;
-                visit(Elem::Bytes(member), score);
-            });
-            if cursor == 0 || seen >= count {
-                break;
-            }
+            Self::Large(large) => large.scan(cursor, |member, score| visit(Elem::Bytes(member), score)),
         }
-        cursor
     }
 }
 

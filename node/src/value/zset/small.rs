@@ -58,11 +58,10 @@ pub(super) fn push(packed: &mut Packed, member: &[u8], score: f64) {
 fn insert_at(packed: &mut Packed, at: usize, member: &[u8], score: f64) {
     packed.insert(at, member);
     let after = packed.read(at).map_or(at, |(_, next)| next);
-    // As in Redis, a packed integer has no negative zero.
-    if score == 0.0 {
-        packed.insert(after, b"0");
-    } else {
-        packed.insert(after, number::format_f64(score).as_bytes());
+    // As in Redis, what is stored as an integer has no negative zero.
+    match number::exact_int(score) {
+        Some(n) => packed.insert(after, itoa::Buffer::new().format(n).as_bytes()),
+        None => packed.insert(after, number::format_f64(score).as_bytes()),
     }
 }
 

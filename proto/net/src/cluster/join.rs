@@ -5,7 +5,7 @@
 //! the lowest number founds, and the others join it. It never founds while a seed is silent: that might be the
 //! cluster.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use shoal_proto::bus::{Join, Joined, Members, Verb};
@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two attempts: newcomers find a cluster that comes back soon enough, and a thousand of
 /// them ask it no more than a thousand times in two seconds.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Where everything is that cannot be reached from elsewhere.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// In how many rounds all seeds must be fresh before we found a cluster: one of them may just be founding.
 const FRESH_ROUNDS: u32 = 3;
@@ -51,8 +54,8 @@ pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
     let mut pause = PAUSE;
     let mut fresh = 0;
     loop {
-        let round = seeds::ask_all(&settings.seeds, shared, settings.resp).await;
-        if let Some(start) = join_any(&round, settings, shared).await {
+        let mut round = seeds::ask_all(&settings.seeds, shared, settings.resp).await;
+        if let Some(start) = join_any(&mut round, settings, shared).await {
             return start;
         }
         if round.silent.is_empty() && round.answers.is_empty() {
@@ -83,13 +86,13 @@ fn report(round: &Round, settings: &Settings, shared: &Shared) {
     }
 }
 
-async fn join_any(round: &Round, settings: &Settings, shared: &Shared) -> Option<Start> {
+async fn join_any(round: &mut Round, settings: &Settings, shared: &Shared) -> Option<Start> {
     for (addr, members) in round.answers.iter().filter(|(_, m)| m.cluster != 0) {
         // The seed may be a RESP port; joining happens on the gossip port of the same host.
         let gossip = SocketAddr::new(addr.ip(), members.me.gossip_port);
         match ask(gossip, shared).await {
             Ok(joined) => return Some(take(joined, settings, shared)),
-            Err(error) => tracing::warn!(node = settings.name, %gossip, %error, "a seed did not let us join"),
+            Err(error) => round.silent.push(format!("{gossip} does not let us join: {error}")),
         }
     }
     None
@@ -109,17 +112,23 @@ fn take(joined: Joined, settings: &Settings, shared: &Shared) -> Start {
 }
 
 fn found(settings: &Settings, shared: &Shared) -> Start {
-    let identity = identity(settings, shared, unix_ms(), IpAddr::from([127, 0, 0, 1]));
+    let identity = identity(settings, shared, unix_ms(), LOCAL);
     let me = publish(settings, shared, &identity);
     let view = View::first(rand::random::<u64>().max(1), vec![me]);
     Start { identity, view, up: Vec::new(), founded: true }
 }
 
-/// Our identity; `seen` is the address by which others see us, used if we listen on all.
+/// Our identity; `seen` is the address by which a seed sees us, used if we listen on all.
 fn identity(settings: &Settings, shared: &Shared, boot: u64, seen: IpAddr) -> Identity {
     let listening = shared.gossip.ip();
     let given = settings.host.as_ref().and_then(|h| h.parse().ok());
-    let ip = if !listening.is_unspecified() { listening } else { given.unwrap_or(seen) };
+    let ip = match given {
+        _ if !listening.is_unspecified() => listening,
+        Some(given) => given,
+        // A seed on the same machine sees us where no other machine does.
+        None if seen.is_loopback() => outgoing().unwrap_or(LOCAL),
+        None => seen.to_canonical(),
+    };
     Identity {
         node: shared.me.load().id.node,
         boot,
@@ -130,6 +139,14 @@ fn identity(settings: &Settings, shared: &Shared, boot: u64, seen: IpAddr) -> Id
         role: Role::Node,
         weight: settings.weight,
     }
+}
+
+/// The address this machine would use to reach another one. Sends nothing: the destination is a documentation
+/// address, and connecting a datagram socket only looks up the route.
+fn outgoing() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip())
 }
 
 /// Makes our boot and address known to those who ask.

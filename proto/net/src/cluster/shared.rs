@@ -15,11 +15,11 @@ use super::{MemberState, Settings};
 /// What others want of the task.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// A view that may be newer, and what it is worth knowing where it came from.
+    /// A view that may be newer.
     View(View),
     /// A peer asked us and said what it has.
     Heard(Hello),
-    /// A peer answered us: who we asked, if it was a known process, and what it said.
+    /// A peer answered us, or did not: the stranger that was asked, if it was one, and what it said.
     Learned(Option<NodeId>, Option<Box<Members>>),
     /// A member asks for a view without itself.
     Leave(NodeId),
@@ -83,7 +83,7 @@ impl Shared {
     /// What we tell peers when we ask.
     pub(super) fn hello(&self) -> Hello {
         let view = self.view.load();
-        Hello { cluster: view.cluster, epoch: view.epoch, up: self.up() }
+        Hello { cluster: view.cluster, epoch: view.epoch, fingerprint: view.fingerprint(), up: self.up() }
     }
 
     /// Everyone who is up, ourselves included.
@@ -95,7 +95,9 @@ impl Shared {
     /// What we answer to a peer that has `epoch` of `cluster`.
     pub(super) fn members_for(&self, hello: &Hello) -> Members {
         let view = self.view.load();
-        let newer = view.epoch > hello.epoch && (hello.cluster == 0 || hello.cluster == view.cluster);
+        let ours = hello.cluster == 0 || hello.cluster == view.cluster;
+        let differs = hello.cluster != 0 && hello.fingerprint != view.fingerprint();
+        let news = ours && (view.epoch > hello.epoch || (view.epoch == hello.epoch && differs));
         Members {
             me: self.me.load().as_ref().clone(),
             process: self.process,
@@ -103,7 +105,7 @@ impl Shared {
             cluster: view.cluster,
             epoch: view.epoch,
             up: self.up(),
-            view: newer.then(|| view.as_ref().clone()),
+            view: news.then(|| view.as_ref().clone()),
         }
     }
 }

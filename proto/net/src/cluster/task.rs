@@ -59,7 +59,10 @@ pub(super) struct Task {
     leaving: Option<Leaving>,
     left: bool,
     excluded: Exclusion,
+    /// Other clusters that were met.
     warned: BTreeSet<u64>,
+    /// Whether foreign and malformed datagrams were seen.
+    warned_dropped: [bool; 2],
 }
 
 /// A wish to leave that is under way.
@@ -139,6 +142,7 @@ impl Task {
             left: false,
             excluded: Exclusion::No,
             warned: BTreeSet::new(),
+            warned_dropped: [false; 2],
         };
         task.publish_members();
         task.adopt(view);
@@ -214,7 +218,8 @@ impl Task {
 
     fn report_dropped(&mut self, dropped: Dropped, from: SocketAddr) {
         // Once is enough: whoever sends it will not stop.
-        if self.warned.insert(dropped as u64) {
+        let kind = usize::from(dropped == Dropped::Malformed);
+        if !std::mem::replace(&mut self.warned_dropped[kind], true) {
             tracing::warn!(node = self.settings.name, %from, "gossip: {dropped}; further ones are only counted");
         }
     }
@@ -240,7 +245,7 @@ impl Task {
             match output {
                 Output::Send { to, datagram } => {
                     // A full buffer is a lost datagram; gossip copes.
-                    let sent = self.udp.try_send_to(&datagram, to).is_ok();
+                    let sent = self.udp.try_send_to(&datagram, self.reachable(to)).is_ok();
                     self.count_datagram(if sent { "sent" } else { "unsent" });
                     continue;
                 }
@@ -264,6 +269,16 @@ impl Task {
         if changed {
             self.publish_members();
             self.ask_strangers();
+        }
+    }
+
+    /// A socket that listens on IPv6 sends to IPv4 by mapped addresses only.
+    fn reachable(&self, to: SocketAddr) -> SocketAddr {
+        match to {
+            SocketAddr::V4(v4) if self.shared.gossip.is_ipv6() => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            other => other,
         }
     }
 

@@ -1,0 +1,66 @@
+//! Commands on whole databases: counting, drawing a key, emptying, exchanging.
+
+use shoal_proto::{
+    Error,
+    error::Result,
+    number,
+    resp::{Args, Reply},
+};
+
+use super::{Family, Handler::Whole, Scope};
+use crate::store::{DATABASES, Store};
+
+pub(super) const HANDLERS: Family = &[
+    ("dbsize", Whole(dbsize)),
+    ("flushall", Whole(flushall)),
+    ("flushdb", Whole(flushdb)),
+    ("randomkey", Whole(randomkey)),
+    ("swapdb", Whole(swapdb)),
+];
+
+fn dbsize(store: &Store, scope: Scope, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.int(store.len(scope.db).0 as i64);
+    Ok(())
+}
+
+fn randomkey(store: &Store, scope: Scope, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.bulk_or_null(store.random_key(scope.db, scope.now).as_deref());
+    Ok(())
+}
+
+fn flushall(store: &Store, _: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    flush(store, None, args, out)
+}
+
+fn flushdb(store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    flush(store, Some(scope.db), args, out)
+}
+
+fn flush(store: &Store, db: Option<u8>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let background = match args.len() {
+        1 => false,
+        2 if args.is(1, "sync") => false,
+        2 if args.is(1, "async") => true,
+        _ => return Err(Error::Syntax),
+    };
+    let flushed = store.flush(db);
+    if background {
+        store.reclaim().flushed(flushed);
+    }
+    out.ok();
+    Ok(())
+}
+
+fn swapdb(store: &Store, _: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let index = |i: usize, text: &'static str| {
+        let n = number::parse_i64(args.at(i)).and_then(|n| i32::try_from(n).ok());
+        n.ok_or(Error::text(text))
+    };
+    let first = index(1, "ERR invalid first DB index")?;
+    let second = index(2, "ERR invalid second DB index")?;
+    let there =
+        |n: i32| u8::try_from(n).ok().filter(|n| usize::from(*n) < DATABASES).ok_or(Error::DbOutOfRange);
+    store.swap(there(first)?, there(second)?);
+    out.ok();
+    Ok(())
+}

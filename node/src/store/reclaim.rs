@@ -1,0 +1,178 @@
+//! Dropping large values where nobody waits for it: one thread behind a bounded queue.
+//!
+//! Whoever takes a value out of the store while holding a shard's lock hands it over here: freeing a million
+//! elements takes longer than any command may. The memory is no longer charged from the moment the value left the
+//! store. Never loses anything: when the queue is full or the thread cannot be started, the caller drops in place.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use super::Flushed;
+use crate::value::Value;
+
+/// Values with less memory than this are dropped at once: that is cheaper than handing them over.
+const SMALL: usize = 16 << 10;
+/// Values that may wait. Beyond that, those who delete pay for it themselves, which slows them down.
+const QUEUE: usize = 4096;
+
+/// What waits to be dropped. The fields are only held.
+#[derive(Debug)]
+enum Garbage {
+    Value(#[allow(dead_code, reason = "held to be dropped")] Value),
+    Keys(Flushed),
+}
+
+impl Garbage {
+    /// Objects as INFO counts them.
+    fn objects(&self) -> u64 {
+        match self {
+            Self::Value(_) => 1,
+            Self::Keys(flushed) => flushed.len() as u64,
+        }
+    }
+}
+
+/// Counters that INFO shows.
+#[derive(Debug, Default)]
+struct Counters {
+    pending: AtomicU64,
+    freed: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Worker {
+    /// `None` only while being dropped.
+    queue: Option<SyncSender<Garbage>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The dropper of one store. Its thread starts with the first large value.
+#[derive(Debug, Default)]
+pub struct Reclaim {
+    worker: OnceLock<Option<Worker>>,
+    counters: Arc<Counters>,
+}
+
+impl Reclaim {
+    /// Drops a value: now if it is small, else in the background.
+    #[inline]
+    pub(super) fn discard(&self, value: Value) {
+        if value.memory() >= SMALL {
+            self.hand_over(Garbage::Value(value));
+        }
+    }
+
+    /// Drops flushed keys in the background.
+    pub fn flushed(&self, flushed: Flushed) {
+        if flushed.len() > 0 {
+            self.hand_over(Garbage::Keys(flushed));
+        }
+    }
+
+    /// Objects that wait to be dropped (`lazyfree_pending_objects`).
+    pub fn pending(&self) -> u64 {
+        self.counters.pending.load(Ordering::Relaxed)
+    }
+
+    /// Objects dropped in the background (`lazyfreed_objects`).
+    pub fn freed(&self) -> u64 {
+        self.counters.freed.load(Ordering::Relaxed)
+    }
+
+    /// Sets the counter of dropped objects to zero (`CONFIG RESETSTAT`).
+    pub fn reset_freed(&self) {
+        self.counters.freed.store(0, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn hand_over(&self, garbage: Garbage) {
+        let worker = self.worker.get_or_init(|| Worker::start(Arc::clone(&self.counters)).ok());
+        let Some(queue) = worker.as_ref().and_then(|w| w.queue.as_ref()) else { return };
+        let objects = garbage.objects();
+        self.counters.pending.fetch_add(objects, Ordering::Relaxed);
+        if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
+            queue.try_send(garbage)
+        {
+            self.counters.pending.fetch_sub(objects, Ordering::Relaxed);
+            drop(refused);
+        }
+    }
+}
+
+impl Worker {
+    fn start(counters: Arc<Counters>) -> std::io::Result<Self> {
+        let (queue, garbage) = sync_channel(QUEUE);
+        let work = move || drop_all(&garbage, &counters);
+        let thread = thread::Builder::new().name("reclaim".to_owned()).spawn(work)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Closing the queue ends the thread once it has emptied it.
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // It can only have failed in a value's drop, about which nothing can be done any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn drop_all(garbage: &Receiver<Garbage>, counters: &Counters) {
+    while let Ok(one) = garbage.recv() {
+        let objects = one.objects();
+        drop(one);
+        counters.freed.fetch_add(objects, Ordering::Relaxed);
+        counters.pending.fetch_sub(objects, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Str;
+
+    fn large() -> Value {
+        Str::new(vec![0; SMALL]).into()
+    }
+
+    /// Everything handed over has been dropped when the worker is gone.
+    fn finish(reclaim: Reclaim) -> (u64, u64) {
+        let counters = Arc::clone(&reclaim.counters);
+        drop(reclaim);
+        (counters.pending.load(Ordering::Relaxed), counters.freed.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn small_values_never_wait() {
+        let reclaim = Reclaim::default();
+        reclaim.discard(Str::new("small").into());
+        assert!(reclaim.worker.get().is_none());
+    }
+
+    #[test]
+    fn large_values_are_dropped_by_the_thread() {
+        let reclaim = Reclaim::default();
+        (0..3).for_each(|_| reclaim.discard(large()));
+        assert_eq!(finish(reclaim), (0, 3));
+    }
+
+    #[test]
+    fn a_full_queue_is_no_loss() {
+        let (queue, garbage) = sync_channel(1);
+        let worker = Worker { queue: Some(queue), thread: None };
+        let reclaim = Reclaim { worker: OnceLock::from(Some(worker)), ..Reclaim::default() };
+        reclaim.discard(large());
+        assert_eq!((reclaim.pending(), reclaim.freed()), (1, 0));
+        reclaim.discard(large());
+        assert_eq!((reclaim.pending(), reclaim.freed()), (1, 0), "dropped in place");
+        drop(garbage.recv());
+    }
+}
