@@ -57,7 +57,7 @@ impl Dispatch {
     }
 
     /// Looks a request up and executes it; an error becomes the reply.
-    pub fn execute(&self, store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) {
+    pub fn execute(&self, store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) {
         let result = table().find(args).and_then(|entry| {
             let slots = Self::slots(entry, args);
             self.run(store, entry, scope, &slots, args, out)
@@ -76,7 +76,7 @@ impl Dispatch {
         &self,
         store: &Store,
         entry: &Entry,
-        scope: Scope,
+        scope: Scope<'_>,
         slots: &[u16],
         args: Args<'_>,
         out: &mut Reply<'_>,
