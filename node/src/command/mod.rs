@@ -47,6 +47,8 @@ pub struct Scope<'a> {
     pub touch: bool,
     /// `SCAN` ends before the first slot outside of this set: for routers, which go on at another node.
     pub within: Option<&'a SlotSet>,
+    /// Whether commands may touch keys of any slot: nothing lives elsewhere.
+    pub alone: bool,
 }
 
 impl Scope<'_> {
@@ -147,7 +149,7 @@ pub(crate) mod testing {
             let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
             let args = OwnedArgs::new(words);
             let mut out = Vec::new();
-            let scope = Scope { db: self.db, now: self.now, touch: true, within: None };
+            let scope = Scope { db: self.db, now: self.now, touch: true, within: None, alone: true };
             self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
             String::from_utf8_lossy(&out).into_owned()
         }

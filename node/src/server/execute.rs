@@ -193,6 +193,7 @@ impl<'a> Batch<'a> {
                     now: self.now,
                     touch: !self.connection.session.no_touch,
                     within: self.connection.upstream.then(|| self.ownership.slots()),
+                    alone: self.ownership.alone(),
                 };
                 self.shared.dispatch.run(&self.shared.store, entry, scope, &slots, args, out)
             }
