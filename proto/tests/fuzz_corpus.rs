@@ -10,11 +10,11 @@ mod request;
 /// Runs `check` on each file of a corpus.
 fn replay(corpus: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(corpus);
-    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut count = 0;
-    for file in files {
+    for entry in fs::read_dir(&folder).expect("the corpus is in the repository") {
+        let file = entry.expect("a readable folder").path();
         println!("{}", file.display());
-        check(&fs::read(&file).unwrap());
+        check(&fs::read(&file).expect("a readable file"));
         count += 1;
     }
     assert!(count > 0, "{} is empty", folder.display());

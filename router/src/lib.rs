@@ -10,7 +10,11 @@
 
 mod client;
 mod desk;
+#[cfg(feature = "embedded")]
+mod embedded;
+pub mod flags;
 mod gather;
+pub mod launch;
 mod merge;
 mod plan;
 mod routing;

@@ -53,7 +53,9 @@ impl Kind {
         if value > self.max() { value - (1 << self.width) } else { value }
     }
 
-    /// What is stored for `exact`; `None` if it does not fit and may not be stored.
+    /// What is stored for `exact`; `None` if it does not fit and may not be stored. Where Redis's own arithmetic
+    /// overflows (`OVERFLOW SAT SET` of numbers near -2^63, which it saturates at the upper end), this is
+    /// what Redis documents.
     fn fit(self, exact: i128, overflow: Overflow) -> Option<i128> {
         if (self.min()..=self.max()).contains(&exact) {
             return Some(exact);
@@ -179,14 +181,19 @@ fn bitfield(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let Some(last) = writing.map(Step::last).max() else {
         return read_all(db, args, &steps, out);
     };
-    let mut string = edit_bits(db, args.at(1), last)?;
+    let (mut string, mut changed) = edit_bits(db, args.at(1), last)?;
     let bytes = string.bytes_mut(0);
     out.array(steps.len());
     for step in &steps {
+        let before = step.get(bytes);
         match step.write(bytes) {
             Some(n) => out.int(n),
             None => out.null(),
         }
+        changed |= step.get(bytes) != before;
+    }
+    if !changed {
+        string.unchanged();
     }
     Ok(())
 }

@@ -38,10 +38,13 @@ pub(super) fn in_string(offset: i64, limit: usize) -> Option<u64> {
 pub(super) const BAD_OFFSET: Error = Error::text("ERR bit offset is not an integer or out of range");
 
 /// The string at `key`, to change bits up to `last` in it: made or lengthened with zeros if need be.
-pub(super) fn edit_bits<'a>(db: &'a mut Db<'_>, key: &[u8], last: u64) -> Result<Edit<'a, Str>> {
+/// Also whether it had to be.
+pub(super) fn edit_bits<'a>(db: &'a mut Db<'_>, key: &[u8], last: u64) -> Result<(Edit<'a, Str>, bool)> {
     let mut string = db.edit_or_new::<Str>(key)?;
-    string.bytes_mut((last / 8) as usize + 1);
-    Ok(string)
+    let len = (last / 8) as usize + 1;
+    let short = string.bytes().len() < len;
+    string.bytes_mut(len);
+    Ok((string, short))
 }
 
 fn setbit(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -51,9 +54,12 @@ fn setbit(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         Some(1) => true,
         _ => return Err(Error::text("ERR bit is not an integer or out of range")),
     };
-    let mut string = edit_bits(db, args.at(1), offset)?;
+    let (mut string, lengthened) = edit_bits(db, args.at(1), offset)?;
     let old = bits::get(string.bytes(), offset);
     bits::set(string.bytes_mut(0), offset, on);
+    if old == on && !lengthened {
+        string.unchanged();
+    }
     out.flag(old);
     Ok(())
 }
@@ -174,7 +180,7 @@ fn bitop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     }
     out.int(result.len() as i64);
     if result.is_empty() {
-        db.remove(target);
+        db.discard(target);
     } else {
         db.set(target, Str::from_raw(result), Expiry::Never);
     }

@@ -16,6 +16,7 @@ use shoal_proto::{Error, error::Result, number, resp::Reply};
 const LONGEST: usize = 512 << 20;
 /// The shortest element in a reply, an empty bulk string, in bytes.
 const SHORTEST: usize = 6;
+const TOO_MANY: Error = Error::text("ERR value is out of range");
 
 /// Reads a count of elements to draw; a negative one asks for draws with repetition.
 pub(super) fn count(arg: &[u8]) -> Result<i64> {
@@ -32,8 +33,6 @@ pub(super) fn count(arg: &[u8]) -> Result<i64> {
 pub(super) fn within_limit(out: &Reply<'_>, mark: usize) -> Result {
     if out.mark() - mark > LONGEST { Err(TOO_MANY) } else { Ok(()) }
 }
-
-const TOO_MANY: Error = Error::text("ERR value is out of range");
 
 /// One of `len` numbers.
 pub(super) fn one(rng: &mut impl Rng, len: usize) -> usize {

@@ -241,7 +241,12 @@ impl<'a> Db<'a> {
                 self.touch_at(place);
                 place
             }
-            None => self.insert(key, T::default().into_value(), 0),
+            None => {
+                let place = self.insert(key, T::default().into_value(), 0);
+                // The edit counts as the change.
+                self.shard(place.guard).stats.dirty -= 1;
+                place
+            }
         };
         let index = self.index;
         Ok(Edit::new(&mut self.guards[place.guard].1, index, place.id))

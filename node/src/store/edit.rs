@@ -39,6 +39,11 @@ impl<'a, T: Typed> Edit<'a, T> {
         keys.set_expiry(id, at.unwrap_or(0));
     }
 
+    /// Whatever was done to the value so far left what clients see as it was: it counts as no change.
+    pub fn unchanged(&mut self) {
+        self.changed = false;
+    }
+
     fn keys(&self) -> &super::keyspace::Keyspace {
         self.shard.keyspace(self.db).expect("the key was found in it")
     }
@@ -67,7 +72,7 @@ impl<T: Typed> Drop for Edit<'_, T> {
         let before = keys.charged;
         if keys.entries[id as usize].value.is_empty_collection() {
             keys.remove(id);
-        } else if self.changed {
+        } else {
             keys.recharge(id);
         }
         let delta = keys.charged - before;

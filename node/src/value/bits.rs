@@ -96,6 +96,7 @@ fn mask(width: u32) -> u128 {
 /// bytes: the compiler turns them into loops over vectors.
 pub fn combine(operation: Operation, all: &mut Vec<u8>, other: &[u8]) {
     if all.len() < other.len() {
+        all.reserve_exact(other.len() - all.len());
         all.resize(other.len(), 0);
     }
     let (both, beyond) = all.split_at_mut(other.len());

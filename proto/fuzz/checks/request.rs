@@ -76,12 +76,12 @@ fn check_first(data: &[u8]) {
             let decoded = decode(&data[..consumed]).expect("a canonical request");
             let (frame, used) = decoded.expect("a complete request");
             assert_eq!(used, consumed);
-            assert_eq!(words(&OwnedFrame::from(frame)).expect("an array of strings"), owned(args));
+            assert_eq!(words(&frame).expect("an array of strings"), owned(args));
         }
     }
     if is_flat(data)
         && let Ok(Some((frame, used))) = decode(data)
-        && let Some(words) = words(&OwnedFrame::from(frame))
+        && let Some(words) = words(&frame)
         && OwnedArgs::new(&words).args().raw() == &data[..used]
         && !words.is_empty()
     {

@@ -66,7 +66,7 @@ fn mget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn getdel(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     if reply_value(db, args.at(1), out)? {
-        db.remove(args.at(1));
+        db.discard(args.at(1));
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ fn store(db: &mut Db<'_>, key: &[u8], value: &[u8], condition: Option<Condition>
     }
     match expiry {
         // Already over: what was there is gone too.
-        Expiry::At(at) if at <= db.now() => drop(db.remove(key)),
+        Expiry::At(at) if at <= db.now() => drop(db.discard(key)),
         expiry => db.set_str(key, value, expiry),
     }
     true

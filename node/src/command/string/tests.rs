@@ -112,6 +112,39 @@ fn failures_leave_no_trace() {
 }
 
 #[test]
+fn only_changes_count_as_changes() {
+    let mut core = Core::new();
+    for (line, changes) in [
+        ("SETBIT a 0 0", 1),
+        ("SETBIT a 0 0", 0),
+        ("SETBIT a 0 1", 1),
+        ("SETBIT a 90 0", 1),
+        ("BITFIELD b SET i5 0 0", 1),
+        ("BITFIELD b SET i5 0 0", 0),
+        ("BITFIELD b INCRBY i5 0 1", 1),
+        ("BITFIELD b SET i5 90 0", 1),
+        ("BITFIELD b GET i5 0", 0),
+        ("SET c 1", 1),
+        ("SET c 1", 1),
+        ("SET c 1 NX", 0),
+        ("APPEND c 2", 1),
+        ("SETRANGE c 0 ''", 0),
+        ("GETEX c PERSIST", 0),
+        ("GETEX c EX 10", 1),
+        ("GETEX c PERSIST", 1),
+        ("INCR c", 1),
+        ("INCR fresh", 1),
+        ("GETDEL fresh", 1),
+        ("GETDEL fresh", 0),
+        ("MSET a 1 b 2", 2),
+    ] {
+        let before = core.store.stats().dirty;
+        core.run(line);
+        assert_eq!(core.store.stats().dirty - before, changes, "{line}");
+    }
+}
+
+#[test]
 fn appends_to_a_long_string_are_cheap_and_accounted() {
     let mut core = Core::new();
     core.run("SETBIT k 80000000 1");

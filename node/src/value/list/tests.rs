@@ -77,7 +77,7 @@ fn apply(model: &mut Vec<Vec<u8>>, op: &Op) {
             let Some(wanted) = model.get(*i).cloned() else { return };
             for _ in 0..*n {
                 let mut places = model.iter().enumerate().filter(|(_, e)| **e == wanted).map(|(at, _)| at);
-                let Some(at) = (if *backwards { places.last() } else { places.next() }) else { break };
+                let Some(at) = (if *backwards { places.next_back() } else { places.next() }) else { break };
                 model.remove(at);
             }
         }

@@ -1,0 +1,126 @@
+//! The flags of a router; each has an environment variable.
+
+use clap::{Parser, ValueEnum};
+use shoal_net::{HostPort, flags::Flags};
+
+use crate::ClusterView;
+
+/// Where a router listens if nothing is said.
+pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 6379);
+
+/// The Shoal router: looks like one Redis server to any client, and spreads keys over the nodes of a cluster.
+///
+/// With --join it serves the cluster those nodes belong to. Without, it starts a few nodes in its own process, so
+/// that there is something to try at once.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "shoal-router",
+    version,
+    after_help = "Examples:\n  shoal-router                                  three embedded nodes, clients on 127.0.0.1:6379\n  \
+                  shoal-router --join 127.0.0.1:7000,127.0.0.1:7001\n  \
+                  shoal-router --listen 0.0.0.0:6379 --join shoal-nodes:6379\n  \
+                  redis-cli set hello world                     talk to it"
+)]
+pub struct RouterFlags {
+    /// What all daemons have.
+    #[command(flatten)]
+    pub common: Flags,
+
+    /// Nodes to start in this process when there is no --join.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_EMBEDDED",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=64),
+        help_heading = "Embedded nodes"
+    )]
+    pub embedded: u16,
+
+    /// Memory for keys and values of each embedded node: bytes, or with a unit (100mb, 2gb). 0: no limit.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "SHOAL_MAXMEMORY",
+        default_value = "0",
+        help_heading = "Embedded nodes"
+    )]
+    pub maxmemory: String,
+
+    /// Most clients at a time.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_MAXCLIENTS",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Clients"
+    )]
+    pub maxclients: u32,
+
+    /// Password that clients must give (AUTH). Better given by the environment than on the command line.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "SHOAL_REQUIREPASS",
+        hide_env_values = true,
+        help_heading = "Clients"
+    )]
+    pub requirepass: Option<String>,
+
+    /// What clients see that ask CLUSTER SLOTS: this router as the only shard, or the real nodes.
+    #[arg(long, value_enum, env = "SHOAL_CLUSTER_VIEW", default_value = "self", help_heading = "Clients")]
+    pub cluster_view: CliClusterView,
+
+    /// Password of the nodes.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "SHOAL_NODE_PASSWORD",
+        hide_env_values = true,
+        help_heading = "Nodes"
+    )]
+    pub node_password: Option<String>,
+}
+
+/// `--cluster-view`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CliClusterView {
+    /// This router as a cluster of one shard.
+    #[value(name = "self")]
+    Itself,
+    /// The real nodes, to which cluster-aware clients then go directly.
+    Nodes,
+}
+
+impl From<CliClusterView> for ClusterView {
+    fn from(view: CliClusterView) -> Self {
+        match view {
+            CliClusterView::Itself => Self::Itself,
+            CliClusterView::Nodes => Self::Nodes,
+        }
+    }
+}
+
+impl RouterFlags {
+    /// Where the router listens if nothing is said.
+    pub fn default_listen() -> HostPort {
+        HostPort::new(DEFAULT_LISTEN.0, DEFAULT_LISTEN.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        RouterFlags::command().debug_assert();
+        let own = |id: &str| id != "help" && id != "version";
+        for arg in RouterFlags::command().get_arguments().filter(|a| own(a.get_id().as_str())) {
+            assert!(arg.get_env().is_some(), "{}", arg.get_id());
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Putting a router together: listener, view watch, workers, admin port, and embedded nodes if there is nobody to
+//! join.
+
+use std::{error::Error, net::SocketAddr, time::Duration};
+
+use shoal_net::{
+    Control, HostPort, Shutdown, ViewWatch,
+    admin::{self, Admin, Check},
+    listen, shutdown,
+    telemetry::{self, Kind, Metric},
+};
+
+use crate::{Router, RouterHandle, Settings, Views, flags::RouterFlags};
+
+/// How long the embedded nodes may take to find each other before clients are let in anyway.
+const FIRST_VIEW: Duration = Duration::from_secs(5);
+
+/// How often the exported metrics follow the workers' counters.
+const EXPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Nodes that live in this process.
+#[cfg(feature = "embedded")]
+type Nodes = Vec<shoal_node::launch::Running>;
+#[cfg(not(feature = "embedded"))]
+type Nodes = Vec<std::convert::Infallible>;
+
+/// Runs a router until a signal or a client's `SHUTDOWN`.
+///
+/// # Errors
+/// One sentence for the user, when it cannot start.
+pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
+    let quiet = flags.common.join.is_empty() && flags.common.log_level == "info";
+    // The page that is printed says what a first user wants to know; the nodes' log lines would bury it.
+    telemetry::init_logs(if quiet { "warn" } else { &flags.common.log_level }, flags.common.log_format)?;
+    let addresses = flags.common.addresses(&RouterFlags::default_listen());
+    if flags.common.gossip.is_some() {
+        tracing::warn!("a router does not take part in gossip: --gossip has no effect");
+    }
+    let listener = listen::tcp(&addresses.listen, "--listen")?;
+    let bound = listener.local_addr()?;
+    let control = Control::start("router-control")?;
+    let (trigger, ending) = shutdown::channel();
+    let nodes = embedded_nodes(flags, &control, &ending)?;
+    let (views, task) = ViewWatch::start(seeds(flags, &nodes), ending.clone());
+    control.spawn(task);
+    let admin = serve_admin(&addresses.admin, bound, &views, &control, &ending)?;
+    if !nodes.is_empty() {
+        await_first_view(&views, nodes.len(), &control)?;
+    }
+    let (stop, stopped) = shutdown::channel();
+    let source = Views { current: views.subscribe(), refresh: Box::new(|| {}) };
+    let router = Router::start(settings(flags), vec![listener], source, Box::new(move || stop.fire()))?;
+    print_page(&router, admin, &nodes);
+    let (signal, signalled) = shutdown::channel();
+    control.spawn(shutdown::on_signals(signal));
+    tracing::info!("ready on {}, metrics and health on http://{admin}", router.addr());
+    let export = async move {
+        let mut tick = tokio::time::interval(EXPORT_EVERY);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => router.record_metrics(),
+                () = stopped.wait() => break,
+                () = signalled.wait() => break,
+            }
+        }
+        router
+    };
+    let router = control.run(export)?;
+    router.stop();
+    trigger.fire();
+    drop(nodes);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn settings(flags: &RouterFlags) -> Settings {
+    let node_password = flags.node_password.clone();
+    // Embedded nodes have the router's own password, so that nobody goes round it.
+    let embedded = flags.requirepass.clone().filter(|_| flags.common.join.is_empty());
+    Settings {
+        threads: flags.common.thread_count(),
+        max_clients: flags.maxclients as usize,
+        password: flags.requirepass.clone().map(String::into_bytes),
+        upstream_password: node_password.or(embedded).map(String::into_bytes),
+        cluster_view: flags.cluster_view.into(),
+        ..Settings::default()
+    }
+}
+
+#[cfg(feature = "embedded")]
+fn embedded_nodes(
+    flags: &RouterFlags,
+    control: &Control,
+    ending: &Shutdown,
+) -> Result<Nodes, Box<dyn Error>> {
+    use shoal_node::config::Config;
+    if !flags.common.join.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = || {
+        let config = Config::default();
+        let given = [("maxmemory", Some(&flags.maxmemory)), ("requirepass", flags.requirepass.as_ref())];
+        for (name, value) in given {
+            if let Some(value) = value {
+                config.set_at_start(name, value).map_err(|why| format!("--{name} '{value}': {why}"))?;
+            }
+        }
+        Ok(config)
+    };
+    Ok(crate::embedded::start(flags.embedded, "127.0.0.1", config, control, ending)?)
+}
+
+#[cfg(not(feature = "embedded"))]
+fn embedded_nodes(flags: &RouterFlags, _: &Control, _: &Shutdown) -> Result<Nodes, Box<dyn Error>> {
+    if flags.common.join.is_empty() {
+        return Err(
+            "this router was built without embedded nodes: say with --join which nodes to serve".into()
+        );
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(feature = "embedded")]
+fn seeds(flags: &RouterFlags, nodes: &Nodes) -> Vec<HostPort> {
+    if nodes.is_empty() {
+        flags.common.join.clone()
+    } else {
+        nodes.iter().map(|n| HostPort::from(n.cluster.gossip_addr())).collect()
+    }
+}
+
+#[cfg(not(feature = "embedded"))]
+fn seeds(flags: &RouterFlags, _: &Nodes) -> Vec<HostPort> {
+    flags.common.join.clone()
+}
+
+/// Waits until all embedded nodes are in the view, so that the first command of a first user works.
+fn await_first_view(views: &ViewWatch, nodes: usize, control: &Control) -> std::io::Result<()> {
+    let mut views = views.subscribe();
+    let complete = control.run(async move {
+        let all = views.wait_for(|view| view.members.len() >= nodes && view.covers_all());
+        tokio::time::timeout(FIRST_VIEW, all).await.is_ok_and(|found| found.is_ok())
+    })?;
+    if !complete {
+        tracing::warn!("the embedded nodes have not all found each other yet");
+    }
+    Ok(())
+}
+
+fn serve_admin(
+    address: &HostPort,
+    bound: SocketAddr,
+    views: &ViewWatch,
+    control: &Control,
+    ending: &Shutdown,
+) -> Result<SocketAddr, Box<dyn Error>> {
+    let listener = listen::tcp(address, "--admin")?;
+    let here = listener.local_addr()?;
+    let ready = views.clone();
+    let admin = Admin {
+        title: format!("shoal-router {} on {bound}", env!("CARGO_PKG_VERSION")),
+        metrics: Some(telemetry::init_metrics()?),
+        checks: vec![Check::new("view", move || ready.ready())],
+    };
+    let row = |(name, help): &(&'static str, &'static str)| Metric {
+        name,
+        kind: Kind::Counter,
+        unit: metrics::Unit::Count,
+        help,
+    };
+    let rows: Vec<Metric> = crate::METRICS.iter().map(row).collect();
+    telemetry::describe(&rows);
+    let ending = ending.clone();
+    control.spawn(async move {
+        if let Err(error) = admin::serve(listener, admin, ending).await {
+            tracing::error!(%error, "the admin port is gone");
+        }
+    });
+    Ok(here)
+}
+
+/// What a person who started it by hand wants to know.
+#[cfg(feature = "embedded")]
+fn print_page(router: &RouterHandle, admin: SocketAddr, nodes: &Nodes) {
+    if nodes.is_empty() {
+        return;
+    }
+    let (host, port) = (router.addr().ip(), router.addr().port());
+    println!(
+        "Shoal {} is ready: a router and {} cache nodes in one process.\n",
+        env!("CARGO_PKG_VERSION"),
+        nodes.len()
+    );
+    println!("  router   {}    any Redis client", router.addr());
+    for node in nodes {
+        println!("  node     {}   {} of 16384 hash slots", node.resp, node.shared.ownership().count());
+    }
+    println!("  admin    http://{admin}    /metrics /readyz\n");
+    println!("  try      redis-cli -h {host} -p {port} set hello world");
+    println!("           redis-cli -h {host} -p {port} --scan");
+    println!("           redis-cli -c -h {host} -p {} get hello", nodes[0].resp.port());
+    println!("  stop     ^C\n");
+}
+
+#[cfg(not(feature = "embedded"))]
+fn print_page(_: &RouterHandle, _: SocketAddr, _: &Nodes) {}
