@@ -42,12 +42,12 @@ impl Routing {
 }
 
 #[cfg(test)]
-pub(crate) mod testing {
+mod tests {
     use shoal_proto::view::NodeId;
 
     use super::*;
 
-    pub(crate) fn member(n: u16) -> Member {
+    fn member(n: u16) -> Member {
         Member {
             id: NodeId { node: u64::from(n), boot: 1 },
             name: format!("n{n}"),
@@ -59,10 +59,13 @@ pub(crate) mod testing {
         }
     }
 
-    /// `n` nodes that own equal runs of slots.
-    pub(crate) fn thirds(n: u16) -> Routing {
-        let per = 16384usize.div_ceil(usize::from(n));
-        let owners: Vec<u16> = (0..16384).map(|s| (s / per) as u16).collect();
-        Routing::new(Arc::new(View::new(1, 1, (0..n).map(member).collect(), &owners)))
+    #[test]
+    fn members_without_slots_do_not_serve() {
+        let owners: Vec<u16> = (0..16384).map(|s| if s < 100 { 2 } else { 0 }).collect();
+        let routing = Routing::new(Arc::new(View::new(1, 1, (0..3).map(member).collect(), &owners)));
+        assert_eq!(routing.serving, [2, 0]);
+        assert_eq!((routing.owner(99), routing.owner(100)), (2, 0));
+        let nobody = Routing::new(Arc::new(View::new(1, 1, Vec::new(), &[])));
+        assert_eq!(nobody.owner(5), NOBODY);
     }
 }

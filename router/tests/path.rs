@@ -1,5 +1,7 @@
 //! The ordinary path: order, splitting, sessions, limits.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::{io::Write, sync::atomic::Ordering, time::Duration};
@@ -105,7 +107,7 @@ fn scan_follows_the_cursor_from_node_to_node() {
     let bench = Bench::new(3);
     let per = 16384usize.div_ceil(3) as u64;
     for (i, node) in bench.nodes.iter().enumerate() {
-        let next = if i == 2 { 0 } else { (i as u64 + 1) * per << 34 };
+        let next = if i == 2 { 0 } else { ((i as u64 + 1) * per) << 34 };
         let key = format!("key{i}");
         node.script(move |_, words| {
             (words[0] == b"SCAN").then(|| {

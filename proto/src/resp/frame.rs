@@ -71,6 +71,13 @@ impl Frames {
             if self.at >= input.len() {
                 return Ok(None);
             }
+            // By far the most frequent: a bulk string, whose header is all there.
+            if let Some((header, len)) = bulk(&input[self.at..]) {
+                self.at += header + len + 2;
+                self.searched = 0;
+                self.due -= 1;
+                continue;
+            }
             let Some(end) = self.line_end(input)? else { return Ok(None) };
             let kind = input[self.at];
             let line = &input[self.at + 1..end - 2];
@@ -129,6 +136,22 @@ impl Frames {
     }
 }
 
+/// A bulk string's header with up to 8 digits: its own length, and the string's. `None` is no verdict.
+#[inline]
+fn bulk(input: &[u8]) -> Option<(usize, usize)> {
+    let [b'$', rest @ ..] = input else { return None };
+    let mut len = 0;
+    for (i, c) in rest.iter().take(9).enumerate() {
+        let digit = c.wrapping_sub(b'0');
+        if digit > 9 {
+            let whole = i > 0 && *c == b'\r' && rest.get(i + 1) == Some(&b'\n');
+            return whole.then_some((i + 3, len));
+        }
+        len = len * 10 + usize::from(digit);
+    }
+    None
+}
+
 /// A length or count; `None` for -1 (RESP2's nulls).
 #[inline]
 fn length(digits: &[u8], max: u64) -> Result<Option<u64>, FrameError> {
@@ -152,6 +175,9 @@ fn length(digits: &[u8], max: u64) -> Result<Option<u64>, FrameError> {
 /// The length of the reply at the start of bytes that were already cut out as complete, `None` at their end.
 #[inline]
 pub fn first(reply: &[u8]) -> Option<usize> {
+    if let Some((header, len)) = bulk(reply) {
+        return Some(header + len + 2).filter(|end| *end <= reply.len());
+    }
     Frames::new().next(reply).ok().flatten()
 }
 

@@ -325,6 +325,12 @@ impl Scanner {
             self.at += 4;
             return Ok(Some(usize::from(d - b'0')));
         }
+        if let Some(&[b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _]) =
+            input.get(self.at..self.at + 5)
+        {
+            self.at += 5;
+            return Ok(Some(usize::from(tens - b'0') * 10 + usize::from(ones - b'0')));
+        }
         if self.at >= input.len() {
             return Ok(None);
         }

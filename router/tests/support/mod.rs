@@ -1,5 +1,11 @@
 //! Fake nodes that tests script, a blocking client, and a router in front of them.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses its share")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its share, and a test may panic"
+)]
 
 use std::{
     collections::HashMap,
@@ -39,6 +45,8 @@ pub enum Act {
     Wait(Gate),
 }
 
+pub type Data = HashMap<(usize, Vec<u8>), Vec<u8>>;
+
 pub type Script = Box<dyn Fn(&Connection, &[Vec<u8>]) -> Option<Act> + Send + Sync>;
 
 /// Something that threads wait at until it is opened.
@@ -68,7 +76,8 @@ pub struct Connection {
 
 pub struct FakeNode {
     pub addr: SocketAddr,
-    pub data: Mutex<HashMap<(usize, Vec<u8>), Vec<u8>>>,
+    /// Values by database and key.
+    pub data: Mutex<Data>,
     script: Mutex<Option<Arc<Script>>>,
     sockets: Mutex<Vec<TcpStream>>,
     pub seen: Mutex<Vec<Vec<Vec<u8>>>>,
