@@ -88,6 +88,9 @@ impl Dispatch {
         let mark = out.mark();
         let result = match self.handler(entry) {
             Handler::AnyKey(handler, wanted) if wanted(args) => {
+                if !scope.alone {
+                    super::sort::patterns_in_slot(args)?;
+                }
                 handler(&mut scope.apply(store.lock_all(scope.db, scope.now)), args, out)
             }
             Handler::Data(handler) | Handler::AnyKey(handler, _) => match slots {
