@@ -87,13 +87,19 @@ def tool(*command, stdin=None, seconds=120, expect=0, clean=True):
 
 
 def for_a_while(*command, seconds):
-    """Runs a tool that never ends by itself; its output."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-    text = process.communicate(timeout=10)[0].decode(errors="replace")
+    """Runs a tool that never ends by itself, on a terminal so that it does not hold back its output; the output."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    text, deadline = b"", time.monotonic() + seconds
+    with contextlib.suppress(OSError):
+        while time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.1)[0]:
+                text += os.read(ours, 65536)
+    process.terminate()
+    process.wait(10)
+    os.close(ours)
+    text = text.decode(errors="replace")
     for word in SUSPECT:
         assert word not in text, f"'{word}' in the output: {text[-600:]}"
     return text
