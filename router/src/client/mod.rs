@@ -103,8 +103,8 @@ pub(crate) struct Client {
     pub(crate) redirects: Vec<Redirect>,
 }
 
-/// An output buffer that grew beyond this is given back when it is empty.
-const KEEP: usize = 256 << 10;
+/// Sent bytes are cut off the output when they are this many and half of all.
+const TRIM_AT: usize = 256 << 10;
 
 impl Client {
     pub(crate) fn new(generation: u32, writer: Rc<OwnedWriteHalf>) -> Self {
@@ -169,10 +169,7 @@ impl Client {
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;
-            if self.out.capacity() > KEEP {
-                self.out = Vec::new();
-            }
-        } else if self.written >= KEEP && self.written * 2 >= self.out.len() {
+        } else if self.written >= TRIM_AT && self.written * 2 >= self.out.len() {
             self.out.drain(..self.written);
             self.written = 0;
         }
