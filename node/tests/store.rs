@@ -26,7 +26,7 @@ fn remove(store: &Store, key: &str, now: u64) -> bool {
 
 fn read(store: &Store, key: &str, now: u64) -> Option<Vec<u8>> {
     let mut db = lock(store, key, now);
-    db.get::<Str>(key.as_bytes()).unwrap().map(|s| s.bytes().to_vec())
+    db.get::<Str>(key.as_bytes()).expect("all values here are strings").map(|s| s.bytes().to_vec())
 }
 
 /// Names: those of even numbers share one slot, so that its table grows and shrinks; the others are spread.
@@ -81,7 +81,7 @@ proptest! {
         let mut cursor = 0;
         let mut changes = changes.into_iter();
         for step in 0.. {
-            let next = store.scan(0, cursor, count, NOW, |key, _| {
+            let next = store.scan((0, NOW), cursor, count, None, |key, _| {
                 seen.insert(String::from_utf8(key.to_vec()).unwrap());
             });
             cursor = next.cursor;
@@ -217,8 +217,7 @@ fn a_large_slot_is_swept_in_parts() {
         set(&store, key, NOW, Expiry::At(NOW + 1 + (n as u64 % 2) * 1000));
     }
     let mut sweep = Sweep::default();
-    let (first, more) =
-        store.sweep(&mut sweep, NOW + 1, 1 + usize::from(shoal_node::store::shard_of(key_slot(b"t"))));
+    let (first, more) = store.sweep(&mut sweep, NOW + 1, 1 + shoal_node::store::shard_of(key_slot(b"t")));
     assert!(first > 0 && first < 1000 && more, "{first} keys in the first part");
     assert_eq!(first + sweep_all(&store, NOW + 1, 7), 2500);
     assert_eq!(sweep_all(&store, NOW + 1000, 7), 0);

@@ -12,17 +12,15 @@ use super::{Cx, Handlers, help};
 pub(super) const HANDLERS: Handlers =
     &[("slowlog|get", get), ("slowlog|len", len), ("slowlog|reset", reset), ("slowlog|help", help)];
 
+const BAD_COUNT: Error = Error::text("ERR count should be greater than or equal to -1");
+
 fn get(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let count = match args.get(2) {
         None => 10,
-        Some(text) => number::parse_i64(text).ok_or(Error::NotInteger)?,
+        // One text for all that is not a count.
+        Some(text) => number::parse_i64(text).filter(|n| *n >= -1).ok_or(BAD_COUNT)?,
     };
-    let count = match count {
-        -1 => usize::MAX,
-        n => {
-            usize::try_from(n).map_err(|_| Error::text("ERR count should be greater than or equal to -1"))?
-        }
-    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let entries = cx.shared.slow.newest(count);
     out.array(entries.len());
     for entry in entries {

@@ -18,21 +18,21 @@ pub(super) const HANDLERS: Family = &[
     ("swapdb", Whole(swapdb)),
 ];
 
-fn dbsize(store: &Store, scope: Scope, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn dbsize(store: &Store, scope: Scope<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     out.int(store.len(scope.db).0 as i64);
     Ok(())
 }
 
-fn randomkey(store: &Store, scope: Scope, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn randomkey(store: &Store, scope: Scope<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     out.bulk_or_null(store.random_key(scope.db, scope.now).as_deref());
     Ok(())
 }
 
-fn flushall(store: &Store, _: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn flushall(store: &Store, _: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     flush(store, None, args, out)
 }
 
-fn flushdb(store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn flushdb(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     flush(store, Some(scope.db), args, out)
 }
 
@@ -51,7 +51,7 @@ fn flush(store: &Store, db: Option<u8>, args: Args<'_>, out: &mut Reply<'_>) -> 
     Ok(())
 }
 
-fn swapdb(store: &Store, _: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn swapdb(store: &Store, _: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let index = |i: usize, text: &'static str| {
         let n = number::parse_i64(args.at(i)).and_then(|n| i32::try_from(n).ok());
         n.ok_or(Error::text(text))

@@ -57,7 +57,7 @@ impl Dispatch {
     }
 
     /// Looks a request up and executes it; an error becomes the reply.
-    pub fn execute(&self, store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) {
+    pub fn execute(&self, store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) {
         let result = table().find(args).and_then(|entry| {
             let slots = Self::slots(entry, args);
             self.run(store, entry, scope, &slots, args, out)
@@ -76,7 +76,7 @@ impl Dispatch {
         &self,
         store: &Store,
         entry: &Entry,
-        scope: Scope,
+        scope: Scope<'_>,
         slots: &[u16],
         args: Args<'_>,
         out: &mut Reply<'_>,
@@ -88,6 +88,9 @@ impl Dispatch {
         let mark = out.mark();
         let result = match self.handler(entry) {
             Handler::AnyKey(handler, wanted) if wanted(args) => {
+                if !scope.alone {
+                    super::sort::patterns_in_slot(args)?;
+                }
                 handler(&mut scope.apply(store.lock_all(scope.db, scope.now)), args, out)
             }
             Handler::Data(handler) | Handler::AnyKey(handler, _) => match slots {

@@ -109,7 +109,7 @@ impl Condition {
     fn allows(&self, old: Option<u64>, new: i64) -> bool {
         let old = old.map(|at| i64::try_from(at).unwrap_or(i64::MAX));
         match old {
-            Some(old) => !self.nx && !(self.gt && new <= old) && !(self.lt && new >= old),
+            Some(old) => !(self.nx || (self.gt && new <= old) || (self.lt && new >= old)),
             None => !self.xx && !self.gt,
         }
     }

@@ -27,27 +27,31 @@ use shoal_proto::{
     resp::{Args, Reply},
 };
 
-use crate::store::{Db, Store};
+use crate::store::{Db, SlotSet, Store};
 
 /// A handler on the keys that the command table names. The caller locked their slots and checked the arity.
 /// On an error nothing may have been changed; what was written to the reply is taken back.
 pub type Data = fn(&mut Db<'_>, Args<'_>, &mut Reply<'_>) -> Result;
 
 /// A handler on the whole store: it takes the locks it needs, one shard at a time.
-pub type Whole = fn(&Store, Scope, Args<'_>, &mut Reply<'_>) -> Result;
+pub type Whole = fn(&Store, Scope<'_>, Args<'_>, &mut Reply<'_>) -> Result;
 
 /// Which database, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Scope {
+pub struct Scope<'a> {
     /// The connection's selected database.
     pub db: u8,
     /// Ms since 1970.
     pub now: u64,
     /// Whether reads count as accesses (`CLIENT NO-TOUCH`).
     pub touch: bool,
+    /// `SCAN` ends before the first slot outside of this set: for routers, which go on at another node.
+    pub within: Option<&'a SlotSet>,
+    /// Whether commands may touch keys of any slot: nothing lives elsewhere.
+    pub alone: bool,
 }
 
-impl Scope {
+impl Scope<'_> {
     #[inline]
     fn apply<'a>(&self, mut db: Db<'a>) -> Db<'a> {
         if !self.touch {
@@ -145,7 +149,7 @@ pub(crate) mod testing {
             let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
             let args = OwnedArgs::new(words);
             let mut out = Vec::new();
-            let scope = Scope { db: self.db, now: self.now, touch: true };
+            let scope = Scope { db: self.db, now: self.now, touch: true, within: None, alone: true };
             self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
             String::from_utf8_lossy(&out).into_owned()
         }

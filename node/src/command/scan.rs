@@ -12,7 +12,7 @@ use crate::store::Store;
 
 pub(super) const HANDLERS: Family = &[("keys", Whole(keys)), ("scan", Whole(scan))];
 
-fn keys(store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn keys(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let pattern = Pattern::of(args.at(1));
     let (mark, mut found) = (out.mark(), 0);
     store.each_key(scope.db, scope.now, |key, _| {
@@ -25,14 +25,14 @@ fn keys(store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Res
     Ok(())
 }
 
-fn scan(store: &Store, scope: Scope, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn scan(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     // An empty cursor is a zero, as it is for strtoul.
     let cursor = if args.at(1).is_empty() { Some(0) } else { number::parse_u64(args.at(1)) };
     let cursor = cursor.ok_or(Error::text("ERR invalid cursor"))?;
     let filter = Filter::parse(args)?;
     let (mut elements, mut found) = (Vec::new(), 0);
     let mut list = Reply::new(&mut elements, out.protocol());
-    let next = store.scan(scope.db, cursor, filter.count, scope.now, |key, value| {
+    let next = store.scan((scope.db, scope.now), cursor, filter.count, scope.within, |key, value| {
         if filter.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(value.type_name().as_bytes()))
             && filter.pattern.as_ref().is_none_or(|p| p.matches(key))
         {

@@ -192,10 +192,14 @@ impl<'a> Batch<'a> {
                     db: self.connection.session.db,
                     now: self.now,
                     touch: !self.connection.session.no_touch,
+                    within: self.connection.upstream.then(|| self.ownership.slots()),
+                    alone: self.ownership.alone(),
                 };
                 self.shared.dispatch.run(&self.shared.store, entry, scope, &slots, args, out)
             }
             Action::Session(handler) => {
+                // CLIENT LIST shows the command that asks.
+                self.connection.session.record.saw(entry.id, self.now);
                 let identity = Identity { mode: "cluster" };
                 let mut cx = session::Cx {
                     session: &mut self.connection.session,

@@ -9,10 +9,12 @@ use shoal_proto::{
     view::{NodeId, View},
 };
 
+use crate::store::{SlotSet, contains};
+
 /// The view in force as one node sees it, made for a look-up per request.
 #[derive(Debug)]
 pub struct Ownership {
-    owned: [u64; SLOTS as usize / 64],
+    owned: SlotSet,
     /// Whether this node is the only member: it then serves commands across slots, as a single server does.
     alone: bool,
     /// The view, and this node's place in it.
@@ -48,7 +50,12 @@ impl Ownership {
     /// Whether this node serves `slot`.
     #[inline]
     pub fn owns(&self, slot: u16) -> bool {
-        self.owned[usize::from(slot) / 64] & (1 << (slot % 64)) != 0
+        contains(&self.owned, slot)
+    }
+
+    /// The slots that this node serves.
+    pub fn slots(&self) -> &SlotSet {
+        &self.owned
     }
 
     /// Whether this node is a cluster of one.

@@ -25,7 +25,7 @@ pub use edit::Edit;
 pub use eviction::Policy;
 use parking_lot::{Mutex, MutexGuard};
 pub use reclaim::Reclaim;
-pub use scan::{cursor_slot, slot_cursor};
+pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
 use shard::Shard;
 pub use shard::Stats;
 use shoal_proto::slot::SLOTS;

@@ -70,7 +70,7 @@ impl Reclaim {
 
     /// Drops flushed keys in the background.
     pub fn flushed(&self, flushed: Flushed) {
-        if flushed.len() > 0 {
+        if !flushed.is_empty() {
             self.hand_over(Garbage::Keys(flushed));
         }
     }

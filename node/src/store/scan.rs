@@ -20,15 +20,25 @@ pub fn slot_cursor(slot: u16) -> u64 {
     if slot >= SLOTS { 0 } else { u64::from(slot) << PLACE_BITS }
 }
 
+/// A set of slots: one bit for each.
+pub type SlotSet = [u64; SLOTS as usize / 64];
+
+/// Whether `slot` is in the set.
+#[inline]
+pub fn contains(set: &SlotSet, slot: u16) -> bool {
+    set[usize::from(slot) / 64] & (1 << (slot % 64)) != 0
+}
+
 impl Store {
     /// Visits about `count` keys from `cursor` on, whole buckets at a time, and says where to go on (0: all
-    /// was seen). A key that exists during a whole round is visited at least once. `f` gets key and value.
+    /// was seen). A key that exists during a whole round is visited at least once. With `within`, the walk ends
+    /// before the first slot that is not in the set, with the cursor of that slot. `f` gets key and value.
     pub fn scan(
         &self,
-        db: u8,
+        (db, now): (u8, u64),
         cursor: u64,
         count: usize,
-        now: u64,
+        within: Option<&SlotSet>,
         mut f: impl FnMut(&[u8], &Value),
     ) -> Scanned {
         let mut slot = cursor_slot(cursor);
@@ -36,7 +46,7 @@ impl Store {
         let mut seen = 0;
         // Like Redis, look at no more than ten times as many buckets as keys were asked for.
         let mut buckets = count.saturating_mul(10).max(10);
-        while slot < SLOTS {
+        while slot < SLOTS && within.is_none_or(|set| contains(set, slot)) {
             let shard = self.shards[shard_of(slot)].lock();
             if let Some(keys) = shard.keyspace(db) {
                 let table = &keys.slots[super::keyspace::local(slot)];

@@ -1,7 +1,7 @@
 //! Sorted sets: members, each with a score, in the order of scores and then of members.
 //!
-//! Used by the handlers of the family. Small ones are one packed run of member, score pairs ([`small`]); larger ones a
-//! table from members to scores beside a counted B+-tree ([`large`], [`order`]). Every range, by rank, score
+//! Used by the handlers of the family. Small ones are one packed run of member, score pairs (`small`); larger ones a
+//! table from members to scores beside a counted B+-tree (`large`, `order`). Every range, by rank, score
 //! or member, is first turned into a range of ranks, so that there is one way to walk, count and remove. Scores
 //! are never NaN: the handlers refuse it.
 
