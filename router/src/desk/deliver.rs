@@ -83,12 +83,12 @@ impl Desk {
                 client.out.extend_from_slice(reply);
                 client.tickets.pop_front();
                 client.base = client.base.wrapping_add(1);
-                client.advance();
+                client.advance(&mut self.spares);
             }
-            Some(ticket @ Ticket::Waiting) => *ticket = Ticket::Ready(reply.to_vec()),
+            Some(ticket @ Ticket::Waiting) => *ticket = Ticket::Ready(self.spares.copy(reply)),
             Some(ticket @ Ticket::Muted) => {
                 *ticket = Ticket::Ready(Vec::new());
-                client.advance();
+                client.advance(&mut self.spares);
             }
             Some(Ticket::Gather(gather)) => {
                 if gather.answer(asker.part, reply) {
@@ -144,7 +144,7 @@ impl Desk {
                     own.clear();
                 }
                 client.tickets[index] = Ticket::Ready(own);
-                client.advance();
+                client.advance(&mut self.spares);
             }
             Outcome::Again(next) => {
                 debug_assert_eq!(client.out.len(), mark, "nothing is written before the end");

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Instant};
 use slab::Slab;
 
 use crate::{
-    client::Client,
+    client::{Client, Spares},
     routing::Routing,
     shared::Shared,
     split::Parts,
@@ -49,6 +49,7 @@ pub(crate) struct Desk {
     /// Output buffers that no client needs at the moment: few are in use at a time, and the last one used is the
     /// one that is still in the processor's caches.
     buffers: Vec<Vec<u8>>,
+    spares: Spares,
     /// Requests wait for a node: deadlines are to be looked after.
     pub(crate) waiting: bool,
     pub(crate) tally: Tally,
@@ -70,6 +71,7 @@ impl Desk {
             generation: 0,
             parts: Parts::default(),
             buffers: Vec::new(),
+            spares: Spares::default(),
             waiting: false,
             tally: Tally::default(),
         };
