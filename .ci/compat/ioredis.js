@@ -13,7 +13,8 @@ async function main() {
   check(await redis.incrby('io:a', 41), 42, 'INCRBY');
   await redis.hset('io:h', { f: 'v', g: 'w' });
   check(await redis.hgetall('io:h'), { f: 'v', g: 'w' }, 'HGETALL');
-  await redis.del('io:z', 'io:l');
+  await redis.del('io:z');
+  await redis.del('io:l');
   await redis.zadd('io:z', 1.5, 'a', 2, 'b');
   check(await redis.zrange('io:z', 0, -1, 'WITHSCORES'), ['a', '1.5', 'b', '2'], 'ZRANGE');
   await redis.rpush('io:l', 'x', 'y');

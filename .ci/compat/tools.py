@@ -10,6 +10,7 @@ import contextlib
 import os
 import pathlib
 import pty
+import re
 import select
 import signal
 import shutil
@@ -91,7 +92,7 @@ def for_a_while(*command, seconds):
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
     text = process.communicate(timeout=10)[0].decode(errors="replace")
     for word in SUSPECT:
         assert word not in text, f"'{word}' in the output: {text[-600:]}"
@@ -122,7 +123,7 @@ def interactive(port, lines, wanted):
     finally:
         os.close(fd)
         os.waitpid(pid, 0)
-    shown = text.decode(errors="replace")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", text.decode(errors="replace"))
     for word in wanted:
         assert word in shown, f"'{word}' is missing in {shown}"
 
@@ -263,12 +264,14 @@ def redis_py_cluster(port):
     client.mset_nonatomic({f"pc:{i}": i for i in range(100)})
     assert client.mget_nonatomic([f"pc:{i}" for i in range(100)]) == [str(i) for i in range(100)]
     assert len(set(client.scan_iter("pc:*", count=100))) == 300
-    assert client.dbsize() >= 300 and len(client.keys("pc:*")) == 300
+    everywhere = RedisCluster.PRIMARIES
+    assert client.dbsize(target_nodes=everywhere) >= 300
+    assert len(client.keys("pc:*", target_nodes=everywhere)) == 300
     pipe = client.pipeline()
     for i in range(100):
         pipe.get(f"pc:{i}")
     assert pipe.execute() == [str(i) for i in range(100)]
-    client.flushdb()
+    client.flushdb(target_nodes=everywhere)
     client.close()
 
 
@@ -323,7 +326,8 @@ def main():
                     note = check(port) or "ok"
                     passed += 1
                 except Exception as error:  # noqa: BLE001 - every failure is reported and counted
-                    note = f"FAILED: {error}"
+                    line = error.__traceback__.tb_next and error.__traceback__.tb_next.tb_lineno
+                    note = f"FAILED in line {line}: {error}"
                     failed += 1
                 print(f"{name:32s} {time.monotonic() - begun:6.1f} s  {note}", flush=True)
     finally:
