@@ -2,15 +2,16 @@
 //!
 //! Lives in its client's ticket. Pure: the worker feeds it replies and does what it returns.
 
-use shoal_proto::{Error, command::Merge, resp::Protocol};
+use shoal_proto::{command::Merge, resp::Protocol};
+use smallvec::SmallVec;
 
 use crate::{merge, split::Parts, whole::Whole};
 
 /// What to do when the last reply is in.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// This is the reply.
-    Reply(Vec<u8>),
+    /// The reply was written.
+    Done,
     /// Send these first; their replies take the numbers 0, 1, ...
     Again(Vec<(Target, Vec<u8>)>),
 }
@@ -62,12 +63,12 @@ impl Gather {
         Self { rule: Rule::Whole(Box::new(whole)), order: Vec::new(), replies: vec![None; left], left, muted }
     }
 
-    /// Takes the reply to one part; `true` when it was the last one missing.
+    /// Takes the reply to one part, each part's once; `true` when it was the last one missing. That one is not kept
+    /// but passed to [`finish`](Self::finish).
     pub(crate) fn answer(&mut self, part: u16, reply: &[u8]) -> bool {
-        let place = &mut self.replies[usize::from(part)];
-        if place.is_none() {
-            *place = Some(reply.to_vec());
-            self.left -= 1;
+        self.left -= 1;
+        if self.left > 0 {
+            self.replies[usize::from(part)] = Some(reply.to_vec());
         }
         self.left == 0
     }
@@ -89,34 +90,45 @@ impl Gather {
         Some(first)
     }
 
-    /// To be called once all replies are in.
-    pub(crate) fn finish(&mut self, protocol: Protocol) -> Outcome {
-        let replies: Vec<&[u8]> = self.replies.iter().map(|r| r.as_deref().unwrap_or_default()).collect();
-        let asked: Vec<&[u8]> = replies.iter().copied().filter(|r| !r.is_empty()).collect();
-        let mut out = Vec::new();
-        let result = match &mut self.rule {
-            Rule::Whole(whole) => match whole.finish(&asked, protocol, &mut out) {
-                Ok(Some(next)) => {
-                    self.replies = vec![None; next.len()];
-                    self.left = next.len();
-                    return Outcome::Again(next);
-                }
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            },
-            rule => match merge::first_error(&asked) {
-                Some(error) => {
-                    out.extend_from_slice(error);
-                    Ok(())
-                }
-                None => match rule {
-                    Rule::Values => merge::values(&self.order, &replies, &mut out),
-                    Rule::Sum => merge::sum(&asked, &mut out),
-                    _ => merge::alike(&asked, &mut out),
-                },
-            },
+    /// To be called once all replies are in, with the last one: appends the reply to `out`, unless more has to be asked.
+    pub(crate) fn finish(
+        &mut self,
+        part: u16,
+        last: &[u8],
+        protocol: Protocol,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let mark = out.len();
+        let kept = self.replies.iter().map(|r| r.as_deref().unwrap_or_default());
+        let mut replies: SmallVec<[&[u8]; 8]> = kept.collect();
+        replies[usize::from(part)] = last;
+        // A part that was split again has no reply of its own.
+        let asked: SmallVec<[&[u8]; 8]> = replies.iter().copied().filter(|r| !r.is_empty()).collect();
+        let result = match (&mut self.rule, merge::first_error(&asked)) {
+            (Rule::Whole(whole), _) => whole.finish(&asked, protocol, out),
+            (_, Some(error)) => {
+                out.extend_from_slice(error);
+                Ok(None)
+            }
+            (Rule::Values, _) => merge::values(&self.order, &replies, out).map(|()| None),
+            (Rule::Sum, _) => merge::sum(&asked, out).map(|()| None),
+            (Rule::Alike, _) => merge::alike(&asked, out).map(|()| None),
         };
-        Outcome::Reply(result.map_or_else(|e: Error| merge::error(&e), |()| out))
+        drop((replies, asked));
+        match result {
+            Ok(None) => {}
+            Ok(Some(next)) => {
+                out.truncate(mark);
+                self.replies = vec![None; next.len()];
+                self.left = next.len();
+                return Outcome::Again(next);
+            }
+            Err(error) => {
+                out.truncate(mark);
+                out.extend_from_slice(&merge::error(&error));
+            }
+        }
+        Outcome::Done
     }
 }
 
@@ -126,11 +138,11 @@ mod tests {
 
     use super::*;
 
-    fn reply(outcome: Outcome) -> Vec<u8> {
-        match outcome {
-            Outcome::Reply(bytes) => bytes,
-            Outcome::Again(_) => panic!("no second round expected"),
-        }
+    fn finished(gather: &mut Gather, part: u16, last: &[u8]) -> Vec<u8> {
+        assert!(gather.answer(part, last));
+        let mut out = Vec::new();
+        assert!(matches!(gather.finish(part, last, Protocol::Resp2, &mut out), Outcome::Done));
+        out
     }
 
     #[test]
@@ -146,8 +158,8 @@ mod tests {
         parts.group(OwnedArgs::new(["mget", "a", "c", "d"]).args(), 1, to).unwrap();
         assert_eq!(gather.split_again(0, &parts), Some(2));
         assert!(!gather.answer(3, b"*1\r\n+C\r\n"));
-        assert!(gather.answer(2, b"*2\r\n+A\r\n+D\r\n"));
-        assert_eq!(reply(gather.finish(Protocol::Resp2)), b"*4\r\n+A\r\n+B\r\n+C\r\n+D\r\n");
+        let reply = finished(&mut gather, 2, b"*2\r\n+A\r\n+D\r\n");
+        assert_eq!(reply, b"*4\r\n+A\r\n+B\r\n+C\r\n+D\r\n");
     }
 
     #[test]
@@ -157,7 +169,6 @@ mod tests {
         parts.group(OwnedArgs::new(["del", "a", "b"]).args(), 1, to).unwrap();
         let mut gather = Gather::split(Merge::Sum, &parts, false);
         gather.answer(0, b":1\r\n");
-        assert!(gather.answer(1, b"-OOM x\r\n"));
-        assert_eq!(reply(gather.finish(Protocol::Resp2)), b"-OOM x\r\n");
+        assert_eq!(finished(&mut gather, 1, b"-OOM x\r\n"), b"-OOM x\r\n");
     }
 }

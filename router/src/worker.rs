@@ -202,6 +202,8 @@ fn flush_client(worker: &Rc<Worker>, desk: &mut Desk, place: u32) {
                 desk.touch_client(place);
             }
         });
+    } else {
+        desk.recycle(place);
     }
 }
 

@@ -103,8 +103,40 @@ pub(crate) struct Client {
     pub(crate) redirects: Vec<Redirect>,
 }
 
-/// An output buffer that grew beyond this is given back when it is empty.
-const KEEP: usize = 256 << 10;
+/// Buffers of replies that wait for earlier ones. Large ones are used again: the allocator would give their pages back to
+/// the system and fetch them anew.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// The allocator is as fast for smaller buffers.
+    const SMALLEST: usize = 1 << 10;
+    const LARGEST: usize = 64 << 10;
+    const MOST: usize = 256;
+
+    /// A copy of the reply.
+    #[inline]
+    pub(crate) fn copy(&mut self, reply: &[u8]) -> Vec<u8> {
+        if reply.len() < Self::SMALLEST {
+            return reply.to_vec();
+        }
+        let mut buffer = self.0.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(reply);
+        buffer
+    }
+
+    /// Takes back a buffer.
+    #[inline]
+    fn give(&mut self, buffer: Vec<u8>) {
+        if (Self::SMALLEST..=Self::LARGEST).contains(&buffer.capacity()) && self.0.len() < Self::MOST {
+            self.0.push(buffer);
+        }
+    }
+}
+
+/// Sent bytes are cut off the output when they are this many and half of all.
+const TRIM_AT: usize = 256 << 10;
 
 impl Client {
     pub(crate) fn new(generation: u32, writer: Rc<OwnedWriteHalf>) -> Self {
@@ -155,9 +187,10 @@ impl Client {
 
     /// Moves replies that nothing is before any more to the output.
     #[inline]
-    pub(crate) fn advance(&mut self) {
-        while let Some(Ticket::Ready(reply)) = self.tickets.front() {
+    pub(crate) fn advance(&mut self, spares: &mut Spares) {
+        while let Some(Ticket::Ready(reply)) = self.tickets.front_mut() {
             self.out.extend_from_slice(reply);
+            spares.give(std::mem::take(reply));
             self.tickets.pop_front();
             self.base = self.base.wrapping_add(1);
         }
@@ -169,10 +202,7 @@ impl Client {
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;
-            if self.out.capacity() > KEEP {
-                self.out = Vec::new();
-            }
-        } else if self.written >= KEEP && self.written * 2 >= self.out.len() {
+        } else if self.written >= TRIM_AT && self.written * 2 >= self.out.len() {
             self.out.drain(..self.written);
             self.written = 0;
         }

@@ -74,22 +74,25 @@ impl Desk {
             return;
         }
         let index = client.index(asker.seq);
+        if client.out.capacity() == 0 {
+            client.out = self.buffers.pop().unwrap_or_default();
+        }
         let released = if client.redirects.is_empty() { None } else { client.settle(asker.seq, asker.part) };
         match client.tickets.get_mut(index) {
             Some(Ticket::Waiting) if index == 0 => {
                 client.out.extend_from_slice(reply);
                 client.tickets.pop_front();
                 client.base = client.base.wrapping_add(1);
-                client.advance();
+                client.advance(&mut self.spares);
             }
-            Some(ticket @ Ticket::Waiting) => *ticket = Ticket::Ready(reply.to_vec()),
+            Some(ticket @ Ticket::Waiting) => *ticket = Ticket::Ready(self.spares.copy(reply)),
             Some(ticket @ Ticket::Muted) => {
                 *ticket = Ticket::Ready(Vec::new());
-                client.advance();
+                client.advance(&mut self.spares);
             }
             Some(Ticket::Gather(gather)) => {
                 if gather.answer(asker.part, reply) {
-                    self.finish(asker);
+                    self.finish(asker, reply);
                 }
             }
             // Every request is answered once: there is no other reply for a ticket that has one.
@@ -123,20 +126,28 @@ impl Desk {
         }
     }
 
-    /// All parts of a ticket are answered.
-    fn finish(&mut self, asker: Asker) {
+    /// All parts of a ticket are answered, the last one by `last`.
+    fn finish(&mut self, asker: Asker, last: &[u8]) {
         let client = &mut self.clients[asker.client as usize];
         let index = client.index(asker.seq);
         let lane = client.lane;
         let protocol = if lane & 1 == 1 { Protocol::Resp3 } else { Protocol::Resp2 };
         let Ticket::Gather(gather) = &mut client.tickets[index] else { return };
-        match gather.finish(protocol) {
-            Outcome::Reply(reply) => {
-                let reply = if gather.muted { Vec::new() } else { reply };
-                client.tickets[index] = Ticket::Ready(reply);
-                client.advance();
+        // The first in the queue is written to where it goes; others wait in their ticket.
+        let mut own = Vec::new();
+        let mark = client.out.len();
+        let direct = index == 0 && !gather.muted;
+        let out = if direct { &mut client.out } else { &mut own };
+        match gather.finish(asker.part, last, protocol, out) {
+            Outcome::Done => {
+                if gather.muted {
+                    own.clear();
+                }
+                client.tickets[index] = Ticket::Ready(own);
+                client.advance(&mut self.spares);
             }
             Outcome::Again(next) => {
+                debug_assert_eq!(client.out.len(), mark, "nothing is written before the end");
                 let pending =
                     Pending { asker, len: 0, at: self.now, way: Way::Node, hops: 0, repeatable: true };
                 self.ask(pending, lane, next);

@@ -14,13 +14,19 @@ use std::{sync::Arc, time::Instant};
 use slab::Slab;
 
 use crate::{
-    client::Client,
+    client::{Client, Spares},
     routing::Routing,
     shared::Shared,
     split::Parts,
     stats::Tally,
     upstream::{LANES, NONE, Node, State, Upstream},
 };
+
+/// Output buffers kept for the next clients that need one.
+const SPARE_BUFFERS: usize = 64;
+
+/// A buffer that grew beyond this is given back to the system.
+const KEEP: usize = 1 << 20;
 
 /// A worker's state.
 pub(crate) struct Desk {
@@ -40,6 +46,10 @@ pub(crate) struct Desk {
     /// Number of the last client.
     generation: u32,
     parts: Parts,
+    /// Output buffers that no client needs at the moment: few are in use at a time, and the last one used is the
+    /// one that is still in the processor's caches.
+    buffers: Vec<Vec<u8>>,
+    spares: Spares,
     /// Requests wait for a node: deadlines are to be looked after.
     pub(crate) waiting: bool,
     pub(crate) tally: Tally,
@@ -60,6 +70,8 @@ impl Desk {
             started: Instant::now(),
             generation: 0,
             parts: Parts::default(),
+            buffers: Vec::new(),
+            spares: Spares::default(),
             waiting: false,
             tally: Tally::default(),
         };
@@ -77,6 +89,17 @@ impl Desk {
     #[inline]
     pub(crate) fn is_clean(&self) -> bool {
         self.dirty_clients.is_empty() && self.dirty_upstreams.is_empty()
+    }
+
+    /// Takes back the output buffer of a client that was sent everything.
+    pub(crate) fn recycle(&mut self, place: u32) {
+        let client = &mut self.clients[place as usize];
+        if client.out.is_empty() && client.out.capacity() > 0 {
+            let buffer = std::mem::take(&mut client.out);
+            if buffer.capacity() <= KEEP && self.buffers.len() < SPARE_BUFFERS {
+                self.buffers.push(buffer);
+            }
+        }
     }
 
     /// Adds a client; returns its place and generation.
