@@ -177,7 +177,7 @@ fn help_has_the_shape_that_clients_know() {
     let lines: Vec<&str> = std::str::from_utf8(&out).unwrap().lines().collect();
     assert_eq!(lines[0], "*9");
     assert_eq!(lines[1], "+SHOAL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
-    assert_eq!(lines[2], "+MEMBERS version message");
+    assert_eq!(lines[2], "+MEMBERS [version message]");
     assert!(lines[3].starts_with("+    Exchanges "));
     assert_eq!(lines[lines.len() - 2..], ["+HELP", "+    Print this help."]);
 }

@@ -16,7 +16,7 @@ const UPSTREAM_VERSION: &[u8] = b"1";
 
 /// `SHOAL UPSTREAM <version>`: the other end is a router and splits commands by node.
 fn upstream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    if args.at(2) != UPSTREAM_VERSION {
+    if args.get(2) != Some(UPSTREAM_VERSION) {
         return Err(Error::text("ERR this node speaks version 1 of SHOAL UPSTREAM"));
     }
     *cx.upstream = true;
@@ -26,7 +26,7 @@ fn upstream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 /// Requests of the cluster's bus that came to the RESP port, because a `--join` names that.
 fn bus(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let [verb, version, message] = [1, 2, 3].map(|i| args.at(i));
+    let [verb, version, message] = [1, 2, 3].map(|i| args.get(i).unwrap_or_default());
     let answer = (cx.shared.wiring.bus)(verb, version, message).map_err(Error::owned)?;
     out.bulk(&answer);
     Ok(())

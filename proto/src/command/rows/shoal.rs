@@ -10,20 +10,21 @@ pub(super) static COMMANDS: &[Command] = &[shoal("shoal", -2, "")
 
 const SHOAL: &[Command] = &[
     shoal("help", 2, "loading stale").about("Explains the subcommands.", "O(1)").local(),
-    // Asked by nodes and routers that know only this port; the gossip port answers the same to everybody.
-    shoal("members", 4, "admin noscript loading stale no_auth")
-        .syntax("version message")
+    // Asked by nodes and routers that know only this port; the gossip port answers the same to everybody. Without
+    // arguments a router shows these things to people.
+    shoal("members", -2, "admin noscript loading stale no_auth")
+        .syntax("[version message]")
         .about(
             "Exchanges what gossip knows of the members, in the form of the cluster bus.",
             "O(N), N members",
         )
         .local(),
-    shoal("upstream", 3, "admin noscript loading stale")
-        .syntax("version")
+    shoal("upstream", -2, "admin noscript loading stale")
+        .syntax("[version]")
         .about("Says that a router is at the other end, which splits commands by node.", "O(1)")
         .local(),
-    shoal("view", 4, "admin noscript loading stale no_auth")
-        .syntax("version message")
+    shoal("view", -2, "admin noscript loading stale no_auth")
+        .syntax("[version message]")
         .about("Returns the view in force, in the form of the cluster bus.", "O(N), N slot ranges")
         .local(),
 ];
