@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     clock,
     execute::{Batch, Stop},
+    lookahead::Lookahead,
     worker::{Scratch, Worker},
 };
 
@@ -117,7 +118,7 @@ impl Connection {
             let worker = self.worker.clone();
             let scratch = &mut *worker.scratch.borrow_mut();
             let input = std::mem::take(&mut self.pending);
-            (rest, stop) = self.run(&input, &mut scratch.output);
+            (rest, stop) = self.run(&input, &mut scratch.output, &mut scratch.ahead);
         }
     }
 
@@ -126,7 +127,7 @@ impl Connection {
         let worker = self.worker.clone();
         poll_fn(|cx| {
             let mut scratch = worker.scratch.borrow_mut();
-            let Scratch { input, output } = &mut *scratch;
+            let Scratch { input, output, ahead } = &mut *scratch;
             if self.pending.is_empty() {
                 let mut buffer = ReadBuf::new(input);
                 match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
@@ -138,7 +139,7 @@ impl Connection {
                 if filled == 0 {
                     return Poll::Ready(Turn::Closed);
                 }
-                let (rest, stop) = self.run(&input[..filled], output);
+                let (rest, stop) = self.run(&input[..filled], output, ahead);
                 return Poll::Ready(Turn::Go(rest, stop));
             }
             // A request arrives in pieces: it grows in a buffer of its own, as announced and checked.
@@ -155,7 +156,7 @@ impl Connection {
                 Poll::Ready(Ok(())) if filled == 0 => Poll::Ready(Turn::Closed),
                 Poll::Ready(Ok(())) => {
                     let input = std::mem::take(&mut self.pending);
-                    let (rest, stop) = self.run(&input, output);
+                    let (rest, stop) = self.run(&input, output, ahead);
                     Poll::Ready(Turn::Go(rest, stop))
                 }
             }
@@ -165,7 +166,7 @@ impl Connection {
 
     /// Executes the complete requests of `input`, sends the replies as far as the socket takes them, and keeps
     /// the rest of the input.
-    fn run(&mut self, input: &[u8], output: &mut Vec<u8>) -> (Vec<u8>, Option<Stop>) {
+    fn run(&mut self, input: &[u8], output: &mut Vec<u8>, ahead: &mut Lookahead) -> (Vec<u8>, Option<Stop>) {
         output.clear();
         let worker = self.worker.clone();
         let limits = Limits {
@@ -175,8 +176,9 @@ impl Connection {
         };
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut batch = Batch::new(&worker.shared, &worker.counters, self);
-        let (consumed, mut stop) = batch.execute(&mut scanner, input, limits, output);
+        let (consumed, mut stop) = batch.execute(&mut scanner, input, limits, ahead, output);
         batch.finish();
+        ahead.trim();
         self.scanner = scanner;
         self.pending.extend_from_slice(&input[consumed..]);
         if self.pending.len() > worker.shared.config.query_buffer_limit() {

@@ -4,13 +4,15 @@ use shoal_proto::{
     Error,
     command::{Entry, Flags, table},
     error::Result,
-    resp::{Args, Limits, Protocol, Reply, Request, Scanner},
+    resp::{Args, Limits, Protocol, Reply, Scanner},
     session::{self, Identity},
 };
+use smallvec::SmallVec;
 
 use super::{
     Ownership, Shared, clock,
     connection::{Connection, FLUSH_AT},
+    lookahead::{LOOKAHEAD, Lookahead, Next},
     shared::Action,
 };
 use crate::{
@@ -73,42 +75,63 @@ impl<'a> Batch<'a> {
         scanner: &mut Scanner,
         input: &[u8],
         mut limits: Limits,
+        ahead: &mut Lookahead,
         out: &mut Vec<u8>,
     ) -> (usize, Option<Stop>) {
         let mut at = 0;
-        while at < input.len() {
-            let request = match scanner.next(&input[at..], &limits) {
-                Ok(Some(request)) => request,
-                Ok(None) => return (at, None),
-                Err(error) => {
+        loop {
+            limits.authenticated = self.connection.session.authenticated;
+            let next = ahead.gather(scanner, input, at, &limits);
+            self.prefetch(input, ahead);
+            for i in 0..ahead.len() {
+                let (args, end) = ahead.request(input, i);
+                let stop = match self.one(args, out) {
+                    Outcome::Paused(until) => Some((at, Stop::Pause(until))),
+                    Outcome::Done if self.connection.session.closing => Some((input.len(), Stop::Close)),
+                    Outcome::Done if out.len() >= FLUSH_AT => Some((end, Stop::Flush)),
+                    Outcome::Done => None,
+                };
+                if let Some((consumed, stop)) = stop {
+                    // What was gathered but not executed is scanned again.
+                    *scanner = Scanner::new();
+                    return (consumed, Some(stop));
+                }
+                at = end;
+            }
+            match next {
+                Next::More => {}
+                Next::Incomplete => return (ahead.end(), None),
+                Next::Inline(end) => {
+                    if let Outcome::Paused(until) =
+                        self.one(Args::new(scanner.inline(), scanner.spans()), out)
+                    {
+                        *scanner = Scanner::new();
+                        return (at, Some(Stop::Pause(until)));
+                    }
+                    at = end;
+                    if self.connection.session.closing {
+                        return (input.len(), Some(Stop::Close));
+                    }
+                }
+                Next::Error(error) => {
                     let text = Error::owned(format!("ERR Protocol error: {error}"));
                     self.shared.totals.errors.note(&text);
                     Reply::new(out, Protocol::Resp2).error(&text);
                     return (input.len(), Some(Stop::Close));
                 }
-            };
-            let (consumed, args) = match request {
-                Request::Empty { consumed } => {
-                    at += consumed;
-                    continue;
-                }
-                Request::Multibulk { consumed } => (consumed, Args::new(&input[at..], scanner.spans())),
-                Request::Inline { consumed } => (consumed, Args::new(scanner.inline(), scanner.spans())),
-            };
-            if let Outcome::Paused(until) = self.one(args, out) {
-                *scanner = Scanner::new();
-                return (at, Some(Stop::Pause(until)));
-            }
-            at += consumed;
-            limits.authenticated = self.connection.session.authenticated;
-            if self.connection.session.closing {
-                return (input.len(), Some(Stop::Close));
-            }
-            if out.len() >= FLUSH_AT {
-                return (at, Some(Stop::Flush));
             }
         }
-        (at, None)
+    }
+
+    /// Overlaps the waits for memory of the requests that are about to be executed. The first argument is nearly
+    /// always a key; if it is not, the hint is wasted.
+    fn prefetch(&self, input: &[u8], ahead: &Lookahead) {
+        if ahead.len() < 2 {
+            return;
+        }
+        let keys: SmallVec<[&[u8]; LOOKAHEAD]> =
+            (0..ahead.len()).filter_map(|i| ahead.request(input, i).0.get(1)).collect();
+        self.shared.store.prefetch(self.connection.session.db, &keys);
     }
 
     /// Reports the batch's counts.

@@ -8,6 +8,7 @@
 pub mod clock;
 mod connection;
 mod execute;
+mod lookahead;
 mod ownership;
 mod shared;
 mod worker;

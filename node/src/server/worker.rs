@@ -18,7 +18,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{Shared, connection};
+use super::{Shared, connection, lookahead::Lookahead};
 use crate::{stats::Counters, store::Sweep};
 
 /// Bytes read at once; also the largest batch of small requests executed between two flushes.
@@ -29,6 +29,7 @@ const READ_SIZE: usize = 64 << 10;
 pub(super) struct Scratch {
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
+    pub(super) ahead: Lookahead,
 }
 
 /// A worker's own state.
@@ -156,7 +157,11 @@ fn work(
     let worker = Rc::new(Worker {
         shared: shared.clone(),
         counters: shared.totals.worker(),
-        scratch: RefCell::new(Scratch { input: vec![0; READ_SIZE], output: Vec::with_capacity(READ_SIZE) }),
+        scratch: RefCell::new(Scratch {
+            input: vec![0; READ_SIZE],
+            output: Vec::with_capacity(READ_SIZE),
+            ahead: Lookahead::default(),
+        }),
     });
     let tasks = LocalSet::new();
     tasks.block_on(&runtime(), async {

@@ -5,10 +5,13 @@ use shoal_proto::{Error, error::Result, slot::key_slot};
 use super::{
     Edit, Guards, Settings, Store,
     eviction::touch_frequency,
+    key::Key,
     keyspace::{Entry, Keyspace},
     shard::Shard,
     shard_of,
 };
+use smallvec::SmallVec;
+
 use crate::value::{Encodings, Typed, Value};
 
 /// What a write does to a key's expiry.
@@ -41,6 +44,8 @@ pub struct Db<'a> {
     now: u64,
     /// Whether reads count as accesses (`CLIENT NO-TOUCH`).
     touch: bool,
+    /// The only slot there is, so that it need not be computed again for each look-up.
+    slot: Option<u16>,
 }
 
 /// Where a key was found.
@@ -52,7 +57,41 @@ pub(super) struct Place {
 
 impl<'a> Db<'a> {
     pub(super) fn new(store: &'a Store, guards: Guards<'a>, index: u8, now: u64) -> Self {
-        Self { store, guards, index, now, touch: true }
+        Self { store, guards, index, now, touch: true, slot: None }
+    }
+
+    /// All keys are of this slot.
+    pub(super) fn on_slot(mut self, slot: u16) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+
+    #[inline]
+    fn slot_of(&self, key: &[u8]) -> u16 {
+        match self.slot {
+            Some(slot) => {
+                debug_assert_eq!(slot, key_slot(key), "key outside the command's locked slot");
+                slot
+            }
+            None => key_slot(key),
+        }
+    }
+
+    /// Brings into the cache what reading these keys will touch.
+    pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let known: SmallVec<[(usize, u16, u32); 16]> = keys
+            .map(|key| {
+                let slot = self.slot_of(key);
+                (self.guard_of(slot), slot, self.hash(key))
+            })
+            .collect();
+        for step in [Keyspace::prefetch_head, Keyspace::prefetch_entry, Keyspace::prefetch_value] {
+            for (guard, slot, hash) in &known {
+                if let Some(keys) = self.guards[*guard].1.keyspace(self.index) {
+                    step(keys, *slot, *hash);
+                }
+            }
+        }
     }
 
     /// The moment at which the command executes, ms since 1970; the same throughout.
@@ -119,7 +158,7 @@ impl<'a> Db<'a> {
     /// Finds a key that is not expired; removes it if it is.
     #[inline]
     fn find(&mut self, key: &[u8]) -> Option<Place> {
-        let slot = key_slot(key);
+        let slot = self.slot_of(key);
         let guard = self.guard_of(slot);
         let hash = self.hash(key);
         let (index, now) = (self.index, self.now);
@@ -145,7 +184,7 @@ impl<'a> Db<'a> {
     #[inline]
     fn find_counted(&mut self, key: &[u8]) -> Option<Place> {
         let found = self.find(key);
-        let guard = found.map_or_else(|| self.guard_of(key_slot(key)), |place| place.guard);
+        let guard = found.map_or_else(|| self.guard_of(self.slot_of(key)), |place| place.guard);
         let stats = &mut self.shard(guard).stats;
         match found {
             Some(_) => stats.hits += 1,
@@ -253,7 +292,7 @@ impl<'a> Db<'a> {
     }
 
     fn insert(&mut self, key: &[u8], value: Value, expires_at: u64) -> Place {
-        let slot = key_slot(key);
+        let slot = self.slot_of(key);
         let guard = self.guard_of(slot);
         let entry = Entry {
             next: 0,
@@ -262,7 +301,7 @@ impl<'a> Db<'a> {
             accessed: (self.now / 1000) as u32,
             slot,
             frequency: 5,
-            key: key.into(),
+            key: Key::new(key),
             value,
             charged: 0,
         };

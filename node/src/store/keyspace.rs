@@ -4,12 +4,15 @@ use slab::Slab;
 
 use super::{
     SHARDS, SLOTS_PER_SHARD,
+    key::Key,
+    prefetch::prefetch,
     slot_table::{NONE, SlotTable},
 };
 use crate::value::Value;
 
-/// One key.
+/// One key. Two cache lines that are fetched together.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry {
     pub(super) next: u32,
     pub(super) hash: u32,
@@ -20,7 +23,7 @@ pub(crate) struct Entry {
     pub(super) slot: u16,
     /// Logarithmic access counter of LFU policies.
     pub(super) frequency: u8,
-    pub(super) key: Box<[u8]>,
+    pub(super) key: Key,
     pub(super) value: Value,
     /// Bytes this entry is charged with.
     pub(super) charged: usize,
@@ -29,8 +32,8 @@ pub(crate) struct Entry {
 impl Entry {
     /// What the entry should be charged with.
     pub(super) fn cost(&self) -> usize {
-        // Slab slot, chain head, and the two allocations with the allocator's usual 16 bytes for each.
-        size_of::<Self>() + 4 + self.key.len() + 16 + self.value.memory() + 16
+        // Slab slot, chain head, and the value's allocation with the allocator's usual 16 bytes.
+        size_of::<Self>() + 4 + self.key.memory() + self.value.memory() + 16
     }
 
     /// Whether the key is past its time.
@@ -93,6 +96,32 @@ impl Keyspace {
     #[inline]
     pub(super) fn find(&self, slot: u16, hash: u32, key: &[u8]) -> Option<u32> {
         self.slots[local(slot)].find(&self.entries, hash, key)
+    }
+
+    /// Asks for the head of the chain in which a key with this hash would be.
+    pub(super) fn prefetch_head(&self, slot: u16, hash: u32) {
+        if let Some(head) = self.slots[local(slot)].head(hash) {
+            prefetch(head);
+        }
+    }
+
+    /// Asks for the first entry of that chain.
+    pub(super) fn prefetch_entry(&self, slot: u16, hash: u32) {
+        if let Some(entry) = self.first(slot, hash) {
+            prefetch(entry);
+        }
+    }
+
+    /// Asks for the value of that entry.
+    pub(super) fn prefetch_value(&self, slot: u16, hash: u32) {
+        if let Some(bytes) = self.first(slot, hash).and_then(|entry| entry.value.first_bytes()) {
+            prefetch(bytes);
+        }
+    }
+
+    fn first(&self, slot: u16, hash: u32) -> Option<&Entry> {
+        let head = self.slots[local(slot)].head(hash)?;
+        self.entries.get(*head as usize)
     }
 
     /// Adds a key that does not exist.

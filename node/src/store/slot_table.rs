@@ -36,6 +36,12 @@ impl SlotTable {
         self.heads.len()
     }
 
+    /// Where the chain begins in which an entry with this hash would be.
+    #[inline]
+    pub(super) fn head(&self, hash: u32) -> Option<&u32> {
+        if self.heads.is_empty() { None } else { Some(&self.heads[bucket(hash, self.heads.len())]) }
+    }
+
     #[inline]
     pub(super) fn find(&self, entries: &Entries, hash: u32, key: &[u8]) -> Option<u32> {
         if self.heads.is_empty() {
@@ -181,7 +187,10 @@ impl SlotTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{store::keyspace::Entry, value::Str};
+    use crate::{
+        store::{key::Key, keyspace::Entry},
+        value::Str,
+    };
 
     fn entry(hash: u32) -> Entry {
         Entry {
@@ -191,7 +200,7 @@ mod tests {
             accessed: 0,
             slot: 0,
             frequency: 0,
-            key: hash.to_le_bytes().as_slice().into(),
+            key: Key::new(&hash.to_le_bytes()),
             value: Str::default().into(),
             charged: 0,
         }
