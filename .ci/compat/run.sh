@@ -14,4 +14,7 @@ else
   echo "ioredis: skipped, there is no npm"
 fi
 export NODE_PATH="$tools/node_modules"
-exec "$tools/venv/bin/python" tools.py "$@"
+"$tools/venv/bin/python" tools.py "$@"
+if [ $# -eq 0 ]; then
+  "$tools/venv/bin/python" chaos.py
+fi
