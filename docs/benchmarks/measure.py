@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Server CPU per operation, side by side: shoal-node against redis-server, shoal-router against twemproxy.
+
+  measure.py [--runs 5] [--only node|router] [--json]
+
+Needs redis-server, redis-benchmark and nutcracker (Debian: redis-server redis-tools nutcracker), two cores, and
+`cargo build --release --workspace --bins --examples`. Servers run on core 0, the generator (redis-benchmark) and a proxy's backends on core 1. Runs
+are interleaved; CPU is user and system time of the server's threads from /proc/PID/task/*/schedstat, divided by the
+number of operations, so it holds on a machine that is busy with other things; throughput does not and is not shown.
+The ratio is the median of the run-by-run ratios to the first server."""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+KEYS = 300_000
+VALUE = 100
+# Name: redis-benchmark's arguments, operations per run.
+CASES = {
+    "GET": (["-t", "get"], 200_000),
+    "SET": (["-t", "set"], 200_000),
+    "GET, pipeline 16": (["-t", "get", "-P", "16"], 1_000_000),
+    "SET, pipeline 16": (["-t", "set", "-P", "16"], 1_000_000),
+    "MGET 10": (["mget"] + ["key:__rand_int__"] * 10, 100_000),
+    "MGET 10, pipeline 16": (["-P", "16", "mget"] + ["key:__rand_int__"] * 10, 200_000),
+}
+
+
+def free_port():
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port < 45_000:
+            return port
+
+
+class Server:
+    def __init__(self, core, *command):
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(["taskset", "-c", str(core), *map(str, command)], **quiet)
+
+    def cpu(self):
+        """Nanoseconds on a core, all threads."""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(t.read_text().split()[0]) for t in tasks)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def wait_for(port, command=b"PING\r\n", want=b"+PONG", seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 0.5) as s:
+                s.settimeout(0.5)
+                s.sendall(command)
+                if s.recv(100).startswith(want):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise SystemExit(f"nothing answers on port {port}")
+
+
+def benchmark(port, case):
+    arguments, operations = case
+    command = ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-n", str(operations), "-r",
+               str(KEYS), "-d", str(VALUE), "-q", *arguments]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return operations
+
+
+def fill(port):
+    benchmark(port, (["-t", "set", "-P", "16"], 3 * KEYS))
+
+
+def redis(port, core):
+    return Server(core, "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+
+
+def nodes(directory):
+    redis_port, node_port = free_port(), free_port()
+    servers = {"redis-server": (redis(redis_port, 0), redis_port),
+               "shoal-node": (Server(0, TARGET / "shoal-node", "--listen", f"127.0.0.1:{node_port}", "--threads", 1), node_port)}
+    return servers, []
+
+
+def routers(directory):
+    backends, helpers = [free_port() for _ in range(3)], []
+    for port in backends:
+        helpers.append(redis(port, 1))
+        wait_for(port)
+    proxy_port, router_port = free_port(), free_port()
+    config = directory / "nutcracker.yml"
+    config.write_text(f"p:\n  listen: 127.0.0.1:{proxy_port}\n  hash: fnv1a_64\n  distribution: ketama\n  redis: true\n"
+                      "  auto_eject_hosts: false\n  timeout: 2000\n  server_connections: 1\n  servers:\n"
+                      + "".join(f"   - 127.0.0.1:{port}:1\n" for port in backends))
+    stats = free_port()
+    twemproxy = Server(0, "nutcracker", "-c", config, "-a", "127.0.0.1", "-s", stats, "-m", 16384)
+    # The same backends for both, so that only the proxies differ: the example is the router with a fixed view.
+    addresses = ",".join(f"127.0.0.1:{port}" for port in backends)
+    router = Server(0, TARGET / "examples" / "static", f"127.0.0.1:{router_port}", addresses, 1)
+    return {"twemproxy": (twemproxy, proxy_port), "shoal-router": (router, router_port)}, helpers
+
+
+def measure(setup, runs):
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        servers, helpers = setup(pathlib.Path(directory))
+        try:
+            for _, port in servers.values():
+                wait_for(port, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n", b"+OK")
+                fill(port)
+            for name, case in CASES.items():
+                costs = {server: [] for server in servers}
+                for _ in range(runs):
+                    for server, (process, port) in servers.items():
+                        before = process.cpu()
+                        operations = benchmark(port, case)
+                        costs[server].append((process.cpu() - before) / operations / 1000)
+                base = next(iter(costs.values()))
+                for server, values in costs.items():
+                    ratio = statistics.median(v / b for v, b in zip(values, base))
+                    rows.append(dict(case=name, server=server, us=round(statistics.median(values), 3),
+                                     low=round(min(values), 3), high=round(max(values), 3), ratio=round(ratio, 3)))
+                    print(f"{name:22s} {server:14s} {rows[-1]['us']:8.3f} us/op [{rows[-1]['low']}-{rows[-1]['high']}]"
+                          f"  ratio {ratio:.3f}", file=sys.stderr, flush=True)
+        finally:
+            for process, _ in servers.values():
+                process.stop()
+            for helper in helpers:
+                helper.stop()
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", choices=["node", "router"])
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    for tool in ("redis-server", "redis-benchmark", "nutcracker", "taskset"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is not installed")
+    rows = []
+    for name, setup in (("node", nodes), ("router", routers)):
+        if args.only in (None, name):
+            rows += measure(setup, args.runs)
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    print("| case | server | CPU us/op | lowest-highest | ratio |\n|---|---|---|---|---|")
+    for r in rows:
+        print(f"| {r['case']} | {r['server']} | {r['us']:.2f} | {r['low']:.2f}-{r['high']:.2f} | {r['ratio']:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
