@@ -158,43 +158,66 @@ impl KeyChooser {
 /// Writes the text of keys.
 #[derive(Clone, Debug)]
 pub struct KeyText {
-    prefix: Vec<u8>,
-    length: usize,
+    /// The key whose number is zero; other keys differ in their last bytes.
+    zero: Vec<u8>,
 }
-
-/// The most decimal digits a key number can have.
-const MAX_DIGITS: usize = 20;
 
 impl KeyText {
     /// Keys that start with `prefix` and are `length` bytes long, or longer where `prefix` and the digits of
     /// `count` do not fit.
     pub fn new(prefix: &str, length: usize, count: u64) -> Self {
         let digits = itoa::Buffer::new().format(count.saturating_sub(1)).len();
-        Self { prefix: prefix.as_bytes().to_vec(), length: length.max(prefix.len() + digits) }
+        let length = length.max(prefix.len() + digits);
+        let mut zero = prefix.as_bytes().to_vec();
+        zero.resize(length, b'0');
+        Self { zero }
     }
 
     /// The length of every key in bytes.
     pub fn length(&self) -> usize {
-        self.length
+        self.zero.len()
+    }
+
+    /// The key number zero. Copied and then given to [`KeyText::number`] it becomes any other key.
+    pub fn zero(&self) -> &[u8] {
+        &self.zero
+    }
+
+    /// Turns a copy of [`KeyText::zero`] that ends with `text` into key `number`, which is below the count.
+    #[inline]
+    pub fn number(number: u64, text: &mut [u8]) {
+        let mut rest = number;
+        let mut at = text.len();
+        while rest >= 100 {
+            at -= 2;
+            text[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+            rest /= 100;
+        }
+        if rest >= 10 {
+            text[at - 2..at].copy_from_slice(&PAIRS[rest as usize]);
+        } else {
+            text[at - 1] = b'0' + rest as u8;
+        }
     }
 
     /// Appends the text of key `number`.
     #[inline]
     pub fn append(&self, number: u64, out: &mut Vec<u8>) {
-        const ZEROES: [u8; 64] = [b'0'; 64];
-        let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(number).as_bytes();
-        debug_assert!(digits.len() <= MAX_DIGITS);
-        out.extend_from_slice(&self.prefix);
-        let mut fill = self.length.saturating_sub(self.prefix.len() + digits.len());
-        while fill > 0 {
-            let some = fill.min(ZEROES.len());
-            out.extend_from_slice(&ZEROES[..some]);
-            fill -= some;
-        }
-        out.extend_from_slice(digits);
+        out.extend_from_slice(&self.zero);
+        Self::number(number, out);
     }
 }
+
+/// The numbers from 0 to 99 with two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {
@@ -268,6 +291,11 @@ mod tests {
         let mut out = Vec::new();
         text.append(42, &mut out);
         assert_eq!(out, b"key:000000000042");
+        for number in [0, 9, 10, 99, 100, 999_999] {
+            out.clear();
+            text.append(number, &mut out);
+            assert_eq!(out, format!("key:{number:012}").as_bytes());
+        }
         let short = KeyText::new("key:", 1, 1000);
         assert_eq!(short.length(), 7);
         let long = KeyText::new("", 200, 10);

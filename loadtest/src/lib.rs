@@ -8,6 +8,7 @@
 
 pub mod arrivals;
 pub mod cli;
+pub mod compare;
 pub mod connection;
 pub mod error;
 pub mod generator;
@@ -23,6 +24,7 @@ pub mod sizes;
 pub mod tally;
 pub mod target;
 pub mod template;
+pub mod verify;
 pub mod workload;
 pub mod zipf;
 

@@ -64,6 +64,12 @@ impl Framer {
                 }
                 continue;
             }
+            // Nearly all replies are whole strings; they need no state.
+            if let Some(length) = whole_string(&bytes[at..]).filter(|_| !self.started) {
+                on_reply(Reply { error: None, nulls: 0, number: 0 });
+                at += length;
+                continue;
+            }
             let Some(length) = memchr::memchr(b'\n', &bytes[at..]) else {
                 if bytes.len() - at > MAX_LINE {
                     return Err(NotResp("a line of more than 64 kB".into()));
@@ -150,6 +156,24 @@ impl Framer {
             *self = Self::default();
         }
     }
+}
+
+/// The length of the string reply that starts here, if all of it is here and it is not longer than 7 digits say.
+#[inline]
+fn whole_string(bytes: &[u8]) -> Option<usize> {
+    let (b'$', digits) = bytes.split_first()? else { return None };
+    let mut length = 0;
+    for (index, digit) in digits.iter().take(8).enumerate() {
+        match digit {
+            b'0'..=b'9' => length = length * 10 + usize::from(digit - b'0'),
+            b'\r' if index > 0 && digits.get(index + 1) == Some(&b'\n') => {
+                let whole = index + length + 5;
+                return (whole <= bytes.len()).then_some(whole);
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 #[inline]

@@ -99,13 +99,17 @@ impl Sizes {
         let size = match self {
             Self::Fixed(size) => *size,
             Self::Uniform(low, high) => low + Random::new(key).below(high - low + 1),
-            Self::Normal(mean, deviation) => {
-                (mean + deviation * Random::new(key).normal()).round().max(1.0) as u64
-            }
+            Self::Normal(mean, deviation) => normal_size(*mean, *deviation, key),
             Self::Histogram(histogram) => histogram.size(key).max(1),
         };
         size.min(MAX_SIZE) as usize
     }
+}
+
+/// Not inlined: the compiler would compute logarithms and cosines ahead of knowing whether they are needed.
+#[inline(never)]
+fn normal_size(mean: f64, deviation: f64, key: u64) -> u64 {
+    (mean + deviation * Random::new(key).normal()).round().max(1.0) as u64
 }
 
 impl FromStr for Sizes {

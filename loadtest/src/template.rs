@@ -30,16 +30,22 @@ pub struct Template {
 /// A piece of an encoded request.
 #[derive(Clone, Debug)]
 enum Piece {
-    /// Bytes that are always the same: headers and constant words.
-    Constant(Vec<u8>),
-    /// The key's text, whose header and line end are in the constants around it.
-    Key,
+    /// Headers, constant words and keys. The keys are there as key number zero; where their texts end is kept
+    /// apart, so that one copy and a few digits make this piece.
+    Known(Known),
     /// Further keys, each a word of its own.
     MoreKeys(usize),
     /// A value as a word.
     Value,
     /// A word made of several parts, or of one whose length changes.
     Word(Vec<Part>),
+}
+
+/// Bytes that change only in the digits of the key.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    bytes: Vec<u8>,
+    key_ends: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +76,8 @@ impl Template {
                 extra_keys += keys - 1;
             }
         }
-        let mut builder = Builder { pieces: Vec::new(), constant: format!("*{count}\r\n").into_bytes() };
+        let mut builder = Builder { pieces: Vec::new(), known: Known::default() };
+        builder.known.bytes.extend_from_slice(format!("*{count}\r\n").as_bytes());
         for word in words {
             builder.word(word, keys);
         }
@@ -99,8 +106,13 @@ impl Template {
     ) {
         for piece in &self.pieces {
             match piece {
-                Piece::Constant(bytes) => out.extend_from_slice(bytes),
-                Piece::Key => filling.keys.append(key, out),
+                Piece::Known(known) => {
+                    let start = out.len();
+                    out.extend_from_slice(&known.bytes);
+                    for end in &known.key_ends {
+                        KeyText::number(key, &mut out[start..start + end]);
+                    }
+                }
                 Piece::MoreKeys(count) => {
                     for _ in 0..*count {
                         let another = more(random);
@@ -180,23 +192,19 @@ impl Part {
     }
 }
 
-/// Collects pieces, merging what is constant.
+/// Collects pieces, merging what is known beforehand.
 struct Builder {
     pieces: Vec<Piece>,
-    constant: Vec<u8>,
+    known: Known,
 }
 
 impl Builder {
     fn word(&mut self, word: Word, keys: &KeyText) {
         match word {
-            Word::Constant(text) => {
-                bulk_header(text.len(), &mut self.constant);
-                self.constant.extend_from_slice(text.as_bytes());
-                self.constant.extend_from_slice(b"\r\n");
-            }
+            Word::Constant(text) => self.text_and_keys(&[Part::Text(text.into_bytes())], keys),
             Word::Value => self.push(Piece::Value),
             Word::Keys(count) => {
-                self.key(&[Part::Key], keys);
+                self.text_and_keys(&[Part::Key], keys);
                 if count > 1 {
                     self.push(Piece::MoreKeys(count - 1));
                 }
@@ -204,35 +212,41 @@ impl Builder {
             Word::Parts(parts) if parts.iter().any(|part| matches!(part, Part::Number { .. })) => {
                 self.push(Piece::Word(parts));
             }
-            Word::Parts(parts) => self.key(&parts, keys),
+            Word::Parts(parts) => self.text_and_keys(&parts, keys),
         }
     }
 
     /// A word of texts and keys, whose length never changes.
-    fn key(&mut self, parts: &[Part], keys: &KeyText) {
+    fn text_and_keys(&mut self, parts: &[Part], keys: &KeyText) {
         let length =
             parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { keys.length() });
-        bulk_header(length.sum(), &mut self.constant);
+        let bytes = &mut self.known.bytes;
+        bulk_header(length.sum(), bytes);
         for part in parts {
             match part {
-                Part::Text(text) => self.constant.extend_from_slice(text),
-                _ => self.push(Piece::Key),
+                Part::Text(text) => bytes.extend_from_slice(text),
+                _ => {
+                    bytes.extend_from_slice(keys.zero());
+                    self.known.key_ends.push(bytes.len());
+                }
             }
         }
-        self.constant.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(b"\r\n");
     }
 
     fn push(&mut self, piece: Piece) {
-        if !self.constant.is_empty() {
-            self.pieces.push(Piece::Constant(std::mem::take(&mut self.constant)));
-        }
+        self.end_known();
         self.pieces.push(piece);
     }
 
-    fn finish(mut self) -> Vec<Piece> {
-        if !self.constant.is_empty() {
-            self.pieces.push(Piece::Constant(self.constant));
+    fn end_known(&mut self) {
+        if !self.known.bytes.is_empty() {
+            self.pieces.push(Piece::Known(std::mem::take(&mut self.known)));
         }
+    }
+
+    fn finish(mut self) -> Vec<Piece> {
+        self.end_known();
         self.pieces
     }
 }

@@ -1,7 +1,9 @@
 //! The command line: what `shoal-loadtest` can be asked for. Each subcommand has a file of its own.
 
+mod compare;
 mod load;
 mod run;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,10 @@ struct Cli {
 enum Action {
     /// Put load on a server and report what it cost.
     Run(Box<run::RunArguments>),
+    /// Put the same load on two or more servers in turns and print the ratios.
+    Compare(Box<compare::CompareArguments>),
+    /// Write and read from many connections and check every answer (linearizability per key).
+    Verify(verify::VerifyArguments),
     /// List the built-in workloads, or print one of them to start from.
     Workloads {
         /// The workload to print.
@@ -43,6 +49,8 @@ impl Action {
     fn go(self) -> Result<ExitCode, Error> {
         match self {
             Self::Run(arguments) => run::run(&arguments),
+            Self::Compare(arguments) => compare::run(&arguments),
+            Self::Verify(arguments) => verify::run(&arguments),
             Self::Workloads { name } => workloads(name.as_deref()),
         }
     }
