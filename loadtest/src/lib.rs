@@ -6,6 +6,7 @@
 //! threads and watches the server's processes. Keys, sizes and times are drawn by pure code from a seed, so the
 //! same seed makes the same requests.
 
+pub mod answer;
 pub mod arrivals;
 pub mod cli;
 pub mod compare;
@@ -15,6 +16,7 @@ pub mod generator;
 pub mod keys;
 pub mod procfs;
 pub mod random;
+pub mod replay;
 pub mod reply;
 pub mod report;
 pub mod requests;
@@ -24,6 +26,7 @@ pub mod sizes;
 pub mod tally;
 pub mod target;
 pub mod template;
+pub mod trace;
 pub mod verify;
 pub mod workload;
 pub mod zipf;

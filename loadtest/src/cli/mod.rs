@@ -2,6 +2,7 @@
 
 mod compare;
 mod load;
+mod replay;
 mod run;
 mod verify;
 
@@ -27,6 +28,8 @@ enum Action {
     Compare(Box<compare::CompareArguments>),
     /// Write and read from many connections and check every answer (linearizability per key).
     Verify(verify::VerifyArguments),
+    /// Replay a recorded trace of a cache and report its hit ratio.
+    Replay(replay::ReplayArguments),
     /// List the built-in workloads, or print one of them to start from.
     Workloads {
         /// The workload to print.
@@ -51,6 +54,7 @@ impl Action {
             Self::Run(arguments) => run::run(&arguments),
             Self::Compare(arguments) => compare::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
+            Self::Replay(arguments) => replay::run(&arguments),
             Self::Workloads { name } => workloads(name.as_deref()),
         }
     }

@@ -50,7 +50,9 @@ fn backwards(seen: &mut [(u64, Operation)], violations: &mut Vec<Violation>) {
             at += 1;
         }
         let increments = matches!(operation.action, Action::Increment(_));
-        if let Some((_, before)) = highest.filter(|(top, _)| if increments { value <= top } else { value < top }) {
+        if let Some((_, before)) =
+            highest.filter(|(top, _)| if increments { value <= top } else { value < top })
+        {
             // Two increments with one result are reported as such already.
             let same = result(&before) == Some(*value) && matches!(before.action, Action::Increment(_));
             if !(same && increments) {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::answer::{self, Answer};
 use super::history::{Action, NEVER, Operation};
+use crate::answer::{self, Answer};
 use crate::random::Random;
 use crate::target::encode;
 

@@ -7,7 +7,6 @@
 //! is reported is wrong for certain; a clean report means that nothing was found. A server that loses
 //! acknowledged writes in a failover by design is reported as losing them.
 
-pub mod answer;
 pub mod check;
 pub mod counter;
 pub mod driver;

@@ -1,4 +1,4 @@
-//! Reads the few kinds of replies that the checked commands have.
+//! Reads the few kinds of replies that checked commands and replayed traces have, waiting for them.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
