@@ -122,7 +122,9 @@ pub struct Generator {
     random: Random,
     /// The next due time of an open loop.
     due: u64,
-    /// When an open loop last found no connection with room.
+    /// An open loop had something due and no connection with room.
+    is_blocked: bool,
+    /// When that was last over.
     blocked: u64,
     /// Connections with room for another request (open loop), each at most once.
     free: VecDeque<usize>,
@@ -168,6 +170,7 @@ impl Generator {
             retries: VecDeque::new(),
             misses: Vec::new(),
             due: 0,
+            is_blocked: false,
             blocked: 0,
             made: 0,
             start: Instant::now(),
@@ -296,7 +299,7 @@ impl Generator {
         let mut now = now;
         while self.due <= now && self.may_make(self.due) {
             let Some(index) = self.free.pop_front() else {
-                self.blocked = now;
+                self.is_blocked = true;
                 return Ok(LOOK_UP);
             };
             self.is_free[index] = false;
@@ -420,6 +423,10 @@ impl Generator {
     }
 
     fn set_free(&mut self, index: usize) {
+        if self.is_blocked {
+            self.is_blocked = false;
+            self.blocked = self.now();
+        }
         if !self.is_free[index] {
             self.is_free[index] = true;
             self.free.push_back(index);

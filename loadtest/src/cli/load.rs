@@ -151,6 +151,7 @@ impl LoadArguments {
                 .map(|(line, weight)| CommandSpec { line: line.clone(), weight, on_miss: None })
                 .collect();
         }
+        workload.commands.retain(|command| command.weight > 0);
         workload.keys = self.keys.unwrap_or(workload.keys);
         workload.key_length = self.key_size.map_or(workload.key_length, |size| size as usize);
         workload.key_prefix = self.key_prefix.clone().unwrap_or(workload.key_prefix);

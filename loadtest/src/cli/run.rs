@@ -11,7 +11,7 @@ use super::load::LoadArguments;
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::progress::Progress;
-use crate::report::{json, table};
+use crate::report::{html, json, table};
 use crate::run::{Outcome, Purpose, Settings};
 use crate::target::look_at;
 
@@ -28,6 +28,9 @@ pub(super) struct RunArguments {
     /// Write the figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report with plots to this file; it needs no network to be looked at.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
@@ -48,6 +51,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     print!("{}", table::run(&figures));
     if let Some(path) = &arguments.json {
         json::write(path, &figures)?;
+    }
+    if let Some(path) = &arguments.html {
+        html::write(path, &figures)?;
     }
     Ok(if figures.total.answered == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

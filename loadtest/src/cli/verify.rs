@@ -44,7 +44,7 @@ pub(super) struct VerifyArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many violations to show with their history.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     show: usize,
     /// User name for AUTH.
     #[arg(long, requires = "password")]
@@ -123,7 +123,14 @@ fn show(violations: &[Violation], recorded: &Recorded, most: usize) {
     for same in kinds.chunk_by(|a, b| a == b) {
         println!("  {:>8} {}", count(same.len() as u64), same[0]);
     }
-    for violation in violations.iter().take(most) {
+    // One of each kind first: a thousand lost increments of one key tell the same story.
+    kinds.dedup();
+    let first_of = |wrong| violations.iter().position(|violation| violation.wrong == wrong);
+    let mut order: Vec<usize> = kinds.into_iter().filter_map(first_of).collect();
+    let others = (0..violations.len()).filter(|index| !order.contains(index));
+    let others: Vec<usize> = others.take(most).collect();
+    order.extend(others);
+    for violation in order.into_iter().take(most).map(|index| &violations[index]) {
         println!("\n{} at key {}:", violation.wrong, violation.operations[0].key);
         print_marked(&violation.operations, &around(&recorded.operations, violation, HISTORY));
     }

@@ -49,6 +49,8 @@ pub struct Figures {
     pub generator: GeneratorFigures,
     /// What makes the figures doubtful, one sentence each.
     pub warnings: Vec<String>,
+    /// Latency of all commands by share of requests: (share, microseconds), denser towards 1.
+    pub curve: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,
 }
@@ -161,6 +163,7 @@ impl Figures {
             total,
             generator,
             warnings: Vec::new(),
+            curve: curve(&outcome.tally.total()),
             seconds: outcome.seconds.clone(),
         };
         figures.warnings = figures.warn();
@@ -213,6 +216,14 @@ const BUSY: f64 = 0.9;
 const STARVED: f64 = 0.1;
 /// Lag below this many microseconds is never worth a word.
 const LATE_US: f64 = 1000.0;
+
+/// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
+fn curve(total: &CommandTally) -> Vec<(f64, f64)> {
+    let nines = (total.answered().max(10) as f64).log10();
+    let points = (nines * 20.0) as u32;
+    let shares = (0..=points).map(|point| 1.0 - 10f64.powf(-f64::from(point) / 20.0));
+    shares.map(|share| (share, total.latency.value_at_quantile(share) as f64 / 1e3)).collect()
+}
 
 /// The workload in words.
 fn asked(settings: &Settings) -> String {

@@ -1,6 +1,7 @@
-//! What a person or another program gets to see of a run: numbers, tables, progress, JSON.
+//! What a person or another program gets to see of a run: numbers, tables, progress, JSON, HTML.
 
 pub mod figures;
+pub mod html;
 pub mod json;
 pub mod number;
 pub mod progress;
