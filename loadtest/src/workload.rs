@@ -89,6 +89,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("ycsb-b", include_str!("../workloads/ycsb-b.toml")),
     ("ycsb-c", include_str!("../workloads/ycsb-c.toml")),
     ("ycsb-d", include_str!("../workloads/ycsb-d.toml")),
+    ("ycsb-e", include_str!("../workloads/ycsb-e.toml")),
     ("ycsb-f", include_str!("../workloads/ycsb-f.toml")),
 ];
 

@@ -106,6 +106,28 @@ fn a_stall_shows_at_its_true_size_in_an_open_loop() {
 }
 
 #[test]
+fn broken_connections_come_back_and_every_request_is_accounted_for() {
+    let Some(server) = redis_server() else { return };
+    let mut settings = settings(&server);
+    settings.rates = vec![(2000.0, Duration::MAX)];
+    settings.limit = u64::MAX;
+    settings.duration = Duration::from_secs(2);
+    let mut client = server.client().unwrap();
+    let mut killed = false;
+    let kill = |_: &_| {
+        if !std::mem::replace(&mut killed, true) {
+            client.call(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
+        }
+    };
+    let outcome = run(&settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), kill).unwrap();
+    let tally = &outcome.tally;
+    assert_eq!((tally.broken, tally.errors()), (10, 0));
+    assert_eq!(tally.error_kinds.iter().map(|kind| kind.count).sum::<u64>(), 10);
+    assert_eq!(tally.answered() + tally.lost + tally.unanswered, 4000);
+    assert!(tally.answered() > 3900, "{}", tally.answered());
+}
+
+#[test]
 fn a_password_is_asked_for_and_used() {
     let Some(server) = redis_server() else { return };
     server.client().unwrap().call(["CONFIG", "SET", "requirepass", "secret"]).unwrap();
