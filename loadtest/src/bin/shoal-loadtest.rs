@@ -1,3 +1,7 @@
 //! The `shoal-loadtest` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shoal_loadtest::cli::main()
+}

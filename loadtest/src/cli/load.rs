@@ -1,0 +1,243 @@
+//! The options that say what load to make, shared by all subcommands that make some.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::arrivals::Spacing;
+use crate::error::Error;
+use crate::keys::KeyDistribution;
+use crate::procfs;
+use crate::run::Settings;
+use crate::sizes::Sizes;
+use crate::target::{Opening, Target};
+use crate::workload::{CommandSpec, MAX_KEY_LENGTH, MAX_KEYS, Workload};
+
+/// What load to make.
+#[derive(Clone, Debug, Args)]
+pub(super) struct LoadArguments {
+    /// Connections in all.
+    #[arg(short, long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    connections: u32,
+    /// Requests under way per connection.
+    #[arg(short = 'P', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pipeline: u32,
+    /// Generator threads.
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: u32,
+    /// How long to count (10s, 500ms, 2m).
+    #[arg(short, long, default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// How long to run before counting.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    warmup: Duration,
+    /// How long to wait for late answers after an open loop has ended.
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    grace: Duration,
+    /// Stop after this many requests.
+    #[arg(short = 'n', long)]
+    requests: Option<u64>,
+    /// Open loop: requests per second whatever the server does, latency counted from the intended time.
+    /// Steps are written RATE@TIME,RATE@TIME,...
+    #[arg(short, long, value_name = "RATE")]
+    rate: Option<String>,
+    /// Space the requests of an open loop at random, as independent users would.
+    #[arg(long, requires = "rate")]
+    poisson: bool,
+
+    /// A built-in workload or a TOML file; the options below change it.
+    #[arg(short, long)]
+    workload: Option<String>,
+    /// GETs to SETs.
+    #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"])]
+    ratio: Option<String>,
+    /// A command with {key}, {value}, {keys:N} and {int:LOW-HIGH} in it; may be given several times.
+    #[arg(long, conflicts_with = "workload")]
+    command: Vec<String>,
+    /// How often each --command comes, in the same order.
+    #[arg(long, requires = "command")]
+    weight: Vec<u32>,
+    /// Number of keys.
+    #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
+    keys: Option<u64>,
+    /// Length of keys in bytes.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEY_LENGTH as u64))]
+    key_size: Option<u64>,
+    /// What every key starts with.
+    #[arg(long)]
+    key_prefix: Option<String>,
+    /// Size of values: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
+    #[arg(long)]
+    value_size: Option<Sizes>,
+    /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS.
+    #[arg(long)]
+    distribution: Option<KeyDistribution>,
+    /// The seed of all chance; the same seed makes the same requests.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Processes of the server whose CPU time is counted; by default those that listen on the target's port.
+    #[arg(long = "pid", value_delimiter = ',')]
+    processes: Vec<u32>,
+    /// Speak RESP3.
+    #[arg(short = '3', long)]
+    resp3: bool,
+    /// User name for AUTH.
+    #[arg(long, requires = "password")]
+    user: Option<String>,
+    /// Password for AUTH.
+    #[arg(short = 'a', long, env = "SHOAL_LOADTEST_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+    /// Database for SELECT.
+    #[arg(long, default_value_t = 0)]
+    database: u32,
+}
+
+impl LoadArguments {
+    /// The settings of a run against these targets.
+    pub(super) fn settings(&self, targets: &[String]) -> Result<Settings, Error> {
+        let targets: Vec<Target> =
+            targets.iter().map(|name| Target::resolve(name)).collect::<Result<_, _>>()?;
+        if self.threads > self.connections {
+            return Err(Error::Usage("there must be at least one connection per thread".into()));
+        }
+        let processes =
+            if self.processes.is_empty() { local_processes(&targets) } else { self.processes.clone() };
+        Ok(Settings {
+            opening: self.opening(),
+            connections: self.connections as usize,
+            pipeline: self.pipeline as usize,
+            threads: self.threads as usize,
+            duration: if self.requests.is_some() { Duration::MAX } else { self.duration },
+            warmup: if self.requests.is_some() { Duration::ZERO } else { self.warmup },
+            grace: self.grace,
+            limit: self.requests.unwrap_or(u64::MAX),
+            rates: self.rate.as_deref().map(rates).transpose()?.unwrap_or_default(),
+            spacing: if self.poisson { Spacing::Poisson } else { Spacing::Even },
+            workload: self.workload()?,
+            processes,
+            targets,
+        })
+    }
+
+    /// What connections say first.
+    pub(super) fn opening(&self) -> Opening {
+        Opening {
+            resp3: self.resp3,
+            user: self.user.clone(),
+            password: self.password.clone(),
+            database: self.database,
+        }
+    }
+
+    /// The workload with the options' changes.
+    fn workload(&self) -> Result<Workload, Error> {
+        let mut workload = match &self.workload {
+            Some(name) => Workload::find(name)?,
+            None => Workload { name: "commands".into(), ..Workload::default() },
+        };
+        if let Some(ratio) = &self.ratio {
+            let (gets, sets) = parse_ratio(ratio)?;
+            workload.commands[0].weight = gets;
+            workload.commands[1].weight = sets;
+        }
+        if !self.command.is_empty() {
+            if self.weight.len() > self.command.len() {
+                return Err(Error::Usage("there are more --weight than --command".into()));
+            }
+            let weights = self.weight.iter().copied().chain(std::iter::repeat(1));
+            let specs = self.command.iter().zip(weights);
+            workload.commands = specs
+                .map(|(line, weight)| CommandSpec { line: line.clone(), weight, on_miss: None })
+                .collect();
+        }
+        workload.commands.retain(|command| command.weight > 0);
+        workload.keys = self.keys.unwrap_or(workload.keys);
+        workload.key_length = self.key_size.map_or(workload.key_length, |size| size as usize);
+        workload.key_prefix = self.key_prefix.clone().unwrap_or(workload.key_prefix);
+        workload.sizes = self.value_size.clone().unwrap_or(workload.sizes);
+        workload.distribution = self.distribution.unwrap_or(workload.distribution);
+        workload.seed = self.seed.unwrap_or(workload.seed);
+        Ok(workload)
+    }
+}
+
+/// The processes on this machine that listen where the targets are.
+fn local_processes(targets: &[Target]) -> Vec<u32> {
+    let local = targets.iter().filter(|target| target.address.ip().is_loopback());
+    let mut processes: Vec<u32> = local.flat_map(|target| procfs::listeners(target.address.port())).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    processes
+}
+
+fn parse_ratio(text: &str) -> Result<(u32, u32), Error> {
+    let parts = text.split_once(':').and_then(|(gets, sets)| Some((gets.parse().ok()?, sets.parse().ok()?)));
+    match parts {
+        Some((gets, sets)) if (gets, sets) != (0, 0) => Ok((gets, sets)),
+        _ => Err(Error::Usage(format!("'{text}' is no ratio: write GETs:SETs, such as 9:1"))),
+    }
+}
+
+/// The steps of an open loop: `RATE`, or `RATE@TIME` several times.
+fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
+    let wrong =
+        |part: &str| Error::Usage(format!("'{part}' is no rate: write RATE or RATE@TIME,RATE@TIME,..."));
+    let mut rates = Vec::new();
+    for part in text.split(',') {
+        let (rate, time) = match part.split_once('@') {
+            None => (part, Duration::MAX),
+            Some((rate, time)) => (rate, duration(time).map_err(|_| wrong(part))?),
+        };
+        match rate.parse::<f64>() {
+            Ok(rate) if (0.001..=1e9).contains(&rate) => rates.push((rate, time)),
+            _ => return Err(wrong(part)),
+        }
+    }
+    Ok(rates)
+}
+
+/// A time such as `10s`, `1.5m`, `500ms`; a number alone means seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("'{unit}' is no unit of time: use ms, s, m or h")),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| format!("'{text}' is no time"))? * scale;
+    if seconds > 1e8 { Err(format!("'{text}' is too long")) } else { Ok(Duration::from_secs_f64(seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
+        for text in ["", "s", "10x", "1.2.3s", "-1s", "999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read() {
+        assert_eq!(rates("1000").unwrap(), [(1000.0, Duration::MAX)]);
+        let steps = rates("1000@5s,2000@10s").unwrap();
+        assert_eq!(steps, [(1000.0, Duration::from_secs(5)), (2000.0, Duration::from_secs(10))]);
+        assert!(rates("0").is_err() && rates("x@5s").is_err() && rates("5@y").is_err());
+    }
+
+    #[test]
+    fn ratios_are_read() {
+        assert_eq!(parse_ratio("9:1").unwrap(), (9, 1));
+        assert!(parse_ratio("0:0").is_err() && parse_ratio("9").is_err() && parse_ratio("a:b").is_err());
+    }
+}

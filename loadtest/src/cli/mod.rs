@@ -1,0 +1,79 @@
+//! The command line: what `shoal-loadtest` can be asked for. Each subcommand has a file of its own.
+
+mod compare;
+mod load;
+mod replay;
+mod run;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+
+/// Measures any Redis-compatible server: honest latencies, real workloads, CPU per operation.
+#[derive(Debug, Parser)]
+#[command(name = "shoal-loadtest", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Put load on a server and report what it cost.
+    Run(Box<run::RunArguments>),
+    /// Put the same load on two or more servers in turns and print the ratios.
+    Compare(Box<compare::CompareArguments>),
+    /// Write and read from many connections and check every answer (linearizability per key).
+    Verify(verify::VerifyArguments),
+    /// Replay a recorded trace of a cache and report its hit ratio.
+    Replay(replay::ReplayArguments),
+    /// List the built-in workloads, or print one of them to start from.
+    Workloads {
+        /// The workload to print.
+        name: Option<String>,
+    },
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    match Cli::parse().action.go() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("shoal-loadtest: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Action {
+    fn go(self) -> Result<ExitCode, Error> {
+        match self {
+            Self::Run(arguments) => run::run(&arguments),
+            Self::Compare(arguments) => compare::run(&arguments),
+            Self::Verify(arguments) => verify::run(&arguments),
+            Self::Replay(arguments) => replay::run(&arguments),
+            Self::Workloads { name } => workloads(name.as_deref()),
+        }
+    }
+}
+
+fn workloads(name: Option<&str>) -> Result<ExitCode, Error> {
+    use crate::workload::{BUILT_IN, Workload};
+    match name {
+        None => {
+            let mut rows = Vec::new();
+            for (name, _) in BUILT_IN {
+                rows.push(format!("{name:<15} {}", Workload::find(name)?.about));
+            }
+            println!("{}", rows.join("\n"));
+        }
+        Some(name) => match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
+            Some((_, text)) => print!("{text}"),
+            None => return Err(Error::Usage(format!("there is no built-in workload '{name}'"))),
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}

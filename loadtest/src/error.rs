@@ -1,0 +1,67 @@
+//! Why the load tester could not do what was asked; each text is one sentence for the person at the terminal.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A failure that ends the program. Errors of the server under test are not here: they are results.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something impossible.
+    #[error("{0}")]
+    Usage(String),
+    /// A workload, template or trace that is not understood.
+    #[error("{file}:{line}: {message}")]
+    File {
+        /// The file, or the name of the built-in workload.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// No server answered at the start.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The target as given.
+        address: String,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// The server refused the opening commands (HELLO, AUTH, SELECT).
+    #[error("{address} refused {command}: {answer}")]
+    Refused {
+        /// The target as given.
+        address: String,
+        /// The command's name.
+        command: String,
+        /// The server's error.
+        answer: String,
+    },
+    /// The server sent bytes that are not RESP.
+    #[error("{address} does not speak RESP: {message}")]
+    Protocol {
+        /// The target as given.
+        address: String,
+        /// What was wrong.
+        message: String,
+    },
+    /// The operating system refused something the generator needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// A generator thread ended with a panic; the message is already on the terminal.
+    #[error("a generator thread failed")]
+    Thread,
+}

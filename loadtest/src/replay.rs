@@ -1,0 +1,222 @@
+//! Replays a trace against a server, as a cache in front of a database would use it, and counts hits.
+//!
+//! One connection, accesses in their order, in batches: all look-ups of a batch are asked at once, then what was
+//! missing is stored. A key that is missing twice in a batch counts as a miss once: the repeat would have been a
+//! hit, and is asked again after the value was stored, so that the server's eviction policy sees it. Speed is the
+//! server's, or the given rate. What is measured is the policy, so one connection is enough.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::answer::{self, Answer};
+use crate::sizes::ValueText;
+use crate::trace::{Access, Kind};
+
+/// How to replay.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where.
+    pub address: SocketAddr,
+    /// Opening commands, encoded.
+    pub opening: Vec<Vec<u8>>,
+    /// Accesses per batch.
+    pub batch: usize,
+    /// Accesses per second, if not as fast as it goes.
+    pub rate: Option<f64>,
+    /// The share of the accesses at the start that is not counted.
+    pub warmup: f64,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Counts {
+    /// Look-ups counted.
+    pub lookups: u64,
+    /// Look-ups that found their key.
+    pub hits: u64,
+    /// Bytes of the values looked up.
+    pub bytes: u64,
+    /// Bytes of the values found.
+    pub hit_bytes: u64,
+    /// Values stored, counted or not.
+    pub stored: u64,
+    /// Error replies.
+    pub errors: u64,
+    /// The first of them.
+    pub first_error: Option<String>,
+    /// Accesses made, counted or not.
+    pub accesses: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Counts {
+    /// The share of look-ups that found their key.
+    pub fn object_hit_ratio(&self) -> f64 {
+        self.hits as f64 / self.lookups.max(1) as f64
+    }
+
+    /// The share of bytes looked up that were found.
+    pub fn byte_hit_ratio(&self) -> f64 {
+        self.hit_bytes as f64 / self.bytes.max(1) as f64
+    }
+}
+
+/// Stores are sent in pieces of about this many bytes, so that neither side's buffers overflow.
+const PIECE: usize = 1 << 20;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Replays `accesses` to their end or until `stop` is set.
+pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io::Result<Counts> {
+    let mut socket = TcpStream::connect(settings.address)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::with_capacity(256 << 10, socket.try_clone()?);
+    for command in &settings.opening {
+        socket.write_all(command)?;
+        answer::read(&mut reader)?;
+    }
+    let mut player = Player {
+        socket,
+        reader,
+        out: Vec::new(),
+        asked: 0,
+        values: ValueText::new(1),
+        counts: Counts::default(),
+    };
+    let start = Instant::now();
+    let uncounted = (accesses.len() as f64 * settings.warmup) as u64;
+    for batch in accesses.chunks(settings.batch.max(1)) {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        player.batch(batch, uncounted)?;
+        if let Some(rate) = settings.rate {
+            let due = Duration::from_secs_f64(player.counts.accesses as f64 / rate);
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+    }
+    player.counts.seconds = start.elapsed().as_secs_f64();
+    Ok(player.counts)
+}
+
+struct Player {
+    socket: TcpStream,
+    reader: BufReader<TcpStream>,
+    out: Vec<u8>,
+    /// Requests in `out`.
+    asked: usize,
+    values: ValueText,
+    counts: Counts,
+}
+
+impl Player {
+    fn batch(&mut self, batch: &[Access], uncounted: u64) -> io::Result<()> {
+        // Writes keep their place: look-ups before and after one are asked apart.
+        for part in batch.chunk_by(|a, b| (a.kind == Kind::Get) == (b.kind == Kind::Get)) {
+            match part[0].kind {
+                Kind::Get => self.look_up(part, uncounted)?,
+                Kind::Set | Kind::Delete => self.write(part)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up(&mut self, part: &[Access], uncounted: u64) -> io::Result<()> {
+        for access in part {
+            self.ask(&[b"GET", &key_text(access.key)]);
+        }
+        let answers = self.answers()?;
+        let mut missing = HashMap::new();
+        let mut order = Vec::new();
+        let mut again = Vec::new();
+        for (access, answer) in part.iter().zip(answers) {
+            let found = matches!(answer, Answer::Bytes(_));
+            let repeated = !found && missing.insert(access.key, ()).is_some();
+            match (found, repeated) {
+                (true, _) => {}
+                (false, true) => again.push(access.key),
+                (false, false) => order.push(*access),
+            }
+            if self.counts.accesses >= uncounted {
+                let size = u64::from(access.size);
+                let hit = u64::from(found || repeated);
+                self.counts.lookups += 1;
+                self.counts.hits += hit;
+                self.counts.bytes += size;
+                self.counts.hit_bytes += hit * size;
+            }
+            self.counts.accesses += 1;
+        }
+        for access in order {
+            self.store(&access)?;
+        }
+        self.answers()?;
+        for key in again {
+            self.ask(&[b"GET", &key_text(key)]);
+        }
+        self.answers().map(drop)
+    }
+
+    fn write(&mut self, part: &[Access]) -> io::Result<()> {
+        for access in part {
+            match access.kind {
+                Kind::Delete => self.ask(&[b"DEL", &key_text(access.key)]),
+                _ => self.store(access)?,
+            }
+            self.counts.accesses += 1;
+        }
+        self.answers().map(drop)
+    }
+
+    fn store(&mut self, access: &Access) -> io::Result<()> {
+        let mut value = Vec::with_capacity(access.size as usize);
+        self.values.append(access.key, access.size as usize, &mut value);
+        let key = key_text(access.key);
+        if access.ttl > 0 {
+            self.ask(&[b"SET", &key, &value, b"EX", access.ttl.to_string().as_bytes()]);
+        } else {
+            self.ask(&[b"SET", &key, &value]);
+        }
+        self.counts.stored += 1;
+        if self.out.len() >= PIECE { self.answers().map(drop) } else { Ok(()) }
+    }
+
+    fn ask(&mut self, words: &[&[u8]]) {
+        self.out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            self.out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            self.out.extend_from_slice(word);
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.asked += 1;
+    }
+
+    /// Sends what was asked and returns the answers in order.
+    fn answers(&mut self) -> io::Result<Vec<Answer>> {
+        self.socket.write_all(&self.out)?;
+        self.out.clear();
+        let mut answers = Vec::with_capacity(self.asked);
+        for _ in 0..std::mem::take(&mut self.asked) {
+            let answer = answer::read(&mut self.reader)?;
+            if let Answer::Error(text) = &answer {
+                self.counts.errors += 1;
+                self.counts.first_error.get_or_insert_with(|| text.clone());
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+}
+
+/// `k:` and 14 hexadecimal digits.
+fn key_text(key: u64) -> Vec<u8> {
+    format!("k:{:014x}", key & 0xff_ffff_ffff_ffff).into_bytes()
+}

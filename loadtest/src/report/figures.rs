@@ -1,0 +1,290 @@
+//! The figures of a run, computed once from its counts; the table and the JSON show the same ones.
+
+use serde::Serialize;
+
+use crate::run::{Outcome, Settings};
+use crate::series::Second;
+use crate::tally::{CommandTally, ErrorKind};
+
+/// Everything a report says about a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// The servers as given.
+    pub targets: Vec<String>,
+    /// Name and version of the servers, where they tell.
+    pub servers: Vec<String>,
+    /// The workload's name.
+    pub workload: String,
+    /// The workload's keys, distribution, sizes and commands in words.
+    pub asked: String,
+    /// Connections in all.
+    pub connections: usize,
+    /// Generator threads.
+    pub threads: usize,
+    /// Requests under way per connection.
+    pub pipeline: usize,
+    /// The rate of an open loop in requests per second; its steps if it has some.
+    pub rates: Vec<f64>,
+    /// Seconds counted.
+    pub elapsed_s: f64,
+    /// Per command.
+    pub commands: Vec<CommandFigures>,
+    /// All commands together.
+    pub total: CommandFigures,
+    /// Bytes sent per second.
+    pub sent_per_s: f64,
+    /// Bytes received per second.
+    pub received_per_s: f64,
+    /// Requests whose connection broke.
+    pub lost: u64,
+    /// Connections that broke.
+    pub broken: u64,
+    /// Requests of an open loop that had no answer when the run ended.
+    pub unanswered: u64,
+    /// Errors by their first word.
+    pub errors: Vec<ErrorFigures>,
+    /// The server's processes, if they run here.
+    pub server: Option<ServerFigures>,
+    /// The generator itself.
+    pub generator: GeneratorFigures,
+    /// What makes the figures doubtful, one sentence each.
+    pub warnings: Vec<String>,
+    /// Latency of all commands by share of requests: (share, microseconds), denser towards 1.
+    pub curve: Vec<(f64, f64)>,
+    /// The run second by second.
+    pub seconds: Vec<Second>,
+}
+
+/// One command's figures; latencies in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct CommandFigures {
+    /// The command.
+    pub command: String,
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests answered per second.
+    pub per_s: f64,
+    /// Error replies.
+    pub errors: u64,
+    /// The share of looked-up keys that were found.
+    pub hit_ratio: Option<f64>,
+    /// Mean latency.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
+/// Errors that start with the same word.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorFigures {
+    /// The first word.
+    pub word: String,
+    /// How many.
+    pub count: u64,
+    /// The first one.
+    pub example: String,
+}
+
+/// What the server's processes used.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerFigures {
+    /// The processes.
+    pub processes: Vec<u32>,
+    /// CPU time per answered request in microseconds.
+    pub cpu_us: f64,
+    /// CPUs kept busy.
+    pub cpus: f64,
+    /// Context switches per answered request.
+    pub switches: f64,
+    /// Resident memory at the end in bytes.
+    pub resident: u64,
+}
+
+/// What the generator used.
+#[derive(Clone, Debug, Serialize)]
+pub struct GeneratorFigures {
+    /// CPU time per answered request in microseconds.
+    pub cpu_us: f64,
+    /// CPUs kept busy by the busiest thread.
+    pub busiest: f64,
+    /// The largest share of time a thread was ready and had no CPU.
+    pub starved: f64,
+    /// How late the generator was: 99th percentile in microseconds.
+    pub lag_p99_us: f64,
+    /// How late it was at worst, in microseconds.
+    pub lag_max_us: f64,
+    /// The share of the machine's CPU time that its host took away.
+    pub stolen: f64,
+}
+
+impl Figures {
+    /// Computes the figures. `servers` are the names the servers gave.
+    pub fn new(settings: &Settings, servers: &[String], outcome: &Outcome) -> Self {
+        let seconds = outcome.elapsed.as_secs_f64().max(1e-9);
+        let commands = outcome.labels.iter().zip(&outcome.tally.commands);
+        let total = CommandFigures::new("all", &outcome.tally.total(), seconds);
+        let generator = GeneratorFigures::new(outcome);
+        let mut servers = servers.to_vec();
+        servers.dedup();
+        let mut figures = Self {
+            targets: settings.targets.iter().map(ToString::to_string).collect(),
+            servers,
+            workload: settings.workload.name.clone(),
+            asked: asked(settings),
+            connections: settings.connections,
+            threads: settings.threads,
+            pipeline: settings.pipeline,
+            rates: settings.rates.iter().map(|(rate, _)| *rate).collect(),
+            elapsed_s: outcome.elapsed.as_secs_f64(),
+            commands: commands.map(|(label, tally)| CommandFigures::new(label, tally, seconds)).collect(),
+            sent_per_s: outcome.tally.sent as f64 / seconds,
+            received_per_s: outcome.tally.received as f64 / seconds,
+            lost: outcome.tally.lost,
+            broken: outcome.tally.broken,
+            unanswered: outcome.tally.unanswered,
+            errors: outcome.tally.error_kinds.iter().map(ErrorFigures::new).collect(),
+            server: outcome.server.map(|server| ServerFigures {
+                processes: settings.processes.clone(),
+                cpu_us: server.cpu as f64 / 1e3 / total.answered.max(1) as f64,
+                cpus: server.cpu as f64 / 1e9 / seconds,
+                switches: server.switches as f64 / total.answered.max(1) as f64,
+                resident: server.resident,
+            }),
+            total,
+            generator,
+            warnings: Vec::new(),
+            curve: curve(&outcome.tally.total()),
+            seconds: outcome.seconds.clone(),
+        };
+        figures.warnings = figures.warn();
+        figures
+    }
+
+    /// Says what makes these figures doubtful.
+    fn warn(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let own = &self.generator;
+        if own.busiest > BUSY {
+            warnings.push(format!(
+                "a generator thread used {:.0} % of a CPU: the generator is the limit, not the server; use more --threads",
+                own.busiest * 100.0
+            ));
+        }
+        if own.starved > STARVED {
+            warnings.push(format!(
+                "a generator thread waited for a CPU {:.0} % of the time: other programs disturb this machine, trust CPU \
+                 per operation rather than latencies",
+                own.starved * 100.0
+            ));
+        }
+        if own.lag_p99_us > LATE_US && own.lag_p99_us > self.total.p99_us / 10.0 {
+            warnings.push(format!(
+                "the generator itself was late by {:.1} ms at the 99th percentile; that is part of the latencies shown",
+                own.lag_p99_us / 1e3
+            ));
+        }
+        if own.stolen > STARVED {
+            warnings
+                .push(format!("the machine's host took away {:.0} % of its CPU time", own.stolen * 100.0));
+        }
+        if self.unanswered > 0 {
+            warnings.push(format!(
+                "{} requests had no answer when the run ended; their waits are not in the latencies",
+                self.unanswered
+            ));
+        }
+        if self.total.answered == 0 {
+            warnings.push("no request was answered while the run was counted".into());
+        }
+        warnings
+    }
+}
+
+/// A thread that uses more of its CPU than this is taken for the limit.
+const BUSY: f64 = 0.9;
+/// More waiting for a CPU than this share spoils latencies.
+const STARVED: f64 = 0.1;
+/// Lag below this many microseconds is never worth a word.
+const LATE_US: f64 = 1000.0;
+
+/// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
+fn curve(total: &CommandTally) -> Vec<(f64, f64)> {
+    let nines = (total.answered().max(10) as f64).log10();
+    let points = (nines * 20.0) as u32;
+    let shares = (0..=points).map(|point| 1.0 - 10f64.powf(-f64::from(point) / 20.0));
+    shares.map(|share| (share, total.latency.value_at_quantile(share) as f64 / 1e3)).collect()
+}
+
+/// The workload in words.
+fn asked(settings: &Settings) -> String {
+    let workload = &settings.workload;
+    let total: u32 = workload.commands.iter().map(|command| command.weight).sum();
+    let commands = workload.commands.iter().map(|command| {
+        let share = f64::from(command.weight) * 100.0 / f64::from(total.max(1));
+        let then = command.on_miss.as_ref().map(|line| format!(", on a miss {line}")).unwrap_or_default();
+        format!("{share:.0} % {}{then}", command.line)
+    });
+    format!(
+        "{}; {} keys, {}, values of {} bytes, seed {}",
+        commands.collect::<Vec<_>>().join("; "),
+        super::number::count(workload.keys),
+        workload.distribution,
+        workload.sizes,
+        workload.seed
+    )
+}
+
+impl CommandFigures {
+    fn new(command: &str, tally: &CommandTally, seconds: f64) -> Self {
+        let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
+        let asked = tally.hits + tally.misses;
+        Self {
+            command: command.into(),
+            answered: tally.answered(),
+            per_s: tally.answered() as f64 / seconds,
+            errors: tally.errors,
+            hit_ratio: (asked > 0).then(|| tally.hits as f64 / asked as f64),
+            mean_us: tally.latency.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: tally.latency.max() as f64 / 1e3,
+        }
+    }
+}
+
+impl ErrorFigures {
+    fn new(kind: &ErrorKind) -> Self {
+        Self { word: kind.word.clone(), count: kind.count, example: kind.example.clone() }
+    }
+}
+
+impl GeneratorFigures {
+    fn new(outcome: &Outcome) -> Self {
+        let cpu: u64 = outcome.own.iter().map(|own| own.cpu).sum();
+        let most = |part: fn(&crate::generator::OwnUsage) -> u64| {
+            let shares = outcome.own.iter().map(|own| part(own) as f64 / own.wall.max(1) as f64);
+            shares.fold(0.0, f64::max)
+        };
+        Self {
+            cpu_us: cpu as f64 / 1e3 / outcome.tally.answered().max(1) as f64,
+            busiest: most(|own| own.cpu),
+            starved: most(|own| own.waited),
+            lag_p99_us: outcome.tally.lag.value_at_quantile(0.99) as f64 / 1e3,
+            lag_max_us: outcome.tally.lag.max() as f64 / 1e3,
+            stolen: outcome.stolen,
+        }
+    }
+}

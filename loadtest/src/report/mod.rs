@@ -1,0 +1,8 @@
+//! What a person or another program gets to see of a run: numbers, tables, progress, JSON, HTML.
+
+pub mod figures;
+pub mod html;
+pub mod json;
+pub mod number;
+pub mod progress;
+pub mod table;

@@ -1,0 +1,147 @@
+//! The final table on the terminal.
+
+use std::fmt::Write;
+
+use super::figures::{CommandFigures, Figures};
+use super::number::{bytes, count, micros, percent};
+
+/// Everything a person wants to know of a run, as text.
+pub fn run(figures: &Figures) -> String {
+    let mut out = String::new();
+    let line = |out: &mut String, text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let servers = if figures.servers.iter().all(String::is_empty) {
+        String::new()
+    } else {
+        format!(" ({})", figures.servers.join(", "))
+    };
+    let loop_kind = match figures.rates.as_slice() {
+        [] => "closed loop".to_owned(),
+        rates => {
+            let rates: Vec<String> = rates.iter().map(|rate| count(rate.round() as u64)).collect();
+            format!("open loop at {} requests/s", rates.join(", then "))
+        }
+    };
+    line(&mut out, format!("{}{servers}", figures.targets.join(", ")));
+    line(&mut out, format!("{}: {}", figures.workload, figures.asked));
+    line(
+        &mut out,
+        format!(
+            "{} connections on {} thread{}, pipeline {}, {loop_kind}, {:.1} s counted\n",
+            count(figures.connections as u64),
+            figures.threads,
+            if figures.threads == 1 { "" } else { "s" },
+            figures.pipeline,
+            figures.elapsed_s
+        ),
+    );
+    out.push_str(&commands(figures));
+    line(
+        &mut out,
+        format!(
+            "\nnetwork    {}/s sent, {}/s received",
+            bytes(figures.sent_per_s),
+            bytes(figures.received_per_s)
+        ),
+    );
+    if let Some(server) = &figures.server {
+        let text = format!(
+            "server     {} CPU and {:.3} context switches per operation, {:.0} % of a CPU, {} resident",
+            micros(server.cpu_us),
+            server.switches,
+            server.cpus * 100.0,
+            bytes(server.resident as f64)
+        );
+        line(&mut out, text);
+    }
+    let own = &figures.generator;
+    let text = format!(
+        "generator  {} CPU per operation, {:.0} % of a CPU in the busiest thread, late by {} at p99, {} at most",
+        micros(own.cpu_us),
+        own.busiest * 100.0,
+        micros(own.lag_p99_us),
+        micros(own.lag_max_us)
+    );
+    line(&mut out, text);
+    if figures.broken > 0 {
+        let text = format!(
+            "broken     {} connections, {} requests lost",
+            count(figures.broken),
+            count(figures.lost)
+        );
+        line(&mut out, text);
+    }
+    for error in &figures.errors {
+        line(&mut out, format!("error      {} x {}", count(error.count), error.example));
+    }
+    for warning in &figures.warnings {
+        line(&mut out, format!("warning    {warning}"));
+    }
+    out
+}
+
+/// The table of commands, the sum last.
+fn commands(figures: &Figures) -> String {
+    let head = [
+        "command", "requests", "per s", "errors", "hits", "mean", "p50", "p90", "p99", "p99.9", "p99.99",
+        "max",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(figures.commands.iter().map(row));
+    if figures.commands.len() > 1 {
+        rows.push(row(&figures.total));
+    }
+    table(&rows)
+}
+
+fn row(command: &CommandFigures) -> Vec<String> {
+    let mut row = vec![
+        command.command.clone(),
+        count(command.answered),
+        count(command.per_s.round() as u64),
+        count(command.errors),
+        command.hit_ratio.map_or("-".into(), percent),
+    ];
+    let latencies = [
+        command.mean_us,
+        command.p50_us,
+        command.p90_us,
+        command.p99_us,
+        command.p999_us,
+        command.p9999_us,
+        command.max_us,
+    ];
+    row.extend(latencies.map(micros));
+    row
+}
+
+/// Sets rows in columns, the first one to the left, the others to the right.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            // Writing to a string cannot fail.
+            let _ = if column == 0 { write!(out, "{cell:<width$}") } else { write!(out, "  {cell:>width$}") };
+        }
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["a".into(), "1".into()], vec!["bcd".into(), "234".into()]];
+        assert_eq!(table(&rows), "a      1\nbcd  234\n");
+    }
+}

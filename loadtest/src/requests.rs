@@ -1,0 +1,257 @@
+//! The stream of requests of one thread: which command, about which key, encoded.
+//!
+//! The stream depends on the workload, the seed and the thread's number only. What servers answer changes
+//! nothing in it: the follow-ups of cache-aside commands draw from a stream of their own.
+
+use crate::keys::{KeyChooser, KeyDistribution, KeyText};
+use crate::random::Random;
+use crate::sizes::ValueText;
+use crate::template::{Filling, Template};
+use crate::workload::Workload;
+
+/// A command of the workload, ready to be encoded.
+#[derive(Clone, Debug)]
+pub struct Command {
+    template: Template,
+    /// What it is called in tables; the name, or the name and a number where several share one.
+    pub label: String,
+    /// True when a null in the reply is a miss.
+    pub looks_up: bool,
+    /// True when it makes a key, which moves the `latest` distribution on.
+    creates: bool,
+    /// The command that answers a miss, by its place among the commands.
+    pub on_miss: Option<usize>,
+}
+
+impl Command {
+    /// How many keys one request asks for.
+    pub fn keys(&self) -> u64 {
+        1 + self.template.extra_keys() as u64
+    }
+}
+
+/// Names of commands that answer a missing key or field with a null.
+const LOOK_UPS: &[&str] = &[
+    "GET", "MGET", "GETEX", "GETDEL", "GETSET", "HGET", "HMGET", "LPOP", "RPOP", "SPOP", "ZSCORE", "ZMSCORE",
+    "LINDEX",
+];
+
+/// Names of commands that make a key.
+const CREATORS: &[&str] =
+    &["SET", "SETEX", "PSETEX", "SETNX", "HSET", "SADD", "ZADD", "LPUSH", "RPUSH", "XADD"];
+
+/// What a request was about; kept while its reply is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The command's place in [`Requests::commands`].
+    pub command: u16,
+    /// The key's number.
+    pub key: u64,
+}
+
+/// Draws and encodes requests.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    commands: Vec<Command>,
+    /// The weights, summed up; commands that only answer misses have none.
+    ceilings: Vec<u64>,
+    chooser: KeyChooser,
+    filling: Filling,
+    random: Random,
+    follow_up: Random,
+}
+
+impl Requests {
+    /// The stream of thread `part` of `parts`.
+    pub fn new(workload: &Workload, part: u64, parts: u64) -> Result<Self, String> {
+        let keys = KeyText::new(&workload.key_prefix, workload.key_length, workload.keys);
+        let (commands, ceilings) = compile(workload, &keys)?;
+        let filling = Filling { keys, values: ValueText::new(workload.seed), sizes: workload.sizes.clone() };
+        Ok(Self {
+            commands,
+            ceilings,
+            chooser: KeyChooser::new(workload.distribution, workload.keys, part, parts),
+            filling,
+            random: Random::part(workload.seed, 2 * part),
+            follow_up: Random::part(workload.seed, 2 * part + 1),
+        })
+    }
+
+    /// The stream that writes every key of the workload once, spread over the threads.
+    pub fn preload(workload: &Workload, part: u64, parts: u64) -> Result<Self, String> {
+        let mut once = workload.clone();
+        once.distribution = KeyDistribution::Sequential;
+        once.commands = workload.preload.clone().into_iter().collect();
+        Self::new(&once, part, parts)
+    }
+
+    /// The commands, in the order of the workload, followed by those that answer misses.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// Draws the next request and appends it.
+    #[inline]
+    pub fn next(&mut self, out: &mut Vec<u8>) -> About {
+        let command = self.draw_command();
+        let key = if self.commands[command].creates {
+            self.chooser.next_written(&mut self.random)
+        } else {
+            self.chooser.next(&mut self.random)
+        };
+        let chooser = &mut self.chooser;
+        let more = |random: &mut Random| chooser.next(random);
+        self.commands[command].template.encode(key, &self.filling, &mut self.random, more, out);
+        About { command: command as u16, key }
+    }
+
+    /// Appends the request that answers a miss of `about`, if the workload has one.
+    pub fn after_miss(&mut self, about: About, out: &mut Vec<u8>) -> Option<About> {
+        let command = self.commands[usize::from(about.command)].on_miss?;
+        let chooser = &mut self.chooser;
+        let more = |random: &mut Random| chooser.next(random);
+        self.commands[command].template.encode(about.key, &self.filling, &mut self.follow_up, more, out);
+        Some(About { command: command as u16, key: about.key })
+    }
+
+    #[inline]
+    fn draw_command(&mut self) -> usize {
+        if self.ceilings.len() == 1 {
+            return 0;
+        }
+        let total = self.ceilings[self.ceilings.len() - 1];
+        let drawn = self.random.below(total);
+        self.ceilings.iter().position(|ceiling| drawn < *ceiling).expect("the draw is below the last ceiling")
+    }
+}
+
+/// Compiles the workload's commands and, behind them, those that answer misses.
+fn compile(workload: &Workload, keys: &KeyText) -> Result<(Vec<Command>, Vec<u64>), String> {
+    let mut commands = Vec::new();
+    let mut ceilings = Vec::new();
+    let mut total = 0u64;
+    for spec in &workload.commands {
+        commands.push(command(&spec.line, keys)?);
+        total += u64::from(spec.weight);
+        ceilings.push(total);
+    }
+    if total == 0 {
+        return Err("the workload has no command with a weight above zero".into());
+    }
+    for (index, spec) in workload.commands.iter().enumerate() {
+        if let Some(line) = &spec.on_miss {
+            commands[index].on_miss = Some(commands.len());
+            commands.push(command(line, keys)?);
+        }
+    }
+    if commands.len() > usize::from(u16::MAX) {
+        return Err("the workload has too many commands".into());
+    }
+    label(&mut commands);
+    Ok((commands, ceilings))
+}
+
+fn command(line: &str, keys: &KeyText) -> Result<Command, String> {
+    let template = Template::compile(line, keys)?;
+    let name = template.name().to_owned();
+    Ok(Command {
+        looks_up: LOOK_UPS.contains(&name.as_str()),
+        creates: CREATORS.contains(&name.as_str()),
+        label: name,
+        template,
+        on_miss: None,
+    })
+}
+
+/// Numbers the labels that several commands share.
+fn label(commands: &mut [Command]) {
+    for index in (1..commands.len()).rev() {
+        let name = commands[index].template.name().to_owned();
+        let before = commands[..index].iter().filter(|command| command.template.name() == name).count();
+        if before > 0 {
+            commands[index].label = format!("{name} #{}", before + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::CommandSpec;
+
+    fn workload() -> Workload {
+        Workload { keys: 1000, ..Workload::default() }
+    }
+
+    fn stream(workload: &Workload, part: u64, count: usize) -> Vec<u8> {
+        let mut requests = Requests::new(workload, part, 2).unwrap();
+        let mut out = Vec::new();
+        for _ in 0..count {
+            requests.next(&mut out);
+        }
+        out
+    }
+
+    #[test]
+    fn same_seed_same_requests() {
+        let workload = workload();
+        assert_eq!(stream(&workload, 0, 1000), stream(&workload, 0, 1000));
+        assert_ne!(stream(&workload, 0, 1000), stream(&workload, 1, 1000));
+        let other = Workload { seed: 2, ..workload.clone() };
+        assert_ne!(stream(&workload, 0, 1000), stream(&other, 0, 1000));
+    }
+
+    #[test]
+    fn misses_do_not_change_what_comes_next() {
+        let mut workload = workload();
+        workload.commands = vec![CommandSpec {
+            line: "GET {key}".into(),
+            weight: 1,
+            on_miss: Some("SET {key} {int:1-1000000}".into()),
+        }];
+        let mut plain = Requests::new(&workload, 0, 1).unwrap();
+        let mut missing = Requests::new(&workload, 0, 1).unwrap();
+        for _ in 0..100 {
+            let (mut a, mut b, mut extra) = (Vec::new(), Vec::new(), Vec::new());
+            let about = plain.next(&mut a);
+            assert_eq!(about, missing.next(&mut b));
+            assert_eq!(a, b);
+            let set = missing.after_miss(about, &mut extra).unwrap();
+            assert_eq!(
+                (set.key, missing.commands()[usize::from(set.command)].label.as_str()),
+                (about.key, "SET")
+            );
+        }
+    }
+
+    #[test]
+    fn commands_are_drawn_by_weight() {
+        let mut requests = Requests::new(&workload(), 0, 1).unwrap();
+        let mut out = Vec::new();
+        let sets = (0..100_000).filter(|_| requests.next(&mut out).command == 1).count();
+        assert!(sets.abs_diff(10_000) < 400, "{sets}");
+    }
+
+    #[test]
+    fn preloading_writes_each_key_once() {
+        let workload = workload();
+        let mut seen = Vec::new();
+        for part in 0..2 {
+            let mut requests = Requests::preload(&workload, part, 2).unwrap();
+            seen.extend((0..500).map(|_| requests.next(&mut Vec::new()).key));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..1000).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn labels_tell_commands_apart() {
+        let mut workload = workload();
+        workload.commands = ["GET {key}", "GET other:{key}", "PING"]
+            .map(|line| CommandSpec { line: line.into(), weight: 1, on_miss: None })
+            .to_vec();
+        let requests = Requests::new(&workload, 0, 1).unwrap();
+        let labels: Vec<&str> = requests.commands().iter().map(|command| command.label.as_str()).collect();
+        assert_eq!(labels, ["GET", "GET #2", "PING"]);
+    }
+}

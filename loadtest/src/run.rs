@@ -1,0 +1,252 @@
+//! One measured run: starts the generator threads, watches the server's processes, gathers the figures.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::arrivals::{Arrivals, Spacing, Step};
+use crate::error::Error;
+use crate::generator::{Channel, Generator, OwnUsage, Pace, Plan};
+use crate::procfs::{self, Usage};
+use crate::requests::Requests;
+use crate::series::{Second, Series};
+use crate::tally::Tally;
+use crate::target::{Opening, Target};
+use crate::workload::Workload;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The servers; connections are dealt out to them in turn.
+    pub targets: Vec<Target>,
+    /// What connections say first.
+    pub opening: Opening,
+    /// Connections in all.
+    pub connections: usize,
+    /// Requests under way per connection.
+    pub pipeline: usize,
+    /// Generator threads.
+    pub threads: usize,
+    /// How long to count.
+    pub duration: Duration,
+    /// How long to run before counting.
+    pub warmup: Duration,
+    /// How long to wait for late answers of an open loop.
+    pub grace: Duration,
+    /// How many requests to make at most.
+    pub limit: u64,
+    /// The rates of an open loop, each for its time (the last one to the end); none for a closed loop.
+    pub rates: Vec<(f64, Duration)>,
+    /// How an open loop spaces requests.
+    pub spacing: Spacing,
+    /// What is asked.
+    pub workload: Workload,
+    /// The server's processes on this machine.
+    pub processes: Vec<u32>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The commands' labels, in the order of the tally.
+    pub labels: Vec<String>,
+    /// All counts after the warm-up.
+    pub tally: Tally,
+    /// The run second by second.
+    pub seconds: Vec<Second>,
+    /// How long was counted.
+    pub elapsed: Duration,
+    /// What the generator's threads used.
+    pub own: Vec<OwnUsage>,
+    /// What the server's processes used, if there are any on this machine.
+    pub server: Option<ServerUsage>,
+    /// The share of the machine's CPU time that its host took away.
+    pub stolen: f64,
+}
+
+/// What the server's processes used while the run was counted.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerUsage {
+    /// CPU time in nanoseconds.
+    pub cpu: u64,
+    /// Context switches.
+    pub switches: u64,
+    /// Resident memory at the end, in bytes.
+    pub resident: u64,
+}
+
+/// Which requests the run makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Those of the workload.
+    Measure,
+    /// Each key written once.
+    Preload,
+}
+
+/// Runs to the end or until `stop` is set; `on_second` is told of each second that is over.
+pub fn run(
+    settings: &Settings,
+    purpose: Purpose,
+    stop: &Arc<AtomicBool>,
+    mut on_second: impl FnMut(&Second),
+) -> Result<Outcome, Error> {
+    let (finished, tallies) = mpsc::channel();
+    let mut threads = Vec::new();
+    let mut returns = Vec::new();
+    let mut labels = Vec::new();
+    for part in 0..settings.threads {
+        let (give_back, empty) = mpsc::channel();
+        let channel = Channel { finished: finished.clone(), empty, stop: Arc::clone(stop) };
+        let requests = requests(settings, purpose, part)?;
+        labels = requests.commands().iter().map(|command| command.label.clone()).collect();
+        threads.push(Generator::new(plan(settings, purpose, part), requests, channel)?);
+        returns.push(give_back);
+    }
+    drop(finished);
+    let start = Instant::now();
+    let threads = threads.into_iter().map(|generator| std::thread::spawn(move || generator.run(start)));
+    let threads: Vec<_> = threads.collect();
+    let mut watch = Watch::new(settings, start);
+    let series = Series::new(settings.threads, labels.len());
+    let (tally, seconds) = gather(&tallies, &returns, series, &mut watch, &mut on_second);
+    let own = join(threads)?;
+    let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
+    let (server, stolen) = watch.finish();
+    let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
+    Ok(Outcome { labels, tally, seconds, elapsed, own, server, stolen })
+}
+
+fn requests(settings: &Settings, purpose: Purpose, part: usize) -> Result<Requests, Error> {
+    let (part, parts) = (part as u64, settings.threads as u64);
+    let requests = match purpose {
+        Purpose::Measure => Requests::new(&settings.workload, part, parts),
+        Purpose::Preload => Requests::preload(&settings.workload, part, parts),
+    };
+    requests.map_err(Error::Usage)
+}
+
+fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
+    let threads = settings.threads;
+    let share = |count: u64| count / threads as u64 + u64::from((part as u64) < count % threads as u64);
+    let connections = (0..settings.connections).filter(|index| index % threads == part);
+    let addresses =
+        connections.map(|index| settings.targets[index % settings.targets.len()].address).collect();
+    let warmup = settings.warmup.as_nanos() as u64;
+    let limited = settings.limit < u64::MAX;
+    let base = Plan {
+        addresses,
+        pipeline: settings.pipeline,
+        pace: Pace::Closed,
+        warmup,
+        end: warmup.saturating_add(settings.duration.as_nanos().min(u128::from(u64::MAX)) as u64),
+        limit: if limited { share(settings.limit) } else { u64::MAX },
+        grace: settings.grace.as_nanos() as u64,
+        opening: settings.opening.commands(),
+        seed: settings.workload.seed.wrapping_add(part as u64),
+    };
+    match purpose {
+        Purpose::Preload => {
+            let pipeline = settings.pipeline.max(PRELOAD_PIPELINE);
+            Plan { pipeline, warmup: 0, end: u64::MAX, limit: share(settings.workload.keys), ..base }
+        }
+        Purpose::Measure if settings.rates.is_empty() => base,
+        Purpose::Measure => {
+            let mut until = 0u64;
+            let steps = settings.rates.iter().map(|(rate, time)| {
+                until = until.saturating_add(time.as_nanos().min(u128::from(u64::MAX)) as u64);
+                Step { rate: rate / threads as f64, until }
+            });
+            let arrivals = Arrivals::new(steps.collect(), settings.spacing, part as u64, threads as u64);
+            Plan { pace: Pace::Open(arrivals), ..base }
+        }
+    }
+}
+
+/// Keys are written in batches of this many, whatever the run's own pipeline: nothing is measured.
+const PRELOAD_PIPELINE: usize = 32;
+
+/// Takes tallies until all threads have ended.
+fn gather(
+    tallies: &Receiver<Box<Tally>>,
+    returns: &[Sender<Box<Tally>>],
+    mut series: Series,
+    watch: &mut Watch,
+    on_second: &mut impl FnMut(&Second),
+) -> (Tally, Vec<Second>) {
+    let mut turn = 0;
+    loop {
+        match tallies.recv_timeout(watch.wait()) {
+            Err(RecvTimeoutError::Disconnected) => return series.finish(),
+            Err(RecvTimeoutError::Timeout) => watch.look(),
+            Ok(mut tally) => {
+                watch.look();
+                if let Some(second) = series.add(&tally) {
+                    on_second(&second);
+                }
+                tally.clear();
+                turn = (turn + 1) % returns.len();
+                // A thread that has ended takes none back.
+                let _ = returns[turn].send(tally);
+            }
+        }
+    }
+}
+
+fn join(threads: Vec<JoinHandle<Result<OwnUsage, Error>>>) -> Result<Vec<OwnUsage>, Error> {
+    threads.into_iter().map(|thread| thread.join().map_err(|_| Error::Thread)?).collect()
+}
+
+/// Reads what the server used at the end of the warm-up and at the end of the run.
+struct Watch {
+    processes: Vec<u32>,
+    from: Instant,
+    until: Instant,
+    before: Option<(Usage, u64, Instant)>,
+    after: Option<(Usage, u64, Instant)>,
+}
+
+impl Watch {
+    fn new(settings: &Settings, start: Instant) -> Self {
+        let from = start + settings.warmup;
+        // A year stands for "no end".
+        let until = from + settings.duration.min(Duration::from_secs(365 * 86_400));
+        Self { processes: settings.processes.clone(), from, until, before: None, after: None }
+    }
+
+    /// How long until there is something to read.
+    fn wait(&self) -> Duration {
+        let next = if self.before.is_none() { self.from } else { self.until };
+        let wait = next.saturating_duration_since(Instant::now());
+        if self.after.is_some() { Duration::from_secs(1) } else { wait }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        if self.before.is_none() && now >= self.from {
+            self.before = Some(self.read());
+        } else if self.after.is_none() && now >= self.until {
+            self.after = Some(self.read());
+        }
+    }
+
+    fn read(&self) -> (Usage, u64, Instant) {
+        (Usage::of(&self.processes), procfs::stolen(), Instant::now())
+    }
+
+    fn finish(mut self) -> (Option<ServerUsage>, f64) {
+        let Some(before) = self.before else { return (None, 0.0) };
+        let after = self.after.take().unwrap_or_else(|| self.read());
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let ticks = after.2.duration_since(before.2).as_secs_f64() * 100.0 * cpus as f64;
+        let stolen = if ticks > 0.0 { (after.1 - before.1) as f64 / ticks } else { 0.0 };
+        let usage = ServerUsage {
+            cpu: after.0.cpu.saturating_sub(before.0.cpu),
+            switches: after.0.switches.saturating_sub(before.0.switches),
+            resident: after.0.resident,
+        };
+        ((after.0.cpu > 0).then_some(usage), stolen)
+    }
+}

@@ -1,0 +1,117 @@
+//! The run over time: tallies of all threads put together per second and reduced to a few numbers each.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::tally::Tally;
+
+/// What one second of the run was like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Second {
+    /// Which one, counted from the end of the warm-up.
+    pub second: u64,
+    /// Answered requests.
+    pub answered: u64,
+    /// Error replies and broken connections.
+    pub errors: u64,
+    /// Median latency in microseconds.
+    pub p50_us: f64,
+    /// 99th percentile in microseconds.
+    pub p99_us: f64,
+    /// Longest latency in microseconds.
+    pub max_us: f64,
+    /// Keys looked up and found.
+    pub hits: u64,
+    /// Keys looked up and not found.
+    pub misses: u64,
+}
+
+impl Second {
+    fn of(second: u64, tally: &Tally) -> Self {
+        let total = tally.total();
+        let quantile = |share| total.latency.value_at_quantile(share) as f64 / 1000.0;
+        Self {
+            second,
+            answered: total.answered(),
+            errors: total.errors + tally.broken,
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            max_us: total.latency.max() as f64 / 1000.0,
+            hits: total.hits,
+            misses: total.misses,
+        }
+    }
+
+    /// The share of looked-up keys that were found, if any were looked up.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let asked = self.hits + self.misses;
+        (asked > 0).then(|| self.hits as f64 / asked as f64)
+    }
+}
+
+/// Puts tallies together.
+#[derive(Debug)]
+pub struct Series {
+    threads: usize,
+    total: Tally,
+    open: BTreeMap<u64, (usize, Tally)>,
+    /// The seconds that all threads have reported, in order.
+    pub seconds: Vec<Second>,
+}
+
+impl Series {
+    /// Of so many threads and commands.
+    pub fn new(threads: usize, commands: usize) -> Self {
+        Self { threads, total: Tally::new(commands), open: BTreeMap::new(), seconds: Vec::new() }
+    }
+
+    /// Takes a thread's tally of one interval; returns the second if that was the last thread's.
+    pub fn add(&mut self, tally: &Tally) -> Option<Second> {
+        let second = tally.interval?;
+        self.total.add(tally);
+        let commands = tally.commands.len();
+        let (seen, sum) = self.open.entry(second).or_insert_with(|| (0, Tally::new(commands)));
+        sum.add(tally);
+        *seen += 1;
+        if *seen < self.threads {
+            return None;
+        }
+        let (_, sum) = self.open.remove(&second)?;
+        let whole = Second::of(second, &sum);
+        self.seconds.push(whole);
+        Some(whole)
+    }
+
+    /// Ends the series: seconds that some thread has not reported are taken as they are.
+    pub fn finish(mut self) -> (Tally, Vec<Second>) {
+        for (second, (_, sum)) in std::mem::take(&mut self.open) {
+            self.seconds.push(Second::of(second, &sum));
+        }
+        self.seconds.sort_by_key(|second| second.second);
+        (self.total, self.seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(interval: Option<u64>, latency: u64) -> Tally {
+        let mut tally = Tally::new(1);
+        tally.interval = interval;
+        tally.commands[0].latency.saturating_record(latency);
+        tally
+    }
+
+    #[test]
+    fn a_second_is_whole_when_all_threads_have_reported() {
+        let mut series = Series::new(2, 1);
+        assert_eq!(series.add(&tally(None, 5000)), None);
+        assert_eq!(series.add(&tally(Some(0), 1000)), None);
+        assert_eq!(series.add(&tally(Some(1), 1000)), None);
+        assert_eq!(series.add(&tally(Some(0), 3000)).map(|second| second.answered), Some(2));
+        let (total, seconds) = series.finish();
+        assert_eq!((total.answered(), seconds.len(), seconds[1].answered), (3, 2, 1));
+    }
+}

@@ -1,0 +1,195 @@
+//! The servers under test: their addresses, the opening commands of a connection, and a first look at them.
+//!
+//! Everything here happens once, before the run, with blocking sockets. A server that is not there, wants a
+//! password or speaks another protocol is told of in one sentence before any load is made.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::reply::Framer;
+
+/// A server as the user named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As given.
+    pub name: String,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+impl Target {
+    /// Looks the name up; a name without a port means port 6379.
+    pub fn resolve(name: &str) -> Result<Self, Error> {
+        let with_port = if has_port(name) { name.to_owned() } else { format!("{name}:6379") };
+        let failed = |source| Error::Connect { address: name.to_owned(), source };
+        let mut addresses = with_port.to_socket_addrs().map_err(failed)?;
+        match addresses.next() {
+            Some(address) => Ok(Self { name: name.to_owned(), address }),
+            None => Err(Error::Usage(format!("'{name}' has no address"))),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+fn has_port(name: &str) -> bool {
+    match name.rsplit_once(':') {
+        None => false,
+        // An IPv6 address has colons of its own; only behind brackets they mean a port.
+        Some((host, _)) => !host.contains(':') || host.ends_with(']'),
+    }
+}
+
+/// What every connection says first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Speak RESP3.
+    pub resp3: bool,
+    /// The user for AUTH; without one the default user.
+    pub user: Option<String>,
+    /// The password for AUTH.
+    pub password: Option<String>,
+    /// The database for SELECT.
+    pub database: u32,
+}
+
+impl Opening {
+    /// The opening commands, encoded, in order.
+    pub fn commands(&self) -> Vec<Vec<u8>> {
+        let mut commands = Vec::new();
+        if let Some(password) = &self.password {
+            match &self.user {
+                Some(user) => commands.push(encode(&["AUTH", user, password])),
+                None => commands.push(encode(&["AUTH", password])),
+            }
+        }
+        if self.resp3 {
+            commands.push(encode(&["HELLO", "3"]));
+        }
+        if self.database != 0 {
+            commands.push(encode(&["SELECT", &self.database.to_string()]));
+        }
+        commands
+    }
+}
+
+/// Encodes a command.
+pub fn encode(words: &[&str]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+    out
+}
+
+/// How long a server may take to answer the first commands.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connects once, opens and asks who is there; returns a name such as `redis 7.0.15`, or nothing if the server
+/// does not tell.
+pub fn look_at(target: &Target, opening: &Opening) -> Result<String, Error> {
+    let failed = |source| Error::Connect { address: target.name.clone(), source };
+    let mut socket = TcpStream::connect_timeout(&target.address, PATIENCE).map_err(failed)?;
+    socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    for command in opening.commands() {
+        let answer = ask(&mut socket, &command, target)?;
+        if let Some(text) = answer.strip_prefix(b"-") {
+            let name = command.split(|byte| *byte == b'\n').nth(2).unwrap_or_default();
+            return Err(Error::Refused {
+                address: target.name.clone(),
+                command: String::from_utf8_lossy(name).trim().to_owned(),
+                answer: String::from_utf8_lossy(text).trim().to_owned(),
+            });
+        }
+    }
+    let answer = ask(&mut socket, &encode(&["INFO", "server"]), target)?;
+    if answer.starts_with(b"-NOAUTH") {
+        let answer = String::from_utf8_lossy(&answer[1..]).trim().to_owned();
+        return Err(Error::Refused { address: target.name.clone(), command: "INFO".into(), answer });
+    }
+    Ok(version(&String::from_utf8_lossy(&answer)))
+}
+
+/// Finds name and version in the text of INFO.
+fn version(info: &str) -> String {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let candidates = [
+        ("shoal", "shoal_version:"),
+        ("valkey", "valkey_version:"),
+        ("dragonfly", "dragonfly_version:df-v"),
+        ("redis", "redis_version:"),
+    ];
+    let found = candidates.iter().find_map(|(name, prefix)| Some(format!("{name} {}", field(prefix)?)));
+    found.unwrap_or_default()
+}
+
+/// Sends a command and returns the bytes of its reply.
+fn ask(socket: &mut TcpStream, command: &[u8], target: &Target) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::Connect { address: target.name.clone(), source };
+    socket.write_all(command).map_err(failed)?;
+    let (mut framer, mut reply, mut fed, mut whole) = (Framer::default(), Vec::new(), 0, false);
+    let mut buffer = [0; 4096];
+    while !whole {
+        let count = socket.read(&mut buffer).map_err(failed)?;
+        if count == 0 {
+            return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        reply.extend_from_slice(&buffer[..count]);
+        fed += framer
+            .feed(&reply[fed..], |_| whole = true)
+            .map_err(|wrong| Error::Protocol { address: target.name.clone(), message: wrong.0 })?;
+    }
+    Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_optional() {
+        for (name, address) in [
+            ("127.0.0.1", "127.0.0.1:6379"),
+            ("127.0.0.1:7000", "127.0.0.1:7000"),
+            ("[::1]:7000", "[::1]:7000"),
+            ("[::1]", "[::1]:6379"),
+        ] {
+            let name = if name == "[::1]" { "[::1]:6379" } else { name };
+            assert_eq!(Target::resolve(name).unwrap().address.to_string(), address);
+        }
+    }
+
+    #[test]
+    fn opening_commands_come_in_order() {
+        let opening =
+            Opening { resp3: true, user: Some("u".into()), password: Some("p".into()), database: 3 };
+        let text: Vec<String> =
+            opening.commands().into_iter().map(|command| String::from_utf8(command).unwrap()).collect();
+        assert_eq!(text[0], "*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n");
+        assert!(text[1].contains("HELLO") && text[2].contains("SELECT"));
+        assert!(Opening::default().commands().is_empty());
+    }
+
+    #[test]
+    fn versions_are_found() {
+        assert_eq!(version("# Server\r\nredis_version:7.0.15\r\n"), "redis 7.0.15");
+        assert_eq!(version("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n"), "valkey 8.0.1");
+        assert_eq!(version("-ERR unknown command"), "");
+    }
+
+    #[test]
+    fn nobody_there() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = look_at(&Target::resolve(&name).unwrap(), &Opening::default()).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("cannot connect to {name}")), "{error}");
+    }
+}

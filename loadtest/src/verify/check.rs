@@ -1,0 +1,35 @@
+//! Deals a history out to the checkers of single keys.
+
+use super::history::{Action, Operation, Violation};
+use super::{counter, register};
+
+/// Checks everything. Operations may come in any order; the result is ordered by key.
+pub fn check(mut operations: Vec<Operation>) -> Vec<Violation> {
+    operations.sort_unstable_by_key(|operation| (operation.key, operation.start));
+    let mut violations = Vec::new();
+    for history in operations.chunk_by(|a, b| a.key == b.key) {
+        let counts = history
+            .iter()
+            .any(|operation| matches!(operation.action, Action::Increment(_) | Action::ReadCounter(_)));
+        violations.extend(if counts { counter::check(history) } else { register::check(history) });
+    }
+    violations
+}
+
+/// The operations of the violation's key around it, to look at; at most `most`.
+pub fn around(operations: &[Operation], violation: &Violation, most: usize) -> Vec<Operation> {
+    let key = violation.operations[0].key;
+    let from = violation.operations.iter().map(|operation| operation.start).min().unwrap_or(0);
+    let until = violation.operations.iter().map(|operation| operation.end).max().unwrap_or(0);
+    let near =
+        |operation: &&Operation| operation.key == key && operation.end >= from && operation.start <= until;
+    let mut history: Vec<Operation> = operations.iter().filter(near).copied().collect();
+    history.sort_by_key(|operation| operation.start);
+    let surplus = history.len().saturating_sub(most);
+    // The two ends say more than the middle.
+    history.drain(history.len() / 2 - surplus / 2..history.len() / 2 - surplus / 2 + surplus);
+    history
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! What was done to the keys and what was answered, with times; and what can be wrong with it.
+
+use std::fmt;
+
+/// The end of an operation whose answer never came: it may take effect at any later time, or never.
+pub const NEVER: u64 = u64::MAX;
+
+/// One operation on one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The key's number.
+    pub key: u32,
+    /// The connection that sent it.
+    pub client: u32,
+    /// When it was sent, in nanoseconds since the start.
+    pub start: u64,
+    /// When its answer had come, or [`NEVER`].
+    pub end: u64,
+    /// What it did.
+    pub action: Action,
+}
+
+/// What an operation did and what was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Wrote this value, which nobody else writes.
+    Write(u64),
+    /// Read this value.
+    Read(u64),
+    /// Read nothing.
+    ReadNothing,
+    /// Removed the key.
+    Delete,
+    /// Added 1 to a counter, which became this; 0 if the answer never came.
+    Increment(u64),
+    /// Read this from a counter; a missing one counts as 0.
+    ReadCounter(u64),
+    /// Read a value that was never meant for this key: it belongs to the key with this number, or
+    /// `u32::MAX` if it is no value of this run at all.
+    ReadForeign(u32),
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = |time: u64| time as f64 / 1e3;
+        write!(f, "client {:<4} {:>14.1} us .. ", self.client, micros(self.start))?;
+        match self.end {
+            NEVER => write!(f, "{:>17}  ", "no answer")?,
+            end => write!(f, "{:>14.1} us  ", micros(end))?,
+        }
+        match self.action {
+            Action::Write(value) => write!(f, "SET {value:x}"),
+            Action::Read(value) => write!(f, "GET -> {value:x}"),
+            Action::ReadNothing => write!(f, "GET -> nothing"),
+            Action::Delete => write!(f, "DEL"),
+            Action::Increment(0) => write!(f, "INCR"),
+            Action::Increment(value) => write!(f, "INCR -> {value}"),
+            Action::ReadCounter(value) => write!(f, "GET -> {value}"),
+            Action::ReadForeign(u32::MAX) => write!(f, "GET -> a value nobody wrote"),
+            Action::ReadForeign(key) => write!(f, "GET -> a value of key {key}"),
+        }
+    }
+}
+
+/// A way to be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wrong {
+    /// A value was read after a newer one had been seen or acknowledged.
+    StaleRead,
+    /// A key was found missing although a write was acknowledged and nothing could have removed it.
+    LostWrite,
+    /// A value was read after its key's removal was acknowledged.
+    Resurrected,
+    /// A key answered with another key's value.
+    SwappedReply,
+    /// A value was read that nobody wrote.
+    UnknownValue,
+    /// A value was read before it was written.
+    ReadTooEarly,
+    /// Two increments had the same result, so one of them was lost.
+    LostIncrement,
+    /// A counter went backwards.
+    CounterBackwards,
+    /// A counter was higher than all increments together.
+    CounterTooHigh,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StaleRead => "stale read",
+            Self::LostWrite => "lost write",
+            Self::Resurrected => "resurrected value",
+            Self::SwappedReply => "swapped reply",
+            Self::UnknownValue => "unknown value",
+            Self::ReadTooEarly => "value read before it was written",
+            Self::LostIncrement => "lost increment",
+            Self::CounterBackwards => "counter went backwards",
+            Self::CounterTooHigh => "counter too high",
+        })
+    }
+}
+
+/// Something wrong in the history of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What is wrong.
+    pub wrong: Wrong,
+    /// The operations that cannot both be right, the offending one last.
+    pub operations: Vec<Operation>,
+}

@@ -1,0 +1,170 @@
+//! Is the history of one register (SET, GET, DEL of one key) linearizable?
+//!
+//! Each write has a value of its own, so each read names its write and the test of P. Gibbons and E. Korach,
+//! "Testing shared memories" (SIAM J. Comput. 26, 1997) applies: the write of a value and its reads are a
+//! cluster, whose zone reaches from the first end to the last start in it. If that is forwards in time, the
+//! register held the value all that while. So two forward zones must not overlap, and no backward zone may lie
+//! within a forward one. O(n log n).
+//!
+//! Removals are not unique, so a missing key does not name its removal. Each removal and each read of nothing
+//! counts as a backward zone of its own, and a read of nothing needs some removal that may have come after every
+//! write acknowledged before it. With removals the test is sound (what it reports is wrong) but not complete.
+
+use super::history::{Action, NEVER, Operation, Violation, Wrong};
+
+/// The write of a value and its reads.
+#[derive(Clone, Copy, Debug)]
+struct Cluster {
+    /// The operation that ended first.
+    first_ended: Operation,
+    /// The operation that started last.
+    last_started: Operation,
+}
+
+impl Cluster {
+    fn of(operation: Operation) -> Self {
+        Self { first_ended: operation, last_started: operation }
+    }
+
+    fn add(&mut self, operation: Operation) {
+        if operation.end < self.first_ended.end {
+            self.first_ended = operation;
+        }
+        if operation.start > self.last_started.start {
+            self.last_started = operation;
+        }
+    }
+
+    fn is_forward(&self) -> bool {
+        self.first_ended.end < self.last_started.start
+    }
+}
+
+/// Checks the operations of one key; the key was missing before all of them.
+pub fn check(operations: &[Operation]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let (mut forward, mut backward) = clusters(operations, &mut violations);
+    forward.sort_by_key(|zone| (zone.first_ended.end, zone.last_started.start));
+    backward.sort_by_key(|zone| zone.last_started.start);
+    overlaps(&forward, &mut violations);
+    containments(&forward, &backward, &mut violations);
+    nothings(operations, &mut violations);
+    violations
+}
+
+/// Groups the operations by value and sorts the zones by their direction.
+fn clusters(operations: &[Operation], violations: &mut Vec<Violation>) -> (Vec<Cluster>, Vec<Cluster>) {
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    let mut by_value: Vec<(u64, bool, Operation)> = Vec::with_capacity(operations.len());
+    for operation in operations {
+        match operation.action {
+            Action::Write(value) => by_value.push((value, false, *operation)),
+            Action::Read(value) => by_value.push((value, true, *operation)),
+            Action::Delete | Action::ReadNothing => backward.push(Cluster::of(*operation)),
+            Action::ReadForeign(u32::MAX) => violations.push(single(Wrong::UnknownValue, operation)),
+            Action::ReadForeign(_) => violations.push(single(Wrong::SwappedReply, operation)),
+            Action::Increment(_) | Action::ReadCounter(_) => {}
+        }
+    }
+    by_value.sort_unstable_by_key(|(value, is_read, operation)| (*value, *is_read, operation.start));
+    for group in by_value.chunk_by(|a, b| a.0 == b.0) {
+        let (_, is_read, first) = group[0];
+        if is_read {
+            violations.push(single(Wrong::UnknownValue, &first));
+            continue;
+        }
+        let mut cluster = Cluster::of(first);
+        for (_, _, read) in &group[1..] {
+            if read.end < first.start {
+                violations.push(pair(Wrong::ReadTooEarly, &first, read));
+            } else {
+                cluster.add(*read);
+            }
+        }
+        // A write without an answer that nobody read may never have happened.
+        if first.end == NEVER && group.len() == 1 {
+            continue;
+        }
+        if cluster.is_forward() { forward.push(cluster) } else { backward.push(cluster) }
+    }
+    (forward, backward)
+}
+
+/// Two values cannot be held at the same time.
+fn overlaps(forward: &[Cluster], violations: &mut Vec<Violation>) {
+    let mut longest: Option<&Cluster> = None;
+    for zone in forward {
+        if let Some(before) = longest.filter(|before| zone.first_ended.end < before.last_started.start) {
+            // The older value was read again after the newer one had been seen.
+            violations.push(pair(Wrong::StaleRead, &zone.first_ended, &before.last_started));
+        }
+        if longest.is_none_or(|before| zone.last_started.start > before.last_started.start) {
+            longest = Some(zone);
+        }
+    }
+}
+
+/// Nothing else can happen while a value is held.
+fn containments(forward: &[Cluster], backward: &[Cluster], violations: &mut Vec<Violation>) {
+    for zone in backward {
+        let (start, end) = (zone.last_started.start, zone.first_ended.end);
+        let at = forward.partition_point(|held| held.first_ended.end < start);
+        let Some(held) = at.checked_sub(1).map(|index| &forward[index]) else { continue };
+        if end >= held.last_started.start {
+            continue;
+        }
+        violations.push(match zone.first_ended.action {
+            Action::ReadNothing => pair(Wrong::LostWrite, &held.first_ended, &zone.first_ended),
+            Action::Delete => pair(Wrong::Resurrected, &zone.first_ended, &held.last_started),
+            _ => pair(Wrong::StaleRead, &zone.first_ended, &held.last_started),
+        });
+    }
+}
+
+/// A missing key needs a removal that may have come after each write acknowledged before.
+fn nothings(operations: &[Operation], violations: &mut Vec<Violation>) {
+    let is_nothing = |operation: &&Operation| operation.action == Action::ReadNothing;
+    if !operations.iter().any(|operation| is_nothing(&operation)) {
+        return;
+    }
+    // Writes by their end, with the write that started last among those up to there.
+    let writes = operations.iter().filter(|operation| matches!(operation.action, Action::Write(_)));
+    let writes = running(writes, |write| write.end, |write| write.start);
+    // Removals by their start, with the one that ended last among those up to there.
+    let removals = operations.iter().filter(|operation| operation.action == Action::Delete);
+    let removals = running(removals, |removal| removal.start, |removal| removal.end);
+    for read in operations.iter().filter(is_nothing) {
+        let acknowledged = writes.partition_point(|(end, _)| *end < read.start);
+        let Some((_, write)) = acknowledged.checked_sub(1).map(|index| writes[index]) else { continue };
+        let begun = removals.partition_point(|(start, _)| *start < read.end);
+        let removal = begun.checked_sub(1).map(|index| removals[index].1);
+        if removal.is_none_or(|removal| removal.end < write.start) {
+            violations.push(pair(Wrong::LostWrite, write, read));
+        }
+    }
+}
+
+/// Sorts operations by one time and remembers for each prefix the one with the largest other time.
+fn running<'a>(
+    operations: impl Iterator<Item = &'a Operation>,
+    order: fn(&Operation) -> u64,
+    largest: fn(&Operation) -> u64,
+) -> Vec<(u64, &'a Operation)> {
+    let mut list: Vec<(u64, &Operation)> =
+        operations.map(|operation| (order(operation), operation)).collect();
+    list.sort_by_key(|(time, _)| *time);
+    for index in 1..list.len() {
+        if largest(list[index - 1].1) > largest(list[index].1) {
+            list[index].1 = list[index - 1].1;
+        }
+    }
+    list
+}
+
+fn single(wrong: Wrong, operation: &Operation) -> Violation {
+    Violation { wrong, operations: vec![*operation] }
+}
+
+fn pair(wrong: Wrong, first: &Operation, second: &Operation) -> Violation {
+    Violation { wrong, operations: vec![*first, *second] }
+}

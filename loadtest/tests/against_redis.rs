@@ -1,0 +1,230 @@
+//! Runs, checks and replays against a real redis-server, where one is installed.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use shoal_loadtest::arrivals::Spacing;
+use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
+use shoal_loadtest::target::{Opening, Target, look_at};
+use shoal_loadtest::verify::{check, driver};
+use shoal_loadtest::workload::{CommandSpec, Workload};
+use shoal_loadtest::{procfs, replay, trace};
+use shoal_testkit::Frame;
+use shoal_testkit::process::{Process, redis_server};
+
+fn settings(server: &Process) -> Settings {
+    Settings {
+        targets: vec![Target::resolve(&server.address().to_string()).expect("an address with a port")],
+        opening: Opening::default(),
+        connections: 10,
+        pipeline: 4,
+        threads: 2,
+        duration: Duration::MAX,
+        warmup: Duration::ZERO,
+        grace: Duration::from_secs(10),
+        limit: 5000,
+        rates: Vec::new(),
+        spacing: Spacing::Even,
+        workload: Workload { keys: 1000, ..Workload::default() },
+        processes: procfs::listeners(server.address().port()),
+    }
+}
+
+fn measure(settings: &Settings) -> Outcome {
+    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_| {}).expect("the server is there")
+}
+
+#[test]
+fn each_request_is_answered_once_and_counted() {
+    let Some(server) = redis_server() else { return };
+    let settings = settings(&server);
+    assert_eq!(settings.processes, [server.id()]);
+    let loaded = run(&settings, Purpose::Preload, &Arc::new(AtomicBool::new(false)), |_| {}).unwrap();
+    assert_eq!((loaded.tally.answered(), loaded.tally.errors()), (1000, 0));
+    let mut client = server.client().unwrap();
+    assert_eq!(client.call(["DBSIZE"]).unwrap(), Frame::Int(1000));
+
+    let outcome = measure(&settings);
+    let total = outcome.tally.total();
+    assert_eq!((total.answered(), total.errors, total.misses), (5000, 0, 0));
+    assert_eq!(total.hits, outcome.tally.commands[0].answered());
+    assert_eq!(outcome.seconds.iter().map(|second| second.answered).sum::<u64>(), 5000);
+    assert!(outcome.server.is_some());
+}
+
+#[test]
+fn misses_are_answered_by_the_follow_up() {
+    let Some(server) = redis_server() else { return };
+    let mut settings = settings(&server);
+    settings.opening.resp3 = true;
+    settings.workload.commands = vec![CommandSpec {
+        line: "GET {key}".into(),
+        weight: 1,
+        on_miss: Some("SET {key} {value} EX 100".into()),
+    }];
+    let outcome = measure(&settings);
+    let [get, set] = &outcome.tally.commands[..] else { panic!() };
+    assert_eq!((get.answered(), set.answered()), (5000, get.misses));
+    assert!(get.misses >= 900 && get.hits > get.misses, "{} {}", get.hits, get.misses);
+}
+
+#[test]
+fn errors_are_counted_by_kind() {
+    let Some(server) = redis_server() else { return };
+    let mut settings = settings(&server);
+    settings.workload.commands = vec![CommandSpec { line: "NOSUCH {key}".into(), weight: 1, on_miss: None }];
+    let outcome = measure(&settings);
+    assert_eq!((outcome.tally.answered(), outcome.tally.errors()), (5000, 5000));
+    assert_eq!(
+        (outcome.tally.error_kinds[0].word.as_str(), outcome.tally.error_kinds[0].count),
+        ("ERR", 5000)
+    );
+}
+
+#[test]
+fn a_stall_shows_at_its_true_size_in_an_open_loop() {
+    let Some(server) = redis_server() else { return };
+    let mut settings = settings(&server);
+    settings.rates = vec![(1000.0, Duration::MAX)];
+    settings.limit = u64::MAX;
+    settings.duration = Duration::from_secs(2);
+    let mut client = server.client().unwrap();
+    let mut paused = false;
+    let pause = |_: &_| {
+        if !std::mem::replace(&mut paused, true) {
+            client.call(["CLIENT", "PAUSE", "600", "ALL"]).unwrap();
+        }
+    };
+    let outcome = run(&settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), pause).unwrap();
+    let latency = outcome.tally.total().latency;
+    // All 600 requests that were due in the pause waited for its end, not only the one under way.
+    let late = latency.len() - latency.count_between(0, 50_000_000);
+    assert!(latency.max() > 500_000_000, "{} ns", latency.max());
+    assert!(late > 400, "{late} of {} requests were late", latency.len());
+    assert_eq!(latency.len() + outcome.tally.unanswered, 2000);
+}
+
+#[test]
+fn broken_connections_come_back_and_every_request_is_accounted_for() {
+    let Some(server) = redis_server() else { return };
+    let mut settings = settings(&server);
+    settings.rates = vec![(2000.0, Duration::MAX)];
+    settings.limit = u64::MAX;
+    settings.duration = Duration::from_secs(2);
+    let mut client = server.client().unwrap();
+    let mut killed = false;
+    let kill = |_: &_| {
+        if !std::mem::replace(&mut killed, true) {
+            client.call(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
+        }
+    };
+    let outcome = run(&settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), kill).unwrap();
+    let tally = &outcome.tally;
+    assert_eq!((tally.broken, tally.errors()), (10, 0));
+    assert_eq!(tally.error_kinds.iter().map(|kind| kind.count).sum::<u64>(), 10);
+    assert_eq!(tally.answered() + tally.lost + tally.unanswered, 4000);
+    assert!(tally.answered() > 3900, "{}", tally.answered());
+}
+
+#[test]
+fn a_password_is_asked_for_and_used() {
+    let Some(server) = redis_server() else { return };
+    server.client().unwrap().call(["CONFIG", "SET", "requirepass", "secret"]).unwrap();
+    let mut settings = settings(&server);
+    let refused = look_at(&settings.targets[0], &settings.opening).unwrap_err().to_string();
+    assert!(refused.contains("NOAUTH"), "{refused}");
+    settings.opening.password = Some("secret".into());
+    assert!(look_at(&settings.targets[0], &settings.opening).unwrap().starts_with("redis "));
+    assert_eq!(measure(&settings).tally.errors(), 0);
+}
+
+#[test]
+fn a_single_server_tells_the_truth() {
+    let Some(server) = redis_server() else { return };
+    let settings = driver::Settings {
+        addresses: vec![server.address()],
+        opening: Vec::new(),
+        clients: 8,
+        pipeline: 4,
+        keys: 20,
+        value_size: 40,
+        duration: Duration::MAX,
+        limit: 20_000,
+        patience: Duration::from_secs(30),
+        seed: 1,
+        run: 1,
+    };
+    let recorded = driver::record(&settings, &Arc::new(AtomicBool::new(false)));
+    assert_eq!((recorded.failures, recorded.first_failure.as_deref()), (0, None));
+    assert_eq!(recorded.operations.len(), 20_000);
+    assert_eq!(check::check(recorded.operations), []);
+    driver::remove_keys(&settings).unwrap();
+    assert_eq!(server.client().unwrap().call(["DBSIZE"]).unwrap(), Frame::Int(0));
+}
+
+#[test]
+fn a_flushed_server_is_found_out() {
+    let Some(server) = redis_server() else { return };
+    let run = |limit| driver::Settings {
+        addresses: vec![server.address()],
+        opening: Vec::new(),
+        clients: 4,
+        pipeline: 1,
+        keys: 20,
+        value_size: 40,
+        duration: Duration::MAX,
+        limit,
+        patience: Duration::from_secs(30),
+        seed: 1,
+        run: 1,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut operations = driver::record(&run(2000), &stop).operations;
+    server.client().unwrap().call(["FLUSHALL"]).unwrap();
+    // The same keys again, later, with values of their own.
+    let later = operations.iter().map(|operation| operation.end).max().unwrap() + 1;
+    let again = driver::record(&driver::Settings { seed: 2, ..run(2000) }, &stop).operations;
+    operations.extend(again.into_iter().map(|mut operation| {
+        use shoal_loadtest::verify::history::Action;
+        operation.start += later;
+        operation.end = operation.end.saturating_add(later);
+        operation.action = match operation.action {
+            Action::Write(value) => Action::Write(value | 1 << 63),
+            Action::Read(value) => Action::Read(value | 1 << 63),
+            other => other,
+        };
+        operation
+    }));
+    let mut kinds: Vec<String> =
+        check::check(operations).iter().map(|violation| violation.wrong.to_string()).collect();
+    kinds.sort();
+    kinds.dedup();
+    assert!(
+        kinds.contains(&"lost write".to_owned()) && kinds.contains(&"lost increment".to_owned()),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn a_replay_counts_hits_of_objects_and_bytes() {
+    let Some(server) = redis_server() else { return };
+    let settings = replay::Settings {
+        address: server.address(),
+        opening: Vec::new(),
+        batch: 4,
+        rate: None,
+        warmup: 0.0,
+    };
+    let accesses = trace::lines(
+        b"1,get,100\n2,get,300,60\n1,get,100\n2,get,300\n3,set,50\n3,get,50\n1,del\n1,get,100\n",
+    )
+    .unwrap();
+    let counts = replay::replay(&settings, &accesses, &AtomicBool::new(false)).unwrap();
+    assert_eq!((counts.lookups, counts.hits, counts.accesses, counts.errors), (6, 3, 8, 0));
+    assert_eq!((counts.bytes, counts.hit_bytes, counts.stored), (950, 450, 4));
+    let mut client = server.client().unwrap();
+    assert_eq!(client.call(["STRLEN", "k:00000000000002"]).unwrap(), Frame::Int(300));
+    let Frame::Int(lives) = client.call(["TTL", "k:00000000000002"]).unwrap() else { panic!() };
+    assert!((1..=60).contains(&lives));
+}
