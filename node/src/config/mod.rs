@@ -1,6 +1,6 @@
 //! The node's settings by name: what `CONFIG GET` shows and `CONFIG SET` changes.
 //!
-//! One table of parameters; each says how its text is checked, and [`apply`] what a change does. Settings that
+//! One table of parameters; each says how its text is checked, and `CONFIG SET` puts a change in force. Settings that
 //! mean nothing here are still accepted, kept and returned, because tools set them.
 
 mod parameters;
