@@ -6,6 +6,9 @@ use shoal_net::{HostPort, flags::Flags};
 /// Where a node listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 7000);
 
+/// Longest name of a node or host, in bytes; a member must fit into a gossip packet with others.
+const MAX_WORD: usize = 200;
+
 /// A Shoal cache node: keeps keys in memory and speaks RESP, so any Redis client can talk to it.
 ///
 /// Alone it is a working cluster of one. With --join it finds the other nodes, takes its share of the hash
@@ -60,12 +63,12 @@ pub struct NodeFlags {
     pub requirepass: Option<String>,
 
     /// This node's name, unique in the cluster and the same after a restart. Default: host name and port.
-    #[arg(long, env = "SHOAL_NAME", help_heading = "Cluster")]
+    #[arg(long, env = "SHOAL_NAME", value_parser = word, help_heading = "Cluster")]
     pub name: Option<String>,
 
     /// Host or address that clients and other nodes shall use to reach this node. Default: the one it listens
     /// on, or by which the others see it.
-    #[arg(long, value_name = "HOST", env = "SHOAL_ANNOUNCE", help_heading = "Cluster")]
+    #[arg(long, value_name = "HOST", env = "SHOAL_ANNOUNCE", value_parser = word, help_heading = "Cluster")]
     pub announce: Option<String>,
 
     /// Share of the slots relative to the other nodes.
@@ -91,11 +94,38 @@ impl NodeFlags {
     }
 }
 
+/// A name or host as it can stand in `CLUSTER NODES`, whose fields are separated by spaces and commas.
+fn word(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty");
+    }
+    if text.len() > MAX_WORD {
+        return Err("it is longer than 200 bytes");
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',') {
+        return Err("it contains a space, a comma or a control character");
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn names_and_hosts_are_single_words() {
+        for good in ["a", "node-1.example.org", "::1"] {
+            assert_eq!(word(good), Ok(good.to_owned()));
+        }
+        for bad in ["", "a b", "a,b", "a\nb", "\0", &"x".repeat(MAX_WORD + 1)] {
+            assert!(word(bad).is_err(), "{bad:?}");
+            for flag in ["--name", "--announce"] {
+                assert!(NodeFlags::try_parse_from(["shoal-node", flag, bad]).is_err(), "{flag} {bad:?}");
+            }
+        }
+    }
 
     #[test]
     fn every_flag_has_a_variable() {

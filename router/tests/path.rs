@@ -7,7 +7,7 @@ mod support;
 use std::{io::Write, sync::atomic::Ordering, time::Duration};
 
 use shoal_router::Settings;
-use support::{Act, Bench, Gate, eventually, settings, show};
+use support::{Act, Bench, Gate, PATIENCE, eventually, settings, show};
 
 #[test]
 fn keys_go_to_their_owners() {
@@ -100,6 +100,60 @@ fn whole_cluster_commands() {
     assert!(bench.nodes.iter().all(|n| n.saw(&["CONFIG", "SET", "maxmemory", "1"])));
     assert_eq!(client.ask("FLUSHALL"), "+OK");
     assert_eq!(client.ask("DBSIZE"), ":0");
+}
+
+#[test]
+fn nothing_overtakes_a_command_of_several_rounds() {
+    let bench = Bench::new(3);
+    let mut client = bench.client();
+    for _ in 0..20 {
+        for line in ["SET a 1", "RANDOMKEY", "FLUSHALL", "DBSIZE"] {
+            client.send(line);
+        }
+        let replies = [client.reply(), client.reply(), client.reply(), client.reply()];
+        assert_eq!(replies, ["+OK", "\"a\"", "+OK", ":0"]);
+    }
+}
+
+#[test]
+fn a_scan_that_goes_on_by_itself_is_not_overtaken() {
+    let bench = Bench::new(2);
+    let next = (8192u64 << 34).to_string();
+    bench.nodes[0].script(move |_, words| {
+        let reply = format!("*2\r\n${}\r\n{next}\r\n*0\r\n", next.len()).into_bytes();
+        (words[0] == b"SCAN").then_some(Act::Reply(reply))
+    });
+    bench.nodes[1].script(|_, words| {
+        (words[0] == b"SCAN").then(|| Act::Reply(b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n".to_vec()))
+    });
+    let mut client = bench.client();
+    client.send("SCAN 0");
+    client.send("FLUSHALL");
+    assert_eq!([client.reply(), client.reply()], ["[\"0\", [\"b\"]]", "+OK"]);
+    let seen = bench.nodes[1].seen.lock().unwrap();
+    let place = |word: &[u8]| seen.iter().position(|words| words[0] == word);
+    assert!(place(b"SCAN") < place(b"FLUSHALL"), "{seen:?}");
+}
+
+#[test]
+fn a_pause_of_all_holds_local_commands_too() {
+    let bench = Bench::new(1);
+    let (mut first, mut second) = (bench.client(), bench.client());
+    assert_eq!(first.ask("CLIENT PAUSE 100000 ALL"), "+OK");
+    second.send("PING");
+    second.socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(second.socket.peek(&mut [0]).is_err(), "PING was answered during a pause");
+    second.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(first.ask("CLIENT UNPAUSE"), "+OK");
+    assert_eq!(second.reply(), "+PONG");
+}
+
+#[test]
+fn client_list_shows_the_command_that_asks() {
+    let bench = Bench::new(1);
+    let mut client = bench.client();
+    let list = client.ask("CLIENT LIST");
+    assert!(list.contains("cmd=client|list "), "{list}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
         let result = match table().find(args) {
             Ok(entry) => {
                 if let Some(until) = self.shared.registry.paused(entry.writes(), self.now)
-                    && !is_unpausing(entry)
+                    && !entry.ignores_pause()
                 {
                     return Outcome::Paused(until);
                 }
@@ -244,9 +244,4 @@ impl<'a> Batch<'a> {
             }
         }
     }
-}
-
-/// Commands that work during a pause, or nobody could end it.
-fn is_unpausing(entry: &Entry) -> bool {
-    entry.name.starts_with("client|") || entry.name == "reset" || entry.name == "quit"
 }

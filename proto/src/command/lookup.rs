@@ -216,6 +216,11 @@ impl Entry {
     pub fn writes(&self) -> bool {
         self.command.flags.contains(Flags::WRITE)
     }
+
+    /// Whether it works during a `CLIENT PAUSE`; if nothing did, nobody could end one.
+    pub fn ignores_pause(&self) -> bool {
+        self.name.starts_with("client|") || self.name == "reset" || self.name == "quit"
+    }
 }
 
 /// Redis quotes up to 128 bytes of each part.

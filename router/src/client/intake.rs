@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shoal_proto::{
     Error,
-    command::{Entry, Flags, table},
+    command::{Entry, Flags, Merge, table},
     resp::{Args, Limits, Protocol, Reply, Request, Scanner},
     session::{ReplyMode, Session},
 };
@@ -127,13 +127,14 @@ impl Intake {
             Ok(plan) => plan,
             Err(error) => return self.answer(desk, &error),
         };
-        if plan == Plan::Local {
-            return self.local(desk, entry, args, last);
-        }
         if self.shared.registry.may_be_paused()
+            && !entry.ignores_pause()
             && let Some(until) = self.shared.registry.paused(entry.writes(), now_ms())
         {
             return Fate::Later(Go::Pause(until));
+        }
+        if plan == Plan::Local {
+            return self.local(desk, entry, args, last);
         }
         *last = Some(entry.id);
         desk.tally.requests += 1;
@@ -157,6 +158,11 @@ impl Intake {
                     && !muted
                 {
                     self.error(desk, &error);
+                }
+                // Asked in several rounds: a later request must not be at a node before the last of them.
+                if matches!(merge, Merge::Scan | Merge::Random) {
+                    let client = &mut desk.clients[self.place as usize];
+                    client.barrier |= !client.tickets.is_empty();
                 }
                 return Fate::Done;
             }
@@ -196,6 +202,10 @@ impl Intake {
             return Fate::Later(Go::Wait);
         }
         *last = Some(entry.id);
+        if entry.name.starts_with("client|") {
+            // CLIENT LIST shows the client that asks as well.
+            self.session.record.saw(entry.id, now_ms());
+        }
         desk.tally.requests += 1;
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, self.session.protocol);

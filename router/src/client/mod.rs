@@ -92,8 +92,8 @@ pub(crate) struct Client {
     pub(crate) blocked: bool,
     /// Nothing can be or need be sent any more.
     pub(crate) dead: bool,
-    /// The view changed under requests that are not answered: later ones wait for them, lest they overtake them at
-    /// another node.
+    /// The view changed under requests that are not answered, or one of them is asked in several rounds: later ones
+    /// wait for them, lest they overtake them at another node.
     pub(crate) barrier: bool,
     pub(crate) wait: Wait,
     /// Wakes the client's task from its wait.
