@@ -20,6 +20,7 @@ pub(crate) struct PerCommand {
     calls: AtomicU64,
     micros: AtomicU64,
     failed: AtomicU64,
+    rejected: AtomicU64,
 }
 
 /// Counters of one worker. Only its worker writes, so a plain load and store is enough.
@@ -57,6 +58,11 @@ impl Counters {
         add(&self.output, output as u64);
     }
 
+    /// A request that was not executed: wrong arity, no password, no memory, not this node's slot.
+    pub(crate) fn rejected(&self, id: u16) {
+        add(&self.calls[usize::from(id)].rejected, 1);
+    }
+
     #[inline]
     pub(crate) fn called(&self, id: u16, micros: u64, failed: bool) {
         let command = &self.calls[usize::from(id)];
@@ -76,6 +82,7 @@ pub(crate) struct Calls {
     pub(crate) calls: u64,
     pub(crate) micros: u64,
     pub(crate) failed: u64,
+    pub(crate) rejected: u64,
 }
 
 /// Error replies by their code.
@@ -154,6 +161,7 @@ impl Totals {
             total.calls += command.calls.load(Relaxed);
             total.micros += command.micros.load(Relaxed);
             total.failed += command.failed.load(Relaxed);
+            total.rejected += command.rejected.load(Relaxed);
         }
         total
     }
@@ -165,7 +173,7 @@ impl Totals {
                 counter.store(0, Relaxed);
             }
             for command in &counters.calls {
-                for counter in [&command.calls, &command.micros, &command.failed] {
+                for counter in [&command.calls, &command.micros, &command.failed, &command.rejected] {
                     counter.store(0, Relaxed);
                 }
             }

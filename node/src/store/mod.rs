@@ -35,7 +35,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 pub use sweep::Sweep;
 
-use crate::value::Encodings;
+use crate::value::{Encodings, Value};
 use keyspace::Keyspace;
 
 /// Numbered databases.
@@ -233,6 +233,17 @@ impl Store {
         shard.keyspace(db).map_or_else(Vec::new, |k| k.slot_keys(slot, count))
     }
 
+    /// Visits all keys of database `db` that are not expired, with their values and expiry times (0: never), one
+    /// shard's lock at a time.
+    pub fn each_entry(&self, db: u8, now: u64, mut visit: impl FnMut(&[u8], &Value, u64)) {
+        self.each_shard(|_, shard| {
+            let entries = shard.keyspace(db).into_iter().flat_map(|keys| &keys.entries);
+            for (_, entry) in entries.filter(|(_, entry)| !entry.expired(now)) {
+                visit(&entry.key, &entry.value, entry.expires_at);
+            }
+        });
+    }
+
     /// Counters since the start or the last reset, summed over all shards.
     pub fn stats(&self) -> Stats {
         let mut total = Stats::default();
@@ -240,9 +251,9 @@ impl Store {
         total
     }
 
-    /// Sets the counters to zero.
+    /// Sets the counters to zero, but not that of changes, which others compare with what they saw before.
     pub fn reset_stats(&self) {
-        self.each_shard(|_, shard| shard.stats = Stats::default());
+        self.each_shard(|_, shard| shard.stats = Stats { dirty: shard.stats.dirty, ..Stats::default() });
         self.reclaim.reset_freed();
     }
 
