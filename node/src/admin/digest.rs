@@ -67,7 +67,8 @@ pub(super) fn of_key(value: Option<&Value>, expires_at: u64) -> String {
 }
 
 fn of_value(value: &Value, expires_at: u64) -> Digest {
-    let mut total = Digest::of(&[value.type_name().as_bytes(), if expires_at == 0 { b"" } else { b"expires" }]);
+    let mut total =
+        Digest::of(&[value.type_name().as_bytes(), if expires_at == 0 { b"" } else { b"expires" }]);
     let (mut a, mut b) = (itoa::Buffer::new(), itoa::Buffer::new());
     match value {
         Value::Str(string) => total = total.then(string.bytes()),

@@ -172,17 +172,19 @@ fn persistence(cx: &Cx<'_>, text: &mut String) {
 fn stats(cx: &Cx<'_>, text: &mut String) {
     let (totals, keys) = (&cx.shared.totals, cx.shared.store.stats());
     let errors: u64 = totals.errors.all().values().sum();
+    let rates = totals.rates(cx.now, cx.shared.started);
+    let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     put(
         text,
         "Stats",
         &[
             ("total_connections_received", totals.connections.load(Relaxed).to_string()),
             ("total_commands_processed", totals.commands().to_string()),
-            ("instantaneous_ops_per_sec", totals.rate(cx.now).to_string()),
+            ("instantaneous_ops_per_sec", rates.commands.to_string()),
             ("total_net_input_bytes", totals.input().to_string()),
             ("total_net_output_bytes", totals.output().to_string()),
-            ("instantaneous_input_kbps", "0.00".into()),
-            ("instantaneous_output_kbps", "0.00".into()),
+            ("instantaneous_input_kbps", kilobytes(rates.input)),
+            ("instantaneous_output_kbps", kilobytes(rates.output)),
             ("rejected_connections", totals.rejected.load(Relaxed).to_string()),
             ("sync_full", "0".into()),
             ("sync_partial_ok", "0".into()),

@@ -41,7 +41,9 @@ mod tests {
         let new = change(DEFAULT, "replica 1mb 2k 3").expect("well formed");
         assert_eq!(new, "normal 0 0 0 slave 1048576 2000 3 pubsub 33554432 8388608 60");
         assert_eq!(change(&new, "").as_deref(), Ok(new.as_str()));
-        for (text, word) in [("wrong number", "Wrong"), ("master 1 1 1", "Invalid"), ("normal 1 x 1", "Error")] {
+        for (text, word) in
+            [("wrong number", "Wrong"), ("master 1 1 1", "Invalid"), ("normal 1 x 1", "Error")]
+        {
             assert!(change(DEFAULT, text).is_err_and(|why| why.starts_with(word)), "{text}");
         }
     }

@@ -68,11 +68,7 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     p("auto-aof-rewrite-percentage", "100", INT),
     fixed("bind", "", Kind::Text),
     aliased("busy-reply-threshold", "lua-time-limit", "5000", COUNT),
-    p(
-        "client-output-buffer-limit",
-        buffers::DEFAULT,
-        Kind::Buffers,
-    ),
+    p("client-output-buffer-limit", buffers::DEFAULT, Kind::Buffers),
     p("client-query-buffer-limit", "1073741824", Kind::Memory),
     p("close-on-oom", "no", Kind::Flag),
     fixed("cluster-enabled", "yes", Kind::Flag),
