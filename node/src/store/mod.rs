@@ -35,7 +35,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 pub use sweep::Sweep;
 
-use crate::value::{Encodings, Value};
+use crate::value::Encodings;
 use keyspace::Keyspace;
 
 /// Numbered databases.
@@ -231,17 +231,6 @@ impl Store {
     pub fn slot_keys(&self, db: u8, slot: u16, count: usize) -> Vec<Vec<u8>> {
         let shard = self.shards[shard_of(slot)].lock();
         shard.keyspace(db).map_or_else(Vec::new, |k| k.slot_keys(slot, count))
-    }
-
-    /// Visits all keys of database `db` that are not expired, with their values and expiry times (0: never), one
-    /// shard's lock at a time.
-    pub fn each_entry(&self, db: u8, now: u64, mut visit: impl FnMut(&[u8], &Value, u64)) {
-        self.each_shard(|_, shard| {
-            let entries = shard.keyspace(db).into_iter().flat_map(|keys| &keys.entries);
-            for (_, entry) in entries.filter(|(_, entry)| !entry.expired(now)) {
-                visit(&entry.key, &entry.value, entry.expires_at);
-            }
-        });
     }
 
     /// Counters since the start or the last reset, summed over all shards.
