@@ -20,6 +20,7 @@ pub(crate) struct PerCommand {
     calls: AtomicU64,
     micros: AtomicU64,
     failed: AtomicU64,
+    rejected: AtomicU64,
 }
 
 /// Counters of one worker. Only its worker writes, so a plain load and store is enough.
@@ -57,6 +58,11 @@ impl Counters {
         add(&self.output, output as u64);
     }
 
+    /// A request that was not executed: wrong arity, no password, no memory, not this node's slot.
+    pub(crate) fn rejected(&self, id: u16) {
+        add(&self.calls[usize::from(id)].rejected, 1);
+    }
+
     #[inline]
     pub(crate) fn called(&self, id: u16, micros: u64, failed: bool) {
         let command = &self.calls[usize::from(id)];
@@ -76,6 +82,7 @@ pub(crate) struct Calls {
     pub(crate) calls: u64,
     pub(crate) micros: u64,
     pub(crate) failed: u64,
+    pub(crate) rejected: u64,
 }
 
 /// Error replies by their code.
@@ -105,22 +112,34 @@ pub(crate) struct Totals {
     pub(crate) connections: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) errors: Errors,
-    /// When the rate was last asked for, commands then, and the rate found.
-    rate: Mutex<(u64, u64, u64)>,
+    /// When the rates were last asked for, the counts then, and the rates found.
+    rates: Mutex<(u64, [u64; 3], Rates)>,
+}
+
+/// What happened per second of late.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) commands: u64,
+    /// Bytes.
+    pub(crate) input: u64,
+    /// Bytes.
+    pub(crate) output: u64,
 }
 
 impl Totals {
-    /// Commands per second since this was last asked, at least 100 ms ago.
-    pub(crate) fn rate(&self, now: u64) -> u64 {
-        let commands = self.commands();
-        let mut rate = self.rate.lock();
-        let (then, before, last) = *rate;
+    /// The rates since this was last asked, at least 100 ms ago; at first since `started`.
+    pub(crate) fn rates(&self, now: u64, started: u64) -> Rates {
+        let counts = [self.commands(), self.input(), self.output()];
+        let mut rates = self.rates.lock();
+        let (asked, before, last) = *rates;
+        let then = asked.max(started);
         if now < then + 100 {
             return last;
         }
-        let per_second = if then == 0 { 0 } else { commands.saturating_sub(before) * 1000 / (now - then) };
-        *rate = (now, commands, per_second);
-        per_second
+        let per_second = |i: usize| counts[i].saturating_sub(before[i]) * 1000 / (now - then);
+        let found = Rates { commands: per_second(0), input: per_second(1), output: per_second(2) };
+        *rates = (now, counts, found);
+        found
     }
 
     /// Counters for a new worker.
@@ -154,6 +173,7 @@ impl Totals {
             total.calls += command.calls.load(Relaxed);
             total.micros += command.micros.load(Relaxed);
             total.failed += command.failed.load(Relaxed);
+            total.rejected += command.rejected.load(Relaxed);
         }
         total
     }
@@ -165,7 +185,7 @@ impl Totals {
                 counter.store(0, Relaxed);
             }
             for command in &counters.calls {
-                for counter in [&command.calls, &command.micros, &command.failed] {
+                for counter in [&command.calls, &command.micros, &command.failed, &command.rejected] {
                     counter.store(0, Relaxed);
                 }
             }

@@ -81,6 +81,19 @@ impl Error {
         Self::Text(Cow::Owned(text))
     }
 
+    /// Whether it says that the request was not executed at all: INFO counts such calls as rejected, not as failed.
+    pub fn before_execution(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfMemory
+                | Self::CrossSlot
+                | Self::Moved { .. }
+                | Self::ClusterDown
+                | Self::NoAuth
+                | Self::Arity(_)
+        )
+    }
+
     /// The first word, by which INFO counts errors (`ERR`, `WRONGTYPE`).
     pub fn code(&self) -> String {
         let line = self.to_string();

@@ -1,6 +1,6 @@
 //! The parts of `DEBUG` that test suites use.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use shoal_proto::{
     Error,
@@ -10,13 +10,12 @@ use shoal_proto::{
     slot::key_slot,
 };
 
-use super::{Cx, Handlers};
+use super::{Cx, Handlers, digest};
 
 pub(super) const HANDLERS: Handlers = &[("debug", debug)];
 
 /// Subcommands that only have to be accepted: they tune what does not exist here.
 const ACCEPTED: &[&str] = &[
-    "set-active-expire",
     "quicklist-packed-threshold",
     "replybuffer",
     "set-disable-deny-scripts",
@@ -36,6 +35,18 @@ fn debug(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         out.ok();
         return Ok(());
     }
+    if args.is(1, "set-active-expire") && args.len() == 3 {
+        cx.shared.sweeping.store(number::parse_i64(args.at(2)).ok_or(Error::NotInteger)? != 0, Relaxed);
+        out.ok();
+        return Ok(());
+    }
+    if args.is(1, "digest") && args.len() == 2 {
+        out.simple(&digest::of_all(&cx.shared.store, cx.now));
+        return Ok(());
+    }
+    if args.is(1, "digest-value") {
+        return digest_values(cx, args, out);
+    }
     if args.is(1, "object") && args.len() >= 3 {
         return object(cx, args, out);
     }
@@ -50,8 +61,11 @@ fn debug(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         return protocol(args, out);
     }
     if args.is(1, "help") {
-        out.array(4);
+        out.array(7);
         out.simple("DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+        out.simple("DIGEST");
+        out.simple("DIGEST-VALUE <key> [<key> ...]");
+        out.simple("SET-ACTIVE-EXPIRE <0|1>");
         out.simple("SLEEP <seconds>");
         out.simple("OBJECT <key>");
         out.simple("PROTOCOL <type>");
@@ -70,11 +84,26 @@ fn object(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let mut db = cx.shared.store.lock_slot(cx.session.db, slot, cx.now);
     let idle = db.recency(key).map_or(0, |(idle, _)| idle);
     let value = db.peek(key).ok_or(Error::NoSuchKey)?;
+    // Redis's clock of accesses: seconds, 24 bits.
+    let accessed = (cx.now / 1000).saturating_sub(idle) & 0xff_ffff;
     out.simple(&format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:0 lru_seconds_idle:{idle}",
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{accessed} lru_seconds_idle:{idle}",
         value.encoding(),
         value.memory(),
     ));
+    Ok(())
+}
+
+/// The digest of each key's value, zeros for a key that does not exist.
+fn digest_values(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let slots: Vec<u16> = args.from(2).iter().map(key_slot).collect();
+    cx.shared.ownership.load().check(&slots, false)?;
+    out.array(slots.len());
+    for (key, slot) in args.from(2).iter().zip(slots) {
+        let mut db = cx.shared.store.lock_slot(cx.session.db, slot, cx.now);
+        let expires_at = db.expires_at(key).flatten().unwrap_or(0);
+        out.simple(&digest::of_key(db.peek(key), expires_at));
+    }
     Ok(())
 }
 

@@ -111,6 +111,8 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
             ("blocked_clients", "0".into()),
             ("tracking_clients", "0".into()),
             ("clients_in_timeout_table", "0".into()),
+            ("total_blocking_keys", "0".into()),
+            ("total_blocking_keys_on_nokey", "0".into()),
         ],
     );
 }
@@ -151,11 +153,12 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
     );
 }
 
-fn persistence(_: &Cx<'_>, text: &mut String) {
+fn persistence(cx: &Cx<'_>, text: &mut String) {
     let fields = [
         ("loading", "0"),
         ("async_loading", "0"),
-        ("rdb_changes_since_last_save", "0"),
+        // Nothing is ever saved, so these are all changes there were.
+        ("rdb_changes_since_last_save", &cx.shared.store.stats().dirty.to_string()),
         ("rdb_bgsave_in_progress", "0"),
         ("rdb_last_save_time", "0"),
         ("rdb_last_bgsave_status", "ok"),
@@ -169,17 +172,19 @@ fn persistence(_: &Cx<'_>, text: &mut String) {
 fn stats(cx: &Cx<'_>, text: &mut String) {
     let (totals, keys) = (&cx.shared.totals, cx.shared.store.stats());
     let errors: u64 = totals.errors.all().values().sum();
+    let rates = totals.rates(cx.now, cx.shared.started);
+    let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     put(
         text,
         "Stats",
         &[
             ("total_connections_received", totals.connections.load(Relaxed).to_string()),
             ("total_commands_processed", totals.commands().to_string()),
-            ("instantaneous_ops_per_sec", totals.rate(cx.now).to_string()),
+            ("instantaneous_ops_per_sec", rates.commands.to_string()),
             ("total_net_input_bytes", totals.input().to_string()),
             ("total_net_output_bytes", totals.output().to_string()),
-            ("instantaneous_input_kbps", "0.00".into()),
-            ("instantaneous_output_kbps", "0.00".into()),
+            ("instantaneous_input_kbps", kilobytes(rates.input)),
+            ("instantaneous_output_kbps", kilobytes(rates.output)),
             ("rejected_connections", totals.rejected.load(Relaxed).to_string()),
             ("sync_full", "0".into()),
             ("sync_partial_ok", "0".into()),
@@ -248,12 +253,12 @@ fn command_stats(cx: &Cx<'_>, text: &mut String) {
     put(text, "Commandstats", &[]);
     for entry in table().entries() {
         let calls = cx.shared.totals.calls(entry.id);
-        if calls.calls > 0 {
-            let mean = calls.micros as f64 / calls.calls as f64;
+        if calls.calls + calls.rejected > 0 {
+            let mean = calls.micros as f64 / calls.calls.max(1) as f64;
             write!(
                 text,
-                "cmdstat_{}:calls={},usec={},usec_per_call={mean:.2},rejected_calls=0,failed_calls={}\r\n",
-                entry.name, calls.calls, calls.micros, calls.failed
+                "cmdstat_{}:calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}\r\n",
+                entry.name, calls.calls, calls.micros, calls.rejected, calls.failed
             )
             .expect("writing to memory cannot fail");
         }

@@ -3,6 +3,7 @@
 mod cluster;
 mod config;
 mod debug;
+mod digest;
 mod info;
 mod latency;
 mod memory;

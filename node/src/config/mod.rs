@@ -3,6 +3,7 @@
 //! One table of parameters; each says how its text is checked, and `CONFIG SET` puts a change in force. Settings that
 //! mean nothing here are still accepted, kept and returned, because tools set them.
 
+mod buffers;
 mod parameters;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-use parameters::{PARAMETERS, Parameter};
+use parameters::{Kind, PARAMETERS, Parameter};
 use parking_lot::RwLock;
 use shoal_proto::{Error, error::Result, glob};
 
@@ -107,7 +108,12 @@ impl Config {
             if checked.iter().any(|(p, _)| p.name == parameter.name) {
                 return Err(failed("duplicate parameter"));
             }
-            let text = parameter.kind.check(&String::from_utf8_lossy(value)).map_err(|why| failed(&why))?;
+            let value = String::from_utf8_lossy(value);
+            let text = match parameter.kind {
+                // Classes that are not named keep their limits.
+                Kind::Buffers => buffers::change(&self.get(parameter.name), &value).map_err(failed)?,
+                kind => kind.check(&value).map_err(|why| failed(&why))?,
+            };
             checked.push((parameter, text));
         }
         let names = checked.iter().map(|(p, _)| p.name).collect();

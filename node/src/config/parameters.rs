@@ -1,5 +1,7 @@
 //! The parameters, with Redis's names, defaults and checks.
 
+use super::buffers;
+
 /// How a parameter's text is checked, and the form in which it is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
@@ -17,6 +19,8 @@ pub(crate) enum Kind {
     OneOf(&'static [&'static str]),
     /// Letters of notify-keyspace-events.
     Events,
+    /// Limits of output buffers: class, hard limit, soft limit, seconds, any number of times.
+    Buffers,
 }
 
 /// One row of `CONFIG GET *`.
@@ -44,34 +48,47 @@ const fn fixed(name: &'static str, default: &'static str, kind: Kind) -> Paramet
 
 const ANY: Kind = Kind::Number(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Number(0, i64::MAX);
+const INT: Kind = Kind::Number(0, i32::MAX as i64);
 
 pub(crate) static PARAMETERS: &[Parameter] = &[
+    p("acllog-max-len", "128", COUNT),
+    p("active-defrag-cycle-max", "25", Kind::Number(1, 99)),
+    p("active-defrag-cycle-min", "1", Kind::Number(1, 99)),
+    p("active-defrag-ignore-bytes", "104857600", Kind::Memory),
+    p("active-defrag-max-scan-fields", "1000", Kind::Number(1, i64::MAX)),
+    p("active-defrag-threshold-lower", "10", Kind::Number(0, 1000)),
+    p("active-defrag-threshold-upper", "100", Kind::Number(0, 1000)),
     p("active-expire-effort", "1", Kind::Number(1, 10)),
     p("activedefrag", "no", Kind::Flag),
     p("activerehashing", "yes", Kind::Flag),
+    p("aof-use-rdb-preamble", "yes", Kind::Flag),
     p("appendfsync", "everysec", Kind::OneOf(&["everysec", "always", "no"])),
     p("appendonly", "no", Kind::OneOf(&["no"])),
+    p("auto-aof-rewrite-min-size", "67108864", Kind::Memory),
+    p("auto-aof-rewrite-percentage", "100", INT),
     fixed("bind", "", Kind::Text),
-    p("busy-reply-threshold", "5000", COUNT),
-    p(
-        "client-output-buffer-limit",
-        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
-        Kind::Text,
-    ),
+    aliased("busy-reply-threshold", "lua-time-limit", "5000", COUNT),
+    p("client-output-buffer-limit", buffers::DEFAULT, Kind::Buffers),
     p("client-query-buffer-limit", "1073741824", Kind::Memory),
     p("close-on-oom", "no", Kind::Flag),
     fixed("cluster-enabled", "yes", Kind::Flag),
+    p("cluster-node-timeout", "15000", COUNT),
     p("cluster-require-full-coverage", "no", Kind::Flag),
+    fixed("daemonize", "no", Kind::Flag),
     fixed("databases", "16", COUNT),
-    fixed("dir", "/", Kind::Text),
     fixed("dbfilename", "dump.rdb", Kind::Text),
+    fixed("dir", "/", Kind::Text),
+    p("dynamic-hz", "yes", Kind::Flag),
     fixed("enable-debug-command", "local", Kind::Text),
     aliased("hash-max-listpack-entries", "hash-max-ziplist-entries", "128", COUNT),
     aliased("hash-max-listpack-value", "hash-max-ziplist-value", "64", COUNT),
+    p("hll-sparse-max-bytes", "3000", Kind::Memory),
     p("hz", "10", Kind::Number(0, 500)),
     p("io-threads", "1", Kind::Number(1, 1024)),
+    p("jemalloc-bg-thread", "yes", Kind::Flag),
     p("latency-monitor-threshold", "0", COUNT),
     p("latency-tracking", "yes", Kind::Flag),
+    p("latency-tracking-info-percentiles", "50 99 99.9", Kind::Text),
     p("lazyfree-lazy-eviction", "no", Kind::Flag),
     p("lazyfree-lazy-expire", "no", Kind::Flag),
     p("lazyfree-lazy-server-del", "no", Kind::Flag),
@@ -81,6 +98,7 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     p("lfu-log-factor", "10", Kind::Number(0, i32::MAX as i64)),
     p("list-compress-depth", "0", COUNT),
     aliased("list-max-listpack-size", "list-max-ziplist-size", "128", ANY),
+    fixed("logfile", "", Kind::Text),
     p("loglevel", "notice", Kind::OneOf(&["debug", "verbose", "notice", "warning", "nothing"])),
     p("maxclients", "10000", Kind::Number(1, 10_000_000)),
     p("maxmemory", "0", Kind::Memory),
@@ -101,22 +119,45 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
         ]),
     ),
     p("maxmemory-samples", "5", Kind::Number(1, 64)),
+    aliased("min-replicas-max-lag", "min-slaves-max-lag", "10", INT),
+    aliased("min-replicas-to-write", "min-slaves-to-write", "0", INT),
     p("notify-keyspace-events", "", Kind::Events),
+    p("oom-score-adj", "no", Kind::OneOf(&["no", "yes", "relative", "absolute"])),
+    fixed("pidfile", "", Kind::Text),
     fixed("port", "0", COUNT),
+    p("protected-mode", "no", Kind::Flag),
     p("proto-max-bulk-len", "536870912", Kind::Memory),
+    fixed("rdbchecksum", "yes", Kind::Flag),
+    p("rdbcompression", "yes", Kind::Flag),
+    p("repl-backlog-size", "1048576", Kind::Memory),
+    p("repl-backlog-ttl", "3600", COUNT),
+    p("repl-diskless-sync", "yes", Kind::Flag),
+    p("repl-diskless-sync-delay", "5", INT),
+    aliased("repl-ping-replica-period", "repl-ping-slave-period", "10", Kind::Number(1, i32::MAX as i64)),
+    p("repl-timeout", "60", Kind::Number(1, i32::MAX as i64)),
+    aliased("replica-priority", "slave-priority", "100", INT),
+    aliased("replica-read-only", "slave-read-only", "yes", Kind::Flag),
+    aliased("replica-serve-stale-data", "slave-serve-stale-data", "yes", Kind::Flag),
+    Parameter { alias: Some("slaveof"), ..fixed("replicaof", "", Kind::Text) },
     p("requirepass", "", Kind::Text),
+    p("sanitize-dump-payload", "no", Kind::OneOf(&["no", "yes", "clients"])),
     p("save", "", Kind::Text),
     p("set-max-intset-entries", "512", COUNT),
     p("set-max-listpack-entries", "128", COUNT),
     p("set-max-listpack-value", "64", COUNT),
+    p("shutdown-timeout", "10", INT),
     p("slowlog-log-slower-than", "10000", Kind::Number(-1, i64::MAX)),
     p("slowlog-max-len", "128", COUNT),
     p("stop-writes-on-bgsave-error", "yes", Kind::Flag),
     p("stream-node-max-bytes", "4096", Kind::Memory),
     p("stream-node-max-entries", "100", COUNT),
+    fixed("supervised", "no", Kind::Text),
+    fixed("syslog-enabled", "no", Kind::Flag),
+    fixed("tcp-backlog", "511", COUNT),
     p("tcp-keepalive", "300", COUNT),
     p("timeout", "0", Kind::Number(0, i32::MAX as i64)),
     p("tracking-table-max-keys", "1000000", COUNT),
+    fixed("unixsocket", "", Kind::Text),
     aliased("zset-max-listpack-entries", "zset-max-ziplist-entries", "128", COUNT),
     aliased("zset-max-listpack-value", "zset-max-ziplist-value", "64", COUNT),
 ];
@@ -143,8 +184,9 @@ impl Kind {
                 memory(text).map(|n| n.to_string()).ok_or_else(|| "argument must be a memory value".into())
             }
             Self::MemoryOrPercent => match text.strip_suffix('%') {
-                Some(percent) => match percent.parse::<u8>() {
+                Some(percent) => match percent.parse::<u64>() {
                     Ok(n) if n <= 100 => Ok(text.to_owned()),
+                    Ok(_) => Err("percentage argument must be less or equal to 100".into()),
                     _ => Err("argument must be a memory or percent value".into()),
                 },
                 None => memory(text)
@@ -155,6 +197,7 @@ impl Kind {
                 Some(word) => Ok((*word).to_owned()),
                 None => Err(format!("argument(s) must be one of the following: {}", words.join(", "))),
             },
+            Self::Buffers => buffers::change(buffers::DEFAULT, text).map_err(str::to_owned),
             Self::Events => {
                 events(text).ok_or_else(|| "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into())
             }

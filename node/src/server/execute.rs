@@ -155,7 +155,12 @@ impl<'a> Batch<'a> {
                 }
                 self.checked(entry, args, &mut reply)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if let Some(entry) = table().resolve(args) {
+                    self.counters.rejected(entry.id);
+                }
+                Err(error)
+            }
         };
         self.commands += 1;
         if let Err(error) = result {
@@ -173,6 +178,7 @@ impl<'a> Batch<'a> {
     fn checked(&mut self, entry: &'static Entry, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         let flags = entry.command.flags;
         if !self.connection.session.authenticated && !flags.contains(Flags::NO_AUTH) {
+            self.counters.rejected(entry.id);
             return Err(Error::NoAuth);
         }
         self.last = entry.id;
@@ -184,19 +190,27 @@ impl<'a> Batch<'a> {
                 self.tick();
             }
             let result = self.run(action, entry, args, out);
-            self.counters.called(entry.id, 0, result.is_err());
+            self.count(entry, 0, &result);
             return result;
         }
         let begun = std::time::Instant::now();
         let result = self.run(action, entry, args, out);
         let took = begun.elapsed();
-        self.counters.called(entry.id, took.as_micros() as u64, result.is_err());
+        self.count(entry, took.as_micros() as u64, &result);
         if !flags.contains(Flags::SKIP_SLOWLOG) {
             self.shared.slow.note(args, took, &self.connection.session.record, self.now);
             self.shared.latency.note("command", took, self.now);
         }
         self.tick();
         result
+    }
+
+    #[inline]
+    fn count(&self, entry: &Entry, micros: u64, result: &Result) {
+        match result {
+            Err(error) if error.before_execution() => self.counters.rejected(entry.id),
+            result => self.counters.called(entry.id, micros, result.is_err()),
+        }
     }
 
     fn tick(&mut self) {

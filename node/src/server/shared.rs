@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -79,6 +79,8 @@ pub struct Shared {
     pub(crate) totals: Totals,
     pub(crate) slow: SlowLog,
     pub(crate) latency: Latency,
+    /// Whether expired keys are removed before anybody asks for them (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub(crate) sweeping: AtomicBool,
     pub(crate) wiring: Wiring,
     /// When the process started, ms since 1970.
     pub(crate) started: u64,
@@ -112,6 +114,7 @@ impl Shared {
             totals: Totals::default(),
             slow: SlowLog::default(),
             latency: Latency::default(),
+            sweeping: AtomicBool::new(true),
             wiring,
             started: clock::now_ms(),
             run_id,

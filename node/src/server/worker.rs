@@ -125,7 +125,7 @@ async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
             },
-            _ = sweep.tick() => {
+            _ = sweep.tick(), if shared.sweeping.load(Ordering::Relaxed) => {
                 shared.store.sweep(&mut walk, super::clock::now_ms(), 2 * crate::store::SHARDS);
             }
         }

@@ -42,7 +42,7 @@ pub struct Db<'a> {
     guards: Guards<'a>,
     index: u8,
     now: u64,
-    /// Whether reads count as accesses (`CLIENT NO-TOUCH`).
+    /// Whether reads and changes in place count as accesses (`CLIENT NO-TOUCH`).
     touch: bool,
     /// The only slot there is, so that it need not be computed again for each look-up.
     slot: Option<u16>,
@@ -264,7 +264,9 @@ impl<'a> Db<'a> {
         if T::of(&self.entry(place).value).is_none() {
             return Err(Error::WrongType);
         }
-        self.touch_at(place);
+        if self.touch {
+            self.touch_at(place);
+        }
         let index = self.index;
         Ok(Some(Edit::new(&mut self.guards[place.guard].1, index, place.id)))
     }
@@ -277,7 +279,9 @@ impl<'a> Db<'a> {
         let place = match self.find(key) {
             Some(place) if T::of(&self.entry(place).value).is_none() => return Err(Error::WrongType),
             Some(place) => {
-                self.touch_at(place);
+                if self.touch {
+                    self.touch_at(place);
+                }
                 place
             }
             None => {

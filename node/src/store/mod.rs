@@ -240,9 +240,9 @@ impl Store {
         total
     }
 
-    /// Sets the counters to zero.
+    /// Sets the counters to zero, but not that of changes, which others compare with what they saw before.
     pub fn reset_stats(&self) {
-        self.each_shard(|_, shard| shard.stats = Stats::default());
+        self.each_shard(|_, shard| shard.stats = Stats { dirty: shard.stats.dirty, ..Stats::default() });
         self.reclaim.reset_freed();
     }
 

@@ -76,11 +76,17 @@ impl Store {
         Scanned { cursor: slot_cursor(slot) }
     }
 
-    /// Visits every key of a database, one shard's lock at a time.
+    /// Visits every key of a database that is not expired, one shard's lock at a time.
     pub fn each_key(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], &Value)) {
+        self.each_entry(db, now, |key, value, _| f(key, value));
+    }
+
+    /// The same, with the time at which the key expires (0: never).
+    pub fn each_entry(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], &Value, u64)) {
         self.each_shard(|_, shard| {
             if let Some(keys) = shard.keyspace(db) {
-                keys.entries.iter().filter(|(_, e)| !e.expired(now)).for_each(|(_, e)| f(&e.key, &e.value));
+                let entries = keys.entries.iter().filter(|(_, e)| !e.expired(now));
+                entries.for_each(|(_, e)| f(&e.key, &e.value, e.expires_at));
             }
         });
     }

@@ -35,6 +35,8 @@ pub(super) fn answer(
     out: &mut Reply<'_>,
 ) -> Result {
     if let Some(handler) = shared.sessions[usize::from(entry.id)] {
+        // CLIENT LIST shows the command that asks.
+        session.record.saw(entry.id, now_ms());
         let identity = shared.identity();
         let (registry, access) = (&shared.registry, &shared.access);
         return handler(&mut Cx { session, registry, access, identity, now: now_ms() }, args, out);

@@ -6,7 +6,7 @@ use crate::command::{Command, Group};
 pub(super) static COMMANDS: &[Command] = &[
     bitmap("bitcount", -2, "2.6.0", "readonly")
         .keys(&[key(1, "ro access")])
-        .syntax("key [start [end [BYTE | BIT]]]")
+        .syntax("key [start end [BYTE | BIT]]")
         .about("Counts the ones in a string or a part of it.", "O(N), N bytes"),
     bitmap("bitfield", -2, "3.2.0", "write denyoom")
         .keys(&[key(1, "rw update access variable_flags")])
