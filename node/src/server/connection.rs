@@ -117,8 +117,7 @@ impl Connection {
             }
             let worker = self.worker.clone();
             let scratch = &mut *worker.scratch.borrow_mut();
-            let input = std::mem::take(&mut self.pending);
-            (rest, stop) = self.run(&input, &mut scratch.output, &mut scratch.ahead);
+            (rest, stop) = self.run_pending(&mut scratch.output, &mut scratch.ahead);
         }
     }
 
@@ -139,8 +138,10 @@ impl Connection {
                 if filled == 0 {
                     return Poll::Ready(Turn::Closed);
                 }
-                let (rest, stop) = self.run(&input[..filled], output, ahead);
-                return Poll::Ready(Turn::Go(rest, stop));
+                worker.counters.bytes(filled, 0);
+                let (consumed, stop) = self.run(&input[..filled], output, ahead);
+                self.pending.extend_from_slice(&input[consumed..filled]);
+                return Poll::Ready(Turn::Go(self.send(output), stop));
             }
             // A request arrives in pieces: it grows in a buffer of its own, as announced and checked.
             let have = self.pending.len();
@@ -155,8 +156,8 @@ impl Connection {
                 Poll::Ready(Err(_)) => Poll::Ready(Turn::Closed),
                 Poll::Ready(Ok(())) if filled == 0 => Poll::Ready(Turn::Closed),
                 Poll::Ready(Ok(())) => {
-                    let input = std::mem::take(&mut self.pending);
-                    let (rest, stop) = self.run(&input, output, ahead);
+                    worker.counters.bytes(filled, 0);
+                    let (rest, stop) = self.run_pending(output, ahead);
                     Poll::Ready(Turn::Go(rest, stop))
                 }
             }
@@ -164,9 +165,21 @@ impl Connection {
         .await
     }
 
-    /// Executes the complete requests of `input`, sends the replies as far as the socket takes them, and keeps
-    /// the rest of the input.
-    fn run(&mut self, input: &[u8], output: &mut Vec<u8>, ahead: &mut Lookahead) -> (Vec<u8>, Option<Stop>) {
+    /// Executes what is complete in the pending bytes; what is not stays where it is, however large.
+    fn run_pending(&mut self, output: &mut Vec<u8>, ahead: &mut Lookahead) -> (Vec<u8>, Option<Stop>) {
+        let mut input = std::mem::take(&mut self.pending);
+        let (consumed, stop) = self.run(&input, output, ahead);
+        input.drain(..consumed);
+        if input.is_empty() {
+            // The memory of a large request is not kept for an idle connection.
+            input = Vec::new();
+        }
+        self.pending = input;
+        (self.send(output), stop)
+    }
+
+    /// Executes the complete requests of `input`; how many bytes they took.
+    fn run(&mut self, input: &[u8], output: &mut Vec<u8>, ahead: &mut Lookahead) -> (usize, Option<Stop>) {
         output.clear();
         let worker = self.worker.clone();
         let limits = Limits {
@@ -176,22 +189,27 @@ impl Connection {
         };
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut batch = Batch::new(&worker.shared, &worker.counters, self);
-        let (consumed, mut stop) = batch.execute(&mut scanner, input, limits, ahead, output);
+        let (consumed, stop) = batch.execute(&mut scanner, input, limits, ahead, output);
         batch.finish();
         ahead.trim();
         self.scanner = scanner;
-        self.pending.extend_from_slice(&input[consumed..]);
-        if self.pending.len() > worker.shared.config.query_buffer_limit() {
+        worker.counters.bytes(0, output.len());
+        let left = input.len() - consumed;
+        self.session.record.buffered(left, 0);
+        if left > worker.shared.config.query_buffer_limit() {
             tracing::warn!(client = %self.session.record.addr, "closed: its query buffer exceeds client-query-buffer-limit");
-            stop = Some(Stop::Close);
+            return (consumed, Some(Stop::Close));
         }
-        self.session.record.buffered(self.pending.len(), 0);
+        (consumed, stop)
+    }
+
+    /// Sends the replies as far as the socket takes them at once; the rest.
+    fn send(&mut self, output: &mut Vec<u8>) -> Vec<u8> {
         let sent = if output.is_empty() { 0 } else { self.socket.try_write(output).unwrap_or(0) };
-        worker.counters.bytes(input.len(), output.len());
         let rest = output[sent..].to_vec();
         if output.capacity() > 2 * FLUSH_AT {
             *output = Vec::with_capacity(64 << 10);
         }
-        (rest, stop)
+        rest
     }
 }
