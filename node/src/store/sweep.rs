@@ -43,6 +43,7 @@ impl Store {
 fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
     let mut removed = 0;
     let mut left = BUCKETS_PER_HOLD;
+    let mut more = false;
     for db in shard.databases() {
         let Some(keys) = shard.keyspace_mut(db) else { continue };
         if keys.min_expiry > now {
@@ -52,12 +53,15 @@ fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
         removed += sweep_keyspace(keys, reclaim, now, &mut left);
         let delta = keys.charged - before;
         shard.unsettled += delta;
+        // A walk through a large slot that began earlier may have passed keys that are due by now.
+        more |= shard.keyspace(db).is_some_and(|keys| keys.min_expiry <= now);
         if left == 0 {
+            more = true;
             break;
         }
     }
     shard.stats.expired += removed;
-    (removed, left == 0)
+    (removed, more)
 }
 
 fn sweep_keyspace(keys: &mut Keyspace, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
