@@ -116,6 +116,11 @@ pub fn start(
     shutdown: &Shutdown,
     stop: impl Fn() + Send + Sync + 'static,
 ) -> Result<Running, StartError> {
+    if settings.admin.is_some() {
+        // Before anything counts, or the first counts are lost.
+        telemetry::init_metrics()?;
+        describe_metrics();
+    }
     let listener = listen::tcp(&settings.listen, "--listen")?;
     let resp = listener.local_addr()?;
     let name = settings.name.clone().unwrap_or_else(|| default_name(resp));
@@ -189,6 +194,12 @@ async fn follow(cluster: ClusterHandle, shared: Arc<Shared>) {
     }
 }
 
+/// Gives the recorder the help texts of everything that a node measures.
+pub fn describe_metrics() {
+    let tables: [&[Metric]; 2] = [metrics::METRICS, cluster::METRICS];
+    tables.into_iter().for_each(telemetry::describe);
+}
+
 fn serve_admin(
     address: &HostPort,
     name: &str,
@@ -204,8 +215,6 @@ fn serve_admin(
         metrics: Some(telemetry::init_metrics()?),
         checks: vec![Check::new("cluster", move || ready.ready())],
     };
-    let tables: [&[Metric]; 2] = [metrics::METRICS, cluster::METRICS];
-    tables.into_iter().for_each(telemetry::describe);
     let shutdown = shutdown.clone();
     control.spawn(async move {
         if let Err(error) = admin::serve(listener, admin, shutdown).await {

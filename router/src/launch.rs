@@ -7,7 +7,7 @@ use shoal_net::{
     Control, HostPort, Shutdown, ViewWatch,
     admin::{self, Admin, Check},
     listen, shutdown,
-    telemetry::{self, Kind, Metric},
+    telemetry::{self, Kind, Metric, PrometheusHandle},
 };
 
 use crate::{Router, RouterHandle, Settings, Views, flags::RouterFlags};
@@ -36,14 +36,20 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
     if flags.common.gossip.is_some() {
         tracing::warn!("a router does not take part in gossip: --gossip has no effect");
     }
+    if !flags.common.join.is_empty() && flags.maxmemory != "0" {
+        tracing::warn!("with --join there are no embedded nodes: --maxmemory has no effect");
+    }
     let listener = listen::tcp(&addresses.listen, "--listen")?;
     let bound = listener.local_addr()?;
     let control = Control::start("router-control")?;
     let (trigger, ending) = shutdown::channel();
+    // Before anything counts, or the first counts are lost.
+    let recorder = telemetry::init_metrics()?;
+    describe_metrics();
     let nodes = embedded_nodes(flags, &control, &ending)?;
     let (views, task) = ViewWatch::start(seeds(flags, &nodes), ending.clone());
     control.spawn(task);
-    let admin = serve_admin(&addresses.admin, bound, &views, &control, &ending)?;
+    let admin = serve_admin(&addresses.admin, bound, recorder, &views, &control, &ending)?;
     if !nodes.is_empty() {
         await_first_view(&views, nodes.len(), &control)?;
     }
@@ -147,9 +153,29 @@ fn await_first_view(views: &ViewWatch, nodes: usize, control: &Control) -> std::
     Ok(())
 }
 
+/// Gives the recorder the help texts of everything that this process measures.
+fn describe_metrics() {
+    let counter = |(name, help): &(&'static str, &'static str)| Metric {
+        name,
+        kind: Kind::Counter,
+        unit: metrics::Unit::Count,
+        help,
+    };
+    let mut rows: Vec<Metric> = crate::METRICS.iter().map(counter).collect();
+    rows.push(counter(&(
+        "shoal_router_connections_rejected_total",
+        "Clients refused because there were too many.",
+    )));
+    rows.push(Metric { kind: Kind::Gauge, ..counter(&("shoal_router_clients", "Clients at present.")) });
+    telemetry::describe(&rows);
+    #[cfg(feature = "embedded")]
+    shoal_node::launch::describe_metrics();
+}
+
 fn serve_admin(
     address: &HostPort,
     bound: SocketAddr,
+    recorder: PrometheusHandle,
     views: &ViewWatch,
     control: &Control,
     ending: &Shutdown,
@@ -159,17 +185,9 @@ fn serve_admin(
     let ready = views.clone();
     let admin = Admin {
         title: format!("shoal-router {} on {bound}", env!("CARGO_PKG_VERSION")),
-        metrics: Some(telemetry::init_metrics()?),
+        metrics: Some(recorder),
         checks: vec![Check::new("view", move || ready.ready())],
     };
-    let row = |(name, help): &(&'static str, &'static str)| Metric {
-        name,
-        kind: Kind::Counter,
-        unit: metrics::Unit::Count,
-        help,
-    };
-    let rows: Vec<Metric> = crate::METRICS.iter().map(row).collect();
-    telemetry::describe(&rows);
     let ending = ending.clone();
     control.spawn(async move {
         if let Err(error) = admin::serve(listener, admin, ending).await {

@@ -26,6 +26,11 @@ fn upstream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 /// Requests of the cluster's bus that came to the RESP port, because a `--join` names that.
 fn bus(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    if args.len() == 2 {
+        return Err(Error::text(
+            "ERR nodes ask each other this in binary form: ask a router, or use CLUSTER NODES",
+        ));
+    }
     let [verb, version, message] = [1, 2, 3].map(|i| args.get(i).unwrap_or_default());
     let answer = (cx.shared.wiring.bus)(verb, version, message).map_err(Error::owned)?;
     out.bulk(&answer);

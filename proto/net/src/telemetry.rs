@@ -7,8 +7,9 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics::Unit;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use metrics_exporter_prometheus::PrometheusBuilder;
+pub use metrics_exporter_prometheus::PrometheusHandle;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -40,7 +41,13 @@ pub enum TelemetryError {
 /// # Errors
 /// When `level` is neither a level nor a filter.
 pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(level).map_err(|_| TelemetryError::Level(level.to_owned()))?;
+    let wrong = || TelemetryError::Level(level.to_owned());
+    // A filter takes any bare word for the name of a module, and a misspelt level would silence everything.
+    let bare = level.split(',').filter(|part| !part.contains(['=', '[', ':']));
+    if bare.into_iter().any(|word| word.trim().parse::<LevelFilter>().is_err()) {
+        return Err(wrong());
+    }
+    let filter = EnvFilter::try_new(level).map_err(|_| wrong())?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
@@ -111,6 +118,7 @@ mod tests {
 
     #[test]
     fn a_wrong_level_is_named() {
+        assert!(init_logs("loud", LogFormat::Auto).is_err());
         let error = init_logs("info,shoal=loudest", LogFormat::Auto).unwrap_err();
         assert!(error.to_string().starts_with("'info,shoal=loudest' is not a log level"), "{error}");
     }

@@ -20,8 +20,8 @@ struct Run {
 
 /// For each slot the owner's place in `members`; `u16::MAX` everywhere if there are no members.
 ///
-/// A node that comes back under its name (same `node`, newer `boot`) gets its slots back: nobody else has to
-/// give any up. Costs O(moves x runs), below 10 ms at 1,000 members.
+/// A node that comes back under its name (same `node`, newer `boot`) while the previous view still holds it keeps
+/// its slots: nobody else has to give any up. Once a view without it was made, it is new like any other. Costs O(moves x runs).
 pub(super) fn place(previous: Option<&View>, members: &[Member]) -> Vec<u16> {
     if members.is_empty() {
         return vec![u16::MAX; usize::from(SLOTS)];

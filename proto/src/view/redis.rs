@@ -109,7 +109,7 @@ pub fn info(nodes: &[Node], epoch: u64, out: &mut Reply<'_>) {
     let state = if assigned == u32::from(SLOTS) { "ok" } else { "fail" };
     let size = nodes.iter().filter(|n| !n.ranges.is_empty()).count();
     out.verbatim(&format!(
-        "cluster_enabled:1\r\ncluster_state:{state}\r\ncluster_slots_assigned:{assigned}\r\n\
+        "cluster_state:{state}\r\ncluster_slots_assigned:{assigned}\r\n\
          cluster_slots_ok:{assigned}\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n\
          cluster_known_nodes:{}\r\ncluster_size:{size}\r\ncluster_current_epoch:{epoch}\r\n\
          cluster_my_epoch:{epoch}\r\ncluster_stats_messages_sent:0\r\n\
