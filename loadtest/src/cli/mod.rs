@@ -8,13 +8,19 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Error;
 
 /// Measures any Redis-compatible server: honest latencies, real workloads, CPU per operation.
 #[derive(Debug, Parser)]
-#[command(name = "shoal-loadtest", version, max_term_width = 110)]
+#[command(
+    name = "shoal-loadtest",
+    version,
+    max_term_width = 110,
+    after_help = "Every option can also be given by an environment variable: SHOAL_LOADTEST_ and its name in capitals, \
+                  for example SHOAL_LOADTEST_KEY_SIZE."
+)]
 struct Cli {
     #[command(subcommand)]
     action: Action,
@@ -39,13 +45,29 @@ enum Action {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    match Cli::parse().action.go() {
+    let parsed = Cli::from_arg_matches(&definition().get_matches());
+    match parsed.unwrap_or_else(|error| error.exit()).action.go() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("shoal-loadtest: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+/// The command line, with an environment variable for every option.
+fn definition() -> clap::Command {
+    Cli::command().mut_subcommands(|subcommand| {
+        subcommand.mut_args(|arg| match (arg.get_long(), arg.get_env()) {
+            (Some(long), None) => {
+                let name = format!("SHOAL_LOADTEST_{}", long.replace('-', "_").to_uppercase());
+                // Once per process, and the definition lives as long as that.
+                let name: &'static str = name.leak();
+                arg.env(name).hide_env(true)
+            }
+            _ => arg,
+        })
+    })
 }
 
 impl Action {
@@ -76,4 +98,20 @@ fn workloads(name: Option<&str>) -> Result<ExitCode, Error> {
         },
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        let definition = definition();
+        definition.clone().debug_assert();
+        for subcommand in definition.get_subcommands().filter(|s| s.get_name() != "help") {
+            for arg in subcommand.get_arguments().filter(|a| a.get_long().is_some_and(|l| l != "help")) {
+                assert!(arg.get_env().is_some(), "{} --{:?}", subcommand.get_name(), arg.get_long());
+            }
+        }
+    }
 }
