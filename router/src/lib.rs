@@ -16,6 +16,7 @@ pub mod flags;
 mod gather;
 pub mod launch;
 mod merge;
+mod pace;
 mod plan;
 mod routing;
 mod scan;

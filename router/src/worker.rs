@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -21,7 +21,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use crate::{client, desk::Desk, routing::Routing, shared::Shared, stats::Totals, upstream};
+use crate::{client, desk::Desk, pace::Pace, routing::Routing, shared::Shared, stats::Totals, upstream};
 
 /// Bytes read from a client at once.
 const SCRATCH: usize = 64 << 10;
@@ -122,8 +122,10 @@ impl Worker {
 /// Writes what each turn produced, requests first.
 async fn flush(worker: Rc<Worker>) {
     let (mut clients, mut upstreams) = (Vec::new(), Vec::new());
+    let mut pace = Pace::new();
     loop {
         worker.wake.notified().await;
+        pace.wrote(rest(&worker, &pace).await);
         let mut desk = worker.desk.borrow_mut();
         std::mem::swap(&mut desk.dirty_clients, &mut clients);
         std::mem::swap(&mut desk.dirty_upstreams, &mut upstreams);
@@ -135,6 +137,20 @@ async fn flush(worker: Rc<Worker>) {
         }
         desk.tally.publish(&worker.totals);
     }
+}
+
+/// Lets more come together when that is worth it. Returns the time.
+async fn rest(worker: &Worker, pace: &Pace) -> Instant {
+    let now = Instant::now();
+    let rest = {
+        let desk = worker.desk.borrow();
+        pace.rest(&desk.crowd, desk.dirty_clients.len() + desk.dirty_upstreams.len(), now)
+    };
+    let Some(rest) = rest else { return now };
+    // The runtime's timers are too coarse. The thread has nothing else to do: whatever comes meanwhile is taken below.
+    std::thread::sleep(rest);
+    tokio::task::yield_now().await;
+    Instant::now()
 }
 
 fn flush_upstream(worker: &Rc<Worker>, desk: &mut Desk, place: u32) {

@@ -58,6 +58,8 @@ impl Intake {
 
     /// Carries out the requests in `input`. Returns how many bytes were consumed, and how to go on.
     pub(crate) fn take(&mut self, desk: &mut Desk, input: &[u8]) -> (usize, Go) {
+        let Desk { clients, crowd, now, .. } = desk;
+        crowd.saw(&mut clients[self.place as usize].asked, *now);
         let mut limits = Limits { authenticated: self.session.authenticated, ..Limits::default() };
         // The scanner is taken out because arguments borrow from it. A request that has to wait is scanned again.
         let mut scanner = std::mem::take(&mut self.scanner);

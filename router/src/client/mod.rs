@@ -101,6 +101,8 @@ pub(crate) struct Client {
     /// Which of a node's connections it uses: database and RESP version.
     pub(crate) lane: u8,
     pub(crate) redirects: Vec<Redirect>,
+    /// When it asked last, for [`Crowd`](crate::pace::Crowd).
+    pub(crate) asked: u32,
 }
 
 /// Buffers of replies that wait for earlier ones. Large ones are used again: the allocator would give their pages back to
@@ -155,6 +157,7 @@ impl Client {
             resume: Rc::new(Notify::new()),
             lane: 0,
             redirects: Vec::new(),
+            asked: u32::MAX,
         }
     }
 

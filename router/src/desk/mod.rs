@@ -15,6 +15,7 @@ use slab::Slab;
 
 use crate::{
     client::{Client, Spares},
+    pace::Crowd,
     routing::Routing,
     shared::Shared,
     split::Parts,
@@ -43,6 +44,8 @@ pub(crate) struct Desk {
     /// Ms since the worker started, as of the current batch; wraps.
     pub(crate) now: u32,
     started: Instant,
+    /// The clients that asked lately.
+    pub(crate) crowd: Crowd,
     /// Number of the last client.
     generation: u32,
     parts: Parts,
@@ -68,6 +71,7 @@ impl Desk {
             dirty_upstreams: Vec::new(),
             now: 0,
             started: Instant::now(),
+            crowd: Crowd::default(),
             generation: 0,
             parts: Parts::default(),
             buffers: Vec::new(),
