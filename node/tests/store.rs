@@ -169,7 +169,7 @@ proptest! {
             }
             model.retain(|_, at| at.is_none_or(|at| at > now));
             let mut listed = HashSet::new();
-            store.each_key(0, now, |key, _| assert!(listed.insert(String::from_utf8(key.to_vec()).unwrap())));
+            store.each_key(0, now, |key| assert!(listed.insert(String::from_utf8(key.to_vec()).unwrap())));
             prop_assert_eq!(&listed, &model.keys().cloned().collect::<HashSet<_>>());
             if let Some(drawn) = store.random_key(0, now) {
                 prop_assert!(model.contains_key(std::str::from_utf8(&drawn).unwrap()));
@@ -261,11 +261,11 @@ fn limited(policy: Policy, maxmemory: u64) -> Settings {
 /// Few keys may go among many that may not, or among many that have gone: they are found nevertheless.
 #[test]
 fn eviction_finds_the_few_that_may_go() {
-    let store = Store::new(Settings::default());
+    let store = Store::new(limited(Policy::VolatileS3Fifo, 1 << 40));
     (0..20_000).for_each(|n| set(&store, &format!("{{t}}stays{n}"), NOW, Expiry::Never));
     (0..3).for_each(|n| set(&store, &format!("{{t}}goes{n}"), NOW, Expiry::At(NOW + 1000)));
-    let used = store.used_memory();
-    store.configure(|s| *s = limited(Policy::VolatileLru, used - 1));
+    let held = store.held_memory();
+    store.configure(|s| *s = limited(Policy::VolatileS3Fifo, held - 1));
     assert!(store.make_room(NOW));
     assert_eq!((store.len(0), store.stats().evicted), ((20_002, 2), 1));
     store.configure(|s| *s = limited(Policy::VolatileTtl, 1));
@@ -278,10 +278,10 @@ fn eviction_finds_the_few_that_may_go() {
     assert_eq!((store.len(0), store.used_memory()), ((0, 0), 0));
 }
 
-/// With `allkeys-random` no database is spared.
+/// No database is spared.
 #[test]
-fn random_eviction_takes_from_every_database() {
-    let store = Store::new(Settings::default());
+fn eviction_takes_from_every_database() {
+    let store = Store::new(limited(Policy::AllkeysRandom, 1 << 40));
     for n in 0..200 {
         let key = format!("{{t}}{n}");
         for db in [0, 9] {
@@ -296,19 +296,25 @@ fn random_eviction_takes_from_every_database() {
     assert!(left.0 > 20 && left.1 > 20, "{left:?}");
 }
 
-/// The least recently used of the sampled keys goes; with all keys sampled, the least recently used of all.
+/// What is used stays, what is not goes, whatever Redis's name for the policy is.
 #[test]
-fn the_longest_unused_key_goes_first() {
-    let store = Store::new(Settings::default());
-    (0..10).for_each(|n| set(&store, &format!("{{t}}{n}"), NOW + n * 10_000, Expiry::Never));
-    let now = NOW + 200_000;
-    assert!(read(&store, "{t}0", now).is_some());
-    store.configure(|s| {
-        *s = Settings { samples: 200, ..limited(Policy::AllkeysLru, store.used_memory() - 1) }
-    });
-    assert!(store.make_room(now));
-    assert!(read(&store, "{t}1", now).is_none());
-    assert!(read(&store, "{t}0", now).is_some());
+fn used_keys_stay() {
+    for policy in [Policy::AllkeysS3Fifo, Policy::AllkeysS3FifoSize, Policy::AllkeysLru, Policy::AllkeysLfu] {
+        let store = Store::new(limited(policy, 1 << 20));
+        let write = |key: &str| {
+            assert!(store.make_room(NOW));
+            lock(&store, key, NOW).set_str(key.as_bytes(), &[b'x'; 100], Expiry::Never);
+        };
+        (0..100).for_each(|n| write(&format!("used{n}")));
+        let mut hits = 0;
+        for n in 0..50_000 {
+            write(&format!("once{n}"));
+            hits += usize::from(read(&store, &format!("used{}", n % 100), NOW).is_some());
+        }
+        assert!(hits > 49_000, "{policy:?}: {hits}");
+        assert!(store.held_memory() <= (1 << 20) + 4096, "{}", store.held_memory());
+        assert!(store.stats().evicted > 40_000);
+    }
 }
 
 #[test]

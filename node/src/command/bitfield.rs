@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     store::Db,
-    value::{Str, bits},
+    value::bits,
 };
 
 pub(super) const HANDLERS: Family = &[("bitfield", Data(bitfield)), ("bitfield_ro", Data(bitfield_ro))];
@@ -207,7 +207,7 @@ fn bitfield_ro(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn read_all(db: &mut Db<'_>, args: Args<'_>, steps: &[Step], out: &mut Reply<'_>) -> Result {
-    let bytes = db.get::<Str>(args.at(1))?.map_or(&[][..], Str::bytes);
+    let bytes = db.read_str(args.at(1))?.unwrap_or_default();
     out.array(steps.len());
     for step in steps {
         out.int(step.get(bytes));

@@ -39,7 +39,7 @@ pub(super) const BAD_OFFSET: Error = Error::text("ERR bit offset is not an integ
 
 /// The string at `key`, to change bits up to `last` in it: made or lengthened with zeros if need be.
 /// Also whether it had to be.
-pub(super) fn edit_bits<'a>(db: &'a mut Db<'_>, key: &[u8], last: u64) -> Result<(Edit<'a, Str>, bool)> {
+pub(super) fn edit_bits<'a>(db: &'a mut Db<'_>, key: &'a [u8], last: u64) -> Result<(Edit<'a, Str>, bool)> {
     let mut string = db.edit_or_new::<Str>(key)?;
     let len = (last / 8) as usize + 1;
     let short = string.bytes().len() < len;
@@ -66,8 +66,8 @@ fn setbit(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn getbit(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let offset = parse_offset(args.at(2), db.settings().max_string)?;
-    let value = db.get::<Str>(args.at(1))?;
-    out.flag(value.is_some_and(|v| bits::get(v.bytes(), offset)));
+    let value = db.read_str(args.at(1))?;
+    out.flag(value.is_some_and(|bytes| bits::get(bytes, offset)));
     Ok(())
 }
 
@@ -100,12 +100,11 @@ impl Unit {
 }
 
 fn bitcount(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let Some(value) = db.get::<Str>(args.at(1))? else {
+    let Some(bytes) = db.read_str(args.at(1))? else {
         // Before the arguments are looked at, as in Redis 7.
         out.int(0);
         return Ok(());
     };
-    let bytes = value.bytes();
     let counted = match args.len() {
         2 => bits::count(bytes),
         4 | 5 => {
@@ -130,12 +129,11 @@ fn bitpos(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         1 => true,
         _ => return Err(Error::text("ERR The bit argument must be 1 or 0.")),
     };
-    let Some(value) = db.get::<Str>(args.at(1))? else {
+    let Some(bytes) = db.read_str(args.at(1))? else {
         // An endless row of zeros, whatever the range.
         out.int(if bit { -1 } else { 0 });
         return Ok(());
     };
-    let bytes = value.bytes();
     let (start, end, unit) = match args.len() {
         3 => (0, -1, Unit::Byte),
         4..=6 => {
@@ -171,7 +169,7 @@ fn bitop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let target = args.at(2);
     let mut result = Vec::new();
     for (i, key) in args.iter().skip(3).enumerate() {
-        let bytes = db.get::<Str>(key)?.map_or(&[][..], Str::bytes);
+        let bytes = db.read_str(key)?.unwrap_or_default();
         if i == 0 && operation != Operation::Not {
             result.extend_from_slice(bytes);
         } else {

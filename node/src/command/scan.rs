@@ -15,7 +15,7 @@ pub(super) const HANDLERS: Family = &[("keys", Whole(keys)), ("scan", Whole(scan
 fn keys(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let pattern = Pattern::of(args.at(1));
     let (mark, mut found) = (out.mark(), 0);
-    store.each_key(scope.db, scope.now, |key, _| {
+    store.each_key(scope.db, scope.now, |key| {
         if pattern.matches(key) {
             out.bulk(key);
             found += 1;
@@ -32,8 +32,8 @@ fn scan(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) ->
     let filter = Filter::parse(args)?;
     let (mut elements, mut found) = (Vec::new(), 0);
     let mut list = Reply::new(&mut elements, out.protocol());
-    let next = store.scan((scope.db, scope.now), cursor, filter.count, scope.within, |key, value| {
-        if filter.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(value.type_name().as_bytes()))
+    let next = store.scan((scope.db, scope.now), cursor, filter.count, scope.within, |key, kind_of| {
+        if filter.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(kind_of.as_bytes()))
             && filter.pattern.as_ref().is_none_or(|p| p.matches(key))
         {
             list.bulk(key);

@@ -150,10 +150,7 @@ impl Config {
         let mut settings = Settings {
             maxmemory: self.number("maxmemory"),
             policy: Policy::parse(&self.get("maxmemory-policy")).unwrap_or(Policy::NoEviction),
-            samples: self.number::<usize>("maxmemory-samples").max(1),
             max_string: self.number("proto-max-bulk-len"),
-            lfu_log_factor: self.number("lfu-log-factor"),
-            lfu_decay_minutes: self.number("lfu-decay-time"),
             ..Settings::default()
         };
         let e = &mut settings.encodings;

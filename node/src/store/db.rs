@@ -4,10 +4,7 @@ use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
     Edit, Guards, Settings, Store,
-    eviction::touch_frequency,
-    key::Key,
-    keyspace::{Entry, Keyspace},
-    shard::Shard,
+    shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
 use smallvec::SmallVec;
@@ -46,18 +43,20 @@ pub struct Db<'a> {
     touch: bool,
     /// The only slot there is, so that it need not be computed again for each look-up.
     slot: Option<u16>,
+    /// Values taken out of the log to be read.
+    lifted: Vec<Value>,
 }
 
-/// Where a key was found.
+/// Where a key was found: which of the locked shards, and where in it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+struct Spot {
     guard: usize,
-    id: u32,
+    place: Place,
 }
 
 impl<'a> Db<'a> {
     pub(super) fn new(store: &'a Store, guards: Guards<'a>, index: u8, now: u64) -> Self {
-        Self { store, guards, index, now, touch: true, slot: None }
+        Self { store, guards, index, now, touch: true, slot: None, lifted: Vec::new() }
     }
 
     /// All keys are of this slot.
@@ -79,17 +78,10 @@ impl<'a> Db<'a> {
 
     /// Brings into the cache what reading these keys will touch.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        let known: SmallVec<[(usize, u16, u32); 16]> = keys
-            .map(|key| {
-                let slot = self.slot_of(key);
-                (self.guard_of(slot), slot, self.hash(key))
-            })
-            .collect();
-        for step in [Keyspace::prefetch_head, Keyspace::prefetch_entry, Keyspace::prefetch_value] {
-            for (guard, slot, hash) in &known {
-                if let Some(keys) = self.guards[*guard].1.keyspace(self.index) {
-                    step(keys, *slot, *hash);
-                }
+        let known: SmallVec<[(usize, Key<'k>); 16]> = keys.map(|key| self.locate(key)).collect();
+        for step in super::prefetch::STEPS {
+            for (guard, key) in &known {
+                step(&self.guards[*guard].1, key);
             }
         }
     }
@@ -125,11 +117,6 @@ impl<'a> Db<'a> {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u32 {
-        self.store.hasher.hash_one(key) as u32
-    }
-
-    #[inline]
     fn guard_of(&self, slot: u16) -> usize {
         if self.guards.len() == 1 {
             debug_assert_eq!(self.guards[0].0, shard_of(slot), "key outside the command's locked slots");
@@ -145,47 +132,47 @@ impl<'a> Db<'a> {
         &mut self.guards[guard].1
     }
 
-    pub(super) fn keys(&mut self, guard: usize) -> &mut Keyspace {
-        let index = self.index;
-        self.shard(guard).keyspace_or_new(index)
-    }
-
-    fn entry(&self, place: Place) -> &Entry {
-        let keys = self.guards[place.guard].1.keyspace(self.index).expect("the place was found in it");
-        &keys.entries[place.id as usize]
+    /// Where a key would be.
+    #[inline]
+    fn locate<'k>(&self, key: &'k [u8]) -> (usize, Key<'k>) {
+        let slot = self.slot_of(key);
+        let guard = self.guard_of(slot);
+        let space = self.guards[guard].1.space(self.index);
+        (guard, Key { space, slot, hash: self.store.hash(key), bytes: key })
     }
 
     /// Finds a key that is not expired; removes it if it is.
     #[inline]
-    fn find(&mut self, key: &[u8]) -> Option<Place> {
-        let slot = self.slot_of(key);
-        let guard = self.guard_of(slot);
-        let hash = self.hash(key);
-        let (index, now) = (self.index, self.now);
-        let keys = self.guards[guard].1.keyspace(index)?;
-        let id = keys.find(slot, hash, key)?;
-        if keys.entries[id as usize].expired(now) {
-            let entry = self.remove_at(Place { guard, id });
-            self.store.reclaim.discard(entry.value);
-            self.shard(guard).stats.expired += 1;
+    fn find_at(&mut self, guard: usize, key: &Key<'_>) -> Option<Spot> {
+        let shard = &mut self.guards[guard].1;
+        let place = shard.find(key)?;
+        if shard.item(place.handle).expired(self.now) {
+            let value = shard.remove(place);
+            shard.stats.expired += 1;
+            self.discard_value(value);
             return None;
         }
-        Some(Place { guard, id })
+        Some(Spot { guard, place })
     }
 
-    fn remove_at(&mut self, place: Place) -> Entry {
-        let keys = self.keys(place.guard);
-        let entry = keys.remove(place.id);
-        self.shard(place.guard).unsettled -= entry.charged as i64;
-        entry
+    #[inline]
+    fn find(&mut self, key: &[u8]) -> Option<Spot> {
+        let (guard, key) = self.locate(key);
+        self.find_at(guard, &key)
+    }
+
+    fn discard_value(&self, value: Option<Value>) {
+        if let Some(value) = value {
+            self.store.reclaim.discard(value);
+        }
     }
 
     /// Finds a key and counts a hit or a miss.
     #[inline]
-    fn find_counted(&mut self, key: &[u8]) -> Option<Place> {
-        let found = self.find(key);
-        let guard = found.map_or_else(|| self.guard_of(self.slot_of(key)), |place| place.guard);
-        let stats = &mut self.shard(guard).stats;
+    fn find_counted(&mut self, key: &[u8]) -> Option<Spot> {
+        let (guard, key) = self.locate(key);
+        let found = self.find_at(guard, &key);
+        let stats = &mut self.guards[guard].1.stats;
         match found {
             Some(_) => stats.hits += 1,
             None => stats.misses += 1,
@@ -193,37 +180,65 @@ impl<'a> Db<'a> {
         found
     }
 
-    /// The value of `key`, for reading; counts as an access and as a hit or a miss.
+    /// The same, and counts as an access.
     #[inline]
-    pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
-        let place = self.find_counted(key)?;
+    fn find_read(&mut self, key: &[u8]) -> Option<Spot> {
+        let spot = self.find_counted(key)?;
         if self.touch {
-            self.touch_at(place);
+            self.touch_at(spot);
         }
-        Some(&self.entry(place).value)
+        Some(spot)
     }
 
-    fn touch_at(&mut self, place: Place) {
-        let seconds = (self.now / 1000) as u32;
-        let settings = self.store.settings.load();
-        let entry = &mut self.keys(place.guard).entries[place.id as usize];
-        if settings.policy.is_lfu() {
-            touch_frequency(entry, seconds, &settings);
+    #[inline]
+    fn touch_at(&mut self, spot: Spot) {
+        let now = self.now;
+        self.shard(spot.guard).hit(spot.place.handle, now);
+    }
+
+    #[inline]
+    fn found(&self, spot: Spot) -> Found<'_> {
+        self.guards[spot.guard].1.found(spot.place.handle)
+    }
+
+    /// A value to be looked at: where it is, or taken out of the log.
+    fn value(&mut self, spot: Spot) -> &Value {
+        if let Found::Inline(..) = self.found(spot) {
+            let value = self.found(spot).value().into_owned();
+            self.lifted.clear();
+            self.lifted.push(value);
+            return &self.lifted[0];
         }
-        entry.accessed = seconds;
+        self.guards[spot.guard].1.boxed(spot.place.handle).expect("it is not in the log")
+    }
+
+    /// The value of `key`, for reading; counts as an access and as a hit or a miss.
+    pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
+        let spot = self.find_read(key)?;
+        Some(self.value(spot))
+    }
+
+    /// The bytes of the string at `key`, without a copy. Counts as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is something else.
+    #[inline]
+    pub fn read_str(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        let Some(spot) = self.find_read(key) else { return Ok(None) };
+        self.found(spot).as_str().map(Some).ok_or(Error::WrongType)
     }
 
     /// The value of `key`, for looking at it from outside (`TYPE`, `EXISTS`, `OBJECT`): counts as a hit or a miss,
     /// not as an access.
     pub fn look(&mut self, key: &[u8]) -> Option<&Value> {
-        let place = self.find_counted(key)?;
-        Some(&self.entry(place).value)
+        let spot = self.find_counted(key)?;
+        Some(self.value(spot))
     }
 
     /// The value of `key`, without counting at all.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Value> {
-        let place = self.find(key)?;
-        Some(&self.entry(place).value)
+        let spot = self.find(key)?;
+        Some(self.value(spot))
     }
 
     /// Whether `key` exists.
@@ -236,7 +251,7 @@ impl<'a> Db<'a> {
     /// # Errors
     /// [`Error::WrongType`] if it is something else.
     #[inline]
-    pub fn get<T: Typed + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>> {
+    pub fn get<T: Typed>(&mut self, key: &[u8]) -> Result<Option<&T>> {
         match self.read(key) {
             None => Ok(None),
             Some(value) => T::of(value).map(Some).ok_or(Error::WrongType),
@@ -245,13 +260,19 @@ impl<'a> Db<'a> {
 
     /// The values of several keys, for reading at the same time; each counts as an access.
     pub fn read_each<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> Vec<Option<&Value>> {
-        let mut places = Vec::new();
-        for key in keys {
-            let found = self.read(key).is_some();
-            // Looking at further keys removes none that was found: all are judged by the same clock.
-            places.push(if found { self.find(key) } else { None });
-        }
-        places.into_iter().map(|place| place.map(|place| &self.entry(place).value)).collect()
+        // Looking at further keys removes none that was found: all are judged by the same clock.
+        let spots: Vec<Option<Spot>> = keys.map(|key| self.find_read(key)).collect();
+        let lifted = spots.iter().flatten().filter_map(|spot| match self.found(*spot) {
+            Found::Boxed(_) => None,
+            found => Some(found.value().into_owned()),
+        });
+        self.lifted = lifted.collect();
+        let mut lifted = self.lifted.iter();
+        let values = spots.into_iter().map(|spot| match self.found(spot?) {
+            Found::Boxed(value) => Some(value),
+            Found::Inline(..) => lifted.next(),
+        });
+        values.collect()
     }
 
     /// The value of `key` as `T`, for changing. When the guard is dropped, memory is accounted and a
@@ -260,118 +281,67 @@ impl<'a> Db<'a> {
     /// # Errors
     /// [`Error::WrongType`] if it is something else.
     pub fn edit<T: Typed>(&mut self, key: &[u8]) -> Result<Option<Edit<'_, T>>> {
-        let Some(place) = self.find(key) else { return Ok(None) };
-        if T::of(&self.entry(place).value).is_none() {
+        let Some(spot) = self.find(key) else { return Ok(None) };
+        self.edit_at(spot).map(Some)
+    }
+
+    fn edit_at<T: Typed>(&mut self, spot: Spot) -> Result<Edit<'_, T>> {
+        if self.found(spot).type_name() != T::NAME {
             return Err(Error::WrongType);
         }
         if self.touch {
-            self.touch_at(place);
+            self.touch_at(spot);
         }
-        let index = self.index;
-        Ok(Some(Edit::new(&mut self.guards[place.guard].1, index, place.id)))
+        let now = self.now;
+        Ok(Edit::existing(&mut self.guards[spot.guard].1, spot.place, now))
     }
 
     /// The same; a key that does not exist begins as `T::default()`.
     ///
     /// # Errors
     /// [`Error::WrongType`] if it is something else.
-    pub fn edit_or_new<T: Typed + Default>(&mut self, key: &[u8]) -> Result<Edit<'_, T>> {
-        let place = match self.find(key) {
-            Some(place) if T::of(&self.entry(place).value).is_none() => return Err(Error::WrongType),
-            Some(place) => {
-                if self.touch {
-                    self.touch_at(place);
-                }
-                place
-            }
+    pub fn edit_or_new<'s, T: Typed + Default>(&'s mut self, key: &'s [u8]) -> Result<Edit<'s, T>> {
+        let (guard, key) = self.locate(key);
+        match self.find_at(guard, &key) {
+            Some(spot) => self.edit_at(spot),
             None => {
-                let place = self.insert(key, T::default().into_value(), 0);
-                // The edit counts as the change.
-                self.shard(place.guard).stats.dirty -= 1;
-                place
+                let now = self.now;
+                Ok(Edit::new(&mut self.guards[guard].1, key, T::default().into_value(), now))
             }
-        };
-        let index = self.index;
-        Ok(Edit::new(&mut self.guards[place.guard].1, index, place.id))
-    }
-
-    fn insert(&mut self, key: &[u8], value: Value, expires_at: u64) -> Place {
-        let slot = self.slot_of(key);
-        let guard = self.guard_of(slot);
-        let entry = Entry {
-            next: 0,
-            hash: self.hash(key),
-            expires_at,
-            accessed: (self.now / 1000) as u32,
-            slot,
-            frequency: 5,
-            key: Key::new(key),
-            value,
-            charged: 0,
-        };
-        let keys = self.keys(guard);
-        let id = keys.insert(entry);
-        let charged = keys.entries[id as usize].charged as i64;
-        let shard = self.shard(guard);
-        shard.unsettled += charged;
-        shard.stats.dirty += 1;
-        Place { guard, id }
+        }
     }
 
     /// Stores `value` at `key`, whatever was there.
     pub fn set(&mut self, key: &[u8], value: impl Into<Value>, expiry: Expiry) {
-        let value = value.into();
-        let Some(place) = self.find(key) else {
-            let expires_at = if let Expiry::At(at) = expiry { at } else { 0 };
-            self.insert(key, value, expires_at);
-            return;
-        };
-        let reclaim = &self.store.reclaim;
-        self.overwrite(place, |old| reclaim.discard(std::mem::replace(old, value)), expiry);
+        let (guard, key) = self.locate(key);
+        let found = self.find_at(guard, &key);
+        let now = self.now;
+        let old = self
+            .shard(guard)
+            .with_stored(value.into(), |shard, stored| store(shard, &key, found, stored, (expiry, now)));
+        self.discard_value(old);
     }
 
-    /// Stores a string at `key`, whatever was there; reuses its memory where it can.
+    /// Stores a string at `key`, whatever was there.
     #[inline]
     pub fn set_str(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
-        use crate::value::Str;
-        let Some(place) = self.find(key) else {
-            let expires_at = if let Expiry::At(at) = expiry { at } else { 0 };
-            self.insert(key, Str::new(bytes).into(), expires_at);
-            return;
-        };
-        let reclaim = &self.store.reclaim;
-        let write = |old: &mut Value| match Str::of_mut(old) {
-            Some(string) => string.set(bytes),
-            None => reclaim.discard(std::mem::replace(old, Str::new(bytes).into())),
-        };
-        self.overwrite(place, write, expiry);
-    }
-
-    fn overwrite(&mut self, place: Place, write: impl FnOnce(&mut Value), expiry: Expiry) {
-        self.touch_at(place);
-        let keys = self.keys(place.guard);
-        let before = keys.charged;
-        write(&mut keys.entries[place.id as usize].value);
-        keys.recharge(place.id);
-        match expiry {
-            Expiry::Keep => {}
-            Expiry::Never => keys.set_expiry(place.id, 0),
-            Expiry::At(at) => keys.set_expiry(place.id, at),
-        }
-        let delta = keys.charged - before;
-        let shard = self.shard(place.guard);
-        shard.unsettled += delta;
-        shard.stats.dirty += 1;
+        let (guard, key) = self.locate(key);
+        let found = self.find_at(guard, &key);
+        let now = self.now;
+        let shard = self.shard(guard);
+        let stored = shard.stored_str(bytes);
+        let old = store(shard, &key, found, stored, (expiry, now));
+        self.discard_value(old);
     }
 
     /// Removes `key` and what it held, a large value in the background; whether it existed.
     pub fn discard(&mut self, key: &[u8]) -> bool {
-        let removed = self.remove(key);
-        let existed = removed.is_some();
-        if let Some(value) = removed {
-            self.store.reclaim.discard(value);
-        }
-        existed
+        let Some(spot) = self.find(key) else { return false };
+        let shard = self.shard(spot.guard);
+        shard.stats.dirty += 1;
+        let value = shard.remove(spot.place);
+        self.discard_value(value);
+        true
     }
 
     /// Removes `key`; what it held, if it existed.
@@ -381,62 +351,98 @@ impl<'a> Db<'a> {
 
     /// Removes `key`; what it held and when it would have expired (0: never).
     pub fn take(&mut self, key: &[u8]) -> Option<(Value, u64)> {
-        let place = self.find(key)?;
-        let entry = self.remove_at(place);
-        self.shard(place.guard).stats.dirty += 1;
-        Some((entry.value, entry.expires_at))
+        let spot = self.find(key)?;
+        let lifted = match self.found(spot) {
+            Found::Boxed(_) => None,
+            found => Some(found.value().into_owned()),
+        };
+        let shard = self.shard(spot.guard);
+        let expires_at = shard.item(spot.place.handle).expires_at();
+        let boxed = shard.remove(spot.place);
+        shard.stats.dirty += 1;
+        Some((lifted.or(boxed)?, expires_at))
     }
 
     /// When `key` expires (`Some(None)`: never); `None` if it does not exist.
     pub fn expires_at(&mut self, key: &[u8]) -> Option<Option<u64>> {
-        let place = self.find(key)?;
-        let at = self.entry(place).expires_at;
+        let spot = self.find(key)?;
+        let at = self.shard(spot.guard).item(spot.place.handle).expires_at();
         Some((at != 0).then_some(at))
     }
 
     /// Sets or removes the expiry of `key`; whether it exists. A time that has passed removes the key.
     pub fn set_expiry(&mut self, key: &[u8], at: Option<u64>) -> bool {
-        let Some(place) = self.find(key) else { return false };
+        let Some(spot) = self.find(key) else { return false };
+        let now = self.now;
+        let shard = self.shard(spot.guard);
+        shard.stats.dirty += 1;
         match at {
-            Some(at) if at <= self.now => {
-                let entry = self.remove_at(place);
-                self.store.reclaim.discard(entry.value);
+            Some(at) if at <= now => {
+                let value = shard.remove(spot.place);
+                self.discard_value(value);
             }
-            at => self.keys(place.guard).set_expiry(place.id, at.unwrap_or(0)),
+            at => {
+                shard.set_expiry(spot.place, at.unwrap_or(0), now);
+            }
         }
-        self.shard(place.guard).stats.dirty += 1;
         true
     }
 
     /// Counts as an access (`TOUCH`); whether the key exists.
     pub fn touch(&mut self, key: &[u8]) -> bool {
         let found = self.find(key);
-        if let Some(place) = found {
-            self.touch_at(place);
+        if let Some(spot) = found {
+            self.touch_at(spot);
         }
         found.is_some()
     }
 
-    /// Seconds since the last access, and the access counter of LFU policies.
+    /// Seconds since the last access, modulo 194 days, and the counter that `OBJECT FREQ` shows: as in Redis it
+    /// begins with 5 and falls by one for each minute without an access; the credit against eviction counts on top.
     pub fn recency(&mut self, key: &[u8]) -> Option<(u64, u8)> {
-        let (now, place) = (self.now, self.find(key)?);
-        let settings = self.store.settings.load();
-        let entry = self.entry(place);
-        let frequency = super::eviction::decayed_frequency(entry, (now / 1000) as u32, &settings);
-        Some(((now / 1000).saturating_sub(u64::from(entry.accessed)), frequency))
+        let (now, spot) = (self.now, self.find(key)?);
+        let item = self.shard(spot.guard).item(spot.place.handle);
+        let (idle, credit) = (item.idle_seconds(now), 5 + item.credit());
+        let credit = credit.saturating_sub((idle / 60).min(255) as u8);
+        Some((idle, credit))
     }
 
     /// Bytes charged for `key` (`MEMORY USAGE`).
     pub fn memory(&mut self, key: &[u8]) -> Option<usize> {
-        let place = self.find(key)?;
-        Some(self.entry(place).charged)
+        let spot = self.find(key)?;
+        Some(self.shard(spot.guard).charge(spot.place.handle))
     }
+}
+
+/// Stores a value at a key that was found or not; a value outside the log that was there.
+fn store(
+    shard: &mut Shard,
+    key: &Key<'_>,
+    found: Option<Spot>,
+    stored: Stored<'_>,
+    (expiry, now): (Expiry, u64),
+) -> Option<Value> {
+    let Some(Spot { place, .. }) = found else {
+        let expires_at = if let Expiry::At(at) = expiry { at } else { 0 };
+        shard.insert(key, stored, expires_at, now);
+        return None;
+    };
+    shard.stats.dirty += 1;
+    let expires_at = match expiry {
+        Expiry::Keep => shard.item(place.handle).expires_at(),
+        Expiry::Never => 0,
+        Expiry::At(at) => at,
+    };
+    let (place, old) = shard.replace(place, stored, expires_at, now);
+    shard.hit(place.handle, now);
+    old
 }
 
 impl Drop for Db<'_> {
     #[inline]
     fn drop(&mut self) {
         for (_, shard) in &mut self.guards {
+            shard.tidy();
             self.store.settle(shard);
         }
     }

@@ -5,38 +5,75 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use super::shard::Shard;
-use crate::value::Typed;
+use super::shard::{Key, Place, Shard};
+use crate::value::{Typed, Value};
 
-/// Exclusive access to one key's value. When dropped, the change of its memory is accounted, and a collection
+/// Where an edited value comes from.
+#[derive(Debug)]
+enum Source<'a> {
+    /// There is no such key yet.
+    New(Key<'a>),
+    /// Taken out of the log; written back when it was changed.
+    Inline(Place),
+    /// It lies outside the log and is changed there.
+    Boxed(Place),
+}
+
+/// Exclusive access to one key's value. When dropped, the value is stored and its memory accounted, and a collection
 /// that became empty is removed, as Redis does: no handler has to remember either. An edit that only read
 /// counts as no change.
 #[derive(Debug)]
 pub struct Edit<'a, T: Typed> {
     shard: &'a mut Shard,
-    db: u8,
-    id: u32,
+    source: Source<'a>,
+    /// The value, unless it is boxed.
+    lifted: Option<Value>,
+    expires_at: u64,
+    now: u64,
+    /// The value was touched.
+    written: bool,
+    new_expiry: bool,
+    /// Clients see a change.
     changed: bool,
     kind: PhantomData<T>,
 }
 
 impl<'a, T: Typed> Edit<'a, T> {
-    pub(super) fn new(shard: &'a mut Shard, db: u8, id: u32) -> Self {
-        Self { shard, db, id, changed: false, kind: PhantomData }
+    pub(super) fn existing(shard: &'a mut Shard, place: Place, now: u64) -> Self {
+        let found = shard.found(place.handle);
+        let (source, lifted) = match found {
+            super::shard::Found::Boxed(_) => (Source::Boxed(place), None),
+            found => (Source::Inline(place), Some(found.value().into_owned())),
+        };
+        let expires_at = shard.item(place.handle).expires_at();
+        Self::with(shard, source, lifted, expires_at, now)
+    }
+
+    pub(super) fn new(shard: &'a mut Shard, key: Key<'a>, value: Value, now: u64) -> Self {
+        Self::with(shard, Source::New(key), Some(value), 0, now)
+    }
+
+    fn with(
+        shard: &'a mut Shard,
+        source: Source<'a>,
+        lifted: Option<Value>,
+        expires_at: u64,
+        now: u64,
+    ) -> Self {
+        let kind = PhantomData;
+        Self { shard, source, lifted, expires_at, now, written: false, new_expiry: false, changed: false, kind }
     }
 
     /// The key's expiry, ms since 1970.
     pub fn expires_at(&self) -> Option<u64> {
-        let at = self.keys().entries[self.id as usize].expires_at;
-        (at != 0).then_some(at)
+        (self.expires_at != 0).then_some(self.expires_at)
     }
 
     /// Sets or removes the key's expiry; the time must not have passed.
     pub fn set_expiry(&mut self, at: Option<u64>) {
-        let id = self.id;
         self.changed = true;
-        let keys = self.shard.keyspace_mut(self.db).expect("the key was found in it");
-        keys.set_expiry(id, at.unwrap_or(0));
+        self.new_expiry = true;
+        self.expires_at = at.unwrap_or(0);
     }
 
     /// Whatever was done to the value so far left what clients see as it was: it counts as no change.
@@ -44,39 +81,69 @@ impl<'a, T: Typed> Edit<'a, T> {
         self.changed = false;
     }
 
-    fn keys(&self) -> &super::keyspace::Keyspace {
-        self.shard.keyspace(self.db).expect("the key was found in it")
+    fn value(&self) -> &Value {
+        match (&self.lifted, &self.source) {
+            (Some(value), _) => value,
+            (None, Source::Boxed(place) | Source::Inline(place)) => {
+                self.shard.boxed(place.handle).expect("the edit began with it")
+            }
+            (None, Source::New(_)) => unreachable!("a new value is lifted"),
+        }
     }
 }
 
 impl<T: Typed> Deref for Edit<'_, T> {
     type Target = T;
+    #[inline]
     fn deref(&self) -> &T {
-        T::of(&self.keys().entries[self.id as usize].value).expect("checked when the edit began")
+        T::of(self.value()).expect("checked when the edit began")
     }
 }
 
 impl<T: Typed> DerefMut for Edit<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         self.changed = true;
-        let id = self.id as usize;
-        let keys = self.shard.keyspace_mut(self.db).expect("the key was found in it");
-        T::of_mut(&mut keys.entries[id].value).expect("checked when the edit began")
+        self.written = true;
+        let value = match (&mut self.lifted, &self.source) {
+            (Some(value), _) => value,
+            (None, Source::Boxed(place) | Source::Inline(place)) => {
+                self.shard.boxed_mut(place.handle).expect("the edit began with it")
+            }
+            (None, Source::New(_)) => unreachable!("a new value is lifted"),
+        };
+        T::of_mut(value).expect("checked when the edit began")
     }
 }
 
 impl<T: Typed> Drop for Edit<'_, T> {
     fn drop(&mut self) {
-        let id = self.id;
-        let keys = self.shard.keyspace_mut(self.db).expect("the key was found in it");
-        let before = keys.charged;
-        if keys.entries[id as usize].value.is_empty_collection() {
-            keys.remove(id);
-        } else {
-            keys.recharge(id);
-        }
-        let delta = keys.charged - before;
-        self.shard.unsettled += delta;
+        let empty = self.value().is_empty_collection();
+        let (expires_at, now) = (self.expires_at, self.now);
         self.shard.stats.dirty += u64::from(self.changed);
+        match (&self.source, self.lifted.take()) {
+            (Source::New(_), _) if empty => {}
+            (Source::New(key), Some(value)) => {
+                self.shard.with_stored(value, |shard, stored| shard.insert(key, stored, expires_at, now));
+                // The edit counts as the change.
+                self.shard.stats.dirty -= 1;
+            }
+            (Source::Inline(place) | Source::Boxed(place), _) if empty => {
+                drop(self.shard.remove(*place));
+            }
+            (Source::Inline(place), Some(value)) if self.written => {
+                self.shard.with_stored(value, |shard, stored| shard.replace(*place, stored, expires_at, now));
+            }
+            (Source::Boxed(place), _) => {
+                self.shard.recharge(place.handle);
+                if self.new_expiry {
+                    self.shard.set_expiry(*place, expires_at, now);
+                }
+            }
+            (Source::Inline(place), _) if self.new_expiry => {
+                self.shard.set_expiry(*place, expires_at, now);
+            }
+            (Source::Inline(_) | Source::New(_), _) => {}
+        }
     }
 }

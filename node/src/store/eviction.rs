@@ -1,24 +1,34 @@
-//! Making room: sampled eviction by Redis's policies.
+//! Making room: S3-FIFO with size credits.
 //!
-//! A victim is the worst of a few entries drawn at random (`maxmemory-samples`). The amount of work for one
-//! write is bounded; a write that still finds no room is refused.
+//! New keys enter a small queue (a tenth of the bytes); those that are used there move on to the main queue, the
+//! others leave and are remembered by a fingerprint, so that one that comes back soon enters the main queue at
+//! once. The main queue is a clock: an item leaves when it comes to the hand without credit. (Yang et al., "FIFO
+//! queues are all you need for cache eviction", SOSP 2023.) Size credits: a hit earns the mean size of items divided by the item's
+//! own, so that small items, of which more fit, stay longer; this raises the share of requests that hit at
+//! the expense of the share of bytes. The work for one write is bounded; a write that still finds no room is refused.
+
+use std::sync::atomic::Ordering;
 
 use super::{
     Reclaim, SHARDS, Settings, Store,
-    keyspace::{Entry, Keyspace},
-    shard::Shard,
+    ghost::Ghost,
+    item::MOST_CREDIT,
+    log::Queue,
+    shard::{Place, Shard},
 };
-use smallvec::SmallVec;
-use std::sync::atomic::Ordering;
 
 /// `maxmemory-policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "Redis's names")]
+#[allow(missing_docs, reason = "the names of the setting")]
 pub enum Policy {
     NoEviction,
+    AllkeysS3FifoSize,
+    AllkeysS3Fifo,
     AllkeysLru,
     AllkeysLfu,
     AllkeysRandom,
+    VolatileS3FifoSize,
+    VolatileS3Fifo,
     VolatileLru,
     VolatileLfu,
     VolatileRandom,
@@ -27,11 +37,15 @@ pub enum Policy {
 
 impl Policy {
     /// All of them, with the names of the setting.
-    pub const NAMES: [(&'static str, Self); 8] = [
+    pub const NAMES: [(&'static str, Self); 12] = [
         ("noeviction", Self::NoEviction),
+        ("allkeys-s3fifo-size", Self::AllkeysS3FifoSize),
+        ("allkeys-s3fifo", Self::AllkeysS3Fifo),
         ("allkeys-lru", Self::AllkeysLru),
         ("allkeys-lfu", Self::AllkeysLfu),
         ("allkeys-random", Self::AllkeysRandom),
+        ("volatile-s3fifo-size", Self::VolatileS3FifoSize),
+        ("volatile-s3fifo", Self::VolatileS3Fifo),
         ("volatile-lru", Self::VolatileLru),
         ("volatile-lfu", Self::VolatileLfu),
         ("volatile-random", Self::VolatileRandom),
@@ -48,132 +62,287 @@ impl Policy {
         Self::NAMES.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, p)| *p)
     }
 
-    /// Whether access counters are kept.
+    /// What is done under this name: Redis's sampled policies are accepted and mapped to the better ones.
+    pub fn effective(self) -> Self {
+        match self {
+            Self::AllkeysLru | Self::AllkeysLfu | Self::AllkeysRandom => Self::AllkeysS3FifoSize,
+            Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom => Self::VolatileS3FifoSize,
+            other => other,
+        }
+    }
+
+    /// Whether the user chose LFU, whose counter `OBJECT FREQ` shows.
     pub fn is_lfu(self) -> bool {
         matches!(self, Self::AllkeysLfu | Self::VolatileLfu)
     }
 
     fn volatile(self) -> bool {
-        matches!(self, Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl)
+        matches!(self.effective(), Self::VolatileS3FifoSize | Self::VolatileS3Fifo | Self::VolatileTtl)
+    }
+
+    /// Whether a small item earns more than a large one.
+    fn sized(self) -> bool {
+        matches!(self.effective(), Self::AllkeysS3FifoSize | Self::VolatileS3FifoSize)
     }
 }
 
-/// Entries evicted at most for one write, so that no client waits for long.
+/// Items evicted at most for one write, so that no client waits for long.
 const MOST_PER_WRITE: usize = 64;
+/// Items looked at at most for one write.
+const MOST_LOOKED_AT: usize = 1024;
+/// The same where only keys with an expiry may go, which may be few among many.
+const MOST_LOOKED_AT_VOLATILE: usize = 1 << 16;
+/// Buckets from which `volatile-ttl` takes the key that expires next.
+const TTL_SAMPLES: usize = 16;
+/// The small queue's share of the bytes, one in this many.
+const SMALL_SHARE: i64 = 10;
+/// Credit with which an item moves from the small queue to the main one; it pays this for it.
+const PROMOTED_AT: u8 = 2;
+/// An item that is this much smaller than the mean gets a second lap in the small queue.
+const SECOND_LAP: f32 = 2.0;
+/// Items over which the mean size is taken.
+const MEAN_OVER: u32 = 4096;
+/// A large item counts at most as this many of mean size, so that a large collection that is used can stay.
+const LARGEST_FACTOR: f32 = 64.0;
 
-/// Draws tried for each entry that is to be compared.
-const DRAWS_PER_SAMPLE: usize = 16;
-/// Entries looked at one after another when draws find none.
-const MOST_WALKED: usize = 1 << 16;
+/// What a shard knows for its evictions.
+#[derive(Debug)]
+pub(super) struct Hand {
+    pub(super) items: usize,
+    ghost: Ghost,
+    /// Bytes charged in each queue.
+    weights: [i64; 2],
+    mean_size: f32,
+    seen: u32,
+    random: u32,
+    /// Whether memory is limited: credits are counted.
+    limited: bool,
+    sized: bool,
+}
+
+impl Default for Hand {
+    fn default() -> Self {
+        Self {
+            items: 0,
+            ghost: Ghost::default(),
+            weights: [0; 2],
+            mean_size: 0.0,
+            seen: 0,
+            random: 0x9e37_79b9,
+            limited: false,
+            sized: true,
+        }
+    }
+}
+
+impl Hand {
+    /// Adapts to settings.
+    pub(super) fn configure(&mut self, settings: &Settings) {
+        self.limited = settings.maxmemory > 0 && settings.policy != Policy::NoEviction;
+        self.sized = settings.policy.sized();
+    }
+
+    #[inline]
+    pub(super) fn counts(&self) -> bool {
+        self.limited
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.ghost.memory()
+    }
+
+    #[inline]
+    pub(super) fn weigh(&mut self, queue: Queue, delta: i64) {
+        self.weights[queue as usize] += delta;
+    }
+
+    /// Whether a key that comes was evicted lately.
+    #[inline]
+    pub(super) fn knew(&mut self, hash: u32) -> bool {
+        self.limited && self.ghost.take(hash)
+    }
+
+    /// An item of that size came.
+    #[inline]
+    pub(super) fn came(&mut self, size: usize) {
+        self.items += 1;
+        self.seen = (self.seen + 1).min(MEAN_OVER);
+        self.mean_size += (size as f32 - self.mean_size) / self.seen as f32;
+    }
+
+    #[inline]
+    pub(super) fn left(&mut self) {
+        self.items -= 1;
+    }
+
+    /// All items went.
+    pub(super) fn forget_all(&mut self) {
+        (self.items, self.weights) = (0, [0; 2]);
+    }
+
+    /// How much credit a hit earns for an item of that size.
+    #[inline]
+    pub(super) fn gain(&mut self, size: usize) -> u8 {
+        if !self.sized {
+            return 1;
+        }
+        let earned = self.mean_size / (size as f32).min(self.mean_size * LARGEST_FACTOR).max(1.0);
+        // Xorshift; the fraction is paid with its probability.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        let chance = (self.random >> 8) as f32 / (1 << 24) as f32;
+        (earned + chance).min(f32::from(MOST_CREDIT)) as u8
+    }
+
+    /// The queue from which an item goes next.
+    fn queue(&self) -> Queue {
+        let [small, main] = self.weights;
+        if main <= 0 || small * SMALL_SHARE > small + main { Queue::Small } else { Queue::Main }
+    }
+}
+
+/// What becomes of an item that comes to the hand.
+enum Fate {
+    Goes,
+    /// It stays in this queue, with this credit.
+    Stays(Queue, u8),
+}
 
 impl Store {
-    /// Evicts until memory is within the limit or the work for one write is done. Whether it is within.
+    /// Evicts until memory is within the limit or the work for one write is done. Whether the write may go on.
+    #[inline]
     pub fn make_room(&self, now: u64) -> bool {
-        let settings = self.settings.load();
-        if settings.maxmemory == 0 || self.used_memory() <= settings.maxmemory {
-            return true;
+        if self.full.load(Ordering::Relaxed) {
+            return false;
         }
+        let settings = self.settings.load();
+        settings.maxmemory == 0 || self.held_memory() <= settings.maxmemory || self.evict(&settings, now)
+    }
+
+    #[cold]
+    fn evict(&self, settings: &Settings, now: u64) -> bool {
         if settings.policy == Policy::NoEviction {
             return false;
         }
-        let mut evicted = 0;
-        let mut fruitless = 0;
-        while self.used_memory() > settings.maxmemory && evicted < MOST_PER_WRITE && fruitless < 2 * SHARDS {
+        let (mut evicted, mut fruitless) = (0, 0);
+        let most = if settings.policy.volatile() { MOST_LOOKED_AT_VOLATILE } else { MOST_LOOKED_AT };
+        let mut left = most;
+        while self.held_memory() > settings.maxmemory && evicted < MOST_PER_WRITE && fruitless < 2 * SHARDS && left > 0 {
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
-            if evict_one(&mut shard, &settings, &self.reclaim, now) {
+            // Shards that hold less than their share are spared at first.
+            let spared = fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < self.used.load(Ordering::Relaxed);
+            if !spared && evict_one(&mut shard, settings, &self.reclaim, now, &mut left) {
                 evicted += 1;
+                fruitless = 0;
             } else {
                 fruitless += 1;
             }
             self.settle(&mut shard);
         }
         // Still above the limit but getting there: the write may go on, the next ones evict further.
-        evicted > 0 || self.used_memory() <= settings.maxmemory
+        evicted > 0 || self.held_memory() <= settings.maxmemory
     }
 }
 
-fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64) -> bool {
-    let mut worst: Option<(u64, u8, u32)> = None;
-    for db in shard.databases() {
-        let Some(keys) = shard.keyspace(db) else { continue };
-        if keys.len() == 0 || (settings.policy.volatile() && keys.expires() == 0) {
-            continue;
+fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64, left: &mut usize) -> bool {
+    if settings.policy.volatile() {
+        let expires: usize = shard.used_spaces().iter().filter_map(|s| shard.keyspace(*s)).map(|k| k.expires).sum();
+        if expires == 0 {
+            return false;
         }
-        for id in candidates(keys, settings) {
-            let badness = badness(&keys.entries[id as usize], settings, now);
-            if worst.is_none_or(|(b, _, _)| badness > b) {
-                worst = Some((badness, db, id));
+    }
+    if settings.policy == Policy::VolatileTtl {
+        return next_to_expire(shard).is_some_and(|place| {
+            evict_item(shard, place, reclaim);
+            true
+        });
+    }
+    shard.hand.ghost.fit(shard.hand.items);
+    while *left > 0 {
+        let queue = shard.hand.queue();
+        let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
+        let Some((queue, segment)) =
+            [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
+        else {
+            return false;
+        };
+        let Some(handle) = shard.log.walk(segment) else { continue };
+        *left -= 1;
+        let place = shard.place_of(handle);
+        match fate(shard, place, queue, settings, now) {
+            Fate::Goes => {
+                evict_item(shard, place, reclaim);
+                return true;
+            }
+            Fate::Stays(to, credit) => {
+                let lapped = queue == Queue::Small && to == Queue::Small;
+                let place = shard.relocate(place, to);
+                let mut item = shard.log.item_mut(place.handle);
+                item.set_credit(credit);
+                if lapped {
+                    item.set_lapped();
+                }
             }
         }
     }
-    let Some((_, db, id)) = worst else { return false };
-    let keys = shard.keyspace_mut(db).expect("the victim was found in it");
-    let entry = keys.remove(id);
-    shard.unsettled -= entry.charged as i64;
+    false
+}
+
+fn fate(shard: &Shard, place: Place, queue: Queue, settings: &Settings, now: u64) -> Fate {
+    let item = shard.item(place.handle);
+    if item.expired(now) {
+        return Fate::Goes;
+    }
+    let credit = item.credit();
+    if settings.policy.volatile() && item.expires_at() == 0 {
+        return Fate::Stays(Queue::Main, credit);
+    }
+    match queue {
+        Queue::Small if credit >= PROMOTED_AT => Fate::Stays(Queue::Main, credit - PROMOTED_AT),
+        Queue::Small if !item.is_lapped() && shard.hand.deserves_lap(shard.charge(place.handle)) => {
+            Fate::Stays(Queue::Small, credit)
+        }
+        Queue::Main if credit > 0 => Fate::Stays(Queue::Main, credit - 1),
+        _ => Fate::Goes,
+    }
+}
+
+impl Hand {
+    fn deserves_lap(&self, size: usize) -> bool {
+        self.sized && self.mean_size >= SECOND_LAP * size as f32
+    }
+}
+
+fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim) {
+    shard.hand.ghost.add(place.hash);
     shard.stats.evicted += 1;
-    reclaim.discard(entry.value);
-    true
+    if let Some(value) = shard.remove(place) {
+        reclaim.discard(value);
+    }
 }
 
-/// A few entries that the policy may evict, drawn at random.
-fn candidates(keys: &Keyspace, settings: &Settings) -> SmallVec<[u32; 16]> {
-    let allowed = |entry: &Entry| !settings.policy.volatile() || entry.expires_at != 0;
-    let mut drawn = SmallVec::new();
-    // Empty places of the slab are drawn too: draw on until enough entries were seen.
-    for _ in 0..settings.samples * DRAWS_PER_SAMPLE {
-        let id = rand::random_range(0..keys.entries.capacity());
-        if keys.entries.get(id).is_some_and(allowed) {
-            drawn.push(id as u32);
-            if drawn.len() == settings.samples {
-                break;
-            }
-        }
-    }
-    if drawn.is_empty() {
-        // They are few among many others or among empty places: take the next ones from some slot on.
+/// The key that expires first among some.
+fn next_to_expire(shard: &Shard) -> Option<Place> {
+    let mut best: Option<(u64, Place)> = None;
+    for space in shard.used_spaces() {
+        let keys = shard.keyspace(space)?;
         let first = rand::random_range(0..keys.slots.len());
         let slots = keys.slots[first..].iter().chain(&keys.slots[..first]);
-        let slots = slots.filter(|slot| !settings.policy.volatile() || slot.min_expiry != u64::MAX);
-        let ids = slots.flat_map(|slot| slot.ids_from(rand::random_range(0..=slot.buckets()), &keys.entries));
-        let ids = ids.take(MOST_WALKED);
-        drawn.extend(ids.filter(|id| allowed(&keys.entries[*id as usize])).take(settings.samples));
-    }
-    drawn
-}
-
-/// How much an entry deserves to go. Expired ones go first.
-fn badness(entry: &Entry, settings: &Settings, now: u64) -> u64 {
-    if entry.expired(now) {
-        return u64::MAX;
-    }
-    match settings.policy {
-        Policy::AllkeysLru | Policy::VolatileLru => {
-            u64::from((now / 1000) as u32 - entry.accessed.min((now / 1000) as u32))
+        let slots = slots.filter(|slot| slot.min_expiry != u64::MAX);
+        let buckets = slots.flat_map(|slot| {
+            let n = slot.buckets();
+            let from = rand::random_range(0..n.max(1));
+            (from..n).chain(0..from).filter(|b| slot.due_of(*b) != u64::MAX).map(move |b| (slot, b))
+        });
+        let handles = buckets.take(TTL_SAMPLES).flat_map(|(slot, b)| slot.bucket(b));
+        for handle in handles {
+            let at = shard.item(handle).expires_at();
+            if at != 0 && best.is_none_or(|(other, _)| at < other) {
+                best = Some((at, shard.place_of(handle)));
+            }
         }
-        Policy::AllkeysLfu | Policy::VolatileLfu => {
-            255 - u64::from(decayed_frequency(entry, (now / 1000) as u32, settings))
-        }
-        Policy::VolatileTtl => u64::MAX - 1 - entry.expires_at,
-        // Even odds, whichever database comes first.
-        _ => u64::from(rand::random::<u32>()),
     }
-}
-
-/// The access counter, one less for each decay period since the last access.
-pub(super) fn decayed_frequency(entry: &Entry, seconds: u32, settings: &Settings) -> u8 {
-    if settings.lfu_decay_minutes == 0 {
-        return entry.frequency;
-    }
-    let periods = seconds.saturating_sub(entry.accessed) / 60 / settings.lfu_decay_minutes;
-    entry.frequency.saturating_sub(periods.min(255) as u8)
-}
-
-/// Counts an access: the higher the counter, the less likely it grows (Morris's counter, as in Redis's LFU).
-pub(super) fn touch_frequency(entry: &mut Entry, seconds: u32, settings: &Settings) {
-    let frequency = decayed_frequency(entry, seconds, settings);
-    let base = f64::from(frequency.saturating_sub(5));
-    let grow =
-        frequency < 255 && rand::random::<f64>() < 1.0 / (base * f64::from(settings.lfu_log_factor) + 1.0);
-    entry.frequency = frequency + u8::from(grow);
+    best.map(|(_, place)| place)
 }

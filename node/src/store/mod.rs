@@ -6,19 +6,22 @@
 //!
 //! This module never parses requests or writes replies.
 
+mod blob;
 mod db;
 mod edit;
 mod eviction;
-mod key;
+mod ghost;
+mod index;
+mod item;
 mod keyspace;
+mod log;
 mod prefetch;
 mod reclaim;
 mod scan;
 mod shard;
-mod slot_table;
 mod sweep;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
@@ -36,7 +39,7 @@ use std::sync::Arc;
 pub use sweep::Sweep;
 
 use crate::value::Encodings;
-use keyspace::Keyspace;
+use shard::{Key, Taken};
 
 /// Numbered databases.
 pub const DATABASES: usize = 16;
@@ -50,16 +53,10 @@ pub struct Settings {
     pub maxmemory: u64,
     /// What is evicted when they would take more.
     pub policy: Policy,
-    /// Keys looked at for one eviction (`maxmemory-samples`).
-    pub samples: usize,
     /// When collections stay packed.
     pub encodings: Encodings,
     /// Longest string (`proto-max-bulk-len`).
     pub max_string: usize,
-    /// `lfu-log-factor`: how slowly the access counter of LFU policies grows.
-    pub lfu_log_factor: u32,
-    /// `lfu-decay-time` in minutes.
-    pub lfu_decay_minutes: u32,
 }
 
 impl Default for Settings {
@@ -67,11 +64,8 @@ impl Default for Settings {
         Self {
             maxmemory: 0,
             policy: Policy::NoEviction,
-            samples: 5,
             encodings: Encodings::default(),
             max_string: 512 << 20,
-            lfu_log_factor: 10,
-            lfu_decay_minutes: 1,
         }
     }
 }
@@ -85,6 +79,10 @@ pub struct Store {
     /// Bytes held by keys and values of all shards.
     used: AtomicI64,
     used_peak: AtomicU64,
+    /// Bytes that hold nothing at the moment: of dead items, of the index where it has room, of ghosts.
+    lost: AtomicI64,
+    /// A shard's log is nearly full: writes are refused.
+    full: AtomicBool,
     next_victim: AtomicUsize,
     reclaim: Reclaim,
 }
@@ -104,12 +102,21 @@ pub(crate) type Guards<'a> = SmallVec<[(usize, MutexGuard<'a, Shard>); 1]>;
 impl Store {
     /// An empty store. Hash seeds are drawn anew for every process, so that no client can aim at one bucket.
     pub fn new(settings: Settings) -> Self {
+        let hasher = RandomState::new();
+        let size = segment_size(settings.maxmemory);
+        let shard = || {
+            let mut shard = Shard::new(hasher.clone(), size);
+            shard.hand.configure(&settings);
+            Mutex::new(shard)
+        };
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(Shard::default())).collect(),
-            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher,
             settings: ArcSwap::from_pointee(settings),
             used: AtomicI64::new(0),
             used_peak: AtomicU64::new(0),
+            lost: AtomicI64::new(0),
+            full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
             reclaim: Reclaim::default(),
         }
@@ -132,6 +139,17 @@ impl Store {
             change(&mut new);
             Arc::new(new)
         });
+        let settings = self.settings();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.hand.configure(&settings);
+            shard.log.set_segment_size(segment_size(settings.maxmemory));
+        }
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u32 {
+        self.hasher.hash_one(key) as u32
     }
 
     /// Locks the shard of one slot: the usual case.
@@ -154,20 +172,13 @@ impl Store {
     /// Brings into the cache what commands on these keys of database `db` are about to touch. A hint: costs
     /// three short locks for each key and pays from two keys on.
     pub fn prefetch(&self, db: u8, keys: &[&[u8]]) {
-        let known: SmallVec<[(usize, u16, u32); 16]> = keys
-            .iter()
-            .map(|key| {
-                let slot = shoal_proto::slot::key_slot(key);
-                (shard_of(slot), slot, self.hasher.hash_one(*key) as u32)
-            })
-            .collect();
-        for step in [Keyspace::prefetch_head, Keyspace::prefetch_entry, Keyspace::prefetch_value] {
-            for (shard, slot, hash) in &known {
+        let known: SmallVec<[(u16, u32, &[u8]); 16]> =
+            keys.iter().map(|key| (shoal_proto::slot::key_slot(key), self.hash(key), *key)).collect();
+        for step in prefetch::STEPS {
+            for (slot, hash, bytes) in &known {
                 // A shard that is busy is left alone: it is being brought in by somebody else.
-                if let Some(shard) = self.shards[*shard].try_lock()
-                    && let Some(keys) = shard.keyspace(db)
-                {
-                    step(keys, *slot, *hash);
+                if let Some(shard) = self.shards[shard_of(*slot)].try_lock() {
+                    step(&shard, &Key { space: shard.space(db), slot: *slot, hash: *hash, bytes });
                 }
             }
         }
@@ -190,13 +201,36 @@ impl Store {
     /// Adds a shard's unreported change of memory to the total.
     #[inline]
     pub(crate) fn settle(&self, shard: &mut Shard) {
-        let delta = std::mem::take(&mut shard.unsettled);
+        let (delta, lost) = shard.settle();
         if delta != 0 {
             let used = self.used.fetch_add(delta, Ordering::Relaxed) + delta;
             if delta > 0 {
                 self.used_peak.fetch_max(used.max(0) as u64, Ordering::Relaxed);
             }
         }
+        if lost != 0 {
+            self.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+        if shard.log.is_nearly_full() != self.full.load(Ordering::Relaxed) {
+            self.watch_fullness(shard);
+        }
+    }
+
+    /// One shard's log is nearly full, or may not be any more.
+    #[cold]
+    fn watch_fullness(&self, shard: &Shard) {
+        // The flag is one for all shards: a shard that is not full must not clear what another has set.
+        if shard.log.is_nearly_full() {
+            self.full.store(true, Ordering::Relaxed);
+        } else if self.shards.iter().all(|s| s.try_lock().is_none_or(|s| !s.log.is_nearly_full())) {
+            self.full.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that keys and values take, and bytes lost around them: what is held against the limit.
+    #[inline]
+    pub fn held_memory(&self) -> u64 {
+        (self.used.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)).max(0) as u64
     }
 
     /// Bytes that keys and values take.
@@ -213,9 +247,9 @@ impl Store {
     pub fn len(&self, db: u8) -> (usize, usize) {
         let mut total = (0, 0);
         self.each_shard(|_, shard| {
-            if let Some(keys) = shard.keyspace(db) {
-                total.0 += keys.len();
-                total.1 += keys.expires();
+            if let Some(keys) = shard.keyspace(shard.space(db)) {
+                total.0 += keys.len;
+                total.1 += keys.expires;
             }
         });
         total
@@ -224,13 +258,14 @@ impl Store {
     /// Keys of `slot` in database `db`.
     pub fn slot_len(&self, db: u8, slot: u16) -> usize {
         let shard = self.shards[shard_of(slot)].lock();
-        shard.keyspace(db).map_or(0, |k| k.slot_len(slot))
+        shard.keyspace(shard.space(db)).map_or(0, |k| k.slot(slot).len())
     }
 
     /// Up to `count` keys of `slot` in database `db`.
     pub fn slot_keys(&self, db: u8, slot: u16, count: usize) -> Vec<Vec<u8>> {
         let shard = self.shards[shard_of(slot)].lock();
-        shard.keyspace(db).map_or_else(Vec::new, |k| k.slot_keys(slot, count))
+        let Some(keys) = shard.keyspace(shard.space(db)) else { return Vec::new() };
+        keys.slot(slot).handles().take(count).map(|handle| shard.key(handle).to_vec()).collect()
     }
 
     /// Counters since the start or the last reset, summed over all shards.
@@ -251,8 +286,8 @@ impl Store {
     pub fn flush(&self, db: Option<u8>) -> Flushed {
         let mut flushed = Vec::new();
         self.each_shard(|_, shard| match db {
-            Some(db) => flushed.extend(shard.take(db).map(|k| *k)),
-            None => (0..DATABASES as u8).for_each(|db| flushed.extend(shard.take(db).map(|k| *k))),
+            Some(db) => flushed.push(shard.take(db)),
+            None => flushed.extend((0..DATABASES as u8).map(|db| shard.take(db))),
         });
         Flushed(flushed)
     }
@@ -279,7 +314,7 @@ impl Store {
         // Expired keys that the sweep has not reached yet can be drawn: draw again, a bounded number of times.
         for _ in 0..100 {
             let mut lens = Vec::with_capacity(SHARDS);
-            self.each_shard(|_, shard| lens.push(shard.keyspace(db).map_or(0, |k| k.len())));
+            self.each_shard(|_, shard| lens.push(shard.keyspace(shard.space(db)).map_or(0, |k| k.len)));
             let total: usize = lens.iter().sum();
             if total == 0 {
                 return None;
@@ -288,27 +323,42 @@ impl Store {
             for (i, len) in lens.into_iter().enumerate() {
                 if pick < len {
                     let shard = self.shards[i].lock();
-                    let drawn = shard.keyspace(db).and_then(|k| k.random(now));
-                    if let Some(key) = drawn {
-                        return Some(key);
+                    let drawn = shard.random(shard.space(db));
+                    if let Some(handle) = drawn.filter(|handle| !shard.item(*handle).expired(now)) {
+                        return Some(shard.key(handle).to_vec());
                     }
                     break;
                 }
                 pick -= len;
             }
         }
-        None
+        // Nearly all have expired: take one that has not.
+        let mut found = None;
+        self.each_key(db, now, |key| {
+            found.get_or_insert_with(|| key.to_vec());
+        });
+        found
+    }
+}
+
+/// Segments are smaller where memory is little, so that those which are not full take a small part of it.
+fn segment_size(maxmemory: u64) -> usize {
+    match maxmemory >> 20 {
+        _ if maxmemory == 0 => log::LARGEST_SEGMENT,
+        0..256 => log::SMALLEST_SEGMENT,
+        256..1024 => log::LARGEST_SEGMENT / 2,
+        _ => log::LARGEST_SEGMENT,
     }
 }
 
 /// Keyspaces taken out by a flush.
 #[derive(Debug)]
-pub struct Flushed(Vec<Keyspace>);
+pub struct Flushed(Vec<Taken>);
 
 impl Flushed {
     /// Keys that were flushed.
     pub fn len(&self) -> usize {
-        self.0.iter().map(keyspace::Keyspace::len).sum()
+        self.0.iter().map(|taken| taken.keys).sum()
     }
 
     /// Whether there were none.

@@ -6,9 +6,33 @@
 
 #![allow(unsafe_code, reason = "the intrinsic takes a raw pointer")]
 
+use super::shard::{Key, Shard};
+
+/// What a look-up reads one after the other: the slot's index, a line of it, the item. Each step needs what the
+/// one before has brought in.
+pub(super) const STEPS: [fn(&Shard, &Key<'_>); 3] = [slot, line, item];
+
+fn slot(shard: &Shard, key: &Key<'_>) {
+    if let Some(keys) = shard.keyspace(key.space) {
+        prefetch(keys.slot(key.slot));
+    }
+}
+
+fn line(shard: &Shard, key: &Key<'_>) {
+    if let Some(line) = shard.keyspace(key.space).and_then(|keys| keys.slot(key.slot).line_of(key.hash)) {
+        prefetch(line);
+    }
+}
+
+fn item(shard: &Shard, key: &Key<'_>) {
+    if let Some(handle) = shard.keyspace(key.space).and_then(|keys| keys.slot(key.slot).candidate(key.hash)) {
+        prefetch(shard.item(handle).0);
+    }
+}
+
 /// Asks for the cache line at the start of `value` and the one behind it. A hint: nothing is read.
 #[inline(always)]
-pub(super) fn prefetch<T: ?Sized>(value: &T) {
+fn prefetch<T: ?Sized>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -5,7 +5,7 @@
 
 use shoal_proto::slot::SLOTS;
 
-use super::{Scanned, Store, shard_of};
+use super::{Scanned, Store, shard::Found, shard_of};
 use crate::value::Value;
 
 const PLACE_BITS: u32 = 34;
@@ -32,14 +32,14 @@ pub fn contains(set: &SlotSet, slot: u16) -> bool {
 impl Store {
     /// Visits about `count` keys from `cursor` on, whole buckets at a time, and says where to go on (0: all
     /// was seen). A key that exists during a whole round is visited at least once. With `within`, the walk ends
-    /// before the first slot that is not in the set, with the cursor of that slot. `f` gets key and value.
+    /// before the first slot that is not in the set, with the cursor of that slot. `f` gets key and type.
     pub fn scan(
         &self,
         (db, now): (u8, u64),
         cursor: u64,
         count: usize,
         within: Option<&SlotSet>,
-        mut f: impl FnMut(&[u8], &Value),
+        mut f: impl FnMut(&[u8], &'static str),
     ) -> Scanned {
         let mut slot = cursor_slot(cursor);
         let mut place = (cursor & ((1 << PLACE_BITS) - 1)) as u32;
@@ -48,14 +48,13 @@ impl Store {
         let mut buckets = count.saturating_mul(10).max(10);
         while slot < SLOTS && within.is_none_or(|set| contains(set, slot)) {
             let shard = self.shards[shard_of(slot)].lock();
-            if let Some(keys) = shard.keyspace(db) {
-                let table = &keys.slots[super::keyspace::local(slot)];
-                while table.len() > 0 {
-                    place = table.visit(&keys.entries, place, |id| {
-                        let entry = &keys.entries[id as usize];
+            if let Some(keys) = shard.keyspace(shard.space(db)) {
+                let index = keys.slot(slot);
+                while index.len() > 0 {
+                    place = index.visit(place, |handle| {
                         seen += 1;
-                        if !entry.expired(now) {
-                            f(&entry.key, &entry.value);
+                        if !shard.item(handle).expired(now) {
+                            f(shard.key(handle), shard.found(handle).type_name());
                         }
                     });
                     buckets = buckets.saturating_sub(1);
@@ -77,16 +76,23 @@ impl Store {
     }
 
     /// Visits every key of a database that is not expired, one shard's lock at a time.
-    pub fn each_key(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], &Value)) {
-        self.each_entry(db, now, |key, value, _| f(key, value));
+    pub fn each_key(&self, db: u8, now: u64, mut f: impl FnMut(&[u8])) {
+        self.each_found(db, now, |key, _, _| f(key));
     }
 
-    /// The same, with the time at which the key expires (0: never).
+    /// The same, with the value and the time at which the key expires (0: never).
     pub fn each_entry(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], &Value, u64)) {
+        self.each_found(db, now, |key, found, expires_at| f(key, &found.value(), expires_at));
+    }
+
+    fn each_found(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], Found<'_>, u64)) {
         self.each_shard(|_, shard| {
-            if let Some(keys) = shard.keyspace(db) {
-                let entries = keys.entries.iter().filter(|(_, e)| !e.expired(now));
-                entries.for_each(|(_, e)| f(&e.key, &e.value, e.expires_at));
+            let Some(keys) = shard.keyspace(shard.space(db)) else { return };
+            for handle in keys.slots.iter().flat_map(super::index::SlotIndex::handles) {
+                let item = shard.item(handle);
+                if !item.expired(now) {
+                    f(shard.key(handle), shard.found(handle), item.expires_at());
+                }
             }
         });
     }

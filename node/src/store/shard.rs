@@ -1,9 +1,37 @@
-//! What one lock protects: a part of every database, and counters.
+//! What one lock protects: a log of items, the values that lie outside it, and a part of every database.
+//!
+//! Everything that changes an item goes through here, so that log, index and accounts cannot come apart. Whether
+//! and what is evicted is decided in `eviction`, what has expired in `sweep`.
+
+use std::borrow::Cow;
+
+use ahash::RandomState;
+use slab::Slab;
+use smallvec::SmallVec;
 
 use super::{
-    DATABASES, Reclaim,
-    keyspace::{Keyspace, local},
+    DATABASES, Reclaim, blob,
+    eviction::Hand,
+    item::{Form, Item, LONG_KEY, MOST_CREDIT, Parts, clock},
+    index::SlotIndex,
+    keyspace::Keyspace,
+    log::{Handle, Log, Queue, longest_item},
 };
+use crate::value::Value;
+use shoal_proto::slot::key_slot;
+
+/// Longest key that is kept in the log.
+const LONGEST_KEY: usize = 1 << 10;
+/// What an item's place in the index costs, on average.
+const INDEX_SHARE: usize = 8;
+/// What the allocator adds to a value outside the log.
+const ALLOCATION: usize = 16;
+/// Items moved out of sparse segments for each one that is written.
+const MOVED_PER_WRITE: usize = 8;
+/// The most of them under one hold of the lock.
+const MOST_MOVED: usize = 512;
+/// Places in a bucket from which a random key is drawn; longer chains are very rare.
+const LONGEST_CHAIN: usize = 36;
 
 /// Counters of what happened to keys.
 #[derive(Debug, Default, Clone, Copy)]
@@ -16,6 +44,10 @@ pub struct Stats {
     pub expired: u64,
     /// Keys evicted for memory.
     pub evicted: u64,
+    /// Keys that came back soon after they were evicted.
+    pub ghost_hits: u64,
+    /// Bytes moved within the log to keep what is used and to give back what is not.
+    pub moved_bytes: u64,
     /// Changes of data.
     pub dirty: u64,
 }
@@ -26,99 +58,628 @@ impl Stats {
         self.misses += other.misses;
         self.expired += other.expired;
         self.evicted += other.evicted;
+        self.ghost_hits += other.ghost_hits;
+        self.moved_bytes += other.moved_bytes;
         self.dirty += other.dirty;
     }
 }
 
-/// One shard. Database 0 stands apart so that it costs nothing that others exist.
+/// A value outside the log, and its key if that is too long for the log.
 #[derive(Debug)]
-pub(crate) struct Shard {
-    zero: Box<Keyspace>,
-    others: [Option<Box<Keyspace>>; DATABASES - 1],
-    pub(super) stats: Stats,
-    /// Change of charged memory that the store's total does not know yet.
-    pub(super) unsettled: i64,
+pub(super) struct Boxed {
+    pub(super) value: Value,
+    key: Option<Box<[u8]>>,
+    /// Bytes this is charged with.
+    charged: usize,
 }
 
-impl Default for Shard {
-    fn default() -> Self {
-        Self {
-            zero: Box::new(Keyspace::new()),
-            others: Default::default(),
-            stats: Stats::default(),
-            unsettled: 0,
+impl Boxed {
+    fn cost(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, |key| key.len() + ALLOCATION);
+        size_of::<Self>() + self.value.memory() + ALLOCATION + key
+    }
+}
+
+/// What a flush has taken out of a shard. The fields are only held, to be dropped where that disturbs nobody.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) keys: usize,
+    _held: Option<(Log, Slab<Boxed>, Box<Keyspace>)>,
+    _values: Vec<Value>,
+}
+
+/// A key and where it would be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) space: u8,
+    pub(super) slot: u16,
+    pub(super) hash: u32,
+    pub(super) bytes: &'a [u8],
+}
+
+/// Where a key's item is, and how to find its place in the index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) space: u8,
+    pub(super) slot: u16,
+    pub(super) hash: u32,
+    pub(super) handle: Handle,
+}
+
+/// A value on its way into the store.
+#[derive(Debug)]
+pub(super) enum Stored<'a> {
+    Inline(Form, &'a [u8]),
+    Boxed(Value),
+}
+
+/// A value as it is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found<'a> {
+    Inline(Form, &'a [u8]),
+    Boxed(&'a Value),
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::Inline(form, _) => blob::type_name(form).unwrap_or("none"),
+            Self::Boxed(value) => value.type_name(),
         }
     }
+
+    /// The bytes, if it is a string.
+    #[inline]
+    pub(super) fn as_str(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Inline(Form::Whole | Form::Text | Form::Raw, bytes) => Some(bytes),
+            Self::Boxed(Value::Str(string)) => Some(string.bytes()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn value(self) -> Cow<'a, Value> {
+        match self {
+            Self::Inline(form, bytes) => Cow::Owned(blob::decode(form, bytes)),
+            Self::Boxed(value) => Cow::Borrowed(value),
+        }
+    }
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(super) log: Log,
+    boxes: Slab<Boxed>,
+    spaces: [Option<Box<Keyspace>>; DATABASES],
+    /// By database, the number of its space: two databases are swapped by swapping these.
+    space_of: [u8; DATABASES],
+    hasher: RandomState,
+    pub(super) hand: Hand,
+    pub(super) stats: Stats,
+    /// Bytes charged for all items.
+    used: i64,
+    /// The same as the store's total knows it, and bytes that are lost at the moment.
+    settled: (i64, i64),
+    index_lines: i64,
+    /// Moves that are owed for what was written.
+    owed: usize,
+    /// Values are put together here.
+    buffer: Vec<u8>,
+}
+
+/// The key of an item.
+#[inline]
+fn key_at<'a>(log: &'a Log, boxes: &'a Slab<Boxed>, handle: Handle) -> &'a [u8] {
+    let item = log.item(handle);
+    match item.key() {
+        Some(key) => key,
+        None => boxes[box_of(item)].key.as_deref().expect("a long key lies with its value"),
+    }
+}
+
+/// The number of the value outside the log.
+fn box_of(item: Item<'_>) -> usize {
+    let bytes = item.value().first_chunk().expect("a boxed item holds a number");
+    u32::from_le_bytes(*bytes) as usize
 }
 
 impl Shard {
-    #[inline]
-    pub(super) fn keyspace(&self, db: u8) -> Option<&Keyspace> {
-        if db == 0 { Some(&self.zero) } else { self.others[usize::from(db) - 1].as_deref() }
-    }
-
-    #[inline]
-    pub(super) fn keyspace_mut(&mut self, db: u8) -> Option<&mut Keyspace> {
-        if db == 0 { Some(&mut self.zero) } else { self.others[usize::from(db) - 1].as_deref_mut() }
-    }
-
-    /// The keyspace, made if it is not there.
-    #[inline]
-    pub(super) fn keyspace_or_new(&mut self, db: u8) -> &mut Keyspace {
-        if db == 0 {
-            &mut self.zero
-        } else {
-            self.others[usize::from(db) - 1].get_or_insert_with(|| Box::new(Keyspace::new()))
+    pub(super) fn new(hasher: RandomState, segment_size: usize) -> Self {
+        Self {
+            log: Log::new(segment_size),
+            boxes: Slab::new(),
+            spaces: Default::default(),
+            space_of: std::array::from_fn(|db| db as u8),
+            hasher,
+            hand: Hand::default(),
+            stats: Stats::default(),
+            used: 0,
+            settled: (0, 0),
+            index_lines: 0,
+            owed: 0,
+            buffer: Vec::new(),
         }
     }
 
-    /// Each database that exists.
-    pub(super) fn databases(&self) -> impl Iterator<Item = u8> + use<> {
-        let there: Vec<u8> = (0..DATABASES as u8).filter(|db| self.keyspace(*db).is_some()).collect();
-        there.into_iter()
+    /// The space of a database.
+    #[inline]
+    pub(super) fn space(&self, db: u8) -> u8 {
+        self.space_of[usize::from(db)]
     }
 
-    /// Takes a database out, leaving it empty.
-    pub(super) fn take(&mut self, db: u8) -> Option<Box<Keyspace>> {
-        let taken = if db == 0 {
-            Some(std::mem::replace(&mut self.zero, Box::new(Keyspace::new())))
-        } else {
-            self.others[usize::from(db) - 1].take()
+    #[inline]
+    pub(super) fn keyspace(&self, space: u8) -> Option<&Keyspace> {
+        self.spaces[usize::from(space)].as_deref()
+    }
+
+    #[inline]
+    pub(super) fn keyspace_mut(&mut self, space: u8) -> Option<&mut Keyspace> {
+        self.spaces[usize::from(space)].as_deref_mut()
+    }
+
+    /// Changes of charged bytes and of lost ones since the last call.
+    #[inline]
+    pub(super) fn settle(&mut self) -> (i64, i64) {
+        let lost = self.log.waste() as i64 + self.index_lines * 64 + self.hand.memory() as i64
+            - (self.keys() * INDEX_SHARE) as i64;
+        let delta = (self.used - self.settled.0, lost - self.settled.1);
+        self.settled = (self.used, lost);
+        delta
+    }
+
+    fn keys(&self) -> usize {
+        self.hand.items
+    }
+
+    /// Bytes charged here.
+    pub(super) fn used(&self) -> i64 {
+        self.used
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
+    /// Finds a key, expired or not.
+    #[inline]
+    pub(super) fn find(&self, key: &Key<'_>) -> Option<Place> {
+        let keys = self.spaces[usize::from(key.space)].as_deref()?;
+        let is = |handle| key_at(&self.log, &self.boxes, handle) == key.bytes;
+        let handle = keys.slot(key.slot).find(key.hash, is)?;
+        Some(Place { space: key.space, slot: key.slot, hash: key.hash, handle })
+    }
+
+    /// Where the item is whose handle the index or the log gave.
+    pub(super) fn place_of(&self, handle: Handle) -> Place {
+        let key = self.key(handle);
+        Place { space: self.log.item(handle).space(), slot: key_slot(key), hash: self.hash(key), handle }
+    }
+
+    #[inline]
+    pub(super) fn item(&self, handle: Handle) -> Item<'_> {
+        self.log.item(handle)
+    }
+
+    pub(super) fn key(&self, handle: Handle) -> &[u8] {
+        key_at(&self.log, &self.boxes, handle)
+    }
+
+    #[inline]
+    pub(super) fn found(&self, handle: Handle) -> Found<'_> {
+        let item = self.log.item(handle);
+        match item.form() {
+            Form::Boxed => Found::Boxed(&self.boxes[box_of(item)].value),
+            form => Found::Inline(form, item.value()),
+        }
+    }
+
+    /// The value if it lies outside the log, to be changed there; [`recharge`](Self::recharge) must follow.
+    pub(super) fn boxed_mut(&mut self, handle: Handle) -> Option<&mut Value> {
+        let item = self.log.item(handle);
+        (item.form() == Form::Boxed).then(|| box_of(item)).map(|id| &mut self.boxes[id].value)
+    }
+
+    pub(super) fn boxed(&self, handle: Handle) -> Option<&Value> {
+        match self.found(handle) {
+            Found::Boxed(value) => Some(value),
+            Found::Inline(..) => None,
+        }
+    }
+
+    /// Bytes an item is charged with.
+    pub(super) fn charge(&self, handle: Handle) -> usize {
+        let item = self.log.item(handle);
+        let outside = if item.form() == Form::Boxed { self.boxes[box_of(item)].charged } else { 0 };
+        item.len() + INDEX_SHARE + outside
+    }
+
+    /// Corrects what a value outside the log is charged with after it changed.
+    pub(super) fn recharge(&mut self, handle: Handle) {
+        let id = box_of(self.log.item(handle));
+        let boxed = &mut self.boxes[id];
+        let cost = boxed.cost();
+        let delta = cost as i64 - boxed.charged as i64;
+        boxed.charged = cost;
+        self.account(self.log.queue_of(handle), delta);
+    }
+
+    #[inline]
+    fn account(&mut self, queue: Queue, delta: i64) {
+        self.used += delta;
+        self.hand.weigh(queue, delta);
+    }
+
+    /// Puts a value into the form in which it is stored and hands it to `f`.
+    pub(super) fn with_stored<R>(&mut self, value: Value, f: impl FnOnce(&mut Self, Stored<'_>) -> R) -> R {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let longest = longest_item(self.log.segment_size()) - LONGEST_KEY - 16;
+        let result = match blob::encode(&value, longest, &mut buffer) {
+            Some((form, bytes)) => f(self, Stored::Inline(form, bytes)),
+            None => f(self, Stored::Boxed(value)),
         };
-        if let Some(taken) = &taken {
-            self.unsettled -= taken.charged;
-            self.stats.dirty += taken.len() as u64;
-        }
-        taken
+        self.buffer = buffer;
+        result
     }
 
-    pub(super) fn swap(&mut self, a: u8, b: u8) {
-        if a == b {
-            return;
-        }
-        // Both exist from here on.
-        self.keyspace_or_new(a);
-        self.keyspace_or_new(b);
-        let (a, b) = (a.min(b), a.max(b));
-        if a == 0 {
-            let other = self.others[usize::from(b) - 1].as_mut().expect("made above");
-            std::mem::swap(&mut self.zero, other);
+    /// A string as it is stored.
+    #[inline]
+    pub(super) fn stored_str<'a>(&self, bytes: &'a [u8]) -> Stored<'a> {
+        if bytes.len() <= longest_item(self.log.segment_size()) - LONGEST_KEY - 16 {
+            Stored::Inline(Form::Whole, bytes)
         } else {
-            self.others.swap(usize::from(a) - 1, usize::from(b) - 1);
+            Stored::Boxed(crate::value::Str::new(bytes).into())
         }
     }
 
+    /// Writes an item's bytes.
+    fn append(
+        &mut self,
+        queue: Queue,
+        key: &Key<'_>,
+        stored: Stored<'_>,
+        (expires_at, now): (u64, u64),
+    ) -> Handle {
+        let long = key.bytes.len() > LONGEST_KEY;
+        let mut parts = Parts {
+            form: Form::Boxed,
+            space: key.space,
+            expires_at,
+            accessed: clock(now),
+            key: (!long).then_some(key.bytes),
+            value: &[],
+        };
+        debug_assert!(LONGEST_KEY < LONG_KEY);
+        let id;
+        match stored {
+            Stored::Inline(form, bytes) if !long => (parts.form, parts.value) = (form, bytes),
+            other => {
+                let value = match other {
+                    Stored::Inline(form, bytes) => blob::decode(form, bytes),
+                    Stored::Boxed(value) => value,
+                };
+                let mut boxed = Boxed { value, key: long.then(|| key.bytes.into()), charged: 0 };
+                boxed.charged = boxed.cost();
+                id = (self.boxes.insert(boxed) as u32).to_le_bytes();
+                parts.value = &id;
+            }
+        }
+        self.owed += MOVED_PER_WRITE;
+        let handle = self.log.append(queue, &parts).expect("writes are refused before a shard's log is full");
+        let charge = self.charge(handle) as i64;
+        self.account(queue, charge);
+        handle
+    }
+
+    /// Adds a key that is not there.
+    pub(super) fn insert(&mut self, key: &Key<'_>, stored: Stored<'_>, expires_at: u64, now: u64) -> Place {
+        let queue = if self.hand.knew(key.hash) {
+            self.stats.ghost_hits += 1;
+            Queue::Main
+        } else {
+            Queue::Small
+        };
+        let handle = self.append(queue, key, stored, (expires_at, now));
+        self.hand.came(self.charge(handle));
+        let (log, boxes, hasher) = (&self.log, &self.boxes, &self.hasher);
+        let keys = self.spaces[usize::from(key.space)].get_or_insert_with(|| Box::new(Keyspace::new()));
+        let slot = keys.slot_mut(key.slot);
+        let before = slot.memory();
+        slot.insert(key.hash, handle, expires_at, |other| hasher.hash_one(key_at(log, boxes, other)) as u32);
+        self.index_lines += (slot.memory() as i64 - before as i64) / 64;
+        keys.len += 1;
+        if expires_at != 0 {
+            keys.expires += 1;
+            keys.min_expiry = keys.min_expiry.min(expires_at);
+        }
+        self.stats.dirty += 1;
+        Place { space: key.space, slot: key.slot, hash: key.hash, handle }
+    }
+
+    /// Stores another value and expiry (0: never) for a key that is there; its place from now on. A value outside
+    /// the log that is replaced is returned.
+    pub(super) fn replace(
+        &mut self,
+        mut place: Place,
+        stored: Stored<'_>,
+        expires_at: u64,
+        now: u64,
+    ) -> (Place, Option<Value>) {
+        let item = self.log.item(place.handle);
+        let was_boxed = item.form() == Form::Boxed;
+        match stored {
+            Stored::Inline(form, bytes) if !was_boxed && item.value().len() == bytes.len() => {
+                let (place, fits) = self.try_expiry(place, expires_at);
+                if fits {
+                    self.log.item_mut(place.handle).set_value(form, bytes);
+                    return (place, None);
+                }
+                (self.rewrite(place, Stored::Inline(form, bytes), expires_at, now), None)
+            }
+            Stored::Boxed(value) if was_boxed => {
+                let old = self.boxed_mut(place.handle).map(|old| std::mem::replace(old, value));
+                self.recharge(place.handle);
+                place = self.set_expiry(place, expires_at, now);
+                (place, old)
+            }
+            stored => {
+                let long = self.log.item(place.handle).key().is_none();
+                if long {
+                    // The key lies with the value, so the value stays there too.
+                    let value = match stored {
+                        Stored::Inline(form, bytes) => blob::decode(form, bytes),
+                        Stored::Boxed(value) => value,
+                    };
+                    return self.replace(place, Stored::Boxed(value), expires_at, now);
+                }
+                let old = was_boxed.then(|| self.unbox(place.handle));
+                (self.rewrite(place, stored, expires_at, now), old)
+            }
+        }
+    }
+
+    /// Takes the value out of its box before the item is written anew.
+    fn unbox(&mut self, handle: Handle) -> Value {
+        let id = box_of(self.log.item(handle));
+        let queue = self.log.queue_of(handle);
+        let boxed = self.boxes.remove(id);
+        self.account(queue, -(boxed.charged as i64));
+        boxed.value
+    }
+
+    /// Writes an item anew, with another value or with room for an expiry. Its old value must not be boxed.
+    fn rewrite(&mut self, place: Place, stored: Stored<'_>, expires_at: u64, now: u64) -> Place {
+        let item = self.log.item(place.handle);
+        let (credit, had_expiry) = (item.credit(), item.expires_at() != 0);
+        let queue = self.log.queue_of(place.handle);
+        let mut name = SmallVec::<[u8; 64]>::new();
+        name.extend_from_slice(item.key().expect("a long key's item is never written anew"));
+        let gone = (item.len() + INDEX_SHARE) as i64;
+        let key = Key { space: place.space, slot: place.slot, hash: place.hash, bytes: &name };
+        let handle = self.append(queue, &key, stored, (expires_at, now));
+        self.log.item_mut(handle).set_credit(credit);
+        self.log.kill(place.handle);
+        self.account(queue, -gone);
+        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
+        keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
+        self.note_expiry(place, had_expiry, expires_at);
+        Place { handle, ..place }
+    }
+
+    fn note_expiry(&mut self, place: Place, had: bool, expires_at: u64) {
+        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
+        keys.expires -= usize::from(had);
+        if expires_at != 0 {
+            keys.expires += 1;
+            keys.min_expiry = keys.min_expiry.min(expires_at);
+            keys.slot_mut(place.slot).note_expiry(place.hash, expires_at);
+        }
+    }
+
+    /// Sets the expiry in place if there is room for it.
+    fn try_expiry(&mut self, place: Place, expires_at: u64) -> (Place, bool) {
+        let had = self.log.item(place.handle).expires_at();
+        if had == expires_at {
+            return (place, true);
+        }
+        let fits = self.log.item_mut(place.handle).set_expiry(expires_at);
+        if fits {
+            self.note_expiry(place, had != 0, expires_at);
+        }
+        (place, fits)
+    }
+
+    /// Sets a key's expiry (0: never); its place from now on.
+    pub(super) fn set_expiry(&mut self, place: Place, expires_at: u64, now: u64) -> Place {
+        let (place, fits) = self.try_expiry(place, expires_at);
+        if fits {
+            return place;
+        }
+        // The item is written anew, a value outside the log stays where it is.
+        let item = self.log.item(place.handle);
+        if item.form() == Form::Boxed {
+            return self.rewrite_boxed(place, expires_at, now);
+        }
+        let (form, value) = (item.form(), SmallVec::<[u8; 256]>::from_slice(item.value()));
+        self.rewrite(place, Stored::Inline(form, &value), expires_at, now)
+    }
+
+    fn rewrite_boxed(&mut self, place: Place, expires_at: u64, now: u64) -> Place {
+        let item = self.log.item(place.handle);
+        let (id, had) = (box_of(item) as u32, item.expires_at() != 0);
+        let queue = self.log.queue_of(place.handle);
+        let name = item.key().map(SmallVec::<[u8; 64]>::from_slice);
+        let parts = Parts {
+            form: Form::Boxed,
+            space: place.space,
+            expires_at,
+            accessed: clock(now),
+            key: name.as_deref(),
+            value: &id.to_le_bytes(),
+        };
+        let (credit, gone) = (item.credit(), item.len() as i64);
+        let handle = self.log.append(queue, &parts).expect("writes are refused before a shard's log is full");
+        self.log.item_mut(handle).set_credit(credit);
+        self.log.kill(place.handle);
+        self.account(queue, parts.len() as i64 - gone);
+        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
+        keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
+        self.note_expiry(place, had, expires_at);
+        Place { handle, ..place }
+    }
+
+    /// Removes a key; its value if that lay outside the log.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Value> {
+        let item = self.log.item(place.handle);
+        let (charge, had_expiry) = (self.charge(place.handle) as i64, item.expires_at() != 0);
+        let queue = self.log.queue_of(place.handle);
+        let boxed = (item.form() == Form::Boxed).then(|| box_of(item));
+        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
+        let slot = keys.slot_mut(place.slot);
+        let before = slot.memory();
+        slot.remove(place.hash, place.handle);
+        self.index_lines += (slot.memory() as i64 - before as i64) / 64;
+        keys.len -= 1;
+        keys.expires -= usize::from(had_expiry);
+        self.log.kill(place.handle);
+        self.account(queue, -charge);
+        self.hand.left();
+        let value = boxed.map(|id| self.boxes.remove(id).value);
+        if self.boxes.is_empty() && self.boxes.capacity() > 64 {
+            self.boxes = Slab::new();
+        }
+        value
+    }
+
+    /// Moves an item to the end of `queue`; its place from now on.
+    pub(super) fn relocate(&mut self, place: Place, queue: Queue) -> Place {
+        let (charge, from) = (self.charge(place.handle) as i64, self.log.queue_of(place.handle));
+        self.stats.moved_bytes += self.log.item(place.handle).len() as u64;
+        let handle =
+            self.log.relocate(place.handle, queue).expect("writes are refused before a shard's log is full");
+        self.hand.weigh(from, -charge);
+        self.hand.weigh(queue, charge);
+        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
+        keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
+        Place { handle, ..place }
+    }
+
+    /// Moves up to `count` items out of segments in which much is dead, so that they are given back.
+    fn compact(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(segment) = self.log.sparse() else { return };
+            // A walked segment has no living item: it went back with its last one.
+            let Some(handle) = self.log.walk(segment) else { return };
+            let place = self.place_of(handle);
+            let queue = self.log.queue_of(handle);
+            self.relocate(place, queue);
+        }
+    }
+
+    /// Pays for what was written with a bounded share of the moves that give dead bytes back. Moves items, so no
+    /// [`Place`] may be held.
+    #[inline]
+    pub(super) fn tidy(&mut self) {
+        let owed = std::mem::take(&mut self.owed);
+        if owed > 0 && self.log.sparse().is_some() {
+            self.compact(owed.min(MOST_MOVED));
+        }
+    }
+
+    /// An item is used.
+    #[inline]
+    pub(super) fn hit(&mut self, handle: Handle, now: u64) {
+        let mut item = self.log.item_mut(handle);
+        item.set_accessed(clock(now));
+        if self.hand.counts() {
+            let item = self.log.item(handle);
+            if item.credit() < MOST_CREDIT {
+                let credit = item.credit() + self.hand.gain(self.charge(handle));
+                self.log.item_mut(handle).set_credit(credit);
+            }
+        }
+    }
+
+    /// Takes the database's keys out. If no other database has any, its items go as a whole.
+    pub(super) fn take(&mut self, db: u8) -> Taken {
+        let space = self.space(db);
+        let Some(keys) = self.spaces[usize::from(space)].take() else { return Taken::default() };
+        self.index_lines -= keys.slots.iter().map(|slot| slot.memory() as i64 / 64).sum::<i64>();
+        self.stats.dirty += keys.len as u64;
+        if self.hand.items == keys.len {
+            let fresh = Log::new(self.log.segment_size());
+            let log = std::mem::replace(&mut self.log, fresh);
+            let boxes = std::mem::take(&mut self.boxes);
+            self.used = 0;
+            self.hand.forget_all();
+            return Taken { keys: keys.len, _held: Some((log, boxes, keys)), _values: Vec::new() };
+        }
+        let mut values = Vec::new();
+        for handle in keys.slots.iter().flat_map(SlotIndex::handles) {
+            values.extend(self.drop_item(handle));
+        }
+        Taken { keys: keys.len, _held: None, _values: values }
+    }
+
+    /// Kills an item that the index does not know any more; its value if that lay outside the log.
+    fn drop_item(&mut self, handle: Handle) -> Option<Value> {
+        let item = self.log.item(handle);
+        let boxed = (item.form() == Form::Boxed).then(|| box_of(item));
+        let (charge, queue) = (self.charge(handle) as i64, self.log.queue_of(handle));
+        self.log.kill(handle);
+        self.account(queue, -charge);
+        self.hand.left();
+        boxed.map(|id| self.boxes.remove(id).value)
+    }
+
+    /// Removes all keys of these slots, in all databases.
     pub(super) fn flush_slots(&mut self, slots: &[u16], reclaim: &Reclaim) {
-        for db in self.databases() {
-            let Some(keys) = self.keyspace_mut(db) else { continue };
-            let before = keys.charged;
+        for space in self.used_spaces() {
             for slot in slots {
-                let ids: Vec<u32> = keys.slots[local(*slot)].ids(&keys.entries).collect();
-                for id in ids {
-                    reclaim.discard(keys.remove(id).value);
+                let Some(keys) = self.keyspace_mut(space) else { continue };
+                let index = std::mem::take(keys.slot_mut(*slot));
+                keys.len -= index.len();
+                self.index_lines -= index.memory() as i64 / 64;
+                for handle in index.handles() {
+                    let expires = self.log.item(handle).expires_at() != 0;
+                    if let Some(value) = self.drop_item(handle) {
+                        reclaim.discard(value);
+                    }
+                    if expires && let Some(keys) = self.keyspace_mut(space) {
+                        keys.expires -= 1;
+                    }
                 }
             }
-            self.unsettled += self.keyspace(db).map_or(0, |k| k.charged) - before;
         }
+    }
+
+    /// Exchanges two databases.
+    pub(super) fn swap(&mut self, a: u8, b: u8) {
+        self.space_of.swap(usize::from(a), usize::from(b));
+    }
+
+    /// A key of this space, drawn evenly. It may have expired.
+    pub(super) fn random(&self, space: u8) -> Option<Handle> {
+        let keys = self.keyspace(space)?;
+        let mut pick = rand::random_range(0..keys.len.max(1));
+        let slot = keys.slots.iter().find(|slot| {
+            let here = pick < slot.len();
+            pick = pick.wrapping_sub(if here { 0 } else { slot.len() });
+            here
+        })?;
+        // Evenly: a bucket is drawn, and then a place in it that may be empty.
+        for _ in 0..1000 {
+            let bucket = rand::random_range(0..slot.buckets());
+            if let Some(handle) = slot.bucket(bucket).nth(rand::random_range(0..LONGEST_CHAIN)) {
+                return Some(handle);
+            }
+        }
+        slot.handles().next()
+    }
+
+    /// Each database that has keys, as its space.
+    pub(super) fn used_spaces(&self) -> SmallVec<[u8; DATABASES]> {
+        (0..DATABASES as u8).filter(|s| self.keyspace(*s).is_some_and(|keys| keys.len > 0)).collect()
     }
 }

@@ -1,13 +1,13 @@
 //! Expiry in the background: memory of expired keys comes back without being touched.
 //!
-//! Each slot knows a lower bound of its expiry times, so slots with nothing due cost one comparison.
+//! Each slot and each bucket knows a lower bound of its expiry times, so what has nothing due costs one comparison.
 
 use smallvec::SmallVec;
 
-use super::{Reclaim, Store, keyspace::Keyspace, shard::Shard};
+use super::{Reclaim, Store, log::Handle, shard::Shard};
 
 /// Buckets looked at under one hold of a shard's lock.
-const BUCKETS_PER_HOLD: usize = 512;
+const BUCKETS_PER_HOLD: usize = 128;
 
 /// A walk over all shards that goes on where it stopped.
 #[derive(Debug, Default)]
@@ -27,6 +27,7 @@ impl Store {
             let (gone, more) = sweep_shard(&mut shard, &self.reclaim, now);
             removed += gone;
             self.settle(&mut shard);
+            drop(shard);
             if !more {
                 sweep.shard = (sweep.shard + 1) % self.shards.len();
                 sweep.finished += 1;
@@ -44,17 +45,13 @@ fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
     let mut removed = 0;
     let mut left = BUCKETS_PER_HOLD;
     let mut more = false;
-    for db in shard.databases() {
-        let Some(keys) = shard.keyspace_mut(db) else { continue };
-        if keys.min_expiry > now {
+    for space in shard.used_spaces() {
+        if shard.keyspace(space).is_none_or(|keys| keys.min_expiry > now) {
             continue;
         }
-        let before = keys.charged;
-        removed += sweep_keyspace(keys, reclaim, now, &mut left);
-        let delta = keys.charged - before;
-        shard.unsettled += delta;
+        removed += sweep_space(shard, space, reclaim, now, &mut left);
         // A walk through a large slot that began earlier may have passed keys that are due by now.
-        more |= shard.keyspace(db).is_some_and(|keys| keys.min_expiry <= now);
+        more |= shard.keyspace(space).is_some_and(|keys| keys.min_expiry <= now);
         if left == 0 {
             more = true;
             break;
@@ -64,54 +61,75 @@ fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
     (removed, more)
 }
 
-fn sweep_keyspace(keys: &mut Keyspace, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
+fn sweep_space(shard: &mut Shard, space: u8, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
     let mut removed = 0;
     let mut next_due = u64::MAX;
-    for i in 0..keys.slots.len() {
+    for i in 0..super::SLOTS_PER_SHARD {
+        let Some(keys) = shard.keyspace(space) else { break };
         if keys.slots[i].min_expiry <= now {
             if *left == 0 {
                 // Come back for this one.
                 return removed;
             }
-            removed += sweep_slot(keys, i, reclaim, now, left);
+            removed += sweep_slot(shard, (space, i), reclaim, now, left);
         }
-        next_due = next_due.min(keys.slots[i].min_expiry);
+        next_due = next_due.min(shard.keyspace(space).map_or(u64::MAX, |keys| keys.slots[i].min_expiry));
     }
-    keys.min_expiry = next_due;
+    if let Some(keys) = shard.keyspace_mut(space) {
+        keys.min_expiry = next_due;
+    }
     removed
 }
 
-fn sweep_slot(keys: &mut Keyspace, i: usize, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
+fn sweep_slot(
+    shard: &mut Shard,
+    (space, i): (u8, usize),
+    reclaim: &Reclaim,
+    now: u64,
+    left: &mut usize,
+) -> u64 {
     let mut removed = 0;
+    let Some(keys) = shard.keyspace_mut(space) else { return 0 };
+    let slot = &mut keys.slots[i];
     // Buckets are walked downwards: a removal may merge the last bucket into one further down.
-    let table = &mut keys.slots[i];
-    let mut at = match table.sweep_at {
-        0 => table.begin_sweep(),
-        at => table.buckets().min(at as usize),
+    let mut at = match slot.sweep_at {
+        0 => slot.begin_sweep(),
+        at => slot.buckets().min(at as usize),
     };
     while at > 0 && *left > 0 {
         at -= 1;
+        let Some(keys) = shard.keyspace_mut(space) else { break };
+        if keys.slots[i].due_of(at) > now {
+            keys.slots[i].skipped(at);
+            continue;
+        }
         *left -= 1;
-        let mut due: SmallVec<[u32; 8]> = SmallVec::new();
+        let mut due: SmallVec<[Handle; 16]> = SmallVec::new();
         let mut later = u64::MAX;
-        for id in keys.slots[i].bucket(&keys.entries, at) {
-            let entry = &keys.entries[id as usize];
-            if entry.expired(now) {
-                due.push(id);
-            } else if entry.expires_at != 0 {
-                later = later.min(entry.expires_at);
+        let Some(keys) = shard.keyspace(space) else { break };
+        for handle in keys.slots[i].bucket(at) {
+            match shard.item(handle).expires_at() {
+                0 => {}
+                expires_at if expires_at <= now => due.push(handle),
+                expires_at => later = later.min(expires_at),
             }
         }
-        let table = &mut keys.slots[i];
-        table.swept_min = table.swept_min.min(later);
-        for id in due {
-            reclaim.discard(keys.remove(id).value);
+        if let Some(keys) = shard.keyspace_mut(space) {
+            keys.slots[i].swept(at, later);
+        }
+        for handle in due {
+            let place = shard.place_of(handle);
+            if let Some(value) = shard.remove(place) {
+                reclaim.discard(value);
+            }
             removed += 1;
         }
     }
-    keys.slots[i].sweep_at = at as u32;
-    if at == 0 {
-        keys.slots[i].finish_sweep();
+    if let Some(keys) = shard.keyspace_mut(space) {
+        keys.slots[i].sweep_at = at as u32;
+        if at == 0 {
+            keys.slots[i].finish_sweep();
+        }
     }
     removed
 }

@@ -39,6 +39,19 @@ impl Default for Hash {
 }
 
 impl Hash {
+    /// A packed hash.
+    pub(crate) fn from_packed(run: Packed) -> Self {
+        Self { form: Form::Packed(run) }
+    }
+
+    /// The run, if it is packed.
+    pub(crate) fn as_packed(&self) -> Option<&Packed> {
+        match &self.form {
+            Form::Packed(run) => Some(run),
+            Form::Table(_) => None,
+        }
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         match &self.form {

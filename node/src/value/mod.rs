@@ -107,14 +107,6 @@ impl Value {
         }
     }
 
-    /// Where the bytes lie that a read of a string will copy.
-    pub(crate) fn first_bytes(&self) -> Option<&u8> {
-        match self {
-            Self::Str(s) => s.bytes().first(),
-            _ => None,
-        }
-    }
-
     /// Whether this is a collection without elements: such a key does not exist.
     pub fn is_empty_collection(&self) -> bool {
         match self {

@@ -76,6 +76,11 @@ impl Packed {
         Self::default()
     }
 
+    /// A run that [`bytes`](Self::bytes) and [`len`](Self::len) gave.
+    pub(crate) fn from_parts(bytes: Vec<u8>, count: u32) -> Self {
+        Self { bytes, count }
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.count as usize

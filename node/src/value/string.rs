@@ -49,6 +49,16 @@ impl Str {
         Self { bytes: bytes.into(), form: Form::Raw }
     }
 
+    /// Whether it was modified in place or computed as bytes.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.form == Form::Raw
+    }
+
+    /// Whether it was computed as a text.
+    pub(crate) fn is_text(&self) -> bool {
+        self.form == Form::Text
+    }
+
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {

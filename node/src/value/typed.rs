@@ -4,6 +4,8 @@ use super::{Hash, List, Set, Str, Value, Zset};
 
 /// A data type that a [`Value`] can hold.
 pub trait Typed: Sized {
+    /// The name `TYPE` gives.
+    const NAME: &'static str;
     /// The value as this type, if it is one.
     fn of(value: &Value) -> Option<&Self>;
     /// The same, to change it.
@@ -13,8 +15,9 @@ pub trait Typed: Sized {
 }
 
 macro_rules! typed {
-    ($($kind:ident),* $(,)?) => {$(
+    ($($kind:ident $name:literal),* $(,)?) => {$(
         impl Typed for $kind {
+            const NAME: &'static str = $name;
             fn of(value: &Value) -> Option<&Self> {
                 match value { Value::$kind(v) => Some(v), _ => None }
             }
@@ -29,4 +32,4 @@ macro_rules! typed {
     )*};
 }
 
-typed!(Hash, List, Set, Str, Zset);
+typed!(Hash "hash", List "list", Set "set", Str "string", Zset "zset");

@@ -101,7 +101,7 @@ fn a_table_of_which_little_is_left_by_a_pop_becomes_small() {
     add(&mut core, &members);
     let encoding = |core: &Core| {
         let mut found = Vec::new();
-        core.store.each_key(0, core.now, |_, value| found.push(value.encoding()));
+        core.store.each_entry(0, core.now, |_, value, _| found.push(value.encoding()));
         found[0]
     };
     core.run("SPOP s 400");

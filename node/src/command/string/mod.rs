@@ -16,7 +16,7 @@ use shoal_proto::{
 use super::{Family, Handler::Data};
 use crate::{
     store::{Db, Expiry},
-    value::{Str, Typed},
+    value::Str,
 };
 
 pub(super) const HANDLERS: Family = &[
@@ -50,8 +50,8 @@ fn get(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 /// Replies with the value of `key`, or null; whether there was one.
 fn reply_value(db: &mut Db<'_>, key: &[u8], out: &mut Reply<'_>) -> Result<bool> {
-    let value = db.get::<Str>(key)?;
-    out.bulk_or_null(value.map(Str::bytes));
+    let value = db.read_str(key)?;
+    out.bulk_or_null(value);
     Ok(value.is_some())
 }
 
@@ -66,7 +66,7 @@ fn mget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
             db.prefetch(args.from(i).first(PREFETCH).iter());
         }
         // Another type is as good as nothing here.
-        out.bulk_or_null(db.read(key).and_then(Str::of).map(Str::bytes));
+        out.bulk_or_null(db.read_str(key).unwrap_or(None));
     }
     Ok(())
 }
@@ -85,15 +85,15 @@ fn getset(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn strlen(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let value = db.get::<Str>(args.at(1))?;
-    out.int(value.map_or(0, |v| v.bytes().len()) as i64);
+    let value = db.read_str(args.at(1))?;
+    out.int(value.map_or(0, <[u8]>::len) as i64);
     Ok(())
 }
 
 fn getrange(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let start = parse_i64(args.at(2)).ok_or(Error::NotInteger)?;
     let end = parse_i64(args.at(3)).ok_or(Error::NotInteger)?;
-    let bytes = db.get::<Str>(args.at(1))?.map_or(&[][..], Str::bytes);
+    let bytes = db.read_str(args.at(1))?.unwrap_or_default();
     out.bulk(slice(bytes, start, end));
     Ok(())
 }

@@ -43,6 +43,19 @@ impl Default for List {
 }
 
 impl List {
+    /// A packed list.
+    pub(crate) fn from_packed(run: Packed) -> Self {
+        Self(Form::Packed(run))
+    }
+
+    /// The run, if it is packed.
+    pub(crate) fn as_packed(&self) -> Option<&Packed> {
+        match &self.0 {
+            Form::Packed(run) => Some(run),
+            Form::Quick(_) => None,
+        }
+    }
+
     /// A list built in one go (`SORT .. STORE`): in the smallest form that may hold it.
     pub fn build<'a>(values: impl IntoIterator<Item = &'a [u8]>, fill: Fill) -> Self {
         let mut quick = Quick::default();

@@ -27,6 +27,14 @@ fn width_of(n: i64) -> u8 {
 }
 
 impl Ints {
+    pub(super) fn from_parts(width: u8, bytes: Vec<u8>) -> Self {
+        Self { bytes, width }
+    }
+
+    pub(super) fn parts(&self) -> (u8, &[u8]) {
+        (self.width, &self.bytes)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes.len() / usize::from(self.width)
     }

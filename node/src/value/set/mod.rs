@@ -43,6 +43,32 @@ fn digits(n: i64) -> usize {
 }
 
 impl Set {
+    /// A packed set.
+    pub(crate) fn from_packed(run: Packed) -> Self {
+        Self { form: Form::Packed(run) }
+    }
+
+    /// A run of integers that [`as_ints`](Self::as_ints) gave.
+    pub(crate) fn from_ints(width: u8, bytes: Vec<u8>) -> Self {
+        Self { form: Form::Ints(Ints::from_parts(width, bytes)) }
+    }
+
+    /// The run, if it is packed.
+    pub(crate) fn as_packed(&self) -> Option<&Packed> {
+        match &self.form {
+            Form::Packed(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Width and bytes of the run of integers, if it is one.
+    pub(crate) fn as_ints(&self) -> Option<(u8, &[u8])> {
+        match &self.form {
+            Form::Ints(ints) => Some(ints.parts()),
+            _ => None,
+        }
+    }
+
     /// An empty set, of the form in which to add `count` members of which `first` is the first.
     pub fn fitting(first: &[u8], count: usize, limits: &Encodings) -> Self {
         if count <= limits.set_intset_entries && number::parse_i64(first).is_some() {

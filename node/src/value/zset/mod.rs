@@ -78,6 +78,19 @@ impl Zset {
         new
     }
 
+    /// A packed sorted set.
+    pub(crate) fn from_packed(run: Packed) -> Self {
+        Self::Packed(run)
+    }
+
+    /// The run, if it is packed.
+    pub(crate) fn as_packed(&self) -> Option<&Packed> {
+        match self {
+            Self::Packed(run) => Some(run),
+            Self::Large(_) => None,
+        }
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         match self {

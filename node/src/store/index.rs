@@ -1,0 +1,480 @@
+//! The index of one slot: buckets of one cache line, split and merged one at a time by linear hashing.
+//!
+//! A bucket holds a tag of eight bits and a handle for each of up to twelve items, so a look-up reads one line of the
+//! index and, nearly always, only the item it wants. What does not fit goes to overflow lines. There are nine items for each
+//! bucket on average, at every size: about 8 bytes an item (figures: `docs/benchmarks`).
+//!
+//! A bucket's items move only between it and its one partner, which makes stateless cursors possible
+//! ([`linear`](crate::value::linear)). The table never looks at items itself: callers give hashes.
+
+use smallvec::SmallVec;
+
+use super::log::Handle;
+use crate::value::linear::{bucket, next_cursor, partner, visited};
+
+/// Items in one line.
+const WIDTH: usize = 12;
+/// Items for each bucket, on average, above which the table grows.
+const FULL: usize = 9;
+/// The same, below which it shrinks.
+const SPARSE: usize = 5;
+/// The tag of an empty place.
+const EMPTY: u8 = 0;
+/// The tag of the last place of a line that has another behind it.
+const LINK: u8 = 1;
+/// No overflow line.
+const NONE: u32 = u32::MAX;
+/// In the number of a line: it is an overflow line.
+const OVERFLOW: u32 = 1 << 31;
+/// No item expires.
+const NEVER: u32 = u32::MAX;
+
+/// One line.
+#[derive(Debug, Clone)]
+#[repr(C, align(64))]
+pub(super) struct Bucket {
+    tags: [u8; WIDTH],
+    /// No item of the chain expires before this second; kept in a chain's first line.
+    due: u32,
+    handles: [Handle; WIDTH],
+}
+
+impl Bucket {
+    const fn new() -> Self {
+        Self { tags: [EMPTY; WIDTH], due: NEVER, handles: [0; WIDTH] }
+    }
+
+    /// The line behind this one.
+    #[inline]
+    fn next(&self) -> Option<u32> {
+        (self.tags[WIDTH - 1] == LINK).then(|| self.handles[WIDTH - 1])
+    }
+
+    /// Items in this line.
+    fn len(&self) -> usize {
+        self.tags.iter().take_while(|tag| **tag > LINK).count()
+    }
+
+    /// A bit for each place with this tag.
+    #[inline]
+    fn matches(&self, tag: u8) -> u32 {
+        let mut mask = 0;
+        for (i, t) in self.tags.iter().enumerate() {
+            mask |= u32::from(*t == tag) << i;
+        }
+        mask
+    }
+}
+
+/// The second in which a time in ms lies, as buckets keep it.
+#[inline]
+fn due(expires_at: u64) -> u32 {
+    (expires_at / 1000).min(u64::from(NEVER - 1)) as u32
+}
+
+/// The earliest time in ms that a bucket's second stands for.
+#[inline]
+fn at_least(due: u32) -> u64 {
+    if due == NEVER { u64::MAX } else { u64::from(due) * 1000 }
+}
+
+#[inline]
+fn tag(hash: u32) -> u8 {
+    ((hash >> 24) as u8).max(2)
+}
+
+/// The index of one slot.
+#[derive(Debug)]
+pub(super) struct SlotIndex {
+    buckets: Vec<Bucket>,
+    overflow: Vec<Bucket>,
+    /// The first overflow line that is not used; they are linked through their first handle.
+    vacant: u32,
+    len: u32,
+    /// No item of this slot expires before this time (ms); `u64::MAX` if none expires at all.
+    pub(super) min_expiry: u64,
+    /// Where the next sweep goes on.
+    pub(super) sweep_at: u32,
+    /// The earliest expiry among items that the sweep under way has seen or will not see; becomes `min_expiry`
+    /// when it is through.
+    pub(super) swept_min: u64,
+}
+
+impl Default for SlotIndex {
+    fn default() -> Self {
+        Self {
+            buckets: Vec::new(),
+            overflow: Vec::new(),
+            vacant: NONE,
+            len: 0,
+            min_expiry: u64::MAX,
+            sweep_at: 0,
+            swept_min: u64::MAX,
+        }
+    }
+}
+
+impl SlotIndex {
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Bytes of all lines.
+    pub(super) fn memory(&self) -> usize {
+        (self.buckets.len() + self.overflow.len()) * size_of::<Bucket>()
+    }
+
+    /// The line in which an item with this hash would be.
+    #[inline]
+    pub(super) fn line_of(&self, hash: u32) -> Option<&Bucket> {
+        if self.buckets.is_empty() { None } else { Some(&self.buckets[bucket(hash, self.buckets.len())]) }
+    }
+
+    /// The first item of that line that may be the one.
+    #[inline]
+    pub(super) fn candidate(&self, hash: u32) -> Option<Handle> {
+        let line = self.line_of(hash)?;
+        let mask = line.matches(tag(hash));
+        (mask != 0).then(|| line.handles[mask.trailing_zeros() as usize])
+    }
+
+    #[inline]
+    fn line(&self, at: u32) -> &Bucket {
+        if at & OVERFLOW == 0 { &self.buckets[at as usize] } else { &self.overflow[(at & !OVERFLOW) as usize] }
+    }
+
+    #[inline]
+    fn line_mut(&mut self, at: u32) -> &mut Bucket {
+        if at & OVERFLOW == 0 {
+            &mut self.buckets[at as usize]
+        } else {
+            &mut self.overflow[(at & !OVERFLOW) as usize]
+        }
+    }
+
+    /// The item with this hash for which `is` holds.
+    #[inline]
+    pub(super) fn find(&self, hash: u32, mut is: impl FnMut(Handle) -> bool) -> Option<Handle> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let wanted = tag(hash);
+        let mut line = &self.buckets[bucket(hash, self.buckets.len())];
+        loop {
+            let mut mask = line.matches(wanted);
+            while mask != 0 {
+                let handle = line.handles[mask.trailing_zeros() as usize];
+                if is(handle) {
+                    return Some(handle);
+                }
+                mask &= mask - 1;
+            }
+            line = self.line(line.next()?);
+        }
+    }
+
+    /// Adds an item that is not there. `hash_of` gives the hash of items that are.
+    pub(super) fn insert(
+        &mut self,
+        hash: u32,
+        handle: Handle,
+        expires_at: u64,
+        hash_of: impl Fn(Handle) -> u32,
+    ) {
+        self.len += 1;
+        if self.len as usize > self.buckets.len() * FULL {
+            self.grow(hash_of);
+        }
+        let b = bucket(hash, self.buckets.len());
+        self.put(b, tag(hash), handle);
+        self.note(b, expires_at);
+    }
+
+    /// An item of this hash expires then (ms; 0 never).
+    pub(super) fn note_expiry(&mut self, hash: u32, expires_at: u64) {
+        self.note(bucket(hash, self.buckets.len()), expires_at);
+    }
+
+    fn note(&mut self, b: usize, expires_at: u64) {
+        if expires_at != 0 {
+            let line = &mut self.buckets[b];
+            line.due = line.due.min(due(expires_at));
+            self.min_expiry = self.min_expiry.min(expires_at);
+            self.swept_min = self.swept_min.min(expires_at);
+        }
+    }
+
+    /// Puts an item behind the others of chain `b`.
+    fn put(&mut self, b: usize, tag: u8, handle: Handle) {
+        let mut at = b as u32;
+        while let Some(next) = self.line(at).next() {
+            at = next;
+        }
+        let len = self.line(at).len();
+        if len < WIDTH {
+            let line = self.line_mut(at);
+            (line.tags[len], line.handles[len]) = (tag, handle);
+            return;
+        }
+        let new = self.vacant_line();
+        let line = self.line_mut(at);
+        let last = (line.tags[WIDTH - 1], line.handles[WIDTH - 1]);
+        (line.tags[WIDTH - 1], line.handles[WIDTH - 1]) = (LINK, new);
+        let line = self.line_mut(new);
+        (line.tags[0], line.handles[0]) = last;
+        (line.tags[1], line.handles[1]) = (tag, handle);
+    }
+
+    fn vacant_line(&mut self) -> u32 {
+        if self.vacant != NONE {
+            let at = self.vacant;
+            self.vacant = self.line(at).handles[0];
+            *self.line_mut(at) = Bucket::new();
+            return at;
+        }
+        reserve(&mut self.overflow);
+        self.overflow.push(Bucket::new());
+        (self.overflow.len() as u32 - 1) | OVERFLOW
+    }
+
+    fn give_back(&mut self, at: u32) {
+        let vacant = self.vacant;
+        self.line_mut(at).handles[0] = vacant;
+        self.vacant = at;
+    }
+
+    /// The place of an item that is there: line and position, and the line before.
+    fn place(&self, hash: u32, handle: Handle) -> (u32, usize) {
+        let wanted = tag(hash);
+        let mut at = bucket(hash, self.buckets.len()) as u32;
+        loop {
+            let line = self.line(at);
+            for i in 0..WIDTH {
+                if line.tags[i] == wanted && line.handles[i] == handle {
+                    return (at, i);
+                }
+            }
+            at = line.next().expect("the item is in the index");
+        }
+    }
+
+    /// The item has moved.
+    pub(super) fn moved(&mut self, hash: u32, from: Handle, to: Handle) {
+        let (at, i) = self.place(hash, from);
+        self.line_mut(at).handles[i] = to;
+    }
+
+    /// Takes an item out.
+    pub(super) fn remove(&mut self, hash: u32, handle: Handle) {
+        let (hole, i) = self.place(hash, handle);
+        let first = bucket(hash, self.buckets.len()) as u32;
+        // The last item of the chain fills the hole.
+        let (mut before, mut last) = (None, first);
+        while let Some(next) = self.line(last).next() {
+            before = Some(last);
+            last = next;
+        }
+        let end = self.line(last).len() - 1;
+        let line = self.line_mut(last);
+        let filler = (line.tags[end], line.handles[end]);
+        line.tags[end] = EMPTY;
+        if (last, end) != (hole, i) {
+            let line = self.line_mut(hole);
+            (line.tags[i], line.handles[i]) = filler;
+        }
+        if end == 0 && let Some(before) = before {
+            self.line_mut(before).tags[WIDTH - 1] = EMPTY;
+            self.give_back(last);
+        }
+        self.len -= 1;
+        if self.len == 0 {
+            *self = Self { min_expiry: self.min_expiry, swept_min: self.swept_min, ..Self::default() };
+        } else if self.buckets.len() > 1 && (self.len as usize) < (self.buckets.len() - 1) * SPARSE {
+            self.shrink();
+        }
+    }
+
+    /// Splits one bucket.
+    fn grow(&mut self, hash_of: impl Fn(Handle) -> u32) {
+        let n = self.buckets.len();
+        reserve(&mut self.buckets);
+        self.buckets.push(Bucket::new());
+        if n == 0 {
+            return;
+        }
+        let from = partner(n);
+        // Items may leave a bucket that the sweep has yet to reach for one that it has passed.
+        let due = self.buckets[from].due;
+        self.swept_min = self.swept_min.min(at_least(due));
+        let items = self.take_chain(from);
+        (self.buckets[from].due, self.buckets[n].due) = (due, due);
+        for (tag, handle) in items {
+            self.put(bucket(hash_of(handle), n + 1), tag, handle);
+        }
+    }
+
+    /// Merges the last bucket into its partner.
+    fn shrink(&mut self) {
+        let n = self.buckets.len() - 1;
+        let due = self.buckets[n].due;
+        let items = self.take_chain(n);
+        self.buckets.pop();
+        let to = partner(n);
+        self.buckets[to].due = self.buckets[to].due.min(due);
+        self.swept_min = self.swept_min.min(at_least(due));
+        for (tag, handle) in items {
+            self.put(to, tag, handle);
+        }
+        if self.buckets.capacity() > self.buckets.len() + self.buckets.len() / 4 + 4 {
+            self.buckets.shrink_to_fit();
+        }
+    }
+
+    /// Empties a chain.
+    fn take_chain(&mut self, b: usize) -> SmallVec<[(u8, Handle); 2 * WIDTH]> {
+        let items = self.chain(b).collect();
+        let mut next = self.buckets[b].next();
+        self.buckets[b] = Bucket::new();
+        while let Some(at) = next {
+            next = self.line(at).next();
+            self.give_back(at);
+        }
+        items
+    }
+
+    fn chain(&self, b: usize) -> impl Iterator<Item = (u8, Handle)> + '_ {
+        let mut line = self.buckets.get(b);
+        let mut i = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let current = line?;
+                if i < WIDTH && current.tags[i] > LINK {
+                    i += 1;
+                    return Some((current.tags[i - 1], current.handles[i - 1]));
+                }
+                line = current.next().map(|at| self.line(at));
+                i = 0;
+            }
+        })
+    }
+
+    /// The items of bucket `b`.
+    pub(super) fn bucket(&self, b: usize) -> impl Iterator<Item = Handle> + '_ {
+        self.chain(b).map(|(_, handle)| handle)
+    }
+
+    /// All items.
+    pub(super) fn handles(&self) -> impl Iterator<Item = Handle> + '_ {
+        (0..self.buckets.len()).flat_map(move |b| self.bucket(b))
+    }
+
+    /// A sweep begins: it has learnt nothing yet. The bucket behind the first that it looks at.
+    pub(super) fn begin_sweep(&mut self) -> usize {
+        self.swept_min = u64::MAX;
+        self.buckets.len()
+    }
+
+    /// A sweep came through: what it has learnt is the new bound.
+    pub(super) fn finish_sweep(&mut self) {
+        self.min_expiry = self.swept_min;
+    }
+
+    /// No item of bucket `b` expires before this time (ms).
+    pub(super) fn due_of(&self, b: usize) -> u64 {
+        self.buckets.get(b).map_or(u64::MAX, |line| at_least(line.due))
+    }
+
+    /// The sweep has seen all items of bucket `b`; the earliest that is left expires then (ms).
+    pub(super) fn swept(&mut self, b: usize, earliest: u64) {
+        if let Some(line) = self.buckets.get_mut(b) {
+            line.due = if earliest == u64::MAX { NEVER } else { due(earliest) };
+        }
+        self.swept_min = self.swept_min.min(earliest);
+    }
+
+    /// The sweep has passed bucket `b` without looking: nothing in it is due.
+    pub(super) fn skipped(&mut self, b: usize) {
+        self.swept_min = self.swept_min.min(self.due_of(b));
+    }
+
+    /// Visits the buckets that `cursor` stands for and returns the next cursor; 0 when the round is
+    /// complete. An item that stays in the table for a whole round is visited however the table grows and shrinks.
+    pub(super) fn visit(&self, cursor: u32, mut f: impl FnMut(Handle)) -> u32 {
+        let n = self.buckets.len();
+        if n == 0 {
+            return 0;
+        }
+        let (first, second) = visited(cursor, n);
+        self.bucket(first).for_each(&mut f);
+        if let Some(second) = second {
+            self.bucket(second).for_each(&mut f);
+        }
+        next_cursor(cursor, n)
+    }
+}
+
+/// Makes room for one more line, and for few others: the table is no larger than it must be.
+fn reserve(lines: &mut Vec<Bucket>) {
+    if lines.len() == lines.capacity() {
+        lines.reserve_exact(1 + lines.len() / 8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hash_of(handle: Handle) -> u32 {
+        handle.wrapping_mul(0x9e37_79b9)
+    }
+
+    #[test]
+    fn a_line_is_a_cache_line() {
+        assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (64, 64));
+    }
+
+    #[test]
+    fn items_cost_little_at_every_size() {
+        let mut index = SlotIndex::default();
+        for n in 0..50_000u32 {
+            index.insert(hash_of(n), n, 0, hash_of);
+            assert!(n < 1000 || index.memory() < (n as usize) * 10, "{} bytes for {n}", index.memory());
+        }
+        for n in 0..50_000u32 {
+            index.remove(hash_of(n), n);
+        }
+        assert_eq!((index.len(), index.memory()), (0, 0));
+    }
+
+    proptest! {
+        /// Whatever comes and goes, the table holds exactly what it should.
+        #[test]
+        fn it_holds_what_was_put(steps in proptest::collection::vec((any::<bool>(), 0u32..400), 1..2000)) {
+            // Few hashes, so that chains grow long.
+            let hash_of = |handle: Handle| super::tests::hash_of(handle % 50);
+            let (mut index, mut model) = (SlotIndex::default(), HashSet::new());
+            for (add, handle) in steps {
+                if add && model.insert(handle) {
+                    index.insert(hash_of(handle), handle, 0, hash_of);
+                } else if !add && model.remove(&handle) {
+                    index.remove(hash_of(handle), handle);
+                }
+            }
+            let held: Vec<Handle> = index.handles().collect();
+            prop_assert_eq!(held.len(), model.len());
+            prop_assert_eq!(held.into_iter().collect::<HashSet<_>>(), model.clone());
+            for handle in 0..400 {
+                let found = index.find(hash_of(handle), |h| h == handle);
+                prop_assert_eq!(found.is_some(), model.contains(&handle));
+            }
+        }
+    }
+}

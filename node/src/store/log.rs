@@ -1,0 +1,302 @@
+//! Items one behind the other in segments: no allocation per item, and used memory is known exactly.
+//!
+//! The segments form two queues, the small and the main one of S3-FIFO (Yang et al., "FIFO queues are all you need
+//! for cache eviction", SOSP 2023), so the order of the bytes is the order of eviction. Items are only appended to
+//! the last segment of a queue; one that goes is marked dead, and its segment is given back when all in it are
+//! dead. Nothing here knows keys' places in the index: whoever moves an item tells the index.
+
+use std::collections::VecDeque;
+
+use super::item::{Item, ItemMut, Parts};
+
+/// Where an item is: the segment's number and the offset in it.
+pub(super) type Handle = u32;
+
+/// Bits of a handle that are the offset.
+const OFFSET_BITS: u32 = 16;
+/// The largest segment. Offsets have 16 bits.
+pub(super) const LARGEST_SEGMENT: usize = 1 << OFFSET_BITS;
+/// The smallest.
+pub(super) const SMALLEST_SEGMENT: usize = 16 << 10;
+
+/// With more segments than this a log takes no more writes; the rest is for moving items.
+const MOST_SEGMENTS: usize = 60_000;
+
+/// One of the two queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    Small,
+    Main,
+}
+
+#[derive(Debug)]
+struct Segment {
+    bytes: Box<[u8]>,
+    queue: Queue,
+    /// Nothing more is appended.
+    sealed: bool,
+    /// In the list of those with much that is dead.
+    sparse: bool,
+    /// Where the items end.
+    end: u32,
+    /// Bytes of dead items.
+    dead: u32,
+    /// Every item before is dead, or has been met by the walk that will kill it.
+    walked: u32,
+}
+
+impl Segment {
+    fn is_empty(&self) -> bool {
+        self.dead == self.end
+    }
+
+    /// Bytes behind the items that no item will take.
+    fn rest(&self) -> u64 {
+        if self.sealed { self.bytes.len() as u64 - u64::from(self.end) } else { 0 }
+    }
+}
+
+/// The log of one shard.
+#[derive(Debug)]
+pub(super) struct Log {
+    segments: Vec<Option<Segment>>,
+    vacant: Vec<u16>,
+    /// Oldest first; the last one is open unless it is sealed.
+    queues: [VecDeque<u16>; 2],
+    /// Sealed segments of which much is dead.
+    sparse: Vec<u16>,
+    /// Bytes of dead items and rests of sealed segments, where no walk has passed yet.
+    waste: u64,
+    /// Size of new segments.
+    segment_size: usize,
+}
+
+/// Longest item for segments of that size: a quarter, so that what is lost at a segment's end stays small.
+pub(super) fn longest_item(segment_size: usize) -> usize {
+    segment_size / 8
+}
+
+#[inline]
+fn split(handle: Handle) -> (usize, usize) {
+    ((handle >> OFFSET_BITS) as usize, handle as usize & (LARGEST_SEGMENT - 1))
+}
+
+impl Log {
+    pub(super) fn new(segment_size: usize) -> Self {
+        debug_assert!((SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&segment_size));
+        Self {
+            segments: Vec::new(),
+            vacant: Vec::new(),
+            queues: Default::default(),
+            sparse: Vec::new(),
+            waste: 0,
+            segment_size,
+        }
+    }
+
+    /// Bytes that hold no living item and are not about to be given back.
+    pub(super) fn waste(&self) -> u64 {
+        self.waste
+    }
+
+    /// Whether little room is left: handles have 16 bits for the segment.
+    #[inline]
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.segments.len() - self.vacant.len() > MOST_SEGMENTS
+    }
+
+    pub(super) fn segment_size(&self) -> usize {
+        self.segment_size
+    }
+
+    /// New segments have this size.
+    pub(super) fn set_segment_size(&mut self, size: usize) {
+        self.segment_size = size;
+    }
+
+    #[inline]
+    fn segment(&self, number: usize) -> &Segment {
+        self.segments[number].as_ref().expect("a handle names a segment that is there")
+    }
+
+    #[inline]
+    fn segment_mut(&mut self, number: usize) -> &mut Segment {
+        self.segments[number].as_mut().expect("a handle names a segment that is there")
+    }
+
+    /// The item at `handle`.
+    #[inline]
+    pub(super) fn item(&self, handle: Handle) -> Item<'_> {
+        let (number, offset) = split(handle);
+        Item(&self.segment(number).bytes[offset..])
+    }
+
+    /// The same, to change it where it is.
+    #[inline]
+    pub(super) fn item_mut(&mut self, handle: Handle) -> ItemMut<'_> {
+        let (number, offset) = split(handle);
+        ItemMut(&mut self.segment_mut(number).bytes[offset..])
+    }
+
+    /// The queue of an item.
+    pub(super) fn queue_of(&self, handle: Handle) -> Queue {
+        self.segment(split(handle).0).queue
+    }
+
+    /// Appends an item; `None` when the log cannot take more (4 GB in one shard).
+    pub(super) fn append(&mut self, queue: Queue, parts: &Parts<'_>) -> Option<Handle> {
+        let (handle, room) = self.room(queue, parts.len())?;
+        parts.write(room);
+        Some(handle)
+    }
+
+    /// Appends a copy of an item to the end of `queue` and kills the original.
+    pub(super) fn relocate(&mut self, handle: Handle, queue: Queue) -> Option<Handle> {
+        let (from, offset) = split(handle);
+        let len = self.item(handle).len();
+        let (new, _) = self.room(queue, len)?;
+        let (to, start) = split(new);
+        if from == to {
+            self.segment_mut(to).bytes.copy_within(offset..offset + len, start);
+        } else if let Ok([Some(from), Some(to)]) = self.segments.get_disjoint_mut([from, to]) {
+            to.bytes[start..start + len].copy_from_slice(&from.bytes[offset..offset + len]);
+        }
+        self.kill(handle);
+        Some(new)
+    }
+
+    /// Room for `len` bytes at the end of `queue`.
+    fn room(&mut self, queue: Queue, len: usize) -> Option<(Handle, &mut [u8])> {
+        let open = self.queues[queue as usize].back().copied().map(usize::from);
+        let number = match open {
+            Some(number) if self.has_room(number, len) => number,
+            _ => {
+                if let Some(number) = open {
+                    self.seal(number);
+                }
+                self.open(queue)?
+            }
+        };
+        let segment = self.segments[number].as_mut().expect("it is there or was just opened");
+        let start = segment.end as usize;
+        segment.end += len as u32;
+        let handle = (number as u32) << OFFSET_BITS | start as u32;
+        Some((handle, &mut segment.bytes[start..start + len]))
+    }
+
+    #[inline]
+    fn has_room(&self, number: usize, len: usize) -> bool {
+        let segment = self.segment(number);
+        !segment.sealed && segment.end as usize + len <= segment.bytes.len()
+    }
+
+    /// Begins a segment.
+    #[cold]
+    fn open(&mut self, queue: Queue) -> Option<usize> {
+        let number = match self.vacant.pop() {
+            Some(number) => usize::from(number),
+            None if self.segments.len() <= usize::from(u16::MAX) => {
+                self.segments.push(None);
+                self.segments.len() - 1
+            }
+            None => return None,
+        };
+        let bytes = vec![0; self.segment_size].into_boxed_slice();
+        let (end, dead, walked) = (0, 0, 0);
+        self.segments[number] = Some(Segment { bytes, queue, sealed: false, sparse: false, end, dead, walked });
+        self.queues[queue as usize].push_back(number as u16);
+        Some(number)
+    }
+
+    /// Ends a segment: its rest is lost until it is given back.
+    fn seal(&mut self, number: usize) {
+        let segment = self.segment_mut(number);
+        if !segment.sealed {
+            segment.sealed = true;
+            self.waste += self.segment(number).rest();
+            self.settle(number);
+        }
+    }
+
+    /// Marks an item dead.
+    pub(super) fn kill(&mut self, handle: Handle) {
+        let (number, offset) = split(handle);
+        let segment = self.segment_mut(number);
+        let mut item = ItemMut(&mut segment.bytes[offset..]);
+        debug_assert!(!Item(item.0).is_dead(), "an item dies once");
+        let len = Item(item.0).len() as u32;
+        item.kill();
+        segment.dead += len;
+        if offset >= segment.walked as usize {
+            self.waste += u64::from(len);
+        }
+        self.settle(number);
+    }
+
+    /// Gives a segment back that holds nothing any more; takes note of one that holds little.
+    #[inline]
+    fn settle(&mut self, number: usize) {
+        let segment = self.segment_mut(number);
+        if segment.is_empty() {
+            return self.clear(number);
+        }
+        let much = segment.dead as usize * 5 > segment.bytes.len() * 2;
+        if segment.sealed && much && !segment.sparse {
+            segment.sparse = true;
+            self.sparse.push(number as u16);
+        }
+    }
+
+    #[cold]
+    fn clear(&mut self, number: usize) {
+        let segment = self.segments[number].as_mut().expect("the caller has just seen it");
+        self.waste -= u64::from(segment.end - segment.walked) + segment.rest();
+        if !segment.sealed {
+            // It begins anew.
+            (segment.end, segment.dead, segment.walked) = (0, 0, 0);
+            return;
+        }
+        let (queue, sparse) = (segment.queue as usize, segment.sparse);
+        self.segments[number] = None;
+        // The oldest goes far more often than one from the middle.
+        let queue = &mut self.queues[queue];
+        if let Some(at) = queue.iter().position(|n| usize::from(*n) == number) {
+            queue.remove(at);
+        }
+        if sparse {
+            self.sparse.retain(|n| usize::from(*n) != number);
+        }
+        self.vacant.push(number as u16);
+    }
+
+    /// The segment whose items leave `queue` next. Seals it if it is the open one.
+    pub(super) fn oldest(&mut self, queue: Queue) -> Option<u16> {
+        let number = *self.queues[queue as usize].front()?;
+        self.seal(usize::from(number));
+        // Sealing gives a segment back whose items are all dead.
+        self.queues[queue as usize].front().copied()
+    }
+
+    /// A segment of which much is dead.
+    pub(super) fn sparse(&self) -> Option<u16> {
+        self.sparse.last().copied()
+    }
+
+    /// The next living item of a sealed segment that no walk has met yet. Whoever walks must kill or relocate it.
+    pub(super) fn walk(&mut self, number: u16) -> Option<Handle> {
+        let number = usize::from(number);
+        let segment = self.segments.get_mut(number)?.as_mut()?;
+        while segment.walked < segment.end {
+            let at = segment.walked;
+            let item = Item(&segment.bytes[at as usize..]);
+            let len = item.len() as u32;
+            segment.walked += len;
+            if !item.is_dead() {
+                return Some((number as u32) << OFFSET_BITS | at);
+            }
+            // It is as good as given back.
+            self.waste -= u64::from(len);
+        }
+        None
+    }
+}
