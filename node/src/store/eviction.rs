@@ -92,6 +92,8 @@ const MOST_PER_WRITE: usize = 64;
 const MOST_LOOKED_AT: usize = 1024;
 /// The same where only keys with an expiry may go, which may be few among many.
 const MOST_LOOKED_AT_VOLATILE: usize = 1 << 16;
+/// When so many have stayed where only keys with an expiry may go, the small queue is looked at whatever its share.
+const MOST_STAYING: usize = 1024;
 /// Buckets from which `volatile-ttl` takes the key that expires next.
 const TTL_SAMPLES: usize = 16;
 /// The small queue's share of the bytes, one in this many.
@@ -260,8 +262,11 @@ fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64
         });
     }
     shard.hand.ghost.fit(shard.hand.items);
+    let mut stayed = 0;
     while *left > 0 {
-        let queue = shard.hand.queue();
+        // The main queue may hold nothing but keys that never expire.
+        let stuck = settings.policy.volatile() && stayed > MOST_STAYING;
+        let queue = if stuck { Queue::Small } else { shard.hand.queue() };
         let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
         let Some((queue, segment)) =
             [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
@@ -277,6 +282,7 @@ fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64
                 return true;
             }
             Fate::Stays(to, credit) => {
+                stayed += 1;
                 let lapped = queue == Queue::Small && to == Queue::Small;
                 let place = shard.relocate(place, to);
                 let mut item = shard.log.item_mut(place.handle);

@@ -1,8 +1,8 @@
 //! The index of one slot: buckets of one cache line, split and merged one at a time by linear hashing.
 //!
 //! A bucket holds a tag of eight bits and a handle for each of up to twelve items, so a look-up reads one line of the
-//! index and, nearly always, only the item it wants. What does not fit goes to overflow lines. There are nine items for each
-//! bucket on average, at every size: about 8 bytes an item (figures: `docs/benchmarks`).
+//! index and, nearly always, only the item it wants. What does not fit goes to overflow lines. There are eleven items for each
+//! bucket on average, at every size: about 8 bytes an item with the overflow (figures: `docs/benchmarks`).
 //!
 //! A bucket's items move only between it and its one partner, which makes stateless cursors possible
 //! ([`linear`](crate::value::linear)). The table never looks at items itself: callers give hashes.
@@ -15,9 +15,9 @@ use crate::value::linear::{bucket, next_cursor, partner, visited};
 /// Items in one line.
 const WIDTH: usize = 12;
 /// Items for each bucket, on average, above which the table grows.
-const FULL: usize = 9;
+const FULL: usize = 11;
 /// The same, below which it shrinks.
-const SPARSE: usize = 5;
+const SPARSE: usize = 7;
 /// The tag of an empty place.
 const EMPTY: u8 = 0;
 /// The tag of the last place of a line that has another behind it.
@@ -420,7 +420,7 @@ impl SlotIndex {
 /// Makes room for one more line, and for few others: the table is no larger than it must be.
 fn reserve(lines: &mut Vec<Bucket>) {
     if lines.len() == lines.capacity() {
-        lines.reserve_exact(1 + lines.len() / 8);
+        lines.reserve_exact(1 + lines.len() / 16);
     }
 }
 

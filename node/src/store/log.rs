@@ -19,6 +19,8 @@ pub(super) const LARGEST_SEGMENT: usize = 1 << OFFSET_BITS;
 /// The smallest.
 pub(super) const SMALLEST_SEGMENT: usize = 16 << 10;
 
+/// With fewer segments than this, new ones are small.
+const FEW_SEGMENTS: usize = 64;
 /// With more segments than this a log takes no more writes; the rest is for moving items.
 const MOST_SEGMENTS: usize = 60_000;
 
@@ -174,7 +176,7 @@ impl Log {
                 if let Some(number) = open {
                     self.seal(number);
                 }
-                self.open(queue)?
+                self.open(queue, len)?
             }
         };
         let segment = self.segments[number].as_mut().expect("it is there or was just opened");
@@ -190,9 +192,12 @@ impl Log {
         !segment.sealed && segment.end as usize + len <= segment.bytes.len()
     }
 
-    /// Begins a segment.
+    /// Begins a segment for an item of `len` bytes. A log that holds little begins with small ones, so that what is
+    /// not written yet stays a small part of it.
     #[cold]
-    fn open(&mut self, queue: Queue) -> Option<usize> {
+    fn open(&mut self, queue: Queue, len: usize) -> Option<usize> {
+        let few = self.segments.len() < FEW_SEGMENTS;
+        let size = if few { SMALLEST_SEGMENT.max(8 * len).min(self.segment_size) } else { self.segment_size };
         let number = match self.vacant.pop() {
             Some(number) => usize::from(number),
             None if self.segments.len() <= usize::from(u16::MAX) => {
@@ -201,7 +206,7 @@ impl Log {
             }
             None => return None,
         };
-        let bytes = vec![0; self.segment_size].into_boxed_slice();
+        let bytes = vec![0; size].into_boxed_slice();
         let (end, dead, walked) = (0, 0, 0);
         self.segments[number] = Some(Segment { bytes, queue, sealed: false, sparse: false, end, dead, walked });
         self.queues[queue as usize].push_back(number as u16);
