@@ -1,6 +1,7 @@
 //! Small values as bytes of an item, and back.
 //!
-//! A string is its own bytes. A packed collection is the number of its elements and the run. What is large, or
+//! A string is its own bytes. A packed collection is the number of its elements and the run,
+//! without the lengths by which it is walked backwards. What is large, or
 //! has a form that cannot be packed, stays a [`Value`] outside the log.
 
 use super::item::Form;
@@ -48,7 +49,7 @@ pub(super) fn encode<'a>(value: &'a Value, longest: usize, buffer: &'a mut Vec<u
     }
     buffer.clear();
     buffer.extend_from_slice(&(run.len() as u16).to_le_bytes());
-    buffer.extend_from_slice(run.bytes());
+    run.write_dense(buffer);
     Some((form, buffer))
 }
 
@@ -60,7 +61,7 @@ pub(super) fn encode<'a>(value: &'a Value, longest: usize, buffer: &'a mut Vec<u
 pub(super) fn decode(form: Form, bytes: &[u8]) -> Value {
     let run = || {
         let (count, run) = bytes.split_at(COUNT);
-        Packed::from_parts(run.to_vec(), u32::from(u16::from_le_bytes([count[0], count[1]])))
+        Packed::read_dense(run, u32::from(u16::from_le_bytes([count[0], count[1]])))
     };
     match form {
         Form::Whole => Str::new(bytes).into(),

@@ -76,8 +76,26 @@ impl Packed {
         Self::default()
     }
 
-    /// A run that [`bytes`](Self::bytes) and [`len`](Self::len) gave.
-    pub(crate) fn from_parts(bytes: Vec<u8>, count: u32) -> Self {
+    /// Appends the run to `out` in its densest form: without the lengths at the elements' ends.
+    pub(crate) fn write_dense(&self, out: &mut Vec<u8>) {
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let (_, len) = decode(&self.bytes[at..]);
+            out.extend_from_slice(&self.bytes[at..at + len]);
+            at += len + back_len_size(len);
+        }
+    }
+
+    /// Reads what [`write_dense`](Self::write_dense) wrote for `count` elements.
+    pub(crate) fn read_dense(dense: &[u8], count: u32) -> Self {
+        let mut bytes = Vec::with_capacity(dense.len() + 2 * count as usize);
+        let mut at = 0;
+        while at < dense.len() {
+            let (_, len) = decode(&dense[at..]);
+            bytes.extend_from_slice(&dense[at..at + len]);
+            bytes.extend_from_slice(back_len(len, &mut [0; 5]));
+            at += len;
+        }
         Self { bytes, count }
     }
 
