@@ -19,7 +19,7 @@ const MAX_WORD: usize = 200;
     version,
     after_help = "Examples:\n  shoal-node                                    a cluster of one on 127.0.0.1:7000\n  \
                   shoal-node --listen 127.0.0.1:7001 --join 127.0.0.1:7000\n  \
-                  shoal-node --listen 0.0.0.0:6379 --maxmemory 2gb --maxmemory-policy allkeys-lru\n  \
+                  shoal-node --listen 0.0.0.0:6379 --maxmemory 2gb --maxmemory-policy allkeys-s3fifo\n  \
                   redis-cli -p 7000                             talk to it"
 )]
 pub struct NodeFlags {
@@ -31,13 +31,14 @@ pub struct NodeFlags {
     #[arg(long, value_name = "BYTES", env = "SHOAL_MAXMEMORY", default_value = "0", help_heading = "Store")]
     pub maxmemory: String,
 
-    /// What is evicted when memory is full: noeviction, allkeys-lru, allkeys-lfu, allkeys-random, volatile-lru,
-    /// volatile-lfu, volatile-random or volatile-ttl.
+    /// What is evicted when memory is full: allkeys-s3fifo-size (most hits), allkeys-s3fifo (most bytes hit),
+    /// volatile-s3fifo-size, volatile-s3fifo, volatile-ttl, or noeviction. Redis's names of lru, lfu and random
+    /// policies stand for the first or the third.
     #[arg(
         long,
         value_name = "POLICY",
         env = "SHOAL_MAXMEMORY_POLICY",
-        default_value = "noeviction",
+        default_value = "allkeys-s3fifo-size",
         help_heading = "Store"
     )]
     pub maxmemory_policy: String,

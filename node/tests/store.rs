@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::{collection::vec, prelude::*};
 use shoal_node::{
     store::{Db, Expiry, Policy, Settings, Store, Sweep},
-    value::Str,
+    value::{Hash, Str, Value},
 };
 use shoal_proto::slot::key_slot;
 
@@ -205,6 +205,192 @@ proptest! {
         prop_assert_eq!(removed, alive as u64);
         prop_assert_eq!((store.len(0), store.used_memory()), ((200, 0), before));
         prop_assert_eq!(store.stats().expired, lives.len() as u64);
+    }
+}
+
+/// What a command may do to one of a few keys.
+#[derive(Debug, Clone)]
+enum Change {
+    Set(usize, usize, Option<u64>),
+    Append(usize, usize),
+    HashSet(usize, u8, usize),
+    HashClear(usize),
+    Expire(usize, Option<u64>),
+    Take(usize),
+    Move(usize),
+    Wait(u64),
+    Sweep,
+    MakeRoom,
+    Swap,
+    Flush,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let key = 0usize..60;
+    let size =
+        prop_oneof![6 => 0usize..200, 2 => 900usize..1100, 1 => 7000usize..9000, 1 => 20_000usize..40_000];
+    let life = prop_oneof![Just(None), (1u64..3000).prop_map(Some)];
+    prop_oneof![
+        12 => (key.clone(), size.clone(), life.clone()).prop_map(|(k, n, l)| Change::Set(k, n, l)),
+        4 => (key.clone(), size.clone()).prop_map(|(k, n)| Change::Append(k, n)),
+        6 => (key.clone(), 0u8..40, size).prop_map(|(k, f, n)| Change::HashSet(k, f, n)),
+        1 => key.clone().prop_map(Change::HashClear),
+        3 => (key.clone(), life).prop_map(|(k, l)| Change::Expire(k, l)),
+        3 => key.clone().prop_map(Change::Take),
+        1 => key.prop_map(Change::Move),
+        2 => (1u64..500).prop_map(Change::Wait),
+        1 => Just(Change::Sweep),
+        2 => Just(Change::MakeRoom),
+        1 => Just(Change::Swap),
+        1 => Just(Change::Flush),
+    ]
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Kept {
+    Text(Vec<u8>),
+    Fields(HashMap<Vec<u8>, Vec<u8>>),
+}
+
+/// The key of a number: some are longer than what fits the log.
+fn key_of(n: usize) -> Vec<u8> {
+    let mut key = format!("{{{}}}key{n}", n % 3).into_bytes();
+    if n.is_multiple_of(7) {
+        key.resize(1500, b'k');
+    }
+    key
+}
+
+type Model = HashMap<(u8, Vec<u8>), (Kept, Option<u64>)>;
+
+/// The store agrees with a plain map about each key that was not evicted.
+fn agree(store: &Store, model: &mut Model, now: u64) {
+    for ((db, key), (kept, at)) in std::mem::take(model) {
+        let mut view = store.lock_slot(db, key_slot(&key), now);
+        let expected = at.is_none_or(|at| at > now);
+        let found = match view.peek(&key) {
+            None => None,
+            Some(Value::Str(text)) => Some(Kept::Text(text.bytes().to_vec())),
+            Some(Value::Hash(hash)) => {
+                let mut fields = HashMap::new();
+                hash.each(|f, v| drop(fields.insert(f.to_vec(), v.to_vec())));
+                Some(Kept::Fields(fields))
+            }
+            Some(other) => panic!("{other:?} was never stored"),
+        };
+        if let Some(found) = found {
+            assert!(expected, "an expired key is shown");
+            assert!(found == kept, "the value differs");
+            assert_eq!(view.expires_at(&key), Some(at));
+            model.insert((db, key), (kept, at));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Strings and hashes of all sizes come, grow, move, expire and are evicted: what is there is right, and every
+    /// account agrees with a full walk.
+    #[test]
+    fn the_store_is_a_map(steps in vec(change(), 1..400), limit in prop_oneof![Just(0u64), Just(300_000)]) {
+        let store = Store::new(limited(Policy::AllkeysS3FifoSize, limit));
+        let encodings = Settings::default().encodings;
+        let mut model = Model::new();
+        let (mut now, mut gone_may) = (NOW, false);
+        for step in steps {
+            match step {
+                Change::Set(k, n, life) => {
+                    let (key, at) = (key_of(k), life.map(|l| now + l));
+                    let text = vec![k as u8; n];
+                    store.lock_slot(0, key_slot(&key), now).set_str(&key, &text, at.map_or(Expiry::Never, Expiry::At));
+                    model.insert((0, key), (Kept::Text(text), at));
+                }
+                Change::Append(k, n) => {
+                    let key = key_of(k);
+                    let mut db = store.lock_slot(0, key_slot(&key), now);
+                    let Ok(mut text) = db.edit_or_new::<Str>(&key) else { continue };
+                    text.append(&vec![n as u8; n]);
+                    let whole = (Kept::Text(text.bytes().to_vec()), text.expires_at());
+                    if whole.0 == Kept::Text(vec![n as u8; n]) {
+                        model.remove(&(0, key.clone()));
+                    }
+                    let kept = model.entry((0, key.clone())).or_insert((Kept::Text(Vec::new()), None));
+                    if let Kept::Text(kept) = &mut kept.0 {
+                        kept.extend(vec![n as u8; n]);
+                    }
+                    prop_assert_eq!(&*kept, &whole);
+                }
+                Change::HashSet(k, field, n) => {
+                    let key = key_of(k);
+                    let mut db = store.lock_slot(0, key_slot(&key), now);
+                    let Ok(mut hash) = db.edit_or_new::<Hash>(&key) else { continue };
+                    if hash.is_empty() {
+                        model.remove(&(0, key.clone()));
+                    }
+                    hash.set(&[field], &vec![field; n], &encodings);
+                    let kept = model.entry((0, key.clone())).or_insert((Kept::Fields(HashMap::new()), None));
+                    if let Kept::Fields(fields) = &mut kept.0 {
+                        fields.insert(vec![field], vec![field; n]);
+                    }
+                }
+                Change::HashClear(k) => {
+                    let key = key_of(k);
+                    let mut db = store.lock_slot(0, key_slot(&key), now);
+                    if let Ok(Some(mut hash)) = db.edit::<Hash>(&key) {
+                        for field in 0..40u8 {
+                            hash.remove(&[field]);
+                        }
+                        model.remove(&(0, key));
+                    }
+                }
+                Change::Expire(k, life) => {
+                    let (key, at) = (key_of(k), life.map(|l| now + l));
+                    if store.lock_slot(0, key_slot(&key), now).set_expiry(&key, at) {
+                        model.get_mut(&(0, key)).expect("the store has it").1 = at;
+                    }
+                }
+                Change::Take(k) => {
+                    let key = key_of(k);
+                    let taken = store.lock_slot(0, key_slot(&key), now).take(&key);
+                    let kept = model.remove(&(0, key));
+                    prop_assert!(taken.is_none() || kept.is_some());
+                }
+                Change::Move(k) => {
+                    let key = key_of(k);
+                    let mut db = store.lock_slot(0, key_slot(&key), now);
+                    if let Some((value, at)) = db.take(&key) {
+                        db.select(5);
+                        db.set(&key, value, if at == 0 { Expiry::Never } else { Expiry::At(at) });
+                        let kept = model.remove(&(0, key.clone())).expect("the store had it");
+                        model.insert((5, key), kept);
+                    }
+                }
+                Change::Wait(ms) => now += ms,
+                Change::Sweep => drop(sweep_all(&store, now, 3)),
+                Change::MakeRoom => {
+                    gone_may |= limit > 0 && store.held_memory() > limit;
+                    store.make_room(now);
+                }
+                Change::Swap => {
+                    store.swap(0, 5);
+                    model = model.into_iter().map(|((db, key), kept)| ((5 - db, key), kept)).collect();
+                }
+                Change::Flush => {
+                    store.reclaim().flushed(store.flush(Some(5)));
+                    model.retain(|(db, _), _| *db == 0);
+                }
+            }
+            store.audit();
+        }
+        let before: usize = model.values().filter(|(_, at)| at.is_none_or(|at| at > now)).count();
+        agree(&store, &mut model, now);
+        prop_assert!(gone_may || model.len() == before, "{} of {before} keys are there", model.len());
+        prop_assert_eq!(store.len(0).0 + store.len(5).0, model.len());
+        store.audit();
+        drop(store.flush(None));
+        store.audit();
+        prop_assert_eq!(store.used_memory(), 0);
     }
 }
 

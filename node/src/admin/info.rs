@@ -141,6 +141,7 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
             ("maxmemory", settings.maxmemory.to_string()),
             ("maxmemory_human", human(settings.maxmemory)),
             ("maxmemory_policy", settings.policy.name().into()),
+            ("maxmemory_policy_effective", settings.policy.effective().name().into()),
             ("mem_fragmentation_ratio", format!("{:.2}", rss as f64 / used.max(1) as f64)),
             ("mem_fragmentation_bytes", (rss as i64 - used as i64).to_string()),
             ("mem_clients_normal", "0".into()),

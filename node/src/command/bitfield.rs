@@ -13,10 +13,7 @@ use super::{
     Handler::Data,
     bitmap::{BAD_OFFSET, edit_bits, in_string, parse_offset},
 };
-use crate::{
-    store::Db,
-    value::bits,
-};
+use crate::{store::Db, value::bits};
 
 pub(super) const HANDLERS: Family = &[("bitfield", Data(bitfield)), ("bitfield_ro", Data(bitfield_ro))];
 

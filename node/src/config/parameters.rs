@@ -106,12 +106,16 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     p("maxmemory-eviction-tenacity", "10", Kind::Number(0, 100)),
     p(
         "maxmemory-policy",
-        "noeviction",
+        "allkeys-s3fifo-size",
         Kind::OneOf(&[
             "noeviction",
+            "allkeys-s3fifo-size",
+            "allkeys-s3fifo",
             "allkeys-lru",
             "allkeys-lfu",
             "allkeys-random",
+            "volatile-s3fifo-size",
+            "volatile-s3fifo",
             "volatile-lru",
             "volatile-lfu",
             "volatile-random",

@@ -16,7 +16,11 @@ const COUNT: usize = 2;
 /// A small value's form and bytes; `None` if it has to stay outside the log. `buffer` is for those that need to be
 /// put together.
 #[inline]
-pub(super) fn encode<'a>(value: &'a Value, longest: usize, buffer: &'a mut Vec<u8>) -> Option<(Form, &'a [u8])> {
+pub(super) fn encode<'a>(
+    value: &'a Value,
+    longest: usize,
+    buffer: &'a mut Vec<u8>,
+) -> Option<(Form, &'a [u8])> {
     let (form, run) = match value {
         Value::Str(string) => {
             let form = match () {
@@ -114,7 +118,8 @@ mod tests {
             ints.add(n.to_string().as_bytes(), &limits);
             set.add(format!("m{n}").as_bytes(), &limits);
         }
-        let zset = Zset::from_pairs(vec![(b"a".as_slice().into(), 1.5), (b"b".as_slice().into(), 2.0)], &limits);
+        let zset =
+            Zset::from_pairs(vec![(b"a".as_slice().into(), 1.5), (b"b".as_slice().into(), 2.0)], &limits);
         let mut list = List::default();
         list.push(End::Back, [&b"x"[..], b"y"].into_iter(), Fill::new(128));
         let values: [Value; 8] = [

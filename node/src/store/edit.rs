@@ -61,7 +61,17 @@ impl<'a, T: Typed> Edit<'a, T> {
         now: u64,
     ) -> Self {
         let kind = PhantomData;
-        Self { shard, source, lifted, expires_at, now, written: false, new_expiry: false, changed: false, kind }
+        Self {
+            shard,
+            source,
+            lifted,
+            expires_at,
+            now,
+            written: false,
+            new_expiry: false,
+            changed: false,
+            kind,
+        }
     }
 
     /// The key's expiry, ms since 1970.

@@ -158,6 +158,11 @@ impl Hand {
         self.weights[queue as usize] += delta;
     }
 
+    /// Bytes charged in a queue.
+    pub(super) fn weight(&self, queue: Queue) -> i64 {
+        self.weights[queue as usize]
+    }
+
     /// Whether a key that comes was evicted lately.
     #[inline]
     pub(super) fn knew(&mut self, hash: u32) -> bool {
@@ -230,11 +235,16 @@ impl Store {
         let (mut evicted, mut fruitless) = (0, 0);
         let most = if settings.policy.volatile() { MOST_LOOKED_AT_VOLATILE } else { MOST_LOOKED_AT };
         let mut left = most;
-        while self.held_memory() > settings.maxmemory && evicted < MOST_PER_WRITE && fruitless < 2 * SHARDS && left > 0 {
+        while self.held_memory() > settings.maxmemory
+            && evicted < MOST_PER_WRITE
+            && fruitless < 2 * SHARDS
+            && left > 0
+        {
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
             // Shards that hold less than their share are spared at first.
-            let spared = fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < self.used.load(Ordering::Relaxed);
+            let spared =
+                fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < self.used.load(Ordering::Relaxed);
             if !spared && evict_one(&mut shard, settings, &self.reclaim, now, &mut left) {
                 evicted += 1;
                 fruitless = 0;
@@ -250,7 +260,8 @@ impl Store {
 
 fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64, left: &mut usize) -> bool {
     if settings.policy.volatile() {
-        let expires: usize = shard.used_spaces().iter().filter_map(|s| shard.keyspace(*s)).map(|k| k.expires).sum();
+        let expires: usize =
+            shard.used_spaces().iter().filter_map(|s| shard.keyspace(*s)).map(|k| k.expires).sum();
         if expires == 0 {
             return false;
         }
@@ -268,8 +279,7 @@ fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64
         let stuck = settings.policy.volatile() && stayed > MOST_STAYING;
         let queue = if stuck { Queue::Small } else { shard.hand.queue() };
         let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
-        let Some((queue, segment)) =
-            [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
+        let Some((queue, segment)) = [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
         else {
             return false;
         };

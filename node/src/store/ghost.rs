@@ -21,7 +21,7 @@ fn fingerprint(hash: u32) -> u16 {
 impl Ghost {
     fn line(&self, hash: u32) -> usize {
         // The low bits, spread over the lines.
-        (u64::from(hash.wrapping_mul(0x9e37_79b9)) * self.lines.len() as u64 >> 32) as usize
+        ((u64::from(hash.wrapping_mul(0x9e37_79b9)) * self.lines.len() as u64) >> 32) as usize
     }
 
     /// Adapts to the number of items; what it knew is forgotten when it grows.

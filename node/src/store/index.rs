@@ -144,7 +144,11 @@ impl SlotIndex {
 
     #[inline]
     fn line(&self, at: u32) -> &Bucket {
-        if at & OVERFLOW == 0 { &self.buckets[at as usize] } else { &self.overflow[(at & !OVERFLOW) as usize] }
+        if at & OVERFLOW == 0 {
+            &self.buckets[at as usize]
+        } else {
+            &self.overflow[(at & !OVERFLOW) as usize]
+        }
     }
 
     #[inline]
@@ -286,7 +290,9 @@ impl SlotIndex {
             let line = self.line_mut(hole);
             (line.tags[i], line.handles[i]) = filler;
         }
-        if end == 0 && let Some(before) = before {
+        if end == 0
+            && let Some(before) = before
+        {
             self.line_mut(before).tags[WIDTH - 1] = EMPTY;
             self.give_back(last);
         }

@@ -302,7 +302,14 @@ mod tests {
     fn an_item_reads_back() {
         for expires_at in [0, 1, 1_700_000_000_000, (1 << 48) - 1, 1 << 48, u64::MAX] {
             for key in [Some(&b""[..]), Some(&b"a key"[..]), None] {
-                let parts = Parts { form: Form::Zset, space: 15, expires_at, accessed: 0x12_3456, key, value: b"value" };
+                let parts = Parts {
+                    form: Form::Zset,
+                    space: 15,
+                    expires_at,
+                    accessed: 0x12_3456,
+                    key,
+                    value: b"value",
+                };
                 let bytes = written(parts);
                 let item = Item(&bytes);
                 assert_eq!((item.form(), item.space(), item.expires_at()), (Form::Zset, 15, expires_at));
@@ -316,8 +323,14 @@ mod tests {
 
     #[test]
     fn changes_in_place_leave_the_rest_alone() {
-        let parts =
-            Parts { form: Form::Whole, space: 3, expires_at: 5, accessed: 0x12_3456, key: Some(b"k"), value: b"abc" };
+        let parts = Parts {
+            form: Form::Whole,
+            space: 3,
+            expires_at: 5,
+            accessed: 0x12_3456,
+            key: Some(b"k"),
+            value: b"abc",
+        };
         let mut bytes = written(parts);
         let mut item = ItemMut(&mut bytes);
         assert!(item.set_value(Form::Raw, b"xyz") && !item.set_value(Form::Raw, b"xy"));
@@ -336,8 +349,14 @@ mod tests {
 
     #[test]
     fn no_expiry_takes_no_room() {
-        let parts =
-            Parts { form: Form::Whole, space: 0, expires_at: 0, accessed: 0, key: Some(b"key"), value: b"value" };
+        let parts = Parts {
+            form: Form::Whole,
+            space: 0,
+            expires_at: 0,
+            accessed: 0,
+            key: Some(b"key"),
+            value: b"value",
+        };
         assert_eq!(parts.len(), HEADER + 8);
         let mut bytes = written(parts);
         assert!(ItemMut(&mut bytes).set_expiry(0) && !ItemMut(&mut bytes).set_expiry(1));

@@ -208,7 +208,8 @@ impl Log {
         };
         let bytes = vec![0; size].into_boxed_slice();
         let (end, dead, walked) = (0, 0, 0);
-        self.segments[number] = Some(Segment { bytes, queue, sealed: false, sparse: false, end, dead, walked });
+        self.segments[number] =
+            Some(Segment { bytes, queue, sealed: false, sparse: false, end, dead, walked });
         self.queues[queue as usize].push_back(number as u16);
         Some(number)
     }
@@ -303,5 +304,40 @@ impl Log {
             self.waste -= u64::from(len);
         }
         None
+    }
+
+    /// Recomputes what is kept count of; bytes of living items.
+    ///
+    /// # Panics
+    /// When they differ.
+    pub(super) fn audit(&self) -> usize {
+        let (mut living, mut waste) = (0, 0);
+        for (number, segment) in self.segments.iter().enumerate() {
+            let Some(segment) = segment else {
+                assert!(self.vacant.contains(&(number as u16)), "a segment is lost");
+                continue;
+            };
+            let listed = self.queues[segment.queue as usize].iter().filter(|n| usize::from(**n) == number);
+            assert_eq!(listed.count(), 1, "a segment is in its queue once");
+            let (mut at, mut dead) = (0, 0);
+            while at < segment.end as usize {
+                let item = Item(&segment.bytes[at..]);
+                if item.is_dead() {
+                    dead += item.len();
+                    waste += if at >= segment.walked as usize { item.len() as u64 } else { 0 };
+                } else {
+                    living += item.len();
+                }
+                at += item.len();
+            }
+            assert_eq!(
+                (at, dead),
+                (segment.end as usize, segment.dead as usize),
+                "bytes of segment {number}"
+            );
+            waste += segment.rest();
+        }
+        assert_eq!(self.waste, waste, "wasted bytes");
+        living
     }
 }

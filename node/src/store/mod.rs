@@ -6,6 +6,7 @@
 //!
 //! This module never parses requests or writes replies.
 
+mod audit;
 mod blob;
 mod db;
 mod edit;

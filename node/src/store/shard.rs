@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use super::{
     DATABASES, Reclaim, blob,
     eviction::Hand,
-    item::{Form, Item, LONG_KEY, MOST_CREDIT, Parts, clock},
     index::SlotIndex,
+    item::{Form, Item, LONG_KEY, MOST_CREDIT, Parts, clock},
     keyspace::Keyspace,
     log::{Handle, Log, Queue, longest_item},
 };
@@ -221,15 +221,17 @@ impl Shard {
     /// Changes of charged bytes and of lost ones since the last call.
     #[inline]
     pub(super) fn settle(&mut self) -> (i64, i64) {
-        let lost = self.log.waste() as i64 + self.index_lines * 64 + self.hand.memory() as i64
-            - (self.keys() * INDEX_SHARE) as i64;
+        let lost = self.lost();
         let delta = (self.used - self.settled.0, lost - self.settled.1);
         self.settled = (self.used, lost);
         delta
     }
 
-    fn keys(&self) -> usize {
-        self.hand.items
+    /// Bytes that hold no key and no value.
+    #[inline]
+    pub(super) fn lost(&self) -> i64 {
+        let index = self.index_lines * 64 - (self.hand.items * INDEX_SHARE) as i64;
+        self.log.waste() as i64 + index + self.hand.memory() as i64
     }
 
     /// Bytes charged here.
@@ -350,7 +352,7 @@ impl Shard {
             key: (!long).then_some(key.bytes),
             value: &[],
         };
-        debug_assert!(LONGEST_KEY < LONG_KEY);
+        const { assert!(LONGEST_KEY < LONG_KEY) };
         let id;
         match stored {
             Stored::Inline(form, bytes) if !long => (parts.form, parts.value) = (form, bytes),

@@ -1,0 +1,56 @@
+//! A full walk that recomputes what the store keeps count of: for tests.
+
+use super::{DATABASES, Store, index::SlotIndex, log::Queue, shard::Shard};
+
+impl Store {
+    /// Compares all accounts with what is there.
+    ///
+    /// # Panics
+    /// When they differ: that is a defect of the store.
+    pub fn audit(&self) {
+        let (mut used, mut lost) = (0, 0);
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            self.settle(&mut shard);
+            let (here, lost_here) = shard.audit();
+            used += here;
+            lost += lost_here;
+        }
+        assert_eq!(self.used_memory() as i64, used, "used memory");
+        assert_eq!((self.held_memory() as i64 - used), lost, "lost memory");
+    }
+}
+
+impl Shard {
+    fn audit(&self) -> (i64, i64) {
+        let (mut charged, mut weights, mut items, mut living) = (0i64, [0i64; 2], 0, 0);
+        for space in 0..DATABASES as u8 {
+            let Some(keys) = self.keyspace(space) else { continue };
+            let (mut len, mut expires) = (0, 0);
+            for handle in keys.slots.iter().flat_map(SlotIndex::handles) {
+                let item = self.item(handle);
+                assert!(!item.is_dead(), "a dead item is in the index");
+                assert_eq!(item.space(), space);
+                let place = self.place_of(handle);
+                let slot = keys.slot(place.slot);
+                assert!(slot.find(place.hash, |other| other == handle).is_some(), "in the wrong bucket");
+                if item.expires_at() != 0 {
+                    expires += 1;
+                    assert!(slot.min_expiry <= item.expires_at() && keys.min_expiry <= item.expires_at());
+                }
+                len += 1;
+                living += item.len();
+                let charge = self.charge(handle) as i64;
+                charged += charge;
+                weights[self.log.queue_of(handle) as usize] += charge;
+            }
+            assert_eq!((keys.len, keys.expires), (len, expires), "keys of space {space}");
+            items += len;
+        }
+        assert_eq!(self.used(), charged, "charged bytes");
+        assert_eq!(self.hand.items, items, "items");
+        assert_eq!([self.hand.weight(Queue::Small), self.hand.weight(Queue::Main)], weights, "weights");
+        assert_eq!(self.log.audit(), living, "living bytes in the log");
+        (charged, self.lost())
+    }
+}
