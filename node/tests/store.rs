@@ -309,25 +309,25 @@ proptest! {
                 Change::Append(k, n) => {
                     let key = key_of(k);
                     let mut db = store.lock_slot(0, key_slot(&key), now);
+                    if !db.contains(&key) {
+                        model.remove(&(0, key.clone()));
+                    }
                     let Ok(mut text) = db.edit_or_new::<Str>(&key) else { continue };
                     text.append(&vec![n as u8; n]);
                     let whole = (Kept::Text(text.bytes().to_vec()), text.expires_at());
-                    if whole.0 == Kept::Text(vec![n as u8; n]) {
-                        model.remove(&(0, key.clone()));
-                    }
                     let kept = model.entry((0, key.clone())).or_insert((Kept::Text(Vec::new()), None));
                     if let Kept::Text(kept) = &mut kept.0 {
                         kept.extend(vec![n as u8; n]);
                     }
-                    prop_assert_eq!(&*kept, &whole);
+                    prop_assert!(*kept == whole, "an appended text differs");
                 }
                 Change::HashSet(k, field, n) => {
                     let key = key_of(k);
                     let mut db = store.lock_slot(0, key_slot(&key), now);
-                    let Ok(mut hash) = db.edit_or_new::<Hash>(&key) else { continue };
-                    if hash.is_empty() {
+                    if !db.contains(&key) {
                         model.remove(&(0, key.clone()));
                     }
+                    let Ok(mut hash) = db.edit_or_new::<Hash>(&key) else { continue };
                     hash.set(&[field], &vec![field; n], &encodings);
                     let kept = model.entry((0, key.clone())).or_insert((Kept::Fields(HashMap::new()), None));
                     if let Kept::Fields(fields) = &mut kept.0 {
