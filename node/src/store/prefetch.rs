@@ -30,7 +30,8 @@ fn item(shard: &Shard, key: &Key<'_>) {
     }
 }
 
-/// Asks for the cache line at the start of `value` and the one behind it. A hint: nothing is read.
+/// Asks for the cache line at the start of `value` and the two behind it: header, key and a short value. A hint:
+/// nothing is read.
 #[inline(always)]
 fn prefetch<T: ?Sized>(value: &T) {
     #[cfg(target_arch = "x86_64")]
@@ -41,6 +42,7 @@ fn prefetch<T: ?Sized>(value: &T) {
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(at);
             _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64));
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(128));
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
