@@ -93,6 +93,16 @@ pub fn run(
     stop: &Arc<AtomicBool>,
     mut on_second: impl FnMut(&Second),
 ) -> Result<Outcome, Error> {
+    run_counting(settings, purpose, stop, |second, _| on_second(second))
+}
+
+/// As [`run`]; `on_second` also gets all that was counted in the second, and seconds cut short by the run's end.
+pub fn run_counting(
+    settings: &Settings,
+    purpose: Purpose,
+    stop: &Arc<AtomicBool>,
+    mut on_second: impl FnMut(&Second, &Tally),
+) -> Result<Outcome, Error> {
     let (finished, tallies) = mpsc::channel();
     let mut threads = Vec::new();
     let mut returns = Vec::new();
@@ -174,17 +184,22 @@ fn gather(
     returns: &[Sender<Box<Tally>>],
     mut series: Series,
     watch: &mut Watch,
-    on_second: &mut impl FnMut(&Second),
+    on_second: &mut impl FnMut(&Second, &Tally),
 ) -> (Tally, Vec<Second>) {
     let mut turn = 0;
     loop {
         match tallies.recv_timeout(watch.wait()) {
-            Err(RecvTimeoutError::Disconnected) => return series.finish(),
+            Err(RecvTimeoutError::Disconnected) => {
+                while let Some((second, counted)) = series.rest() {
+                    on_second(&second, &counted);
+                }
+                return series.finish();
+            }
             Err(RecvTimeoutError::Timeout) => watch.look(),
             Ok(mut tally) => {
                 watch.look();
-                if let Some(second) = series.add(&tally) {
-                    on_second(&second);
+                if let Some((second, counted)) = series.add(&tally) {
+                    on_second(&second, &counted);
                 }
                 tally.clear();
                 turn = (turn + 1) % returns.len();

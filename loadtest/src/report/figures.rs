@@ -1,13 +1,18 @@
-//! The figures of a run, computed once from its counts; the table and the JSON show the same ones.
+//! The figures of a run, computed once from its counts; the table, the JSON and the HTML show the same ones.
+//!
+//! They are read back from JSON to be shown again: a field that an older file does not have is empty then.
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
 use crate::tally::{CommandTally, ErrorKind};
 
 /// Everything a report says about a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     /// The servers as given.
     pub targets: Vec<String>,
@@ -53,10 +58,55 @@ pub struct Figures {
     pub curve: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,
+    /// Per endpoint, in the order of the counts that each second has.
+    pub endpoints: Vec<EndpointFigures>,
+    /// What was done to the servers meanwhile, in order.
+    pub events: Vec<EventFigures>,
+    /// When, with what and where this was measured.
+    pub origin: Origin,
+}
+
+/// What one server of several answered; latencies in microseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointFigures {
+    /// The server's address.
+    pub endpoint: String,
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests answered per second.
+    pub per_s: f64,
+    /// Error replies.
+    pub errors: u64,
+    /// Mean latency.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
+/// Something that was done to the servers during the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventFigures {
+    /// When, in seconds from the end of the warm-up.
+    pub at_s: f64,
+    /// What, in a few words.
+    pub text: String,
 }
 
 /// One command's figures; latencies in microseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CommandFigures {
     /// The command.
     pub command: String,
@@ -82,10 +132,13 @@ pub struct CommandFigures {
     pub p9999_us: f64,
     /// Longest.
     pub max_us: f64,
+    /// Latency by share of requests, as in [`Figures::curve`].
+    pub curve: Vec<(f64, f64)>,
 }
 
 /// Errors that start with the same word.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ErrorFigures {
     /// The first word.
     pub word: String,
@@ -96,7 +149,8 @@ pub struct ErrorFigures {
 }
 
 /// What the server's processes used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServerFigures {
     /// The processes.
     pub processes: Vec<u32>,
@@ -111,7 +165,8 @@ pub struct ServerFigures {
 }
 
 /// What the generator used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GeneratorFigures {
     /// CPU time per answered request in microseconds.
     pub cpu_us: f64,
@@ -163,8 +218,11 @@ impl Figures {
             total,
             generator,
             warnings: Vec::new(),
-            curve: curve(&outcome.tally.total()),
+            curve: curve(&outcome.tally.total().latency),
             seconds: outcome.seconds.clone(),
+            endpoints: Vec::new(),
+            events: Vec::new(),
+            origin: Origin::new(outcome.elapsed),
         };
         figures.warnings = figures.warn();
         figures
@@ -218,11 +276,11 @@ const STARVED: f64 = 0.1;
 const LATE_US: f64 = 1000.0;
 
 /// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
-fn curve(total: &CommandTally) -> Vec<(f64, f64)> {
-    let nines = (total.answered().max(10) as f64).log10();
+fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let nines = (latency.len().max(10) as f64).log10();
     let points = (nines * 20.0) as u32;
     let shares = (0..=points).map(|point| 1.0 - 10f64.powf(-f64::from(point) / 20.0));
-    shares.map(|share| (share, total.latency.value_at_quantile(share) as f64 / 1e3)).collect()
+    shares.map(|share| (share, latency.value_at_quantile(share) as f64 / 1e3)).collect()
 }
 
 /// The workload in words.
@@ -245,7 +303,8 @@ fn asked(settings: &Settings) -> String {
 }
 
 impl CommandFigures {
-    fn new(command: &str, tally: &CommandTally, seconds: f64) -> Self {
+    /// Of what was counted in so many seconds.
+    pub fn new(command: &str, tally: &CommandTally, seconds: f64) -> Self {
         let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
         let asked = tally.hits + tally.misses;
         Self {
@@ -261,6 +320,7 @@ impl CommandFigures {
             p999_us: quantile(0.999),
             p9999_us: quantile(0.9999),
             max_us: tally.latency.max() as f64 / 1e3,
+            curve: curve(&tally.latency),
         }
     }
 }

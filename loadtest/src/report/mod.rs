@@ -4,5 +4,6 @@ pub mod figures;
 pub mod html;
 pub mod json;
 pub mod number;
+pub mod origin;
 pub mod progress;
 pub mod table;
