@@ -269,14 +269,14 @@ impl Figures {
 }
 
 /// A thread that uses more of its CPU than this is taken for the limit.
-const BUSY: f64 = 0.9;
+pub(super) const BUSY: f64 = 0.9;
 /// More waiting for a CPU than this share spoils latencies.
-const STARVED: f64 = 0.1;
+pub(super) const STARVED: f64 = 0.1;
 /// Lag below this many microseconds is never worth a word.
 const LATE_US: f64 = 1000.0;
 
 /// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
-fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+pub(super) fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
     let nines = (latency.len().max(10) as f64).log10();
     let points = (nines * 20.0) as u32;
     let shares = (0..=points).map(|point| 1.0 - 10f64.powf(-f64::from(point) / 20.0));

@@ -1,9 +1,12 @@
 //! What a person or another program gets to see of a run: numbers, tables, progress, JSON, HTML.
 
 pub mod figures;
+pub mod hlog;
 pub mod html;
 pub mod json;
+pub mod moments;
 pub mod number;
 pub mod origin;
 pub mod progress;
+pub mod runs;
 pub mod table;

@@ -49,7 +49,8 @@ fn invocation(arguments: impl IntoIterator<Item = String>) -> String {
             words.push(argument.rsplit('/').next().unwrap_or_default().to_owned());
         } else if std::mem::take(&mut secret) {
             words.push("***".into());
-        } else if let Some((option, _)) = argument.split_once('=').filter(|(option, _)| names_secret(option)) {
+        } else if let Some((option, _)) = argument.split_once('=').filter(|(option, _)| names_secret(option))
+        {
             words.push(format!("{option}=***"));
         } else if argument.starts_with("-a") && argument.len() > 2 {
             words.push("-a***".into());
@@ -67,7 +68,11 @@ fn names_secret(option: &str) -> bool {
 
 fn quoted(word: String) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// A time in seconds since 1970 as `2026-11-21 08:40 UTC`.
@@ -103,7 +108,10 @@ mod tests {
     fn passwords_are_not_repeated() {
         let line = |text: &str| invocation(text.split('|').map(str::to_owned));
         assert_eq!(line("/bin/x|run|-a|pw|-c|5"), "x run -a *** -c 5");
-        assert_eq!(line("x|run|--password|pw|--password=pw|-apw"), "x run --password *** --password=*** -a***");
+        assert_eq!(
+            line("x|run|--password|pw|--password=pw|-apw"),
+            "x run --password *** --password=*** -a***"
+        );
         assert_eq!(line("x|--command|SET {key} it's|-w|a"), r"x --command 'SET {key} it'\''s' -w a");
     }
 }
