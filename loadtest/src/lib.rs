@@ -20,6 +20,7 @@ pub mod replay;
 pub mod reply;
 pub mod report;
 pub mod requests;
+pub mod rounds;
 pub mod run;
 pub mod series;
 pub mod sizes;

@@ -1,8 +1,10 @@
 //! The command line: what `shoal-loadtest` can be asked for. Each subcommand has a file of its own.
 
 mod compare;
+mod hdr;
 mod load;
 mod replay;
+mod report;
 mod run;
 mod verify;
 
@@ -36,6 +38,8 @@ enum Action {
     Verify(verify::VerifyArguments),
     /// Replay a recorded trace of a cache and report its hit ratio.
     Replay(replay::ReplayArguments),
+    /// Show runs measured earlier: one alone, or several side by side.
+    Report(report::ReportArguments),
     /// List the built-in workloads, or print one of them to start from.
     Workloads {
         /// The workload to print.
@@ -77,6 +81,7 @@ impl Action {
             Self::Compare(arguments) => compare::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Replay(arguments) => replay::run(&arguments),
+            Self::Report(arguments) => report::run(&arguments),
             Self::Workloads { name } => workloads(name.as_deref()),
         }
     }

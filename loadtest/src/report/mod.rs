@@ -8,5 +8,7 @@ pub mod moments;
 pub mod number;
 pub mod origin;
 pub mod progress;
+pub mod read;
 pub mod runs;
+pub mod side_by_side;
 pub mod table;

@@ -1,5 +1,7 @@
 //! Axes: where values lie between two ends, and which of them are worth a number.
 
+use crate::report::number::micros;
+
 /// How an axis runs from its low end to its high end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scale {
@@ -108,6 +110,11 @@ impl Axis {
     }
 }
 
+/// A latency without digits that say nothing: `10 ms` where a table would have `10.0 ms`.
+pub(super) fn round_micros(us: f64) -> String {
+    micros(us).replacen(".00 ", " ", 1).replacen(".0 ", " ", 1)
+}
+
 /// How many nines a share of requests has: 1 for 90 %, 2 for 99 %.
 pub(super) fn nines(share: f64) -> f64 {
     -(1.0 - share).log10()
@@ -182,6 +189,7 @@ mod tests {
         assert_eq!(texts(&Axis::time(3.0)), ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s"]);
         assert_eq!(texts(&Axis::time(600.0)).last(), Some(&"10:00"));
         assert_eq!(time(7325.0), "2:02:05");
+        assert_eq!([1e3, 2.5e3, 1e4, 2e6].map(round_micros), ["1 ms", "2.50 ms", "10 ms", "2 s"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which plots a page has: one run's commands and percentiles, or several runs over each other.
 
-use super::axis::{Axis, nines, time};
+use super::axis::{Axis, nines, round_micros, time};
 use super::plot::{COLOURS, Line, Plot, Stroke};
 use crate::report::figures::{EventFigures, Figures};
 use crate::report::moments::{Moment, moments, seconds_per_moment};
@@ -57,7 +57,7 @@ fn percentiles(runs: &[Run]) -> String {
     }
     let most = lines.iter().flat_map(|line| &line.points).map(|point| point.0).fold(1.0, f64::max);
     let values = lines.iter().flat_map(|line| &line.points).filter_map(|point| point.1);
-    let y = Axis::fitting(values, micros);
+    let y = Axis::fitting(values, round_micros);
     Plot {
         id: "plot-percentiles",
         title: "Latency by percentile",
@@ -137,7 +137,7 @@ impl Charts<'_> {
             "p99 and p50 over time"
         };
         let values = lines.iter().flat_map(|line| &line.points).filter_map(|point| point.1);
-        let y = Axis::fitting(values, micros);
+        let y = Axis::fitting(values, round_micros);
         self.plot(Part { id: "plot-latency", title, lines, names_events: true, text: micros }, y)
     }
 

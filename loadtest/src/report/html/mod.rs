@@ -82,7 +82,7 @@ fn side_by_side(runs: &Runs) -> String {
     body.push_str(&charts::charts(&runs.runs));
     for run in &runs.runs {
         let name = escape(&run.name);
-        push(&mut body, format_args!("<details open><summary>{name}</summary>\n<h2>{name}</h2>"));
+        push(&mut body, format_args!("<details class=\"run\" open><summary>{name}</summary>"));
         body.push_str(&about(&run.figures));
         body.push_str(&warnings(&run.figures));
         body.push_str(&details(&run.figures));
@@ -144,21 +144,17 @@ fn tiles(figures: &Figures) -> String {
     let total = &figures.total;
     let answered = format!("{} in all", count(total.answered));
     let mut tiles = vec![
-        ("Requests per second", count(total.per_s.round() as u64), answered),
-        ("p50", micros(total.p50_us), format!("{} on average", micros(total.mean_us))),
-        ("p99", micros(total.p99_us), "one in a hundred is slower".into()),
+        ("Requests/s", count(total.per_s.round() as u64), answered),
+        ("p50", micros(total.p50_us), format!("mean {}", micros(total.mean_us))),
+        ("p99", micros(total.p99_us), "1 in 100 is slower".into()),
         ("p99.9", micros(total.p999_us), format!("p99.99 {}", micros(total.p9999_us))),
-        ("Longest", micros(total.max_us), String::new()),
+        ("Longest", micros(total.max_us), "of all".into()),
     ];
     if let Some(server) = &figures.server {
-        tiles.push((
-            "Server CPU per operation",
-            micros(server.cpu_us),
-            format!("{:.2} CPUs busy", server.cpus),
-        ));
+        tiles.push(("CPU per operation", micros(server.cpu_us), format!("server, {:.2} CPUs", server.cpus)));
     }
     if let Some(ratio) = total.hit_ratio {
-        tiles.push(("Hit ratio", percent(ratio), String::new()));
+        tiles.push(("Hit ratio", percent(ratio), "of looked-up keys".into()));
     }
     if let Some(imbalance) = tables::node_imbalance(figures) {
         let nodes = format!("busiest of {} nodes to mean", figures.endpoints.len());

@@ -80,7 +80,7 @@ struct ReadOut<'a> {
 impl Plot<'_> {
     /// The plot as HTML; nothing if there is nothing to draw.
     pub(super) fn html(&self) -> String {
-        if self.lines.iter().all(|line| line.points.iter().all(|(_, y)| y.is_none())) {
+        if self.drawn().next().is_none() {
             return String::new();
         }
         let mut out = format!("<figure class=\"plot\" id=\"{}\">\n", self.id);
@@ -96,8 +96,8 @@ impl Plot<'_> {
             ),
         );
         out.push_str(&self.legend());
-        out.push_str(&self.event_names());
         out.push_str("<div class=\"frame\">\n");
+        out.push_str(&self.event_names());
         out.push_str(&self.heights());
         push(&mut out, format_args!("<div class=\"field\" tabindex=\"0\">{}</div>", self.svg()));
         out.push_str(&self.places());
@@ -109,9 +109,14 @@ impl Plot<'_> {
         out
     }
 
+    /// The lines that have any points.
+    fn drawn(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.points.iter().any(|(_, y)| y.is_some()))
+    }
+
     fn legend(&self) -> String {
         let mut out = String::from("<div class=\"legend\">");
-        for line in &self.lines {
+        for line in self.drawn() {
             let dashed = if line.stroke == Stroke::Dashed { " dashed" } else { "" };
             let colour = line.colour % COLOURS;
             let _ = write!(out, "<span><i class=\"key c{colour}{dashed}\"></i>{}</span>", escape(&line.name));
@@ -202,7 +207,7 @@ impl Plot<'_> {
                 format_args!("<line class=\"grid\" x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{HEIGHT}\"/>"),
             );
         }
-        for line in &self.lines {
+        for line in self.drawn() {
             out.push_str(&self.line(line));
         }
         for event in self.events {
@@ -258,12 +263,9 @@ impl Plot<'_> {
 
     /// The plot for those who do not see it.
     fn in_words(&self) -> String {
-        let lines = self.lines.iter().map(|line| {
+        let lines = self.drawn().map(|line| {
             let values = || line.points.iter().filter_map(|(_, y)| *y);
             let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
-            if least > most {
-                return format!("{}: no values", line.name);
-            }
             format!("{} from {} to {}", line.name, (self.y_text)(least), (self.y_text)(most))
         });
         format!("{}: {}", self.title, lines.collect::<Vec<_>>().join("; "))
@@ -272,8 +274,7 @@ impl Plot<'_> {
     fn read_outs(&self) -> String {
         let round = |place: f64| (place * 1e4).round() / 1e4;
         let lines: Vec<ReadOut<'_>> = self
-            .lines
-            .iter()
+            .drawn()
             .map(|line| {
                 let points: Vec<(f64, f64)> =
                     line.points.iter().filter_map(|(x, y)| Some((*x, (*y)?))).collect();

@@ -1,9 +1,11 @@
 //! The page's tables: everything that is plotted or said is also there as numbers.
 
+use std::fmt::Display;
+
 use super::axis::time;
 use super::{escape, push};
 use crate::compare::{Comparison, Figure};
-use crate::report::figures::{CommandFigures, EndpointFigures, Figures};
+use crate::report::figures::{CommandFigures, EndpointFigures, EventFigures, Figures};
 use crate::report::moments::imbalance;
 use crate::report::number::{bytes, count, micros, percent};
 use crate::report::runs::{Other, Run};
@@ -27,7 +29,7 @@ fn table(head: &[&str], rows: &[Vec<String>], last_is_sum: bool) -> String {
 }
 
 /// Names and what belongs to them, one pair per row; both are HTML.
-pub(super) fn facts(rows: &[(&str, String)]) -> String {
+pub(super) fn facts<N: Display>(rows: &[(N, String)]) -> String {
     let rows: String = rows
         .iter()
         .map(|(name, text)| format!("<tr><th scope=\"row\">{name}</th><td>{text}</td></tr>\n"))
@@ -177,16 +179,12 @@ pub(super) fn events(figures: &Figures) -> String {
     if figures.events.is_empty() {
         return String::new();
     }
-    let numbered = figures.events.iter().enumerate();
-    let rows: Vec<Vec<String>> = numbered
-        .map(|(index, event)| {
-            vec![(index + 1).to_string(), format!("{:.1} s", event.at_s), escape(&event.text)]
-        })
-        .collect();
-    format!(
-        "<section id=\"events\"><h2>Events</h2>\n{}</section>\n",
-        table(&["", "at", "what"], &rows, false)
-    )
+    let row = |(index, event): (usize, &EventFigures)| {
+        let name = format!("<b class=\"number\">{}</b>{:.1} s", index + 1, event.at_s);
+        (name, escape(&event.text))
+    };
+    let rows: Vec<(String, String)> = figures.events.iter().enumerate().map(row).collect();
+    format!("<section id=\"events\"><h2>Events</h2>\n{}</section>\n", facts(&rows))
 }
 
 /// The seconds as numbers.
