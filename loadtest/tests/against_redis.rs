@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
-use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
+use shoal_loadtest::report::{figures::Figures, hlog};
+use shoal_loadtest::run::{Outcome, Purpose, Settings, run, run_counting};
 use shoal_loadtest::target::{Opening, Target, look_at};
 use shoal_loadtest::verify::{check, driver};
 use shoal_loadtest::workload::{CommandSpec, Workload};
@@ -51,6 +52,32 @@ fn each_request_is_answered_once_and_counted() {
     assert_eq!(total.hits, outcome.tally.commands[0].answered());
     assert_eq!(outcome.seconds.iter().map(|second| second.answered).sum::<u64>(), 5000);
     assert!(outcome.server.is_some());
+}
+
+#[test]
+fn a_log_holds_every_answer_and_the_same_percentiles() {
+    let Some(server) = redis_server() else { return };
+    let settings = settings(&server);
+    let path = std::env::temp_dir().join(format!("shoal-loadtest-run-{}.hlog", std::process::id()));
+    let mut log = hlog::Log::create(&path, &["GET".into(), "SET".into()]).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let outcome = run_counting(&settings, Purpose::Measure, &stop, |second, counted| {
+        log.second(second.second, counted).unwrap();
+    });
+    log.finish().unwrap();
+    let (measured, logged) = (Figures::new(&settings, &[], &outcome.unwrap()), hlog::read(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(logged.total.answered, 5000);
+    for (measured, logged) in measured.commands.iter().zip(&logged.commands) {
+        assert_eq!((&measured.command, measured.answered), (&logged.command, logged.answered));
+        for (a, b) in [
+            (measured.p50_us, logged.p50_us),
+            (measured.p99_us, logged.p99_us),
+            (measured.max_us, logged.max_us),
+        ] {
+            assert!((a / b - 1.0).abs() < 0.002, "{a} and {b}");
+        }
+    }
 }
 
 #[test]

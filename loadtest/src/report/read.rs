@@ -1,9 +1,10 @@
-//! Reads reports back: JSON of `run`, `compare` and `report`, and HdrHistogram logs.
+//! Reads reports back: JSON of `run`, `compare`, `scenario` and `report`, and HdrHistogram logs.
 //!
 //! Fields that an older version did not write are empty; a file that is something else is told by what it lacks.
 
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::figures::Figures;
@@ -36,6 +37,12 @@ pub fn read_all(paths: &[impl AsRef<Path>]) -> Result<Runs, Error> {
     Ok(all)
 }
 
+/// What is shown of a scenario's JSON.
+#[derive(Deserialize)]
+struct Scenario {
+    figures: Figures,
+}
+
 /// What every report of a run has had from the first version on.
 const NEEDED: [&str; 4] = ["targets", "commands", "total", "seconds"];
 
@@ -54,6 +61,14 @@ fn json(file: &str, name: String, text: &str) -> Result<Runs, Error> {
             return Err(wrong(1, "there is no run in this report".into()));
         }
         return Ok(runs);
+    }
+    if let Some(figures) = object.get("figures") {
+        // A scenario: its load is a run, if there was one.
+        if figures.is_null() {
+            return Err(wrong(1, "there was no load in this scenario".into()));
+        }
+        let Scenario { figures } = parse(file, text)?;
+        return Ok(Runs { runs: vec![Run { name, figures }], ..Runs::default() });
     }
     if let Some(missing) = NEEDED.iter().find(|key| !object.contains_key(**key)) {
         let message = format!("this is no report of a run or a comparison: it has no '{missing}'");
@@ -101,6 +116,8 @@ mod tests {
         assert_eq!((runs.runs[0].name.as_str(), runs.runs[0].figures.workload.as_str()), ("f", "w"));
         let again = read(&serde_json::to_string(&runs).unwrap()).unwrap();
         assert_eq!(again.runs[0].figures.workload, "w");
+        let scenario = read(&format!("{{\"passed\": true, \"figures\": {}}}", run())).unwrap();
+        assert_eq!(scenario.runs[0].figures.workload, "w");
     }
 
     #[test]
@@ -128,6 +145,7 @@ mod tests {
                 r#"{"lookups": 1}"#,
                 "f.json:1: this is no report of a run or a comparison: it has no 'targets'",
             ),
+            (r#"{"figures": null}"#, "f.json:1: there was no load in this scenario"),
             (r#"{"runs": []}"#, "f.json:1: there is no run in this report"),
         ] {
             assert_eq!(read(text).unwrap_err(), wanted);

@@ -86,7 +86,7 @@ impl Axis {
 
     /// Shares of requests by how many nines they have: 90 %, 99 %, 99.9 % at equal distances.
     pub(super) fn nines(most: f64) -> Self {
-        let mut ticks = vec![(0.0, "0 %".to_owned()), (nines(0.5), "50 %".to_owned())];
+        let mut ticks = vec![(nines(0.5), "50 %".to_owned())];
         for count in 1..=(most.floor() as usize) {
             let text = if count < 3 { "9".repeat(count) } else { format!("99.{}", "9".repeat(count - 2)) };
             let text = if count == 1 { "90".to_owned() } else { text };
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn shares_by_their_nines() {
         let axis = Axis::nines(nines(0.9999));
-        assert_eq!(texts(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+        assert_eq!(texts(&axis), ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
         assert!((axis.place(nines(0.99)) - 0.5).abs() < 1e-9);
     }
 }

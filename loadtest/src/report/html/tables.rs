@@ -171,7 +171,8 @@ pub(super) fn error_kinds(figures: &Figures) -> String {
     }
     let rows: Vec<Vec<String>> =
         figures.errors.iter().map(|error| vec![escape(&error.example), errors(error.count)]).collect();
-    format!("<h2>Errors</h2>\n{}", table(&["the first of each kind", "how many"], &rows, false))
+    let table = table(&["the first of each kind", "how many"], &rows, false);
+    format!("<h2>Errors</h2>\n{}", table.replacen("<table>", "<table class=\"words\">", 1))
 }
 
 /// What was done to the servers, with the numbers that the plots show.
