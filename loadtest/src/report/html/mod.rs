@@ -225,7 +225,7 @@ fn footer(figures: &Figures) -> String {
     let open = if figures.rates.is_empty() { "when it was sent" } else { "when it should have been sent" };
     let tool = if figures.origin.tool.is_empty() { "shoal-loadtest" } else { &figures.origin.tool };
     format!(
-        "<footer>Latencies count from {open} to its answer. Lines can be read out with the pointer or the arrow keys. \
+        "<footer>A request's latency counts from {open} to its answer. Lines can be read out with the pointer or the arrow keys. \
          Made by {}.</footer>\n",
         escape(tool)
     )

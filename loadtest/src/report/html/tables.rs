@@ -147,7 +147,7 @@ pub(super) fn generator(figures: &Figures) -> String {
         ("CPU per operation", micros(own.cpu_us)),
         ("busiest thread", share(own.busiest, crate::report::figures::BUSY)),
         ("waited for a CPU", share(own.starved, crate::report::figures::STARVED)),
-        ("taken by the machine's host", share(own.stolen, crate::report::figures::STARVED)),
+        ("taken by the host", share(own.stolen, crate::report::figures::STARVED)),
         ("late", format!("{} at p99, {} at most", micros(own.lag_p99_us), micros(own.lag_max_us))),
         (
             "network",
