@@ -21,6 +21,7 @@ pub mod reply;
 pub mod report;
 pub mod requests;
 pub mod run;
+pub mod scenario;
 pub mod series;
 pub mod sizes;
 pub mod tally;

@@ -53,6 +53,18 @@ pub struct Figures {
     pub curve: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,
+    /// What was done to the servers meanwhile; nothing in an ordinary run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventFigures>,
+}
+
+/// Something that was done to the servers while the run was counted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EventFigures {
+    /// When, in seconds since counting began.
+    pub at_s: f64,
+    /// What, in a few words.
+    pub text: String,
 }
 
 /// One command's figures; latencies in microseconds.
@@ -165,6 +177,7 @@ impl Figures {
             warnings: Vec::new(),
             curve: curve(&outcome.tally.total()),
             seconds: outcome.seconds.clone(),
+            events: Vec::new(),
         };
         figures.warnings = figures.warn();
         figures
