@@ -180,14 +180,14 @@ impl Cluster {
         loop {
             let state = match ready {
                 Ready::None => Ok(()),
-                Ready::Tcp => self.from_outside(|| {
+                Ready::Tcp => self.look_from_outside(|| {
                     TcpStream::connect_timeout(&address, Duration::from_secs(1))
                         .map(drop)
                         .map_err(|e| e.to_string())
                 }),
                 Ready::Ping => {
                     let ping = Condition::parse(&format!("{name} answers"))?;
-                    self.from_outside(|| ping.holds(address))
+                    self.look_from_outside(|| ping.holds(address))
                 }
             };
             if let Some(status) = self.running(name)?.ended() {
@@ -216,7 +216,10 @@ impl Cluster {
     }
 
     /// Looks from where no fault reaches.
-    fn from_outside<T: Send>(&self, look: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    fn look_from_outside<T: Send>(
+        &self,
+        look: impl FnOnce() -> Result<T, String> + Send,
+    ) -> Result<T, String> {
         let Some(network) = &self.network else { return look() };
         let switch = network.switch();
         std::thread::scope(|scope| {
@@ -234,7 +237,7 @@ impl Cluster {
         }
         for name in names {
             let address = self.address(&name).ok_or_else(|| format!("there is no {name}"))?;
-            self.from_outside(|| condition.holds(address)).map_err(|why| format!("{name}: {why}"))?;
+            self.look_from_outside(|| condition.holds(address)).map_err(|why| format!("{name}: {why}"))?;
         }
         Ok(())
     }
@@ -242,7 +245,7 @@ impl Cluster {
     /// Sends a command to a server.
     pub fn send(&self, name: &str, command: &[String]) -> Result<String, String> {
         let address = self.address(name).ok_or_else(|| format!("there is no {name}"))?;
-        self.from_outside(|| super::condition::ask(address, command))
+        self.look_from_outside(|| super::condition::ask(address, command))
     }
 
     /// SIGTERM, and waits for the end.

@@ -54,12 +54,13 @@ impl CommandLine {
         let mut words: Vec<Word> = Vec::new();
         let (mut group, mut groups) = (None, 0);
         for mut word in split(text)? {
-            if group.is_none() && !word.quoted {
-                if let Some(rest) = word.text.strip_prefix('[') {
-                    word.text = rest.to_owned();
-                    group = Some(groups);
-                    groups += 1;
-                }
+            if group.is_none()
+                && !word.quoted
+                && let Some(rest) = word.text.strip_prefix('[')
+            {
+                word.text = rest.to_owned();
+                group = Some(groups);
+                groups += 1;
             }
             let closes = group.is_some() && !word.quoted && word.text.ends_with(']');
             if closes {

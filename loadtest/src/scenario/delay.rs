@@ -111,7 +111,7 @@ impl Queue {
         self.send(CONFIG, NLM_F_REQUEST | NLM_F_ACK, kind, value)?;
         let mut answer = [0; 1024];
         let (length, _) = recv(&self.socket, &mut answer, RecvFlags::empty())?;
-        let code = answer.get(16..20).filter(|_| length >= 20).map(|bytes| <[u8; 4]>::try_from(bytes));
+        let code = answer.get(16..20).filter(|_| length >= 20).map(<[u8; 4]>::try_from);
         match code {
             Some(Ok(code)) if i32::from_ne_bytes(code) == 0 => Ok(()),
             Some(Ok(code)) => Err(io::Error::from_raw_os_error(-i32::from_ne_bytes(code))),
@@ -151,7 +151,7 @@ impl Queue {
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
             let due = held.iter().take_while(|(due, _)| *due <= now).count();
-            if let Some((_, last)) = held.drain(..due).last() {
+            if let Some((_, last)) = held.drain(..due).next_back() {
                 self.let_go(last);
             }
             let wait = held.front().map_or(LOOK, |(due, _)| due.saturating_duration_since(now).min(LOOK));
@@ -222,7 +222,7 @@ mod tests {
             bytes.extend([0; 4]);
         }
         assert_eq!(numbers(&bytes), [7, 9]);
-        assert_eq!(numbers(&bytes[..39]), []);
-        assert_eq!(numbers(&[0; 64]), []);
+        assert!(numbers(&bytes[..39]).is_empty());
+        assert!(numbers(&[0; 64]).is_empty());
     }
 }

@@ -325,6 +325,7 @@ impl Engine<'_> {
             scenario: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
             passed,
+            interrupted: self.stop.load(Ordering::Relaxed),
             took_s: began.elapsed().as_secs_f64(),
             skipped: self.scenario.steps.len() - self.done.len(),
             steps: self.done,

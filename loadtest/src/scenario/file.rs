@@ -20,6 +20,8 @@ use crate::workload::Workload;
 pub struct Scenario {
     /// What it is called in reports.
     pub name: String,
+    /// Where it was read, for errors.
+    file: String,
     /// One sentence on what it shows.
     pub about: String,
     /// What the servers are connected by.
@@ -265,6 +267,7 @@ impl Scenario {
         })?;
         let mut scenario = Self {
             name: Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned()),
+            file: name.to_owned(),
             about: file.about.unwrap_or_default(),
             network: file.cluster.network,
             processes: Vec::new(),
@@ -467,7 +470,7 @@ impl Scenario {
         let servers = self.processes.iter().chain(self.nodes.iter().map(|nodes| &nodes.server));
         let find = |server: &Server| {
             super::command_line::find_program(server.command.program()).map_err(|message| Error::File {
-                file: self.name.clone(),
+                file: self.file.clone(),
                 line: server.line,
                 message,
             })

@@ -16,6 +16,8 @@ pub struct Report {
     pub about: String,
     /// No step and no claim failed, and all were done.
     pub passed: bool,
+    /// The user ended it early.
+    pub interrupted: bool,
     /// How long all of it took, in seconds.
     pub took_s: f64,
     /// The steps that were done.
@@ -119,10 +121,11 @@ impl Report {
             let found = if kinds.is_empty() { "nothing wrong found".into() } else { kinds.join(", ") };
             out.push_str(&format!(", {found}\n"));
         }
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
         let skipped =
             if self.skipped > 0 { format!(", {} steps not done", self.skipped) } else { String::new() };
         out.push_str(&format!(
-            "{}  {} in {:.1} s: {} steps, {true_ones} of {} claims true{skipped}\n",
+            "{}  {} in {:.1} s: {} steps, {true_ones} of {} claims true{skipped}{interrupted}\n",
             if self.passed { "PASS" } else { "FAIL" },
             self.scenario,
             self.took_s,

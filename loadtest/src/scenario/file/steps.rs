@@ -88,10 +88,10 @@ pub(super) fn check(
         if let Action::Load(on) = step.action {
             loaded = on;
         }
-        if let Some(name) = &step.name {
-            if checked.iter().any(|other| other.name.as_ref() == Some(name)) {
-                return Err(wrong(format!("there is another step called '{name}'")));
-            }
+        if let Some(name) = &step.name
+            && checked.iter().any(|other| other.name.as_ref() == Some(name))
+        {
+            return Err(wrong(format!("there is another step called '{name}'")));
         }
         for name in steps_named(&step.action) {
             if !checked.iter().any(|other| other.name.as_deref() == Some(name)) {
