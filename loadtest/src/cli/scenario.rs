@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
     }
     let stop = stop_on_signal()?;
     let folder = folder(arguments, &scenario)?;
-    println!("{}: {}", scenario.name, scenario.about);
+    println!("{}", title(&scenario));
     let options = Options { folder: folder.clone(), keep: arguments.keep, quiet: arguments.quiet };
     let report =
         run_scenario(&scenario, &options, &stop, &mut |line| println!("{line}")).map_err(Error::Usage)?;
@@ -112,9 +112,18 @@ fn print(name: &str) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Name and purpose.
+fn title(scenario: &Scenario) -> String {
+    if scenario.about.is_empty() {
+        scenario.name.clone()
+    } else {
+        format!("{}: {}", scenario.name, scenario.about)
+    }
+}
+
 /// What would be done, in words.
 fn plan(scenario: &Scenario) -> String {
-    let mut out = format!("{}: {}\n", scenario.name, scenario.about);
+    let mut out = format!("{}\n", title(scenario));
     for server in &scenario.processes {
         out.push_str(&format!("  starts {}: {}\n", server.name, server.command.program()));
     }
