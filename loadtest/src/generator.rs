@@ -190,13 +190,13 @@ impl Generator {
         self.start = start;
         let mut events = Events::with_capacity(1024);
         let mut own = None;
+        self.turn_interval(0);
         self.begin();
         loop {
             let now = self.now();
             if own.is_none() && now >= self.plan.warmup {
                 own = Some((now, procfs::own_thread()));
             }
-            self.turn_interval(now);
             if self.is_over(now) {
                 break;
             }
@@ -209,6 +209,8 @@ impl Generator {
                 _ => {}
             }
             let woken = self.now();
+            // Before the answers are counted: they belong to the interval in which they came.
+            self.turn_interval(woken);
             for event in events.iter() {
                 if event.token() != TIMER {
                     self.on_event(event.token().0, event.is_readable(), event.is_read_closed());

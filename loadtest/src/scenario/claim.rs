@@ -90,8 +90,12 @@ impl Figure {
 }
 
 impl LoadFigure {
-    /// The figure of a window, if there is one: latencies need answers, ratios something to divide by.
+    /// The figure of a window, if there is one: latencies need answers, ratios something to divide by, and all of
+    /// them load.
     fn of(self, window: &Window) -> Option<f64> {
+        if window.loaded_s <= 0.0 {
+            return None;
+        }
         let answered = window.answered as f64;
         let latency = |value: f64| (window.answered > 0).then_some(value);
         match self {
@@ -345,11 +349,12 @@ mod tests {
 
     #[test]
     fn nothing_measured_passes_nothing() {
-        let window = Window::default();
+        let window = Window { loaded_s: 1.0, ..Window::default() };
         assert_eq!(judge("p99 <= 5s", &window), (false, "nothing to measure".into()));
+        assert!(judge("errors = 0", &window).0 && !judge("errors = 0", &Window::default()).0);
         assert!(!judge("hit_ratio >= 0%", &window).0);
         let claim = Claim::parse("p99 <= 3 x steady").unwrap();
-        let verdict = claim.judge(&Window { answered: 1, ..Window::default() }, None, &[]);
+        let verdict = claim.judge(&Window { answered: 1, ..window }, None, &[]);
         assert_eq!((verdict.passed, verdict.measured.as_str()), (false, "0 ns, nothing to compare with"));
     }
 

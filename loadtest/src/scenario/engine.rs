@@ -266,24 +266,32 @@ impl Engine<'_> {
         }
     }
 
-    /// The window of a step that was done.
-    fn window_of(&self, name: &str) -> Option<(u64, u64)> {
+    /// When a step took place that was done.
+    fn time_of(&self, name: &str) -> Option<(u64, u64)> {
         let step = self.done.iter().find(|step| step.name.as_deref() == Some(name))?;
         let nanos = |seconds: f64| (seconds * 1e9) as u64;
         Some((nanos(step.at_s), nanos(step.at_s + step.took_s)))
     }
 
+    /// The window of a step: the ticks that lie in it as a whole, so that what came before and after does not count.
+    /// Windows up to now take every tick they touch instead, so that nothing is missed.
+    fn window_of(&self, name: &str) -> Option<(u64, u64)> {
+        let (from, until) = self.time_of(name)?;
+        Some((self.record.snap(from, true), self.record.snap(until, false)))
+    }
+
     fn assert(&mut self, claims: &[Claim], window: &Span, report: &mut StepReport) {
         let now = self.record.now();
+        let since = |from: u64| (self.record.snap(from, false), self.record.snap(now, true));
         let (from, until) = match window {
-            Span::Load => (self.record.last_load().unwrap_or(0), now),
-            Span::Last(time) => (now.saturating_sub(time.as_nanos() as u64), now),
+            Span::Load => since(self.record.last_load().unwrap_or(0)),
+            Span::Last(time) => since(now.saturating_sub(time.as_nanos() as u64)),
             // Names were checked when the file was read.
             Span::Of(name) => self.window_of(name).unwrap_or((now, now)),
-            Span::Since(name) => (self.window_of(name).map_or(now, |(from, _)| from), now),
+            Span::Since(name) => since(self.time_of(name).map_or(now, |(from, _)| from)),
         };
-        // The last tick is handed over when the next one begins.
-        let deadline = Instant::now() + 3 * TICK;
+        // A tick is handed over when the next one begins.
+        let deadline = Instant::now() + 4 * TICK;
         while !self.record.is_complete(until) && Instant::now() < deadline {
             std::thread::sleep(LOOK);
         }

@@ -1,7 +1,7 @@
 //! What the load saw, in tenths of seconds, and the figures of any window of it.
 //!
 //! The load's threads write, the engine reads. Times are nanoseconds since the scenario began. A window takes the
-//! ticks whose middle lies in it.
+//! ticks whose middle lies in it; [`Record::snap`] finds edges that cut none.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -165,6 +165,15 @@ impl Record {
         }
     }
 
+    /// The nearest edge of a tick at that time or before, or else after. When the load is off there are no ticks.
+    pub fn snap(&self, time: u64, after: bool) -> u64 {
+        let inner = self.inner();
+        let on = |phase: &&Phase| phase.from <= time && phase.until.is_none_or(|until| time < until);
+        let Some(phase) = inner.phases.iter().find(on) else { return time };
+        let into = (time - phase.from) % TICK_NS;
+        if into > 0 && after { time - into + TICK_NS } else { time - into }
+    }
+
     /// The figures from then to then.
     pub fn window(&self, from: u64, until: u64) -> Window {
         let inner = self.inner();
@@ -257,6 +266,8 @@ mod tests {
             let latency = if interval < 5 { MS } else { 3 * MS };
             tick(&record, interval, Some((interval * 100 * MS, (interval * 100 + 99) * MS)), latency);
         }
+        assert_eq!((record.snap(1230 * MS, false), record.snap(1230 * MS, true)), (1200 * MS, 1300 * MS));
+        assert_eq!((record.snap(1200 * MS, true), record.snap(930 * MS, false)), (1200 * MS, 930 * MS));
         let all = record.window(0, 2000 * MS);
         assert_eq!((all.answered, all.loaded_s), (100, 1.0));
         let first = record.window(1000 * MS, 1500 * MS);
