@@ -28,12 +28,12 @@ use crate::reply::Reply;
 use crate::requests::{About, Requests};
 use crate::tally::Tally;
 
-/// How long one tally covers.
-pub const INTERVAL: u64 = 1_000_000_000;
 /// How long after a failed attempt a connection is tried again, in nanoseconds.
 const RETRY: u64 = 100_000_000;
 /// How often the thread looks whether it shall stop, at least.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// More intervals than this in a row are not told of one by one.
+const MOST_MISSED: u64 = 100;
 /// The token of the timer; connections have smaller ones.
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -55,6 +55,8 @@ pub struct Plan {
     pub pipeline: usize,
     /// How requests are paced.
     pub pace: Pace,
+    /// Nanoseconds that one tally covers, above zero.
+    pub interval: u64,
     /// Nanoseconds at the start that are not counted.
     pub warmup: u64,
     /// Nanoseconds after the start when no more requests are made.
@@ -188,13 +190,13 @@ impl Generator {
         self.start = start;
         let mut events = Events::with_capacity(1024);
         let mut own = None;
+        self.turn_interval(0);
         self.begin();
         loop {
             let now = self.now();
             if own.is_none() && now >= self.plan.warmup {
                 own = Some((now, procfs::own_thread()));
             }
-            self.turn_interval(now);
             if self.is_over(now) {
                 break;
             }
@@ -207,6 +209,8 @@ impl Generator {
                 _ => {}
             }
             let woken = self.now();
+            // Before the answers are counted: they belong to the interval in which they came.
+            self.turn_interval(woken);
             for event in events.iter() {
                 if event.token() != TIMER {
                     self.on_event(event.token().0, event.is_readable(), event.is_read_closed());
@@ -240,12 +244,25 @@ impl Generator {
 
     /// Hands the tally over when its interval is past.
     fn turn_interval(&mut self, now: u64) {
-        let interval = now.checked_sub(self.plan.warmup).map(|counted| counted / INTERVAL);
+        let interval = now.checked_sub(self.plan.warmup).map(|counted| counted / self.plan.interval);
         if interval == self.tally.interval || now >= self.plan.end {
             return;
         }
+        self.ship_missed(interval);
         self.ship();
         self.tally.interval = interval;
+    }
+
+    /// Hands over a tally for each interval that went by between the last one and this one while the thread had
+    /// no CPU, so that others can tell that it is past.
+    fn ship_missed(&mut self, interval: Option<u64>) {
+        while let (Some(last), Some(now)) = (self.tally.interval, interval) {
+            if last + 1 >= now || now - last > MOST_MISSED {
+                return;
+            }
+            self.ship();
+            self.tally.interval = Some(last + 1);
+        }
     }
 
     fn ship(&mut self) {
@@ -381,16 +398,21 @@ impl Generator {
     fn on_event(&mut self, index: usize, readable: bool, closing: bool) {
         let connection = &mut self.connections[index];
         let mut last = 0;
+        let mut served = false;
         if readable {
             let (tally, kinds, misses, start) = (&mut self.tally, &self.kinds, &mut self.misses, self.start);
             let mut row = Row::default();
             let clock = || start.elapsed().as_nanos() as u64;
             let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now| {
                 last = now;
+                served |= reply.error.is_none();
                 count(tally, &mut row, request, now);
                 interpret(tally, kinds, misses, request.about, reply);
             });
             record(&mut self.tally, &row);
+            if served {
+                self.tally.note_served(last);
+            }
             match received {
                 Ok(bytes) => self.tally.received += bytes,
                 Err(broken) => return self.on_broken(index, broken),

@@ -22,6 +22,7 @@ pub mod report;
 pub mod requests;
 pub mod rounds;
 pub mod run;
+pub mod scenario;
 pub mod series;
 pub mod sizes;
 pub mod tally;

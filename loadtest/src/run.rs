@@ -86,23 +86,47 @@ pub enum Purpose {
     Preload,
 }
 
-/// Runs to the end or until `stop` is set; `on_second` is told of each second that is over.
+/// Who looks on while a run goes on.
+pub trait Observer {
+    /// How long a tally shall cover: a second, or a part of which a second holds a whole number.
+    const INTERVAL: Duration;
+    /// The generators' clock starts.
+    fn on_start(&mut self, _start: Instant) {}
+    /// A thread has finished an interval; its number counts from the end of the warm-up.
+    fn on_tally(&mut self, _tally: &Tally) {}
+    /// A second is over, or cut short by the run's end; with all that was counted in it.
+    fn on_second(&mut self, second: &Second, counted: &Tally);
+}
+
+/// Looks on second by second.
+struct BySecond<F>(F);
+
+impl<F: FnMut(&Second, &Tally)> Observer for BySecond<F> {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    fn on_second(&mut self, second: &Second, counted: &Tally) {
+        (self.0)(second, counted);
+    }
+}
+
+/// Runs to the end or until `stop` is set; `on_second` is told of each second and gets all that was counted in it.
 pub fn run(
     settings: &Settings,
     purpose: Purpose,
     stop: &Arc<AtomicBool>,
-    mut on_second: impl FnMut(&Second),
+    on_second: impl FnMut(&Second, &Tally),
 ) -> Result<Outcome, Error> {
-    run_counting(settings, purpose, stop, |second, _| on_second(second))
+    observe(settings, purpose, stop, &mut BySecond(on_second))
 }
 
-/// As [`run`]; `on_second` also gets all that was counted in the second, and seconds cut short by the run's end.
-pub fn run_counting(
+/// Runs to the end or until `stop` is set, observed.
+pub fn observe<O: Observer>(
     settings: &Settings,
     purpose: Purpose,
     stop: &Arc<AtomicBool>,
-    mut on_second: impl FnMut(&Second, &Tally),
+    observer: &mut O,
 ) -> Result<Outcome, Error> {
+    let interval = O::INTERVAL.as_nanos() as u64;
     let (finished, tallies) = mpsc::channel();
     let mut threads = Vec::new();
     let mut returns = Vec::new();
@@ -112,16 +136,19 @@ pub fn run_counting(
         let channel = Channel { finished: finished.clone(), empty, stop: Arc::clone(stop) };
         let requests = requests(settings, purpose, part)?;
         labels = requests.commands().iter().map(|command| command.label.clone()).collect();
-        threads.push(Generator::new(plan(settings, purpose, part), requests, channel)?);
+        let plan = Plan { interval, ..plan(settings, purpose, part) };
+        threads.push(Generator::new(plan, requests, channel)?);
         returns.push(give_back);
     }
     drop(finished);
     let start = Instant::now();
+    observer.on_start(start);
     let threads = threads.into_iter().map(|generator| std::thread::spawn(move || generator.run(start)));
     let threads: Vec<_> = threads.collect();
     let mut watch = Watch::new(settings, start);
-    let series = Series::new(settings.threads, labels.len());
-    let (tally, seconds) = gather(&tallies, &returns, series, &mut watch, &mut on_second);
+    let parts = SECOND / interval;
+    let series = Series::new(settings.threads * parts as usize, labels.len());
+    let (tally, seconds) = gather(&tallies, &returns, (series, parts), &mut watch, observer);
     let own = join(threads)?;
     let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
     let (server, stolen) = watch.finish();
@@ -150,6 +177,7 @@ fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
         addresses,
         pipeline: settings.pipeline,
         pace: Pace::Closed,
+        interval: SECOND,
         warmup,
         end: warmup.saturating_add(settings.duration.as_nanos().min(u128::from(u64::MAX)) as u64),
         limit: if limited { share(settings.limit) } else { u64::MAX },
@@ -175,31 +203,36 @@ fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
     }
 }
 
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// Keys are written in batches of this many, whatever the run's own pipeline: nothing is measured.
 const PRELOAD_PIPELINE: usize = 32;
 
-/// Takes tallies until all threads have ended.
-fn gather(
+/// Takes tallies until all threads have ended; the series gets so many of each thread per second.
+fn gather<O: Observer>(
     tallies: &Receiver<Box<Tally>>,
     returns: &[Sender<Box<Tally>>],
-    mut series: Series,
+    (mut series, parts): (Series, u64),
     watch: &mut Watch,
-    on_second: &mut impl FnMut(&Second, &Tally),
+    observer: &mut O,
 ) -> (Tally, Vec<Second>) {
     let mut turn = 0;
     loop {
         match tallies.recv_timeout(watch.wait()) {
             Err(RecvTimeoutError::Disconnected) => {
                 while let Some((second, counted)) = series.rest() {
-                    on_second(&second, &counted);
+                    observer.on_second(&second, &counted);
                 }
                 return series.finish();
             }
             Err(RecvTimeoutError::Timeout) => watch.look(),
             Ok(mut tally) => {
                 watch.look();
+                observer.on_tally(&tally);
+                tally.interval = tally.interval.map(|interval| interval / parts);
                 if let Some((second, counted)) = series.add(&tally) {
-                    on_second(&second, &counted);
+                    observer.on_second(&second, &counted);
                 }
                 tally.clear();
                 turn = (turn + 1) % returns.len();

@@ -76,6 +76,8 @@ pub struct Tally {
     /// How late the generator itself was, in nanoseconds: in an open loop the time from due to sent while a
     /// connection was free, in a closed loop the time an event waited for its turn at most.
     pub lag: Histogram<u64>,
+    /// When the first and the last answers that are no errors came, in nanoseconds since the start of the run.
+    pub served: Option<(u64, u64)>,
     /// The first words of errors and how often they came, with one whole text each.
     pub error_kinds: Vec<ErrorKind>,
 }
@@ -106,6 +108,7 @@ impl Tally {
             broken: 0,
             unanswered: 0,
             lag: histogram(),
+            served: None,
             error_kinds: Vec::new(),
         }
     }
@@ -119,6 +122,7 @@ impl Tally {
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
         self.interval = None;
         self.lag.reset();
+        self.served = None;
         self.error_kinds.clear();
     }
 
@@ -133,9 +137,20 @@ impl Tally {
         self.broken += other.broken;
         self.unanswered += other.unanswered;
         add(&mut self.lag, &other.lag);
+        if let Some((first, last)) = other.served {
+            self.note_served(first);
+            self.note_served(last);
+        }
         for kind in &other.error_kinds {
             self.count_error_kind(&kind.word, &kind.example, kind.count);
         }
+    }
+
+    /// Notes that answers came then that are no errors.
+    #[inline]
+    pub fn note_served(&mut self, at: u64) {
+        let (first, last) = self.served.unwrap_or((at, at));
+        self.served = Some((first.min(at), last.max(at)));
     }
 
     /// Counts an error reply of a command.

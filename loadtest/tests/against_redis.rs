@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
 use shoal_loadtest::report::{figures::Figures, hlog};
-use shoal_loadtest::run::{Outcome, Purpose, Settings, run, run_counting};
+use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
 use shoal_loadtest::verify::{check, driver};
 use shoal_loadtest::workload::{CommandSpec, Workload};
@@ -33,7 +33,8 @@ fn settings(server: &Process) -> Settings {
 }
 
 fn measure(settings: &Settings) -> Outcome {
-    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_| {}).expect("the server is there")
+    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_, _| {})
+        .expect("the server is there")
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn each_request_is_answered_once_and_counted() {
     let Some(server) = redis_server() else { return };
     let settings = settings(&server);
     assert_eq!(settings.processes, [server.id()]);
-    let loaded = run(&settings, Purpose::Preload, &Arc::new(AtomicBool::new(false)), |_| {}).unwrap();
+    let loaded = run(&settings, Purpose::Preload, &Arc::new(AtomicBool::new(false)), |_, _| {}).unwrap();
     assert_eq!((loaded.tally.answered(), loaded.tally.errors()), (1000, 0));
     let mut client = server.client().unwrap();
     assert_eq!(client.call(["DBSIZE"]).unwrap(), Frame::Int(1000));
@@ -61,7 +62,7 @@ fn a_log_holds_every_answer_and_the_same_percentiles() {
     let path = std::env::temp_dir().join(format!("shoal-loadtest-run-{}.hlog", std::process::id()));
     let mut log = hlog::Log::create(&path, &["GET".into(), "SET".into()]).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let outcome = run_counting(&settings, Purpose::Measure, &stop, |second, counted| {
+    let outcome = run(&settings, Purpose::Measure, &stop, |second, counted| {
         log.second(second.second, counted).unwrap();
     });
     log.finish().unwrap();

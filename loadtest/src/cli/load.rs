@@ -198,7 +198,7 @@ fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
 }
 
 /// A time such as `10s`, `1.5m`, `500ms`; a number alone means seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

@@ -86,7 +86,7 @@ pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) 
         )));
     }
     let mut progress = Progress::new(quiet).label("preload");
-    let outcome = crate::run::run(settings, Purpose::Preload, stop, |second| progress.show(second))?;
+    let outcome = crate::run::run(settings, Purpose::Preload, stop, |second, _| progress.show(second))?;
     progress.end();
     if outcome.tally.errors() > 0 {
         let error = outcome.tally.error_kinds.first().map_or("", |kind| &kind.example);
@@ -103,7 +103,7 @@ pub(super) fn measure(
     recorder: &mut Recorder,
 ) -> Result<Outcome, Error> {
     let mut progress = progress.until(settings.duration);
-    let outcome = crate::run::run_counting(settings, Purpose::Measure, stop, |second, counted| {
+    let outcome = crate::run::run(settings, Purpose::Measure, stop, |second, counted| {
         progress.show(second);
         recorder.second(second, counted);
     });
