@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::tally::Tally;
 
 /// What one second of the run was like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Second {
     /// Which one, counted from the end of the warm-up.
     pub second: u64,
@@ -25,6 +25,8 @@ pub struct Second {
     pub hits: u64,
     /// Keys looked up and not found.
     pub misses: u64,
+    /// Answered requests per server, where there are several, in the order of the run's list of servers.
+    pub endpoints: Vec<u64>,
 }
 
 impl Second {
@@ -40,6 +42,7 @@ impl Second {
             max_us: total.latency.max() as f64 / 1000.0,
             hits: total.hits,
             misses: total.misses,
+            endpoints: tally.endpoints.iter().map(|endpoint| endpoint.latency.len()).collect(),
         }
     }
 
@@ -79,7 +82,7 @@ impl Series {
         }
         let (_, sum) = self.open.remove(&second)?;
         let whole = Second::of(second, &sum);
-        self.seconds.push(whole);
+        self.seconds.push(whole.clone());
         Some(whole)
     }
 

@@ -16,6 +16,7 @@ use shoal_testkit::process::{Process, redis_server};
 fn settings(server: &Process) -> Settings {
     Settings {
         targets: vec![Target::resolve(&server.address().to_string()).expect("an address with a port")],
+        cluster: false,
         opening: Opening::default(),
         connections: 10,
         pipeline: 4,

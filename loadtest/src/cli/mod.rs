@@ -4,6 +4,7 @@ mod compare;
 mod load;
 mod replay;
 mod run;
+mod tls;
 mod verify;
 
 use std::process::ExitCode;

@@ -1,10 +1,11 @@
 //! The figures of a run, computed once from its counts; the table and the JSON show the same ones.
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
-use crate::tally::{CommandTally, ErrorKind};
+use crate::tally::{CommandTally, EndpointTally, ErrorKind};
 
 /// Everything a report says about a run.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +32,12 @@ pub struct Figures {
     pub commands: Vec<CommandFigures>,
     /// All commands together.
     pub total: CommandFigures,
+    /// Per server or node, in the order of the counts per second; none if there is one only.
+    pub endpoints: Vec<EndpointFigures>,
+    /// How long connections took that were opened during the run, if any were.
+    pub connect: Option<ConnectFigures>,
+    /// Requests that a node of a cluster sent elsewhere or wanted again.
+    pub redirects: u64,
     /// Bytes sent per second.
     pub sent_per_s: f64,
     /// Bytes received per second.
@@ -69,6 +76,56 @@ pub struct CommandFigures {
     /// The share of looked-up keys that were found.
     pub hit_ratio: Option<f64>,
     /// Mean latency.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
+/// One server's figures; latencies in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointFigures {
+    /// The server, or the node of a cluster.
+    pub endpoint: String,
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests answered per second.
+    pub per_s: f64,
+    /// Error replies.
+    pub errors: u64,
+    /// Mean latency.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
+/// How long connections took to open (TCP, TLS and the opening commands), in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectFigures {
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections opened per second.
+    pub per_s: f64,
+    /// Mean.
     pub mean_us: f64,
     /// Median.
     pub p50_us: f64,
@@ -147,6 +204,9 @@ impl Figures {
             rates: settings.rates.iter().map(|(rate, _)| *rate).collect(),
             elapsed_s: outcome.elapsed.as_secs_f64(),
             commands: commands.map(|(label, tally)| CommandFigures::new(label, tally, seconds)).collect(),
+            endpoints: endpoints(outcome, seconds),
+            connect: ConnectFigures::new(&outcome.tally.connect, seconds),
+            redirects: outcome.tally.redirects,
             sent_per_s: outcome.tally.sent as f64 / seconds,
             received_per_s: outcome.tally.received as f64 / seconds,
             lost: outcome.tally.lost,
@@ -262,6 +322,48 @@ impl CommandFigures {
             p9999_us: quantile(0.9999),
             max_us: tally.latency.max() as f64 / 1e3,
         }
+    }
+}
+
+fn endpoints(outcome: &Outcome, seconds: f64) -> Vec<EndpointFigures> {
+    let tallies = &outcome.tally.endpoints;
+    let named = outcome.endpoints.iter().zip(tallies).filter(|_| tallies.len() > 1);
+    named.map(|(name, tally)| EndpointFigures::new(name, tally, seconds)).collect()
+}
+
+impl EndpointFigures {
+    fn new(name: &str, tally: &EndpointTally, seconds: f64) -> Self {
+        let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
+        Self {
+            endpoint: name.into(),
+            answered: tally.latency.len(),
+            per_s: tally.latency.len() as f64 / seconds,
+            errors: tally.errors,
+            mean_us: tally.latency.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: tally.latency.max() as f64 / 1e3,
+        }
+    }
+}
+
+impl ConnectFigures {
+    fn new(connect: &Histogram<u64>, seconds: f64) -> Option<Self> {
+        let quantile = |share| connect.value_at_quantile(share) as f64 / 1e3;
+        (!connect.is_empty()).then(|| Self {
+            opened: connect.len(),
+            per_s: connect.len() as f64 / seconds,
+            mean_us: connect.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: connect.max() as f64 / 1e3,
+        })
     }
 }
 
