@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::arrivals::Spacing;
+use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::keys::KeyDistribution;
 use crate::procfs;
@@ -115,7 +116,7 @@ impl LoadArguments {
             return Err(Error::Usage("there must be at least one connection per thread".into()));
         }
         let processes =
-            if self.processes.is_empty() { local_processes(&targets) } else { self.processes.clone() };
+            if self.processes.is_empty() { self.local_processes(&targets)? } else { self.processes.clone() };
         Ok(Settings {
             cluster: self.cluster,
             opening: self.opening(),
@@ -132,6 +133,23 @@ impl LoadArguments {
             processes,
             targets,
         })
+    }
+
+    /// The processes on this machine that listen where the targets are, or the nodes of their cluster.
+    fn local_processes(&self, targets: &[Target]) -> Result<Vec<u32>, Error> {
+        let nodes = if self.cluster {
+            let nodes = Nodes::default();
+            Layout::read(targets, &self.opening(), &nodes)?;
+            nodes
+        } else {
+            Nodes::new(targets.iter().map(Target::endpoint).collect())
+        };
+        let local =
+            nodes.all().into_iter().map(|node| node.address).filter(|address| address.ip().is_loopback());
+        let mut processes: Vec<u32> = local.flat_map(|address| procfs::listeners(address.port())).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
     }
 
     /// What connections say first.
@@ -175,15 +193,6 @@ impl LoadArguments {
         workload.seed = self.seed.unwrap_or(workload.seed);
         Ok(workload)
     }
-}
-
-/// The processes on this machine that listen where the targets are.
-fn local_processes(targets: &[Target]) -> Vec<u32> {
-    let local = targets.iter().filter(|target| target.address.ip().is_loopback());
-    let mut processes: Vec<u32> = local.flat_map(|target| procfs::listeners(target.address.port())).collect();
-    processes.sort_unstable();
-    processes.dedup();
-    processes
 }
 
 fn parse_ratio(text: &str) -> Result<(u32, u32), Error> {
