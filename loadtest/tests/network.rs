@@ -36,11 +36,11 @@ fn settings(targets: Vec<Target>) -> Settings {
 }
 
 fn target(server: &Process) -> Target {
-    Target::resolve(&server.address().to_string()).unwrap()
+    Target::resolve(&server.address().to_string()).expect("an address with a port")
 }
 
 fn measure(settings: &Settings) -> Outcome {
-    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_| {}).unwrap()
+    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_| {}).expect("the server is there")
 }
 
 /// An authority, a server's certificate of it for 127.0.0.1 and `cache.test`, and a client's, as PEM files.
@@ -51,23 +51,28 @@ struct Certificates {
 impl Certificates {
     fn make(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("shoal-loadtest-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let own_key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        Self::write(&folder).expect("files can be written there and the names are right");
+        Self { folder }
+    }
+
+    fn write(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        fs::create_dir_all(folder)?;
+        let own_key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
-        let authority = params.self_signed(&own_key).unwrap();
-        fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+        // Other than the one that certificates have by default, or they would look signed by themselves.
+        params.distinguished_name.push(DnType::CommonName, format!("authority of {}", folder.display()));
+        fs::write(folder.join("ca.pem"), params.self_signed(&own_key)?.pem())?;
         let issuer = Issuer::new(params, own_key);
         for (file, names) in
             [("server", vec!["127.0.0.1".into(), "cache.test".into()]), ("client", Vec::new())]
         {
-            let key = KeyPair::generate().unwrap();
-            let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-            fs::write(folder.join(format!("{file}.pem")), certificate.pem()).unwrap();
-            fs::write(folder.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+            let key = KeyPair::generate()?;
+            let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
+            fs::write(folder.join(format!("{file}.pem")), certificate.pem())?;
+            fs::write(folder.join(format!("{file}.key")), key.serialize_pem())?;
         }
-        Self { folder }
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -252,7 +257,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Cluster {
     fn start(name: &str) -> Option<Self> {
         let folder = std::env::temp_dir().join(format!("shoal-loadtest-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).expect("a folder for temporary files");
         let args = |ports: &[u16]| {
             let words = [
                 ("port", ports[0].to_string()),
@@ -278,7 +283,7 @@ impl Cluster {
         for index in 0..3 {
             cluster.wait_until(|| {
                 let Frame::Bulk(info) = cluster.call(index, &["CLUSTER", "INFO"]) else { panic!() };
-                let info = String::from_utf8(info).unwrap();
+                let info = String::from_utf8_lossy(&info);
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
             });
         }
@@ -286,7 +291,8 @@ impl Cluster {
     }
 
     fn call(&self, node: usize, words: &[&str]) -> Frame {
-        self.nodes[node].client().unwrap().call(words.iter().copied()).unwrap()
+        let client = self.nodes[node].client();
+        client.and_then(|mut client| client.call(words.iter().copied())).expect("the node runs")
     }
 
     fn wait_until(&self, mut done: impl FnMut() -> bool) {
@@ -299,7 +305,7 @@ impl Cluster {
 
     fn id(&self, node: usize) -> String {
         let Frame::Bulk(id) = self.call(node, &["CLUSTER", "MYID"]) else { panic!() };
-        String::from_utf8(id).unwrap()
+        String::from_utf8_lossy(&id).into_owned()
     }
 
     /// Moves a slot with its keys, as `redis-cli --cluster reshard` does.
@@ -313,7 +319,7 @@ impl Cluster {
                 panic!()
             };
             let Some(Frame::Bulk(key)) = keys.first() else { break };
-            let key = String::from_utf8(key.clone()).unwrap();
+            let key = String::from_utf8_lossy(key).into_owned();
             self.call(from, &["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
         }
         for node in [to, from] {
