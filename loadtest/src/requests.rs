@@ -3,6 +3,7 @@
 //! The stream depends on the workload, the seed and the thread's number only. What servers answer changes
 //! nothing in it: the follow-ups of cache-aside commands draw from a stream of their own.
 
+use crate::cluster::slot;
 use crate::keys::{KeyChooser, KeyDistribution, KeyText};
 use crate::random::Random;
 use crate::sizes::ValueText;
@@ -21,6 +22,9 @@ pub struct Command {
     creates: bool,
     /// The command that answers a miss, by its place among the commands.
     pub on_miss: Option<usize>,
+    /// The word that decides which node of a cluster is asked: the first with a key in it, else the first behind
+    /// the name; none if there is no other word.
+    key_word: Option<usize>,
 }
 
 impl Command {
@@ -114,6 +118,25 @@ impl Requests {
         Some(About { command: command as u16, key: about.key })
     }
 
+    /// The hash slot of a request that was just encoded; none if it may go to any node.
+    #[inline]
+    pub fn slot_of(&self, command: u16, request: &[u8]) -> Option<u16> {
+        word(request, self.commands[usize::from(command)].key_word?).map(slot::slot)
+    }
+
+    /// Says why a cluster could not answer these requests, if it could not.
+    pub fn check_for_cluster(&self, key_prefix: &str) -> Result<(), String> {
+        let several = self.commands.iter().find(|command| command.template.extra_keys() > 0);
+        match several {
+            Some(command) if slot::hashed(key_prefix.as_bytes()).len() == key_prefix.len() => Err(format!(
+                "the keys of one {} lie in several hash slots, which a cluster refuses: use {{keys:1}}, or put all \
+                 keys into one slot by a key prefix with a hash tag, such as '{{tag}}key:'",
+                command.label
+            )),
+            _ => Ok(()),
+        }
+    }
+
     #[inline]
     fn draw_command(&mut self) -> usize {
         if self.ceilings.len() == 1 {
@@ -160,7 +183,32 @@ fn command(line: &str, keys: &KeyText) -> Result<Command, String> {
         label: name,
         template,
         on_miss: None,
+        key_word: key_word(line),
     })
+}
+
+/// The place of the word of a line that names the key.
+fn key_word(line: &str) -> Option<usize> {
+    let mut words = line.split_whitespace();
+    let named = words.clone().position(|word| word.contains("{key}") || word.starts_with("{keys:"));
+    named.or(words.nth(1).map(|_| 1))
+}
+
+/// The word at this place of an encoded request.
+#[inline]
+fn word(request: &[u8], place: usize) -> Option<&[u8]> {
+    let mut rest = &request[memchr::memchr(b'\n', request)? + 1..];
+    for left in (0..=place).rev() {
+        let digits = rest.iter().skip(1).take_while(|byte| byte.is_ascii_digit());
+        let (count, length) = digits
+            .fold((0, 0), |(count, length), digit| (count + 1, length * 10 + usize::from(digit - b'0')));
+        let start = count + 3;
+        if left == 0 {
+            return rest.get(start..start + length);
+        }
+        rest = rest.get(start + length + 2..)?;
+    }
+    None
 }
 
 /// Numbers the labels that several commands share.
@@ -242,6 +290,37 @@ mod tests {
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..1000).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn the_key_decides_the_slot() {
+        let mut workload = Workload { keys: 1000, key_prefix: "k".into(), ..Workload::default() };
+        let lines = [
+            "GET {key}",
+            "OBJECT FREQ {key}",
+            "SET {key} {value}",
+            "LPUSH foo {value}",
+            "PING",
+            "MGET {keys:2}",
+        ];
+        workload.commands =
+            lines.map(|line| CommandSpec { line: line.into(), weight: 1, on_miss: None }).to_vec();
+        let mut requests = Requests::new(&workload, 0, 1).unwrap();
+        for _ in 0..200 {
+            let mut out = Vec::new();
+            let about = requests.next(&mut out);
+            let mut key = Vec::new();
+            requests.filling.keys.append(about.key, &mut key);
+            let expected = match about.command {
+                3 => Some(12182),
+                4 => None,
+                _ => Some(slot::slot(&key)),
+            };
+            assert_eq!(requests.slot_of(about.command, &out), expected, "{}", out.escape_ascii());
+        }
+        let refused = requests.check_for_cluster("k").unwrap_err();
+        assert!(refused.starts_with("the keys of one MGET"), "{refused}");
+        assert_eq!(requests.check_for_cluster("{a}k"), Ok(()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::run::Outcome;
 
-/// Appends a later run to an earlier one with the same commands and threads.
+/// Appends a later run to an earlier one with the same commands, threads and endpoints.
 pub fn append(whole: &mut Outcome, later: Outcome) {
     // A round ends on a whole second, so that seconds stay seconds; what a cut one lacks is a gap.
     let offset = whole.seconds.last().map_or(0, |last| last.second + 1);
@@ -47,6 +47,7 @@ mod tests {
         tally.commands[0].latency.saturating_record(1000);
         Outcome {
             labels: vec!["GET".into()],
+            endpoints: vec!["here".into()],
             tally,
             seconds: (0..seconds).map(|second| Second { second, answered: 1, ..Second::default() }).collect(),
             elapsed: Duration::from_secs(seconds),

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::arrivals::{Arrivals, Spacing, Step};
+use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::generator::{Channel, Generator, OwnUsage, Pace, Plan};
+use crate::limits;
 use crate::procfs::{self, Usage};
 use crate::requests::Requests;
 use crate::series::{Second, Series};
@@ -21,6 +23,8 @@ use crate::workload::Workload;
 pub struct Settings {
     /// The servers; connections are dealt out to them in turn.
     pub targets: Vec<Target>,
+    /// The servers are a cluster: requests go to the owner of their key.
+    pub cluster: bool,
     /// What connections say first.
     pub opening: Opening,
     /// Connections in all.
@@ -52,6 +56,8 @@ pub struct Settings {
 pub struct Outcome {
     /// The commands' labels, in the order of the tally.
     pub labels: Vec<String>,
+    /// The servers' names, in the order of the tally; as many as it has, or more.
+    pub endpoints: Vec<String>,
     /// All counts after the warm-up.
     pub tally: Tally,
     /// The run second by second.
@@ -127,6 +133,8 @@ pub fn observe<O: Observer>(
     observer: &mut O,
 ) -> Result<Outcome, Error> {
     let interval = O::INTERVAL.as_nanos() as u64;
+    let servers = Servers::find(settings)?;
+    limits::want_files(settings.connections)?;
     let (finished, tallies) = mpsc::channel();
     let mut threads = Vec::new();
     let mut returns = Vec::new();
@@ -136,7 +144,10 @@ pub fn observe<O: Observer>(
         let channel = Channel { finished: finished.clone(), empty, stop: Arc::clone(stop) };
         let requests = requests(settings, purpose, part)?;
         labels = requests.commands().iter().map(|command| command.label.clone()).collect();
-        let plan = Plan { interval, ..plan(settings, purpose, part) };
+        if settings.cluster {
+            requests.check_for_cluster(&settings.workload.key_prefix).map_err(Error::Usage)?;
+        }
+        let plan = Plan { interval, ..plan(settings, &servers, purpose, part) };
         threads.push(Generator::new(plan, requests, channel)?);
         returns.push(give_back);
     }
@@ -153,7 +164,37 @@ pub fn observe<O: Observer>(
     let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
     let (server, stolen) = watch.finish();
     let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
-    Ok(Outcome { labels, tally, seconds, elapsed, own, server, stolen })
+    let endpoints = servers.nodes.all().iter().map(|endpoint| endpoint.name.to_string()).collect();
+    Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, stolen })
+}
+
+/// The servers of a run and, if they are a cluster, who owns what.
+struct Servers {
+    nodes: Arc<Nodes>,
+    layout: Option<Layout>,
+    count: usize,
+}
+
+impl Servers {
+    fn find(settings: &Settings) -> Result<Self, Error> {
+        if !settings.cluster {
+            let endpoints: Vec<_> = settings.targets.iter().map(Target::endpoint).collect();
+            let count = endpoints.len();
+            return Ok(Self { nodes: Arc::new(Nodes::new(endpoints)), layout: None, count });
+        }
+        let nodes = Nodes::default();
+        let layout = Layout::read(&settings.targets, &settings.opening, &nodes)?;
+        let count = nodes.all().len();
+        if settings.connections < count * settings.threads {
+            return Err(Error::Usage(format!(
+                "each thread needs a connection to each node: {count} nodes and {} threads want at least {} \
+                 connections",
+                settings.threads,
+                count * settings.threads
+            )));
+        }
+        Ok(Self { nodes: Arc::new(nodes), layout: Some(layout), count })
+    }
 }
 
 fn requests(settings: &Settings, purpose: Purpose, part: usize) -> Result<Requests, Error> {
@@ -165,16 +206,19 @@ fn requests(settings: &Settings, purpose: Purpose, part: usize) -> Result<Reques
     requests.map_err(Error::Usage)
 }
 
-fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
+fn plan(settings: &Settings, servers: &Servers, purpose: Purpose, part: usize) -> Plan {
     let threads = settings.threads;
     let share = |count: u64| count / threads as u64 + u64::from((part as u64) < count % threads as u64);
-    let connections = (0..settings.connections).filter(|index| index % threads == part);
-    let addresses =
-        connections.map(|index| settings.targets[index % settings.targets.len()].address).collect();
+    // Each thread deals its own connections out, beginning elsewhere than the others.
+    let connections =
+        (0..share(settings.connections as u64) as usize).map(|own| (own + part) % servers.count);
     let warmup = settings.warmup.as_nanos() as u64;
     let limited = settings.limit < u64::MAX;
     let base = Plan {
-        addresses,
+        nodes: Arc::clone(&servers.nodes),
+        connections: connections.collect(),
+        layout: servers.layout.clone(),
+        reconnect_every: settings.workload.reconnect_every.unwrap_or(u64::MAX),
         pipeline: settings.pipeline,
         pace: Pace::Closed,
         interval: SECOND,
@@ -188,7 +232,8 @@ fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
     match purpose {
         Purpose::Preload => {
             let pipeline = settings.pipeline.max(PRELOAD_PIPELINE);
-            Plan { pipeline, warmup: 0, end: u64::MAX, limit: share(settings.workload.keys), ..base }
+            let limit = share(settings.workload.keys);
+            Plan { pipeline, warmup: 0, end: u64::MAX, limit, reconnect_every: u64::MAX, ..base }
         }
         Purpose::Measure if settings.rates.is_empty() => base,
         Purpose::Measure => {

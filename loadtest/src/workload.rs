@@ -35,6 +35,8 @@ pub struct Workload {
     pub commands: Vec<CommandSpec>,
     /// The command that writes one key before the run, for `--preload`.
     pub preload: Option<CommandSpec>,
+    /// Each connection is closed and opened again after this many requests.
+    pub reconnect_every: Option<u64>,
     /// The seed of all chance.
     pub seed: u64,
 }
@@ -64,6 +66,7 @@ impl Default for Workload {
             sizes: Sizes::Fixed(100),
             commands: vec![spec("GET {key}", 9), spec("SET {key} {value}", 1)],
             preload: Some(spec("SET {key} {value}", 1)),
+            reconnect_every: None,
             seed: 1,
         }
     }
@@ -78,6 +81,7 @@ pub const MAX_KEY_LENGTH: usize = 64 << 10;
 /// The built-in workloads by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("cache-aside", include_str!("../workloads/cache-aside.toml")),
+    ("connection-churn", include_str!("../workloads/connection-churn.toml")),
     ("counters", include_str!("../workloads/counters.toml")),
     ("large-values", include_str!("../workloads/large-values.toml")),
     ("leaderboard", include_str!("../workloads/leaderboard.toml")),
@@ -103,6 +107,8 @@ struct File {
     #[serde(default)]
     values: Values,
     #[serde(default)]
+    connections: Connections,
+    #[serde(default)]
     command: Vec<FileCommand>,
     preload: Option<Spanned<String>>,
 }
@@ -121,6 +127,12 @@ struct Keys {
 struct Values {
     size: Option<Spanned<String>>,
     histogram: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Connections {
+    reconnect_every: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +195,8 @@ impl Workload {
             (None, Some(path)) => Sizes::Histogram(Histogram::read(&folder.join(path.get_ref()))?),
             (None, None) => defaults.sizes,
         };
+        let every = in_range(file.connections.reconnect_every, 1, MAX_KEYS, "reconnect_every", 0)
+            .map_err(|(span, message)| wrong(Some(span), message))?;
         let mut workload = Self {
             name: Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned()),
             about: file.about.unwrap_or_default(),
@@ -193,6 +207,7 @@ impl Workload {
             sizes,
             commands: Vec::new(),
             preload: None,
+            reconnect_every: (every > 0).then_some(every),
             seed: file.seed.unwrap_or(defaults.seed),
         };
         let text_of_keys = KeyText::new(&workload.key_prefix, workload.key_length, workload.keys);

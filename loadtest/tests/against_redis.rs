@@ -17,6 +17,7 @@ use shoal_testkit::process::{Process, redis_server};
 fn settings(server: &Process) -> Settings {
     Settings {
         targets: vec![Target::resolve(&server.address().to_string()).expect("an address with a port")],
+        cluster: false,
         opening: Opening::default(),
         connections: 10,
         pipeline: 4,
@@ -119,7 +120,7 @@ fn a_stall_shows_at_its_true_size_in_an_open_loop() {
     settings.duration = Duration::from_secs(2);
     let mut client = server.client().unwrap();
     let mut paused = false;
-    let pause = |_: &_| {
+    let pause = |_: &_, _: &_| {
         if !std::mem::replace(&mut paused, true) {
             client.call(["CLIENT", "PAUSE", "600", "ALL"]).unwrap();
         }
@@ -142,7 +143,7 @@ fn broken_connections_come_back_and_every_request_is_accounted_for() {
     settings.duration = Duration::from_secs(2);
     let mut client = server.client().unwrap();
     let mut killed = false;
-    let kill = |_: &_| {
+    let kill = |_: &_, _: &_| {
         if !std::mem::replace(&mut killed, true) {
             client.call(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::arrivals::Spacing;
+use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::keys::KeyDistribution;
 use crate::procfs;
@@ -76,6 +77,16 @@ pub(super) struct LoadArguments {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// The target is a node of a cluster: ask it for the others, send each request to the owner of its key, follow
+    /// redirects.
+    #[arg(long)]
+    cluster: bool,
+    /// Close and open each connection after this many requests.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    reconnect_every: Option<u64>,
+    #[command(flatten)]
+    tls: super::tls::TlsArguments,
+
     /// Processes of the server whose CPU time is counted; by default those that listen on the target's port.
     #[arg(long = "pid", value_delimiter = ',')]
     processes: Vec<u32>,
@@ -96,14 +107,18 @@ pub(super) struct LoadArguments {
 impl LoadArguments {
     /// The settings of a run against these targets.
     pub(super) fn settings(&self, targets: &[String]) -> Result<Settings, Error> {
-        let targets: Vec<Target> =
+        let mut targets: Vec<Target> =
             targets.iter().map(|name| Target::resolve(name)).collect::<Result<_, _>>()?;
+        if let Some(tls) = self.tls.read()? {
+            targets.iter_mut().for_each(|target| target.tls = Some(tls.clone()));
+        }
         if self.threads > self.connections {
             return Err(Error::Usage("there must be at least one connection per thread".into()));
         }
         let processes =
-            if self.processes.is_empty() { local_processes(&targets) } else { self.processes.clone() };
+            if self.processes.is_empty() { self.local_processes(&targets)? } else { self.processes.clone() };
         Ok(Settings {
+            cluster: self.cluster,
             opening: self.opening(),
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
@@ -118,6 +133,23 @@ impl LoadArguments {
             processes,
             targets,
         })
+    }
+
+    /// The processes on this machine that listen where the targets are, or the nodes of their cluster.
+    fn local_processes(&self, targets: &[Target]) -> Result<Vec<u32>, Error> {
+        let nodes = if self.cluster {
+            let nodes = Nodes::default();
+            Layout::read(targets, &self.opening(), &nodes)?;
+            nodes
+        } else {
+            Nodes::new(targets.iter().map(Target::endpoint).collect())
+        };
+        let local =
+            nodes.all().into_iter().map(|node| node.address).filter(|address| address.ip().is_loopback());
+        let mut processes: Vec<u32> = local.flat_map(|address| procfs::listeners(address.port())).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
     }
 
     /// What connections say first.
@@ -157,18 +189,10 @@ impl LoadArguments {
         workload.key_prefix = self.key_prefix.clone().unwrap_or(workload.key_prefix);
         workload.sizes = self.value_size.clone().unwrap_or(workload.sizes);
         workload.distribution = self.distribution.unwrap_or(workload.distribution);
+        workload.reconnect_every = self.reconnect_every.or(workload.reconnect_every);
         workload.seed = self.seed.unwrap_or(workload.seed);
         Ok(workload)
     }
-}
-
-/// The processes on this machine that listen where the targets are.
-fn local_processes(targets: &[Target]) -> Vec<u32> {
-    let local = targets.iter().filter(|target| target.address.ip().is_loopback());
-    let mut processes: Vec<u32> = local.flat_map(|target| procfs::listeners(target.address.port())).collect();
-    processes.sort_unstable();
-    processes.dedup();
-    processes
 }
 
 fn parse_ratio(text: &str) -> Result<(u32, u32), Error> {

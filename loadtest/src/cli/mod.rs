@@ -7,6 +7,7 @@ mod replay;
 mod report;
 mod run;
 mod scenario;
+mod tls;
 mod verify;
 
 use std::process::ExitCode;

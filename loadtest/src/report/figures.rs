@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::origin::Origin;
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
-use crate::tally::{CommandTally, ErrorKind};
+use crate::tally::{CommandTally, EndpointTally, ErrorKind};
 
 /// Everything a report says about a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,6 +36,12 @@ pub struct Figures {
     pub commands: Vec<CommandFigures>,
     /// All commands together.
     pub total: CommandFigures,
+    /// Per server or node, in the order of the counts per second; none if there is one only.
+    pub endpoints: Vec<EndpointFigures>,
+    /// How long connections took that were opened during the run, if any were.
+    pub connect: Option<ConnectFigures>,
+    /// Requests that a node of a cluster sent elsewhere or wanted again.
+    pub redirects: u64,
     /// Bytes sent per second.
     pub sent_per_s: f64,
     /// Bytes received per second.
@@ -58,8 +64,6 @@ pub struct Figures {
     pub curve: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,
-    /// Per endpoint, in the order of the counts that each second has.
-    pub endpoints: Vec<EndpointFigures>,
     /// What was done to the servers meanwhile, in order.
     pub events: Vec<EventFigures>,
     /// When, with what and where this was measured.
@@ -136,6 +140,30 @@ pub struct CommandFigures {
     pub curve: Vec<(f64, f64)>,
 }
 
+/// How long connections took to open (TCP, TLS and the opening commands), in microseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConnectFigures {
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections opened per second.
+    pub per_s: f64,
+    /// Mean.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
 /// Errors that start with the same word.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -202,6 +230,9 @@ impl Figures {
             rates: settings.rates.iter().map(|(rate, _)| *rate).collect(),
             elapsed_s: outcome.elapsed.as_secs_f64(),
             commands: commands.map(|(label, tally)| CommandFigures::new(label, tally, seconds)).collect(),
+            endpoints: endpoints(outcome, seconds),
+            connect: ConnectFigures::new(&outcome.tally.connect, seconds),
+            redirects: outcome.tally.redirects,
             sent_per_s: outcome.tally.sent as f64 / seconds,
             received_per_s: outcome.tally.received as f64 / seconds,
             lost: outcome.tally.lost,
@@ -220,7 +251,6 @@ impl Figures {
             warnings: Vec::new(),
             curve: curve(&outcome.tally.total().latency),
             seconds: outcome.seconds.clone(),
-            endpoints: Vec::new(),
             events: Vec::new(),
             origin: Origin::new(outcome.elapsed),
         };
@@ -322,6 +352,48 @@ impl CommandFigures {
             max_us: tally.latency.max() as f64 / 1e3,
             curve: curve(&tally.latency),
         }
+    }
+}
+
+fn endpoints(outcome: &Outcome, seconds: f64) -> Vec<EndpointFigures> {
+    let tallies = &outcome.tally.endpoints;
+    let named = outcome.endpoints.iter().zip(tallies).filter(|_| tallies.len() > 1);
+    named.map(|(name, tally)| EndpointFigures::new(name, tally, seconds)).collect()
+}
+
+impl EndpointFigures {
+    fn new(name: &str, tally: &EndpointTally, seconds: f64) -> Self {
+        let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
+        Self {
+            endpoint: name.into(),
+            answered: tally.latency.len(),
+            per_s: tally.latency.len() as f64 / seconds,
+            errors: tally.errors,
+            mean_us: tally.latency.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: tally.latency.max() as f64 / 1e3,
+        }
+    }
+}
+
+impl ConnectFigures {
+    fn new(connect: &Histogram<u64>, seconds: f64) -> Option<Self> {
+        let quantile = |share| connect.value_at_quantile(share) as f64 / 1e3;
+        (!connect.is_empty()).then(|| Self {
+            opened: connect.len(),
+            per_s: connect.len() as f64 / seconds,
+            mean_us: connect.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: connect.max() as f64 / 1e3,
+        })
     }
 }
 

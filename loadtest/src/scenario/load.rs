@@ -117,7 +117,9 @@ impl Driver {
         processes: Vec<u32>,
         stop: &Arc<AtomicBool>,
     ) -> Result<String, String> {
-        let targets = servers.iter().map(|(name, address)| Target { name: name.clone(), address: *address });
+        let targets = servers.iter();
+        let targets =
+            targets.map(|(name, address)| Target { name: name.clone(), address: *address, tls: None });
         let settings = self.settings(targets.collect(), processes);
         let preload = self.load.preload && !std::mem::replace(&mut self.loaded, true);
         let text =
@@ -203,6 +205,7 @@ impl Driver {
         let load = &self.load;
         Settings {
             targets,
+            cluster: false,
             opening: Opening::default(),
             connections: load.connections,
             pipeline: load.pipeline,
