@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::procfs;
 use crate::random::Random;
 use crate::reply::Reply;
-use crate::requests::{About, Requests};
+use crate::requests::{About, Follows, Requests};
 use crate::tally::Tally;
 
 /// How long one tally covers.
@@ -95,8 +95,7 @@ pub struct OwnUsage {
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     looks_up: bool,
-    follows_misses: bool,
-    keys: u64,
+    follows: Option<Follows>,
 }
 
 /// Answers in a row with the same command and latency, recorded at once.
@@ -132,7 +131,7 @@ pub struct Generator {
     /// When to try closed connections again, in order.
     retries: VecDeque<(u64, usize)>,
     made: u64,
-    misses: Vec<About>,
+    followed: Vec<About>,
     start: Instant,
 }
 
@@ -157,8 +156,7 @@ impl Generator {
         }
         let kinds = requests.commands().iter().map(|command| Kind {
             looks_up: command.looks_up,
-            follows_misses: command.on_miss.is_some(),
-            keys: command.keys(),
+            follows: command.follow_up.map(|(follows, _)| follows),
         });
         Ok(Self {
             kinds: kinds.collect(),
@@ -168,7 +166,7 @@ impl Generator {
             is_free: vec![true; connections.len()],
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             retries: VecDeque::new(),
-            misses: Vec::new(),
+            followed: Vec::new(),
             due: 0,
             is_blocked: false,
             blocked: 0,
@@ -330,6 +328,7 @@ impl Generator {
     /// Gives a connection the requests that are due, as many as it has room for.
     fn fill(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
+        self.requests.at(self.due);
         while self.due <= now
             && self.due < self.plan.end
             && self.made < self.plan.limit
@@ -360,6 +359,7 @@ impl Generator {
         }
         let room = self.plan.pipeline.saturating_sub(connection.waiting.len()) as u64;
         let count = room.min(self.plan.limit - self.made);
+        self.requests.at(now);
         for _ in 0..count {
             let about = self.requests.next(&mut connection.out);
             connection.waiting.push_back(Waiting { since: now, about });
@@ -382,13 +382,14 @@ impl Generator {
         let connection = &mut self.connections[index];
         let mut last = 0;
         if readable {
-            let (tally, kinds, misses, start) = (&mut self.tally, &self.kinds, &mut self.misses, self.start);
+            let (tally, kinds, followed, start) =
+                (&mut self.tally, &self.kinds, &mut self.followed, self.start);
             let mut row = Row::default();
             let clock = || start.elapsed().as_nanos() as u64;
             let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now| {
                 last = now;
                 count(tally, &mut row, request, now);
-                interpret(tally, kinds, misses, request.about, reply);
+                interpret(tally, kinds, followed, request.about, reply);
             });
             record(&mut self.tally, &row);
             match received {
@@ -396,8 +397,8 @@ impl Generator {
                 Err(broken) => return self.on_broken(index, broken),
             }
         }
-        if !self.misses.is_empty() {
-            self.follow_misses(index, last);
+        if !self.followed.is_empty() {
+            self.follow_up(index, last);
         }
         let connection = &self.connections[index];
         match self.plan.pace {
@@ -411,11 +412,11 @@ impl Generator {
         }
     }
 
-    /// Sends the commands that answer misses, on the connection where they were noticed.
-    fn follow_misses(&mut self, index: usize, now: u64) {
+    /// Sends the commands that follow answers, on the connections where these came.
+    fn follow_up(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
-        for about in self.misses.drain(..) {
-            if let Some(about) = self.requests.after_miss(about, &mut connection.out) {
+        for about in self.followed.drain(..) {
+            if let Some(about) = self.requests.follow_up(about, &mut connection.out) {
                 connection.waiting.push_back(Waiting { since: now, about });
             }
         }
@@ -435,7 +436,7 @@ impl Generator {
 
     #[cold]
     fn on_broken(&mut self, index: usize, broken: Broken) {
-        self.misses.clear();
+        self.followed.clear();
         self.tally.lost += self.connections[index].close();
         let text = match broken {
             Broken::Io(error) => format!("connection: {error}"),
@@ -488,7 +489,7 @@ fn record(tally: &mut Tally, row: &Row) {
 
 /// Counts errors, hits and misses of an answer.
 #[inline]
-fn interpret(tally: &mut Tally, kinds: &[Kind], misses: &mut Vec<About>, about: About, reply: Reply<'_>) {
+fn interpret(tally: &mut Tally, kinds: &[Kind], followed: &mut Vec<About>, about: About, reply: Reply<'_>) {
     let command = usize::from(about.command);
     if let Some(text) = reply.error {
         return tally.count_error(command, text);
@@ -496,11 +497,14 @@ fn interpret(tally: &mut Tally, kinds: &[Kind], misses: &mut Vec<About>, about: 
     let kind = kinds[command];
     if kind.looks_up {
         let counts = &mut tally.commands[command];
-        let missed = u64::from(reply.nulls).min(kind.keys);
+        let keys = u64::from(about.keys);
+        let missed = u64::from(reply.nulls).min(keys);
         counts.misses += missed;
-        counts.hits += kind.keys - missed;
+        counts.hits += keys - missed;
     }
-    if reply.nulls > 0 && kind.follows_misses {
-        misses.push(about);
+    match kind.follows {
+        None => {}
+        Some(Follows::Misses) if reply.nulls == 0 => {}
+        Some(_) => followed.push(about),
     }
 }

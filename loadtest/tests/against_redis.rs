@@ -60,8 +60,8 @@ fn misses_are_answered_by_the_follow_up() {
     settings.opening.resp3 = true;
     settings.workload.commands = vec![CommandSpec {
         line: "GET {key}".into(),
-        weight: 1,
         on_miss: Some("SET {key} {value} EX 100".into()),
+        ..CommandSpec::default()
     }];
     let outcome = measure(&settings);
     let [get, set] = &outcome.tally.commands[..] else { panic!() };
@@ -73,7 +73,7 @@ fn misses_are_answered_by_the_follow_up() {
 fn errors_are_counted_by_kind() {
     let Some(server) = redis_server() else { return };
     let mut settings = settings(&server);
-    settings.workload.commands = vec![CommandSpec { line: "NOSUCH {key}".into(), weight: 1, on_miss: None }];
+    settings.workload.commands = vec![CommandSpec::new("NOSUCH {key}", 1)];
     let outcome = measure(&settings);
     assert_eq!((outcome.tally.answered(), outcome.tally.errors()), (5000, 5000));
     assert_eq!(

@@ -232,7 +232,8 @@ fn asked(settings: &Settings) -> String {
     let commands = workload.commands.iter().map(|command| {
         let share = f64::from(command.weight) * 100.0 / f64::from(total.max(1));
         let then = command.on_miss.as_ref().map(|line| format!(", on a miss {line}")).unwrap_or_default();
-        format!("{share:.0} % {}{then}", command.line)
+        let always = command.then.as_ref().map(|line| format!(", then {line}")).unwrap_or_default();
+        format!("{share:.0} % {}{then}{always}", command.line)
     });
     format!(
         "{}; {} keys, {}, values of {} bytes, seed {}",
