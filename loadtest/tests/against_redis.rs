@@ -213,13 +213,15 @@ fn a_replay_counts_hits_of_objects_and_bytes() {
         address: server.address(),
         opening: Vec::new(),
         batch: 4,
-        rate: None,
+        pace: replay::Pace::Max,
+        flush: true,
         warmup: 0.0,
     };
     let accesses = trace::lines(
         b"1,get,100\n2,get,300,60\n1,get,100\n2,get,300\n3,set,50\n3,get,50\n1,del\n1,get,100\n",
     )
-    .unwrap();
+    .unwrap()
+    .accesses;
     let counts = replay::replay(&settings, &accesses, &AtomicBool::new(false)).unwrap();
     assert_eq!((counts.lookups, counts.hits, counts.accesses, counts.errors), (6, 3, 8, 0));
     assert_eq!((counts.bytes, counts.hit_bytes, counts.stored), (950, 450, 4));
