@@ -85,7 +85,11 @@ impl FromStr for KeyDistribution {
                 })?,
                 exponent: match parts.next().unwrap_or("0.99").parse::<f64>() {
                     Ok(value) if (0.0..=MAX_EXPONENT).contains(&value) => value,
-                    _ => return Err(format!("the exponent in '{text}' must be a number from 0 to {MAX_EXPONENT}")),
+                    _ => {
+                        return Err(format!(
+                            "the exponent in '{text}' must be a number from 0 to {MAX_EXPONENT}"
+                        ));
+                    }
                 },
             },
             _ => {
@@ -339,11 +343,35 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for text in ["uniform", "sequential", "zipf:1.2", "zipf:0", "latest:0.5", "hotset:0.2:0.8", "flash:0.3:2.5s:0.9", "flash:1:5000:0"] {
+        for text in [
+            "uniform",
+            "sequential",
+            "zipf:1.2",
+            "zipf:0",
+            "latest:0.5",
+            "hotset:0.2:0.8",
+            "flash:0.3:2.5s:0.9",
+            "flash:1:5000:0",
+        ] {
             assert_eq!(text.parse::<KeyDistribution>().unwrap().to_string(), text);
         }
-        for text in ["", "zip", "zipf:x", "zipf:9", "zipf:1:2", "hotset:2", "uniform:1", "flash:2", "flash:1:0", "flash:1:x", "flash:1:0s",
-            "flash:1:5:x", "flash:1:5:1:1", "zipf:nan", "zipf:-1"] {
+        for text in [
+            "",
+            "zip",
+            "zipf:x",
+            "zipf:9",
+            "zipf:1:2",
+            "hotset:2",
+            "uniform:1",
+            "flash:2",
+            "flash:1:0",
+            "flash:1:x",
+            "flash:1:0s",
+            "flash:1:5:x",
+            "flash:1:5:1:1",
+            "zipf:nan",
+            "zipf:-1",
+        ] {
             assert!(text.parse::<KeyDistribution>().is_err(), "{text}");
         }
     }
@@ -374,14 +402,20 @@ mod tests {
             chooser.at(turn * time);
             let mut counts = vec![0; 1000];
             (0..draws).for_each(|_| counts[chooser.next(&mut random) as usize] += 1);
-            counts.iter().copied().enumerate().max_by_key(|(_, count)| *count).map(|(key, count)| (key as u64, count))
+            counts
+                .iter()
+                .copied()
+                .enumerate()
+                .max_by_key(|(_, count)| *count)
+                .map(|(key, count)| (key as u64, count))
         };
         (0..turns).filter_map(turn).collect()
     }
 
     #[test]
     fn a_flash_crowd_moves_on() {
-        let flash = |text: &str, part| KeyChooser::new(text.parse().unwrap(), 1000, Added::GoesRound, part, 2);
+        let flash =
+            |text: &str, part| KeyChooser::new(text.parse().unwrap(), 1000, Added::GoesRound, part, 2);
         let by_time = hottest(&mut flash("flash:0.5:10s:0.5", 0), 5, 2000, 10_000_000_000);
         assert!(by_time.windows(2).all(|pair| pair[0].0 != pair[1].0), "{by_time:?}");
         assert!(by_time.iter().all(|(_, count)| count.abs_diff(1000) < 120), "{by_time:?}");

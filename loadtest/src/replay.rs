@@ -152,9 +152,7 @@ impl Pace {
         let most = most.clamp(1, rest.len());
         match self {
             Self::Max | Self::Rate(_) => most,
-            Self::Recorded(_) => {
-                rest[..most].partition_point(|access| self.due(0, access.at) <= now).max(1)
-            }
+            Self::Recorded(_) => rest[..most].partition_point(|access| self.due(0, access.at) <= now).max(1),
         }
     }
 }

@@ -265,9 +265,8 @@ mod tests {
     #[test]
     fn labels_tell_commands_apart() {
         let mut workload = workload();
-        workload.commands = ["GET {key}", "GET other:{key}", "PING"]
-            .map(|line| CommandSpec::new(line, 1))
-            .to_vec();
+        workload.commands =
+            ["GET {key}", "GET other:{key}", "PING"].map(|line| CommandSpec::new(line, 1)).to_vec();
         let requests = Requests::new(&workload, 0, 1).unwrap();
         let labels: Vec<&str> = requests.commands().iter().map(|command| command.label.as_str()).collect();
         assert_eq!(labels, ["GET", "GET #2", "PING"]);

@@ -151,7 +151,8 @@ impl FromStr for Sizes {
             let (mean, deviation) = rest.split_once(':').ok_or_else(usage)?;
             return match (mean.parse::<f64>(), deviation.parse::<f64>()) {
                 (Ok(mean), Ok(deviation))
-                    if (0.0..=MAX_SIZE as f64).contains(&mean) && (0.0..=MAX_SIZE as f64).contains(&deviation) =>
+                    if (0.0..=MAX_SIZE as f64).contains(&mean)
+                        && (0.0..=MAX_SIZE as f64).contains(&deviation) =>
                 {
                     Ok(Self::Normal(mean, deviation))
                 }

@@ -135,8 +135,7 @@ struct Columns {
 }
 
 impl Columns {
-    const USUAL: Self =
-        Self { count: 5, key: 0, op: Some(1), size: Some(2), ttl: Some(3), time: Some(4) };
+    const USUAL: Self = Self { count: 5, key: 0, op: Some(1), size: Some(2), ttl: Some(3), time: Some(4) };
 
     /// The columns that a first line names, if it does.
     fn named(line: &str) -> Result<Option<Self>, String> {

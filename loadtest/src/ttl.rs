@@ -51,7 +51,8 @@ impl FromStr for Ttls {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let choices = text.split(',').map(|part| part.trim().parse()).collect::<Result<Vec<Choice>, String>>()?;
+        let choices =
+            text.split(',').map(|part| part.trim().parse()).collect::<Result<Vec<Choice>, String>>()?;
         let total = choices.iter().map(|choice| u64::from(choice.weight)).sum();
         if total == 0 {
             return Err(format!("no time in '{text}' has a weight above zero"));

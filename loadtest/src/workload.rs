@@ -292,9 +292,10 @@ impl FileCommand {
             return Err(Fault::Here(then.span(), "give either on_miss or then, not both".into()));
         }
         let follows = |line: Option<Spanned<String>>| match line {
-            Some(line) if line.get_ref().contains("{new}") => {
-                Err(Fault::Here(line.span(), "what follows is about the same key, so it cannot be {new}".into()))
-            }
+            Some(line) if line.get_ref().contains("{new}") => Err(Fault::Here(
+                line.span(),
+                "what follows is about the same key, so it cannot be {new}".into(),
+            )),
             Some(line) => checked_line(line, filling).map(Some),
             None => Ok(None),
         };

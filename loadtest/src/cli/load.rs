@@ -154,9 +154,7 @@ impl LoadArguments {
             }
             let weights = self.weight.iter().copied().chain(std::iter::repeat(1));
             let specs = self.command.iter().zip(weights);
-            workload.commands = specs
-                .map(|(line, weight)| CommandSpec::new(line, weight))
-                .collect();
+            workload.commands = specs.map(|(line, weight)| CommandSpec::new(line, weight)).collect();
         }
         workload.commands.retain(|command| command.weight > 0);
         workload.keys = self.keys.unwrap_or(workload.keys);

@@ -11,9 +11,15 @@ pub(super) const MAX_KEYS: usize = 100_000;
 pub(super) enum Word {
     Constant(String),
     /// Several keys, each with its value behind it or not.
-    Keys { count: Count, with_values: bool },
+    Keys {
+        count: Count,
+        with_values: bool,
+    },
     /// `EX {ttl}` or `PX {ttl}`, which are two words or none.
-    Expire { word: String, per_second: u64 },
+    Expire {
+        word: String,
+        per_second: u64,
+    },
     Parts(Vec<Part>),
 }
 
@@ -35,7 +41,10 @@ pub(super) enum Part {
     Ttl,
     /// The key's number divided by this.
     Group(u64),
-    Number { low: u64, high: u64 },
+    Number {
+        low: u64,
+        high: u64,
+    },
 }
 
 impl Word {
@@ -111,7 +120,9 @@ impl Count {
         };
         match text.parse::<Sizes>().map_err(|_| wrong())? {
             Sizes::Fixed(count) if (1..=most).contains(&count) => Ok(Self::Fixed(count as usize)),
-            Sizes::Uniform(low, high) if low >= 1 && high <= most => Ok(Self::Drawn(Sizes::Uniform(low, high))),
+            Sizes::Uniform(low, high) if low >= 1 && high <= most => {
+                Ok(Self::Drawn(Sizes::Uniform(low, high)))
+            }
             Sizes::Normal(mean, deviation) if mean <= most as f64 => {
                 Ok(Self::Drawn(Sizes::Normal(mean, deviation)))
             }

@@ -322,7 +322,8 @@ mod tests {
             client.recorded.operations.clear();
             client.judge(&mut operation, answer);
             let mismatched = client.recorded.operations.iter().chain([&operation]);
-            let mismatched = mismatched.filter(|operation| operation.action == Action::Mismatched).count() == 1;
+            let mismatched =
+                mismatched.filter(|operation| operation.action == Action::Mismatched).count() == 1;
             (mismatched, operation.end == NEVER, operation.action)
         };
         let bytes = |text: &str| Answer::Bytes(text.into());

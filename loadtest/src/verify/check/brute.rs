@@ -128,7 +128,8 @@ fn counters_whose_increments_were_all_answered_are_decided_exactly() {
 
 #[test]
 fn what_is_reported_is_wrong_in_the_other_histories_too() {
-    for (content, silent) in [(Content::Removals, false), (Content::Removals, true), (Content::Counts, true)] {
+    for (content, silent) in [(Content::Removals, false), (Content::Removals, true), (Content::Counts, true)]
+    {
         let found = compare(content, silent);
         // These are not decided exactly; little may be missed all the same.
         assert!(found.missed * 10 < found.reported, "{found:?}");
@@ -139,8 +140,19 @@ fn what_is_reported_is_wrong_in_the_other_histories_too() {
 fn orders_are_tried_right() {
     let operation = |start, end, action| Operation { key: 0, client: 0, start, end, action };
     let write = operation(0, 10, Action::Write(1));
-    assert!(is_linearizable(&[write, operation(5, 7, Action::ReadNothing), operation(6, 8, Action::Read(1))]));
+    assert!(is_linearizable(&[
+        write,
+        operation(5, 7, Action::ReadNothing),
+        operation(6, 8, Action::Read(1))
+    ]));
     assert!(!is_linearizable(&[write, operation(11, 12, Action::ReadNothing)]));
-    assert!(is_linearizable(&[operation(0, NEVER, Action::Write(1)), operation(20, 30, Action::ReadNothing)]));
-    assert!(!is_linearizable(&[write, operation(5, 6, Action::Read(1)), operation(7, 8, Action::ReadNothing)]));
+    assert!(is_linearizable(&[
+        operation(0, NEVER, Action::Write(1)),
+        operation(20, 30, Action::ReadNothing)
+    ]));
+    assert!(!is_linearizable(&[
+        write,
+        operation(5, 6, Action::Read(1)),
+        operation(7, 8, Action::ReadNothing)
+    ]));
 }

@@ -211,7 +211,8 @@ fn writes_before(history: &[Operation], index: usize) -> Vec<u64> {
 fn removed_value(history: &[Operation], index: usize) -> Option<u64> {
     let at = history[index];
     let of_key = || history.iter().filter(|other| other.key == at.key && other.end < at.start);
-    let removal = of_key().filter(|other| other.action == Action::Delete).max_by_key(|removal| removal.start)?;
+    let removal =
+        of_key().filter(|other| other.action == Action::Delete).max_by_key(|removal| removal.start)?;
     of_key().filter(|write| write.end < removal.start).find_map(|write| match write.action {
         Action::Write(value) => Some(value),
         _ => None,
