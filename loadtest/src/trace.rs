@@ -75,11 +75,7 @@ pub fn read(path: &Path) -> Result<Trace, Error> {
 pub fn records(bytes: &[u8]) -> Result<Vec<Access>, String> {
     let (records, rest) = bytes.as_chunks::<16>();
     if !rest.is_empty() {
-        return Err(format!(
-            "the record behind {} whole ones of 16 bytes is cut off after {} bytes",
-            records.len(),
-            rest.len()
-        ));
+        return Err(format!("record {} is cut off after {} of its 16 bytes", records.len() + 1, rest.len()));
     }
     let accesses: Vec<Access> = records.iter().map(|record| access(u128::from_le_bytes(*record))).collect();
     match accesses.iter().position(|access| access.size > MAX_SIZE) {
@@ -233,7 +229,7 @@ mod tests {
         assert_eq!(records(&bytes), Ok(vec![Access { key: 7, at: 0, size: 100, ttl: 60, kind: Kind::Get }]));
         bytes.push(0);
         let error = records(&bytes).unwrap_err();
-        assert_eq!(error, "the record behind 1 whole ones of 16 bytes is cut off after 1 bytes");
+        assert_eq!(error, "record 2 is cut off after 1 of its 16 bytes");
         assert_eq!(records(&[255; 16]).unwrap_err().split(' ').take(2).collect::<String>(), "record1");
     }
 

@@ -163,7 +163,7 @@ fn the_program_refuses_wrong_files() {
     refused(path, &["run", "-w", "nothing.toml"], "there is no workload 'nothing.toml'");
     refused(path, &["run", "-w", "."], ".: Is a directory");
     refused(path, &["replay", "nothing.rtr"], "nothing.rtr: No such file");
-    refused(path, &["replay", "cut.rtr"], "cut.rtr: the record behind 2 whole ones of 16 bytes is cut off");
+    refused(path, &["replay", "cut.rtr"], "cut.rtr: record 3 is cut off after 8 of its 16 bytes");
     refused(path, &["replay", "huge.rtr"], "huge.rtr: record 1 has a value of 4294967295 bytes");
     refused(path, &["replay", "empty.rtr"], "empty.rtr: there is no access in it");
     refused(path, &["replay", "empty.csv"], "empty.csv: there is no access in it");
