@@ -225,6 +225,9 @@ fn curve(total: &CommandTally) -> Vec<(f64, f64)> {
     shares.map(|share| (share, total.latency.value_at_quantile(share) as f64 / 1e3)).collect()
 }
 
+/// How many commands of a workload are told.
+const MOST_COMMANDS: usize = 8;
+
 /// The workload in words.
 fn asked(settings: &Settings) -> String {
     let workload = &settings.workload;
@@ -235,9 +238,15 @@ fn asked(settings: &Settings) -> String {
         let always = command.then.as_ref().map(|line| format!(", then {line}")).unwrap_or_default();
         format!("{share:.0} % {}{then}{always}", command.line)
     });
+    let mut commands: Vec<String> = commands.collect();
+    let others = commands.len().saturating_sub(MOST_COMMANDS);
+    if others > 0 {
+        commands.truncate(MOST_COMMANDS);
+        commands.push(format!("and {others} more commands"));
+    }
     format!(
         "{}; {} keys, {}, values of {} bytes, seed {}",
-        commands.collect::<Vec<_>>().join("; "),
+        commands.join("; "),
         super::number::count(workload.keys),
         workload.distribution,
         workload.sizes,
