@@ -133,7 +133,7 @@ pub struct Generator {
     /// When to try closed connections again, in order.
     retries: VecDeque<(u64, usize)>,
     made: u64,
-    misses: Vec<About>,
+    followed: Vec<About>,
     start: Instant,
 }
 
@@ -173,7 +173,7 @@ impl Generator {
             is_free: vec![true; connections.len()],
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             retries: VecDeque::new(),
-            misses: Vec::new(),
+            followed: Vec::new(),
             due: 0,
             is_blocked: false,
             blocked: 0,
@@ -384,6 +384,7 @@ impl Generator {
     /// Gives a connection the requests that are due, as many as it has room for.
     fn fill(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
+        self.requests.at(self.due);
         while self.due <= now
             && self.due < self.plan.end
             && self.made < self.plan.limit
@@ -415,6 +416,7 @@ impl Generator {
         }
         let room = self.plan.pipeline.saturating_sub(connection.waiting.len()) as u64;
         let count = room.min(self.plan.limit - self.made).min(connection.left);
+        self.requests.at(now);
         for _ in 0..count {
             let about = self.requests.next(&mut connection.out);
             connection.waiting.push_back(Waiting { since: now, about });
@@ -442,14 +444,15 @@ impl Generator {
         let mut last = 0;
         let mut served = false;
         if readable {
-            let (tally, kinds, misses, start) = (&mut self.tally, &self.kinds, &mut self.misses, self.start);
+            let (tally, kinds, followed, start) =
+                (&mut self.tally, &self.kinds, &mut self.followed, self.start);
             let mut row = Row::new(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
             let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
                 last = now;
                 served |= reply.error.is_none();
                 row.add(tally, request, now);
-                row.interpret(tally, kinds, misses, request.about, reply);
+                row.interpret(tally, kinds, followed, request.about, reply);
             });
             row.record(&mut self.tally);
             if served {
@@ -460,8 +463,8 @@ impl Generator {
                 Err(broken) => return self.on_broken(index, broken),
             }
         }
-        if !self.misses.is_empty() {
-            self.follow_misses(index, last);
+        if !self.followed.is_empty() {
+            self.follow_up(index, last);
         }
         let connection = &mut self.connections[index];
         if let Some(started) = connection.take_connected() {
@@ -482,11 +485,11 @@ impl Generator {
         }
     }
 
-    /// Sends the commands that answer misses, on the connection where they were noticed.
-    fn follow_misses(&mut self, index: usize, now: u64) {
+    /// Sends the commands that follow answers, on the connections where these came.
+    fn follow_up(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
-        for about in self.misses.drain(..) {
-            if let Some(about) = self.requests.after_miss(about, &mut connection.out) {
+        for about in self.followed.drain(..) {
+            if let Some(about) = self.requests.follow_up(about, &mut connection.out) {
                 connection.waiting.push_back(Waiting { since: now, about });
                 connection.left = connection.left.saturating_sub(1);
             }
@@ -507,7 +510,7 @@ impl Generator {
 
     #[cold]
     fn on_broken(&mut self, index: usize, broken: Broken) {
-        self.misses.clear();
+        self.followed.clear();
         let lost = self.connections[index].close();
         self.tally.lost += lost;
         self.on_node_lost(index, lost);

@@ -89,8 +89,8 @@ fn misses_are_answered_by_the_follow_up() {
     settings.opening.resp3 = true;
     settings.workload.commands = vec![CommandSpec {
         line: "GET {key}".into(),
-        weight: 1,
         on_miss: Some("SET {key} {value} EX 100".into()),
+        ..CommandSpec::default()
     }];
     let outcome = measure(&settings);
     let [get, set] = &outcome.tally.commands[..] else { panic!() };
@@ -102,7 +102,7 @@ fn misses_are_answered_by_the_follow_up() {
 fn errors_are_counted_by_kind() {
     let Some(server) = redis_server() else { return };
     let mut settings = settings(&server);
-    settings.workload.commands = vec![CommandSpec { line: "NOSUCH {key}".into(), weight: 1, on_miss: None }];
+    settings.workload.commands = vec![CommandSpec::new("NOSUCH {key}", 1)];
     let outcome = measure(&settings);
     assert_eq!((outcome.tally.answered(), outcome.tally.errors()), (5000, 5000));
     assert_eq!(
@@ -242,13 +242,15 @@ fn a_replay_counts_hits_of_objects_and_bytes() {
         address: server.address(),
         opening: Vec::new(),
         batch: 4,
-        rate: None,
+        pace: replay::Pace::Max,
+        flush: true,
         warmup: 0.0,
     };
     let accesses = trace::lines(
         b"1,get,100\n2,get,300,60\n1,get,100\n2,get,300\n3,set,50\n3,get,50\n1,del\n1,get,100\n",
     )
-    .unwrap();
+    .unwrap()
+    .accesses;
     let counts = replay::replay(&settings, &accesses, &AtomicBool::new(false)).unwrap();
     assert_eq!((counts.lookups, counts.hits, counts.accesses, counts.errors), (6, 3, 8, 0));
     assert_eq!((counts.bytes, counts.hit_bytes, counts.stored), (950, 450, 4));

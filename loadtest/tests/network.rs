@@ -199,7 +199,7 @@ fn several_servers_have_figures_of_their_own() {
     let (Some(first), Some(second)) = (redis_server(), redis_server()) else { return };
     second.client().unwrap().call(["SET", "list", "no list"]).unwrap();
     let mut settings = settings(vec![target(&first), target(&second)]);
-    settings.workload.commands = vec![CommandSpec { line: "LLEN list".into(), weight: 1, on_miss: None }];
+    settings.workload.commands = vec![CommandSpec::new("LLEN list", 1)];
     let outcome = measure(&settings);
     let figures = Figures::new(&settings, &[], &outcome);
     let [one, two] = &figures.endpoints[..] else { panic!("{:?}", figures.endpoints) };
@@ -230,7 +230,7 @@ fn short_connections_lose_nothing() {
         settings.opening.resp3 = true;
         settings.workload.reconnect_every = Some(7);
         settings.workload.commands =
-            vec![CommandSpec { line: "GET {key}".into(), weight: 1, on_miss: Some("SET {key} x".into()) }];
+            vec![CommandSpec { on_miss: Some("SET {key} x".into()), ..CommandSpec::new("GET {key}", 1) }];
         let before = connections(&mut client);
         let outcome = measure(&settings);
         let opened = connections(&mut client) - before;
@@ -378,7 +378,7 @@ fn in_a_cluster_each_request_goes_to_the_owner_of_its_key() {
         assert!(figures.endpoints.iter().all(|node| node.answered > 1000), "{:?}", figures.endpoints);
     }
 
-    settings.workload.commands = vec![CommandSpec { line: "MGET {keys:2}".into(), weight: 1, on_miss: None }];
+    settings.workload.commands = vec![CommandSpec::new("MGET {keys:2}", 1)];
     let refused = run(&settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_, _| {}).unwrap_err();
     assert!(refused.to_string().contains("hash tag"), "{refused}");
     settings.workload.key_prefix = "{one}key:".into();
@@ -392,7 +392,7 @@ fn requests_follow_slots_that_move() {
     // The slots of few keys are moved to and fro while all of them are in use.
     settings.workload.keys = 30;
     settings.workload.commands =
-        vec![CommandSpec { line: "GET {key}".into(), weight: 1, on_miss: Some("SET {key} {value}".into()) }];
+        vec![CommandSpec { on_miss: Some("SET {key} {value}".into()), ..CommandSpec::new("GET {key}", 1) }];
     settings.limit = u64::MAX;
     for rates in [Vec::new(), vec![(5000.0, Duration::MAX)]] {
         settings.rates = rates;

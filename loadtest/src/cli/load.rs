@@ -7,12 +7,14 @@ use clap::Args;
 use crate::arrivals::Spacing;
 use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
+use crate::key_text::MAX_KEY_LENGTH;
 use crate::keys::KeyDistribution;
 use crate::procfs;
 use crate::run::Settings;
 use crate::sizes::Sizes;
 use crate::target::{Opening, Target};
-use crate::workload::{CommandSpec, MAX_KEY_LENGTH, MAX_KEYS, Workload};
+use crate::ttl::Ttls;
+use crate::workload::{CommandSpec, MAX_KEYS, Workload};
 
 /// What load to make.
 #[derive(Clone, Debug, Args)]
@@ -52,7 +54,8 @@ pub(super) struct LoadArguments {
     /// GETs to SETs.
     #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"])]
     ratio: Option<String>,
-    /// A command with {key}, {value}, {keys:N} and {int:LOW-HIGH} in it; may be given several times.
+    /// A command with places in it: {key}, {new}, {value}, {ttl}, {keys:N}, {pairs:N}, {int:LOW-HIGH}, {group:N}.
+    /// May be given several times.
     #[arg(long, conflicts_with = "workload")]
     command: Vec<String>,
     /// How often each --command comes, in the same order.
@@ -61,16 +64,20 @@ pub(super) struct LoadArguments {
     /// Number of keys.
     #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
     keys: Option<u64>,
-    /// Length of keys in bytes.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEY_LENGTH as u64))]
-    key_size: Option<u64>,
+    /// Length of keys: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
+    #[arg(long, value_parser = key_size)]
+    key_size: Option<Sizes>,
     /// What every key starts with.
     #[arg(long)]
     key_prefix: Option<String>,
     /// Size of values: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
     #[arg(long)]
     value_size: Option<Sizes>,
-    /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS.
+    /// Seconds for {ttl}: N, LOW-HIGH, normal:MEAN:DEVIATION or a mix such as 60*3,600-900*4,none.
+    #[arg(long)]
+    ttl: Option<Ttls>,
+    /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS,
+    /// flash:REQUESTS:EVERY:EXPONENT (the hot key moves EVERY so many requests, or seconds as in 10s).
     #[arg(long)]
     distribution: Option<KeyDistribution>,
     /// The seed of all chance; the same seed makes the same requests.
@@ -179,19 +186,28 @@ impl LoadArguments {
             }
             let weights = self.weight.iter().copied().chain(std::iter::repeat(1));
             let specs = self.command.iter().zip(weights);
-            workload.commands = specs
-                .map(|(line, weight)| CommandSpec { line: line.clone(), weight, on_miss: None })
-                .collect();
+            workload.commands = specs.map(|(line, weight)| CommandSpec::new(line, weight)).collect();
         }
         workload.commands.retain(|command| command.weight > 0);
         workload.keys = self.keys.unwrap_or(workload.keys);
-        workload.key_length = self.key_size.map_or(workload.key_length, |size| size as usize);
+        workload.key_lengths = self.key_size.clone().unwrap_or(workload.key_lengths);
+        workload.ttls = self.ttl.clone().or(workload.ttls);
         workload.key_prefix = self.key_prefix.clone().unwrap_or(workload.key_prefix);
         workload.sizes = self.value_size.clone().unwrap_or(workload.sizes);
         workload.distribution = self.distribution.unwrap_or(workload.distribution);
         workload.reconnect_every = self.reconnect_every.or(workload.reconnect_every);
         workload.seed = self.seed.unwrap_or(workload.seed);
         Ok(workload)
+    }
+}
+
+fn key_size(text: &str) -> Result<Sizes, String> {
+    let sizes: Sizes = text.parse()?;
+    match sizes.bounds() {
+        Some((low, high)) if low == 0 || high > MAX_KEY_LENGTH as u64 => {
+            Err(format!("the length of keys must be from 1 to {MAX_KEY_LENGTH}"))
+        }
+        _ => Ok(sizes),
     }
 }
 

@@ -2,20 +2,19 @@
 
 use crate::connection::Waiting;
 use crate::reply::Reply;
-use crate::requests::{About, Command};
+use crate::requests::{About, Command, Follows};
 use crate::tally::Tally;
 
 /// What the generator must know of a command when its answer comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind {
     looks_up: bool,
-    follows_misses: bool,
-    keys: u64,
+    follows: Option<Follows>,
 }
 
 impl Kind {
     pub(super) fn of(command: &Command) -> Self {
-        Self { looks_up: command.looks_up, follows_misses: command.on_miss.is_some(), keys: command.keys() }
+        Self { looks_up: command.looks_up, follows: command.follow_up.map(|(follows, _)| follows) }
     }
 }
 
@@ -63,7 +62,7 @@ impl Row {
         &self,
         tally: &mut Tally,
         kinds: &[Kind],
-        misses: &mut Vec<About>,
+        followed: &mut Vec<About>,
         about: About,
         reply: Reply<'_>,
     ) {
@@ -77,12 +76,15 @@ impl Row {
         let kind = kinds[command];
         if kind.looks_up {
             let counts = &mut tally.commands[command];
-            let missed = u64::from(reply.nulls).min(kind.keys);
+            let keys = u64::from(about.keys);
+            let missed = u64::from(reply.nulls).min(keys);
             counts.misses += missed;
-            counts.hits += kind.keys - missed;
+            counts.hits += keys - missed;
         }
-        if reply.nulls > 0 && kind.follows_misses {
-            misses.push(about);
+        match kind.follows {
+            None => {}
+            Some(Follows::Misses) if reply.nulls == 0 => {}
+            Some(_) => followed.push(about),
         }
     }
 }

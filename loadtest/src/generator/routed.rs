@@ -176,6 +176,7 @@ impl Generator {
         let Some(routed) = &mut self.routed else { return false };
         let mut draft = std::mem::take(&mut routed.draft);
         draft.clear();
+        self.requests.at(since.unwrap_or(now));
         let about = self.requests.next(&mut draft);
         self.made += 1;
         self.place_by_slot(Held { bytes: draft, about, since, asking: false }, now)
@@ -327,7 +328,7 @@ impl Generator {
     fn receive_routed(&mut self, index: usize, closing: bool) -> u64 {
         let Some(routed) = &mut self.routed else { return 0 };
         let connection = &mut self.connections[index];
-        let (tally, kinds, misses, start) = (&mut self.tally, &self.kinds, &mut self.misses, self.start);
+        let (tally, kinds, followed, start) = (&mut self.tally, &self.kinds, &mut self.followed, self.start);
         let mut row = Row::new(connection.endpoint);
         let (mut last, mut answered, mut served) = (0, 0, false);
         let clock = || start.elapsed().as_nanos() as u64;
@@ -346,15 +347,15 @@ impl Generator {
             answered += 1;
             served |= reply.error.is_none();
             row.add(tally, request, now);
-            row.interpret(tally, kinds, misses, request.about, reply);
+            row.interpret(tally, kinds, followed, request.about, reply);
         });
         row.record(&mut self.tally);
         if served {
             self.tally.note_served(last);
         }
         routed.spare += answered;
-        if !self.misses.is_empty() {
-            self.follow_routed_misses(last);
+        if !self.followed.is_empty() {
+            self.follow_up_routed(last);
         }
         self.turn_round(index, last);
         match received {
@@ -364,11 +365,11 @@ impl Generator {
         last
     }
 
-    /// Sends the commands that answer misses; in a closed loop they take the places of those that missed.
-    fn follow_routed_misses(&mut self, now: u64) {
-        for about in std::mem::take(&mut self.misses) {
+    /// Sends the commands that follow answers; in a closed loop they take the places of those that were answered.
+    fn follow_up_routed(&mut self, now: u64) {
+        for about in std::mem::take(&mut self.followed) {
             let mut bytes = Vec::new();
-            if let Some(about) = self.requests.after_miss(about, &mut bytes) {
+            if let Some(about) = self.requests.follow_up(about, &mut bytes) {
                 if let Some(routed) = &mut self.routed {
                     routed.spare = routed.spare.saturating_sub(1);
                 }
@@ -438,7 +439,7 @@ impl Generator {
 /// Appends a request to what a connection sends.
 fn append(connection: &mut Connection, request: &Held, now: u64) {
     if request.asking {
-        connection.send(ASKING, Waiting { since: now, about: About { command: ASIDE, key: 0 } });
+        connection.send(ASKING, Waiting { since: now, about: About { command: ASIDE, keys: 0, key: 0 } });
     }
     connection.send(&request.bytes, Waiting { since: request.since.unwrap_or(now), about: request.about });
     connection.left = connection.left.saturating_sub(1);

@@ -313,6 +313,9 @@ pub(super) fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
     shares.map(|share| (share, latency.value_at_quantile(share) as f64 / 1e3)).collect()
 }
 
+/// How many commands of a workload are told.
+const MOST_COMMANDS: usize = 8;
+
 /// The workload in words.
 fn asked(settings: &Settings) -> String {
     let workload = &settings.workload;
@@ -320,11 +323,18 @@ fn asked(settings: &Settings) -> String {
     let commands = workload.commands.iter().map(|command| {
         let share = f64::from(command.weight) * 100.0 / f64::from(total.max(1));
         let then = command.on_miss.as_ref().map(|line| format!(", on a miss {line}")).unwrap_or_default();
-        format!("{share:.0} % {}{then}", command.line)
+        let always = command.then.as_ref().map(|line| format!(", then {line}")).unwrap_or_default();
+        format!("{share:.0} % {}{then}{always}", command.line)
     });
+    let mut commands: Vec<String> = commands.collect();
+    let others = commands.len().saturating_sub(MOST_COMMANDS);
+    if others > 0 {
+        commands.truncate(MOST_COMMANDS);
+        commands.push(format!("and {others} more commands"));
+    }
     format!(
         "{}; {} keys, {}, values of {} bytes, seed {}",
-        commands.collect::<Vec<_>>().join("; "),
+        commands.join("; "),
         super::number::count(workload.keys),
         workload.distribution,
         workload.sizes,
