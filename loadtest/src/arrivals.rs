@@ -30,8 +30,11 @@ pub struct Arrivals {
     steps: Vec<Step>,
     step: usize,
     spacing: Spacing,
-    /// The last due time; kept as a fraction so that rounding does not add up over millions of requests.
+    /// The last due time.
     last: f64,
+    /// Even due times are counted from here, so that rounding does not add up over millions of requests.
+    origin: f64,
+    counted: u64,
 }
 
 impl Arrivals {
@@ -45,14 +48,23 @@ impl Arrivals {
             Spacing::Even => shift - gap,
             Spacing::Poisson => 0.0,
         };
-        Self { steps, step: 0, spacing, last }
+        Self { steps, step: 0, spacing, last, origin: last, counted: 0 }
     }
 
     /// The next due time.
     #[inline]
     pub fn next(&mut self, random: &mut Random) -> u64 {
         let mut gap = match self.spacing {
-            Spacing::Even => 1.0,
+            Spacing::Even => {
+                let step = self.steps[self.step];
+                self.counted += 1;
+                let due = self.origin + self.counted as f64 * 1e9 / step.rate;
+                if due < step.until as f64 {
+                    self.last = due;
+                    return due.max(0.0) as u64;
+                }
+                1.0
+            }
             Spacing::Poisson => random.exponential(),
         };
         // A gap that reaches over the end of a step is stretched or squeezed beyond it by the new rate.
@@ -60,7 +72,7 @@ impl Arrivals {
             let step = self.steps[self.step];
             let due = self.last + gap * 1e9 / step.rate;
             if due < step.until as f64 || self.step + 1 == self.steps.len() {
-                self.last = due;
+                (self.last, self.origin, self.counted) = (due, due, 0);
                 return due.max(0.0) as u64;
             }
             gap -= (step.until as f64 - self.last) / 1e9 * step.rate;

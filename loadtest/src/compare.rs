@@ -4,10 +4,10 @@
 //! the ratios are summed up by median, smallest and largest, with a sign test saying how likely as many rounds
 //! on one side would be if both servers were the same. Pure: the runs themselves are made by the caller.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One figure of one run, and whether more of it is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Figure {
     /// Requests answered per second.
     Rate,
@@ -38,7 +38,7 @@ impl Figure {
 }
 
 /// A figure over all rounds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Which figure.
     pub figure: Figure,

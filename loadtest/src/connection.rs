@@ -5,14 +5,13 @@
 //! thousand of them need little memory. When to send and what an answer means is the generator's business.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::io;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
 use crate::reply::{Framer, Reply};
 use crate::requests::About;
+use crate::transport::{Endpoint, Transport};
 
 /// A request whose answer has not come.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +21,9 @@ pub struct Waiting {
     /// What it was about.
     pub about: About,
 }
+
+/// The command's number of what is sent beside the workload's requests, as ASKING; its answer is not counted.
+pub const ASIDE: u16 = u16::MAX;
 
 /// Why a connection is of no use any more.
 #[derive(Debug)]
@@ -40,11 +42,49 @@ impl From<io::Error> for Broken {
     }
 }
 
+/// The bytes of requests without an answer, kept where a request may have to be sent again elsewhere.
+#[derive(Clone, Debug, Default)]
+struct Copies {
+    bytes: Vec<u8>,
+    lengths: VecDeque<usize>,
+    /// Where the oldest one starts.
+    head: usize,
+}
+
+impl Copies {
+    fn push(&mut self, request: &[u8]) {
+        self.bytes.extend_from_slice(request);
+        self.lengths.push_back(request.len());
+    }
+
+    /// The oldest request's place; it stays until the next [`Copies::tidy`].
+    fn pop(&mut self) -> std::ops::Range<usize> {
+        let start = self.head;
+        self.head += self.lengths.pop_front().unwrap_or(0);
+        start..self.head
+    }
+
+    /// Frees the room of answered requests, once they are more than half of it.
+    fn tidy(&mut self) {
+        if self.head * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lengths.clear();
+        self.head = 0;
+    }
+}
+
 /// A connection and its buffers.
 #[derive(Debug)]
 pub struct Connection {
-    address: SocketAddr,
-    socket: Option<TcpStream>,
+    /// The server it belongs to, by its place in the list of servers.
+    pub endpoint: usize,
+    socket: Option<Transport>,
     /// Requests encoded and not written yet, from `written` on.
     pub out: Vec<u8>,
     written: usize,
@@ -53,8 +93,13 @@ pub struct Connection {
     framer: Framer,
     /// Requests without an answer, oldest first.
     pub waiting: VecDeque<Waiting>,
+    copies: Option<Copies>,
     /// Answers to the opening commands still to come.
     opening: usize,
+    /// How many requests may still be sent before it is closed and opened again.
+    pub left: u64,
+    /// When it was started to connect, until it stands.
+    connecting: Option<u64>,
 }
 
 /// A line cut by the end of a read is at most this long; see `Framer`.
@@ -64,46 +109,67 @@ const MAX_CARRY: usize = 65 << 10;
 pub const READ_BUFFER: usize = 256 << 10;
 
 impl Connection {
-    /// Connects and waits until the connection stands, so that ten thousand do not overflow the server's
-    /// queue of new connections.
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let socket = std::net::TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self {
-            address,
-            socket: Some(TcpStream::from_std(socket)),
+    /// A connection that is closed. With `copies`, requests are kept until they are answered.
+    pub fn new(endpoint: usize, copies: bool) -> Self {
+        Self {
+            endpoint,
+            socket: None,
             out: Vec::new(),
             written: 0,
             carry: Vec::new(),
             framer: Framer::default(),
             waiting: VecDeque::new(),
+            copies: copies.then(Copies::default),
             opening: 0,
-        })
+            left: u64::MAX,
+            connecting: None,
+        }
     }
 
-    /// Puts the opening commands, encoded, before everything else.
-    pub fn begin(&mut self, opening: &[Vec<u8>]) {
+    /// Connects and waits until the connection stands, so that ten thousand do not overflow the server's
+    /// queue of new connections.
+    pub fn open(&mut self, to: &Endpoint, registry: &Registry, token: Token) -> io::Result<()> {
+        self.socket = Some(Transport::open(to)?);
+        self.register(registry, token)
+    }
+
+    /// Starts to connect without waiting; whether it worked shows when the socket becomes writable.
+    pub fn start(&mut self, to: &Endpoint, registry: &Registry, token: Token, now: u64) -> io::Result<()> {
+        let mut socket = Transport::start(to)?;
+        socket.register(registry, token)?;
+        self.socket = Some(socket);
+        self.connecting = Some(now);
+        Ok(())
+    }
+
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.socket.as_mut().map_or(Ok(()), |socket| socket.register(registry, token))
+    }
+
+    /// Puts the opening commands, encoded, before everything else. `left` requests may follow them.
+    pub fn begin(&mut self, opening: &[Vec<u8>], left: u64) {
+        self.left = left;
         self.opening = opening.len();
         for command in opening {
             self.out.extend_from_slice(command);
         }
     }
 
-    /// Asks to be told about this socket under `token`.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match &mut self.socket {
-            Some(socket) => registry.register(socket, token, Interest::READABLE | Interest::WRITABLE),
-            None => Ok(()),
-        }
+    /// When this connection was started, if it has come to stand since it was asked last.
+    #[inline]
+    pub fn take_connected(&mut self) -> Option<u64> {
+        self.connecting?;
+        let stands = self.opening == 0 && self.socket.as_ref().is_some_and(|socket| !socket.is_handshaking());
+        if stands { self.connecting.take() } else { None }
     }
 
-    /// Starts to connect again without waiting; whether it worked shows when the socket becomes writable.
-    pub fn reopen(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let socket = TcpStream::connect(self.address)?;
-        socket.set_nodelay(true)?;
-        self.socket = Some(socket);
-        self.register(registry, token)
+    /// Appends a request that is encoded already.
+    pub fn send(&mut self, request: &[u8], waiting: Waiting) {
+        self.out.extend_from_slice(request);
+        self.waiting.push_back(waiting);
+        if let Some(copies) = &mut self.copies {
+            copies.push(request);
+        }
     }
 
     /// Drops the socket and what was under way; returns how many requests lost their answer.
@@ -114,7 +180,11 @@ impl Connection {
         self.carry.clear();
         self.framer = Framer::default();
         self.opening = 0;
-        let lost = self.waiting.len() as u64;
+        self.connecting = None;
+        if let Some(copies) = &mut self.copies {
+            copies.clear();
+        }
+        let lost = self.waiting.iter().filter(|waiting| waiting.about.command != ASIDE).count() as u64;
         self.waiting.clear();
         lost
     }
@@ -124,11 +194,32 @@ impl Connection {
         self.socket.is_some()
     }
 
+    /// True while it is connected, secured and greeted.
+    pub fn stands(&self) -> bool {
+        self.socket.is_some() && self.connecting.is_none()
+    }
+
+    /// True if another request may be sent, `pipeline` being the most under way.
+    #[inline]
+    pub fn has_room(&self, pipeline: usize) -> bool {
+        self.waiting.len() < pipeline && self.left > 0
+    }
+
+    /// True if there is nothing to write.
+    #[inline]
+    pub fn is_flushed(&self) -> bool {
+        self.out.is_empty() && self.socket.as_ref().is_none_or(|socket| !socket.wants_write())
+    }
+
     /// Writes what the socket takes; the rest waits until it is writable. Returns the bytes written.
     #[inline]
     pub fn flush(&mut self) -> Result<u64, Broken> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         let before = self.written;
+        match socket.push() {
+            Err(error) if !is_not_now(&error) => return Err(error.into()),
+            _ => {}
+        }
         while self.written < self.out.len() {
             match socket.write(&self.out[self.written..]) {
                 Ok(0) => return Err(Broken::Io(io::ErrorKind::WriteZero.into())),
@@ -148,14 +239,14 @@ impl Connection {
     }
 
     /// Reads what has come and calls `on_answer` with each answered request, its reply and the time of the
-    /// read. `closing` says that the other side has hung up, so the end has to be read too. Returns the bytes read.
+    /// read, and the request's bytes if copies are kept. `closing` says that the other side has hung up, so the end has to be read too. Returns the bytes read.
     #[inline]
     pub fn receive(
         &mut self,
         buffer: &mut [u8],
         closing: bool,
         clock: impl Fn() -> u64,
-        mut on_answer: impl FnMut(Waiting, Reply<'_>, u64),
+        mut on_answer: impl FnMut(Waiting, Reply<'_>, u64, &[u8]),
     ) -> Result<u64, Broken> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         let mut total = 0;
@@ -166,20 +257,26 @@ impl Connection {
                 Ok(0) => return Err(Broken::Io(io::ErrorKind::ConnectionReset.into())),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if is_not_now(&error) => return Ok(total),
+                Err(error) if is_not_now(&error) => break,
                 Err(error) => return Err(error.into()),
             };
             total += count as u64;
             let now = clock();
             let mut refused = None;
-            let (waiting, opening) = (&mut self.waiting, &mut self.opening);
+            let (waiting, opening, copies) = (&mut self.waiting, &mut self.opening, &mut self.copies);
             let used = self.framer.feed(&buffer[..start + count], |reply| {
                 if *opening > 0 {
                     *opening -= 1;
                     refused =
                         refused.take().or(reply.error.map(|text| String::from_utf8_lossy(text).into_owned()));
                 } else if let Some(request) = waiting.pop_front() {
-                    on_answer(request, reply, now);
+                    match copies {
+                        None => on_answer(request, reply, now, &[]),
+                        Some(copies) => {
+                            let place = copies.pop();
+                            on_answer(request, reply, now, &copies.bytes[place]);
+                        }
+                    }
                 } else {
                     let text = reply.error.map_or("a reply nobody asked for".into(), String::from_utf8_lossy);
                     refused.get_or_insert_with(|| text.into_owned());
@@ -194,10 +291,14 @@ impl Connection {
             debug_assert!(self.carry.len() <= MAX_CARRY);
             // A short read has emptied the socket: the next bytes, and a hang-up that is not known yet, make a
             // new event.
-            if start + count < buffer.len() && !closing {
-                return Ok(total);
+            if start + count < buffer.len() && !closing && socket.tells_when_empty() {
+                break;
             }
         }
+        if let Some(copies) = &mut self.copies {
+            copies.tidy();
+        }
+        Ok(total)
     }
 }
 

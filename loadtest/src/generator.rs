@@ -5,10 +5,14 @@
 //! room they wait, and their latency counts from when they were due. The thread never sleeps while something
 //! is due and never spins, so its own CPU time says what a request costs it. What it counted goes to the main
 //! thread once per interval.
+//!
+//! In a cluster a request goes to the owner of its key instead of the next connection: `routed`.
+
+mod count;
+mod routed;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,20 +24,23 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::arrivals::Arrivals;
+use crate::cluster::{Layout, Nodes};
 use crate::connection::{Broken, Connection, READ_BUFFER, Waiting};
 use crate::error::Error;
 use crate::procfs;
 use crate::random::Random;
-use crate::reply::Reply;
 use crate::requests::{About, Requests};
 use crate::tally::Tally;
+use crate::transport::Endpoint;
+use count::{Kind, Row};
+use routed::Routed;
 
-/// How long one tally covers.
-pub const INTERVAL: u64 = 1_000_000_000;
 /// How long after a failed attempt a connection is tried again, in nanoseconds.
 const RETRY: u64 = 100_000_000;
 /// How often the thread looks whether it shall stop, at least.
 const LOOK_UP: Duration = Duration::from_millis(50);
+/// More intervals than this in a row are not told of one by one.
+const MOST_MISSED: u64 = 100;
 /// The token of the timer; connections have smaller ones.
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -49,12 +56,20 @@ pub enum Pace {
 /// What one thread is to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where to connect to, once per connection.
-    pub addresses: Vec<SocketAddr>,
+    /// The servers.
+    pub nodes: Arc<Nodes>,
+    /// The place of its server among them, for each connection.
+    pub connections: Vec<usize>,
+    /// Who owns which slot, if the servers are a cluster.
+    pub layout: Option<Layout>,
+    /// How many requests a connection carries before it is closed and opened again; `u64::MAX` for no end.
+    pub reconnect_every: u64,
     /// Requests under way per connection at most, at least 1.
     pub pipeline: usize,
     /// How requests are paced.
     pub pace: Pace,
+    /// Nanoseconds that one tally covers, above zero.
+    pub interval: u64,
     /// Nanoseconds at the start that are not counted.
     pub warmup: u64,
     /// Nanoseconds after the start when no more requests are made.
@@ -91,29 +106,15 @@ pub struct OwnUsage {
     pub wall: u64,
 }
 
-/// What the generator must know of a command when its answer comes.
-#[derive(Clone, Copy, Debug)]
-struct Kind {
-    looks_up: bool,
-    follows_misses: bool,
-    keys: u64,
-}
-
-/// Answers in a row with the same command and latency, recorded at once.
-#[derive(Clone, Copy, Debug, Default)]
-struct Row {
-    command: u16,
-    latency: u64,
-    count: u64,
-}
-
 /// One thread's state.
 #[derive(Debug)]
 pub struct Generator {
     plan: Plan,
     requests: Requests,
     kinds: Vec<Kind>,
+    endpoints: Vec<Endpoint>,
     connections: Vec<Connection>,
+    routed: Option<Box<Routed>>,
     poll: Poll,
     timer: OwnedFd,
     buffer: Box<[u8]>,
@@ -132,7 +133,7 @@ pub struct Generator {
     /// When to try closed connections again, in order.
     retries: VecDeque<(u64, usize)>,
     made: u64,
-    misses: Vec<About>,
+    followed: Vec<About>,
     start: Instant,
 }
 
@@ -147,28 +148,32 @@ impl Generator {
         let registered =
             poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE);
         registered.map_err(system("cannot watch the timer"))?;
-        let mut connections = Vec::with_capacity(plan.addresses.len());
-        for (index, address) in plan.addresses.iter().enumerate() {
-            let failed = |source| Error::Connect { address: address.to_string(), source };
-            let mut connection = Connection::open(*address).map_err(failed)?;
-            connection.register(poll.registry(), Token(index)).map_err(failed)?;
-            connection.begin(&plan.opening);
+        let endpoints = plan.nodes.all();
+        let mut connections = Vec::with_capacity(plan.connections.len());
+        for (index, place) in plan.connections.iter().enumerate() {
+            let endpoint = &endpoints[*place];
+            let failed = |source| Error::Connect { address: endpoint.name.to_string(), source };
+            let mut connection = Connection::new(*place, plan.layout.is_some());
+            connection.open(endpoint, poll.registry(), Token(index)).map_err(failed)?;
+            connection.begin(&plan.opening, first_life(&plan, index));
             connections.push(connection);
         }
-        let kinds = requests.commands().iter().map(|command| Kind {
-            looks_up: command.looks_up,
-            follows_misses: command.on_miss.is_some(),
-            keys: command.keys(),
-        });
+        let routed = plan.layout.clone().map(|layout| Box::new(Routed::new(layout, &plan, endpoints.len())));
+        let mut tally = Box::new(Tally::new(requests.commands().len()));
+        if routed.is_some() || endpoints.len() > 1 {
+            tally.want_endpoints(endpoints.len());
+        }
         Ok(Self {
-            kinds: kinds.collect(),
-            tally: Box::new(Tally::new(requests.commands().len())),
+            kinds: requests.commands().iter().map(Kind::of).collect(),
+            endpoints,
+            routed,
+            tally,
             random: Random::part(plan.seed, 0xa221),
             free: (0..connections.len()).collect(),
             is_free: vec![true; connections.len()],
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             retries: VecDeque::new(),
-            misses: Vec::new(),
+            followed: Vec::new(),
             due: 0,
             is_blocked: false,
             blocked: 0,
@@ -188,18 +193,18 @@ impl Generator {
         self.start = start;
         let mut events = Events::with_capacity(1024);
         let mut own = None;
+        self.turn_interval(0);
         self.begin();
         loop {
             let now = self.now();
             if own.is_none() && now >= self.plan.warmup {
                 own = Some((now, procfs::own_thread()));
             }
-            self.turn_interval(now);
             if self.is_over(now) {
                 break;
             }
             self.reconnect(now);
-            let wait = self.send_due(now)?;
+            let wait = if self.routed.is_some() { self.send_routed(now)? } else { self.send_due(now)? };
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(source) if source.kind() != io::ErrorKind::Interrupted => {
                     return Err(Error::System { what: "cannot wait for events", source });
@@ -207,9 +212,12 @@ impl Generator {
                 _ => {}
             }
             let woken = self.now();
+            // Before the answers are counted: they belong to the interval in which they came.
+            self.turn_interval(woken);
             for event in events.iter() {
                 if event.token() != TIMER {
-                    self.on_event(event.token().0, event.is_readable(), event.is_read_closed());
+                    let readable = event.is_readable() || event.is_error();
+                    self.on_event(event.token().0, readable, event.is_read_closed());
                 }
             }
             if matches!(self.plan.pace, Pace::Closed) && !events.is_empty() {
@@ -229,6 +237,7 @@ impl Generator {
     fn begin(&mut self) {
         match &mut self.plan.pace {
             Pace::Open(arrivals) => self.due = arrivals.next(&mut self.random),
+            Pace::Closed if self.routed.is_some() => {}
             Pace::Closed => {
                 for index in 0..self.connections.len() {
                     let now = self.now();
@@ -240,17 +249,31 @@ impl Generator {
 
     /// Hands the tally over when its interval is past.
     fn turn_interval(&mut self, now: u64) {
-        let interval = now.checked_sub(self.plan.warmup).map(|counted| counted / INTERVAL);
+        let interval = now.checked_sub(self.plan.warmup).map(|counted| counted / self.plan.interval);
         if interval == self.tally.interval || now >= self.plan.end {
             return;
         }
+        self.ship_missed(interval);
         self.ship();
         self.tally.interval = interval;
     }
 
+    /// Hands over a tally for each interval that went by between the last one and this one while the thread had
+    /// no CPU, so that others can tell that it is past.
+    fn ship_missed(&mut self, interval: Option<u64>) {
+        while let (Some(last), Some(now)) = (self.tally.interval, interval) {
+            if last + 1 >= now || now - last > MOST_MISSED {
+                return;
+            }
+            self.ship();
+            self.tally.interval = Some(last + 1);
+        }
+    }
+
     fn ship(&mut self) {
         let commands = self.kinds.len();
-        let empty = self.channel.empty.try_recv().unwrap_or_else(|_| Box::new(Tally::new(commands)));
+        let mut empty = self.channel.empty.try_recv().unwrap_or_else(|_| Box::new(Tally::new(commands)));
+        empty.want_endpoints(self.tally.endpoints.len());
         let full = std::mem::replace(&mut self.tally, empty);
         // The main thread outlives this one; if it does not, nobody wants the figures.
         let _ = self.channel.finished.send(full);
@@ -270,7 +293,8 @@ impl Generator {
             return true;
         }
         let all_sent = self.made >= self.plan.limit || self.due >= self.plan.end;
-        all_sent && self.connections.iter().all(|connection| connection.waiting.is_empty())
+        let held = self.routed.as_ref().map_or(0, |routed| routed.held());
+        all_sent && held == 0 && self.connections.iter().all(|connection| connection.waiting.is_empty())
     }
 
     /// Tries closed connections again whose time has come.
@@ -278,16 +302,40 @@ impl Generator {
         while let Some((at, index)) = self.retries.front().copied().filter(|(at, _)| *at <= now) {
             debug_assert!(at <= now);
             self.retries.pop_front();
-            match self.connections[index].reopen(self.poll.registry(), Token(index)) {
-                Err(_) => self.retries.push_back((now + RETRY, index)),
-                Ok(()) => {
-                    self.connections[index].begin(&self.plan.opening);
-                    match self.plan.pace {
-                        Pace::Closed => self.send_batch(index, now),
-                        Pace::Open(_) => self.set_free(index),
-                    }
-                }
+            self.connect(index, now);
+        }
+    }
+
+    /// Starts to connect; requests follow when the connection stands.
+    fn connect(&mut self, index: usize, now: u64) {
+        let connection = &mut self.connections[index];
+        let endpoint = &self.endpoints[connection.endpoint];
+        match connection.start(endpoint, self.poll.registry(), Token(index), now) {
+            Err(_) => {
+                self.retries.push_back((now + RETRY, index));
+                self.on_node_lost(index, 0);
             }
+            Ok(()) => connection.begin(&self.plan.opening, self.plan.reconnect_every),
+        }
+    }
+
+    /// Closes a connection that has carried its requests, all of them answered, and opens it again.
+    #[cold]
+    fn recycle(&mut self, index: usize) {
+        self.connections[index].close();
+        let now = self.now();
+        self.connect(index, now);
+    }
+
+    /// Sends what may be sent on a connection that has come to stand.
+    #[cold]
+    fn on_connected(&mut self, index: usize, started: u64) {
+        let now = self.now();
+        self.tally.connect.saturating_record(now - started);
+        match self.plan.pace {
+            _ if self.routed.is_some() => self.set_usable(index),
+            Pace::Closed => self.send_batch(index, now),
+            Pace::Open(_) => self.set_free(index),
         }
     }
 
@@ -303,7 +351,7 @@ impl Generator {
                 return Ok(LOOK_UP);
             };
             self.is_free[index] = false;
-            if self.connections[index].is_open() {
+            if self.connections[index].stands() {
                 self.fill(index, now);
                 self.flush(index);
                 now = self.now();
@@ -312,14 +360,20 @@ impl Generator {
         if !self.may_make(self.due) {
             return Ok(Duration::from_millis(1));
         }
-        let wait = Duration::from_nanos(self.due - now);
+        self.wake_at(self.due, now)?;
+        Ok(LOOK_UP)
+    }
+
+    /// Sets the timer, if that time is nearer than the next look-up; the poller's own clock is too coarse.
+    fn wake_at(&self, time: u64, now: u64) -> Result<(), Error> {
+        let wait = Duration::from_nanos(time.saturating_sub(now));
         if wait < LOOK_UP {
             let it_value = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().max(1).into() };
             let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
             rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)
                 .map_err(|error| Error::System { what: "cannot set the timer", source: error.into() })?;
         }
-        Ok(LOOK_UP)
+        Ok(())
     }
 
     /// True if a request that is due then is part of the plan.
@@ -330,13 +384,15 @@ impl Generator {
     /// Gives a connection the requests that are due, as many as it has room for.
     fn fill(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
+        self.requests.at(self.due);
         while self.due <= now
             && self.due < self.plan.end
             && self.made < self.plan.limit
-            && connection.waiting.len() < self.plan.pipeline
+            && connection.has_room(self.plan.pipeline)
         {
             let about = self.requests.next(&mut connection.out);
             connection.waiting.push_back(Waiting { since: self.due, about });
+            connection.left -= 1;
             self.made += 1;
             // A request that was due while no connection had room waited for the server, not for us.
             if self.due > self.blocked {
@@ -346,7 +402,7 @@ impl Generator {
                 self.due = arrivals.next(&mut self.random);
             }
         }
-        if connection.waiting.len() < self.plan.pipeline {
+        if connection.has_room(self.plan.pipeline) {
             self.set_free(index);
         }
     }
@@ -359,11 +415,13 @@ impl Generator {
             return;
         }
         let room = self.plan.pipeline.saturating_sub(connection.waiting.len()) as u64;
-        let count = room.min(self.plan.limit - self.made);
+        let count = room.min(self.plan.limit - self.made).min(connection.left);
+        self.requests.at(now);
         for _ in 0..count {
             let about = self.requests.next(&mut connection.out);
             connection.waiting.push_back(Waiting { since: now, about });
         }
+        connection.left -= count;
         self.made += count;
         self.flush(index);
     }
@@ -379,44 +437,61 @@ impl Generator {
     /// Reads answers of a connection, counts them and sends what follows.
     #[inline]
     fn on_event(&mut self, index: usize, readable: bool, closing: bool) {
+        if self.routed.is_some() {
+            return self.on_routed_event(index, readable, closing);
+        }
         let connection = &mut self.connections[index];
         let mut last = 0;
+        let mut served = false;
         if readable {
-            let (tally, kinds, misses, start) = (&mut self.tally, &self.kinds, &mut self.misses, self.start);
-            let mut row = Row::default();
+            let (tally, kinds, followed, start) =
+                (&mut self.tally, &self.kinds, &mut self.followed, self.start);
+            let mut row = Row::new(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
-            let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now| {
+            let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
                 last = now;
-                count(tally, &mut row, request, now);
-                interpret(tally, kinds, misses, request.about, reply);
+                served |= reply.error.is_none();
+                row.add(tally, request, now);
+                row.interpret(tally, kinds, followed, request.about, reply);
             });
-            record(&mut self.tally, &row);
+            row.record(&mut self.tally);
+            if served {
+                self.tally.note_served(last);
+            }
             match received {
                 Ok(bytes) => self.tally.received += bytes,
                 Err(broken) => return self.on_broken(index, broken),
             }
         }
-        if !self.misses.is_empty() {
-            self.follow_misses(index, last);
+        if !self.followed.is_empty() {
+            self.follow_up(index, last);
+        }
+        let connection = &mut self.connections[index];
+        if let Some(started) = connection.take_connected() {
+            self.on_connected(index, started);
         }
         let connection = &self.connections[index];
         match self.plan.pace {
+            _ if connection.is_open() && connection.left == 0 && connection.waiting.is_empty() => {
+                self.recycle(index)
+            }
             Pace::Closed if last > 0 && connection.waiting.is_empty() => self.send_batch(index, last),
-            Pace::Open(_) if connection.waiting.len() < self.plan.pipeline => {
+            Pace::Open(_) if connection.stands() && connection.has_room(self.plan.pipeline) => {
                 self.set_free(index);
                 self.flush(index);
             }
-            _ if connection.out.is_empty() => {}
+            _ if connection.is_flushed() => {}
             _ => self.flush(index),
         }
     }
 
-    /// Sends the commands that answer misses, on the connection where they were noticed.
-    fn follow_misses(&mut self, index: usize, now: u64) {
+    /// Sends the commands that follow answers, on the connections where these came.
+    fn follow_up(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
-        for about in self.misses.drain(..) {
-            if let Some(about) = self.requests.after_miss(about, &mut connection.out) {
+        for about in self.followed.drain(..) {
+            if let Some(about) = self.requests.follow_up(about, &mut connection.out) {
                 connection.waiting.push_back(Waiting { since: now, about });
+                connection.left = connection.left.saturating_sub(1);
             }
         }
         self.flush(index);
@@ -435,8 +510,10 @@ impl Generator {
 
     #[cold]
     fn on_broken(&mut self, index: usize, broken: Broken) {
-        self.misses.clear();
-        self.tally.lost += self.connections[index].close();
+        self.followed.clear();
+        let lost = self.connections[index].close();
+        self.tally.lost += lost;
+        self.on_node_lost(index, lost);
         let text = match broken {
             Broken::Io(error) => format!("connection: {error}"),
             Broken::Protocol(message) => format!("protocol: {message}"),
@@ -450,8 +527,9 @@ impl Generator {
     fn finish(mut self, own: Option<(u64, (u64, u64))>) -> OwnUsage {
         let end = self.now();
         if let Pace::Open(arrivals) = &mut self.plan.pace {
+            let waiting = self.connections.iter().map(|connection| connection.waiting.len() as u64);
             self.tally.unanswered =
-                self.connections.iter().map(|connection| connection.waiting.len() as u64).sum();
+                waiting.sum::<u64>() + self.routed.as_ref().map_or(0, |r| r.held() as u64);
             while self.due < self.plan.end && self.made < self.plan.limit {
                 self.tally.unanswered += 1;
                 self.made += 1;
@@ -467,40 +545,11 @@ impl Generator {
     }
 }
 
-/// Adds an answer to the row under way, or records the row and starts another.
-#[inline]
-fn count(tally: &mut Tally, row: &mut Row, request: Waiting, now: u64) {
-    let latency = now.saturating_sub(request.since);
-    if row.count > 0 && row.command == request.about.command && row.latency == latency {
-        row.count += 1;
-        return;
-    }
-    record(tally, row);
-    *row = Row { command: request.about.command, latency, count: 1 };
-}
-
-#[inline]
-fn record(tally: &mut Tally, row: &Row) {
-    if row.count > 0 {
-        tally.commands[usize::from(row.command)].latency.saturating_record_n(row.latency, row.count);
-    }
-}
-
-/// Counts errors, hits and misses of an answer.
-#[inline]
-fn interpret(tally: &mut Tally, kinds: &[Kind], misses: &mut Vec<About>, about: About, reply: Reply<'_>) {
-    let command = usize::from(about.command);
-    if let Some(text) = reply.error {
-        return tally.count_error(command, text);
-    }
-    let kind = kinds[command];
-    if kind.looks_up {
-        let counts = &mut tally.commands[command];
-        let missed = u64::from(reply.nulls).min(kind.keys);
-        counts.misses += missed;
-        counts.hits += kind.keys - missed;
-    }
-    if reply.nulls > 0 && kind.follows_misses {
-        misses.push(about);
+/// How many requests a connection carries before it is opened again for the first time: fewer than later, so that
+/// connections do not all come to their ends at once.
+fn first_life(plan: &Plan, index: usize) -> u64 {
+    match plan.reconnect_every {
+        u64::MAX => u64::MAX,
+        every => 1 + (u128::from(every - 1) * (index as u128 + 1) / plan.connections.len() as u128) as u64,
     }
 }

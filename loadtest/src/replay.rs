@@ -3,7 +3,7 @@
 //! One connection, accesses in their order, in batches: all look-ups of a batch are asked at once, then what was
 //! missing is stored. A key that is missing twice in a batch counts as a miss once: the repeat would have been a
 //! hit, and is asked again after the value was stored, so that the server's eviction policy sees it. Speed is the
-//! server's, or the given rate. What is measured is the policy, so one connection is enough.
+//! server's, the given rate, or that of the recording. What is measured is the policy, so one connection is enough.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Write};
@@ -26,10 +26,23 @@ pub struct Settings {
     pub opening: Vec<Vec<u8>>,
     /// Accesses per batch.
     pub batch: usize,
-    /// Accesses per second, if not as fast as it goes.
-    pub rate: Option<f64>,
+    /// When accesses are due.
+    pub pace: Pace,
+    /// Whether to empty the server first.
+    pub flush: bool,
     /// The share of the accesses at the start that is not counted.
     pub warmup: f64,
+}
+
+/// When the accesses of a replay are due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As soon as the server has answered.
+    Max,
+    /// So many per second.
+    Rate(f64),
+    /// So many times as fast as they were recorded.
+    Recorded(f64),
 }
 
 /// What was counted.
@@ -53,6 +66,8 @@ pub struct Counts {
     pub accesses: u64,
     /// How long it took.
     pub seconds: f64,
+    /// How late a batch began at most, in seconds, where accesses are due at given times.
+    pub late: f64,
 }
 
 impl Counts {
@@ -91,20 +106,55 @@ pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io
         values: ValueText::new(1),
         counts: Counts::default(),
     };
+    if settings.flush {
+        player.ask(&[b"FLUSHALL"]);
+        player.answers()?;
+    }
     let start = Instant::now();
     let uncounted = (accesses.len() as f64 * settings.warmup) as u64;
-    for batch in accesses.chunks(settings.batch.max(1)) {
-        if stop.load(Ordering::Relaxed) {
-            break;
+    let mut rest = accesses;
+    while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
+        let done = accesses.len() - rest.len();
+        let due = settings.pace.due(done, rest[0].at);
+        let now = start.elapsed();
+        if let Some(ahead) = due.checked_sub(now).filter(|ahead| !ahead.is_zero()) {
+            // Short naps, so that the wish to stop is heard in a recording's long silence.
+            std::thread::sleep(ahead.min(NAP));
+            continue;
         }
+        if settings.pace != Pace::Max {
+            player.counts.late = player.counts.late.max((now - due).as_secs_f64());
+        }
+        let (batch, others) = rest.split_at(settings.pace.batch(rest, settings.batch, now));
         player.batch(batch, uncounted)?;
-        if let Some(rate) = settings.rate {
-            let due = Duration::from_secs_f64(player.counts.accesses as f64 / rate);
-            std::thread::sleep(due.saturating_sub(start.elapsed()));
-        }
+        rest = others;
     }
     player.counts.seconds = start.elapsed().as_secs_f64();
     Ok(player.counts)
+}
+
+/// The longest time slept at once.
+const NAP: Duration = Duration::from_millis(200);
+
+impl Pace {
+    /// When the access that follows `done` others and was recorded at `at` is due.
+    fn due(self, done: usize, at: u64) -> Duration {
+        match self {
+            Self::Max => Duration::ZERO,
+            Self::Rate(rate) => Duration::from_secs_f64(done as f64 / rate),
+            Self::Recorded(speed) => Duration::from_secs_f64(at as f64 / 1e9 / speed),
+        }
+    }
+
+    /// How many accesses to make now, at least one and at most `most`. Recorded ones are not made before their
+    /// time; at a rate whole batches are made, each when its first access is due.
+    fn batch(self, rest: &[Access], most: usize, now: Duration) -> usize {
+        let most = most.clamp(1, rest.len());
+        match self {
+            Self::Max | Self::Rate(_) => most,
+            Self::Recorded(_) => rest[..most].partition_point(|access| self.due(0, access.at) <= now).max(1),
+        }
+    }
 }
 
 struct Player {
@@ -219,4 +269,22 @@ impl Player {
 /// `k:` and 14 hexadecimal digits.
 fn key_text(key: u64) -> Vec<u8> {
     format!("k:{:014x}", key & 0xff_ffff_ffff_ffff).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_are_due_when_their_pace_says() {
+        let access = |at| Access { key: 1, at, size: 1, ttl: 0, kind: Kind::Get };
+        let accesses: Vec<Access> = [0, 1_000_000_000, 1_000_000_000, 4_000_000_000].map(access).to_vec();
+        let now = Duration::from_millis(500);
+        assert_eq!(Pace::Max.batch(&accesses, 64, now), 4);
+        assert_eq!(Pace::Rate(10.0).due(5, 0), Duration::from_millis(500));
+        assert_eq!(Pace::Recorded(2.0).due(3, 4_000_000_000), Duration::from_secs(2));
+        assert_eq!(Pace::Recorded(2.0).batch(&accesses, 64, now), 3);
+        assert_eq!(Pace::Recorded(1.0).batch(&accesses, 64, now), 1);
+        assert_eq!(Pace::Recorded(2.0).batch(&accesses, 2, Duration::MAX), 2);
+    }
 }

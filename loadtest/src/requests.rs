@@ -3,9 +3,9 @@
 //! The stream depends on the workload, the seed and the thread's number only. What servers answer changes
 //! nothing in it: the follow-ups of cache-aside commands draw from a stream of their own.
 
-use crate::keys::{KeyChooser, KeyDistribution, KeyText};
+use crate::cluster::slot;
+use crate::keys::{Added, KeyChooser, KeyDistribution};
 use crate::random::Random;
-use crate::sizes::ValueText;
 use crate::template::{Filling, Template};
 use crate::workload::Workload;
 
@@ -17,17 +17,21 @@ pub struct Command {
     pub label: String,
     /// True when a null in the reply is a miss.
     pub looks_up: bool,
-    /// True when it makes a key, which moves the `latest` distribution on.
-    creates: bool,
-    /// The command that answers a miss, by its place among the commands.
-    pub on_miss: Option<usize>,
+    /// The word that decides which node of a cluster is asked, if there is one.
+    key_word: Option<usize>,
+    /// True when it writes a key, which moves the `latest` distribution on.
+    writes: bool,
+    /// The command that follows it, by its place among the commands, and when it does.
+    pub follow_up: Option<(Follows, usize)>,
 }
 
-impl Command {
-    /// How many keys one request asks for.
-    pub fn keys(&self) -> u64 {
-        1 + self.template.extra_keys() as u64
-    }
+/// Which replies are followed by another request about the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// Those with a null in them.
+    Misses,
+    /// All but errors.
+    Always,
 }
 
 /// Names of commands that answer a missing key or field with a null.
@@ -36,8 +40,8 @@ const LOOK_UPS: &[&str] = &[
     "LINDEX",
 ];
 
-/// Names of commands that make a key.
-const CREATORS: &[&str] =
+/// Names of commands that write a key.
+const WRITERS: &[&str] =
     &["SET", "SETEX", "PSETEX", "SETNX", "HSET", "SADD", "ZADD", "LPUSH", "RPUSH", "XADD"];
 
 /// What a request was about; kept while its reply is awaited.
@@ -45,7 +49,9 @@ const CREATORS: &[&str] =
 pub struct About {
     /// The command's place in [`Requests::commands`].
     pub command: u16,
-    /// The key's number.
+    /// How many keys it asked for.
+    pub keys: u32,
+    /// The key's number, of several the first one's.
     pub key: u64,
 }
 
@@ -64,13 +70,13 @@ pub struct Requests {
 impl Requests {
     /// The stream of thread `part` of `parts`.
     pub fn new(workload: &Workload, part: u64, parts: u64) -> Result<Self, String> {
-        let keys = KeyText::new(&workload.key_prefix, workload.key_length, workload.keys);
-        let (commands, ceilings) = compile(workload, &keys)?;
-        let filling = Filling { keys, values: ValueText::new(workload.seed), sizes: workload.sizes.clone() };
+        let filling = workload.filling();
+        let (commands, ceilings) = compile(workload, &filling)?;
+        let added = if workload.adds_keys() { Added::Grows } else { Added::GoesRound };
         Ok(Self {
             commands,
             ceilings,
-            chooser: KeyChooser::new(workload.distribution, workload.keys, part, parts),
+            chooser: KeyChooser::new(workload.distribution, workload.keys, added, part, parts),
             filling,
             random: Random::part(workload.seed, 2 * part),
             follow_up: Random::part(workload.seed, 2 * part + 1),
@@ -81,6 +87,8 @@ impl Requests {
     pub fn preload(workload: &Workload, part: u64, parts: u64) -> Result<Self, String> {
         let mut once = workload.clone();
         once.distribution = KeyDistribution::Sequential;
+        // Keys look alike in both streams, so whether some are added is told by the whole workload.
+        once.added_keys = Some(workload.adds_keys());
         once.commands = workload.preload.clone().into_iter().collect();
         Self::new(&once, part, parts)
     }
@@ -90,28 +98,57 @@ impl Requests {
         &self.commands
     }
 
+    /// Says what time it is, in nanoseconds since the start; only a hot key that moves with time needs it.
+    #[inline]
+    pub fn at(&mut self, now: u64) {
+        self.chooser.at(now);
+    }
+
     /// Draws the next request and appends it.
     #[inline]
     pub fn next(&mut self, out: &mut Vec<u8>) -> About {
-        let command = self.draw_command();
-        let key = if self.commands[command].creates {
+        let index = self.draw_command();
+        let command = &self.commands[index];
+        let key = if command.template.adds() {
+            self.chooser.add()
+        } else if command.writes {
             self.chooser.next_written(&mut self.random)
         } else {
             self.chooser.next(&mut self.random)
         };
         let chooser = &mut self.chooser;
         let more = |random: &mut Random| chooser.next(random);
-        self.commands[command].template.encode(key, &self.filling, &mut self.random, more, out);
-        About { command: command as u16, key }
+        let keys = command.template.encode(key, &self.filling, &mut self.random, more, out);
+        About { command: index as u16, keys, key }
     }
 
-    /// Appends the request that answers a miss of `about`, if the workload has one.
-    pub fn after_miss(&mut self, about: About, out: &mut Vec<u8>) -> Option<About> {
-        let command = self.commands[usize::from(about.command)].on_miss?;
+    /// Appends the request that follows the answer of `about`, if the workload has one.
+    pub fn follow_up(&mut self, about: About, out: &mut Vec<u8>) -> Option<About> {
+        let (_, index) = self.commands[usize::from(about.command)].follow_up?;
         let chooser = &mut self.chooser;
         let more = |random: &mut Random| chooser.next(random);
-        self.commands[command].template.encode(about.key, &self.filling, &mut self.follow_up, more, out);
-        Some(About { command: command as u16, key: about.key })
+        let template = &self.commands[index].template;
+        let keys = template.encode(about.key, &self.filling, &mut self.follow_up, more, out);
+        Some(About { command: index as u16, keys, key: about.key })
+    }
+
+    /// The hash slot of a request that was just encoded; none if it may go to any node.
+    #[inline]
+    pub fn slot_of(&self, command: u16, request: &[u8]) -> Option<u16> {
+        word(request, self.commands[usize::from(command)].key_word?).map(slot::slot)
+    }
+
+    /// Says why a cluster could not answer these requests, if it could not.
+    pub fn check_for_cluster(&self, key_prefix: &str) -> Result<(), String> {
+        let several = self.commands.iter().find(|command| command.template.asks_for_several());
+        match several {
+            Some(command) if slot::hashed(key_prefix.as_bytes()).len() == key_prefix.len() => Err(format!(
+                "the keys of one {} lie in several hash slots, which a cluster refuses: use {{keys:1}}, or put all \
+                 keys into one slot by a key prefix with a hash tag, such as '{{tag}}key:'",
+                command.label
+            )),
+            _ => Ok(()),
+        }
     }
 
     #[inline]
@@ -125,13 +162,13 @@ impl Requests {
     }
 }
 
-/// Compiles the workload's commands and, behind them, those that answer misses.
-fn compile(workload: &Workload, keys: &KeyText) -> Result<(Vec<Command>, Vec<u64>), String> {
+/// Compiles the workload's commands and, behind them, those that follow their answers.
+fn compile(workload: &Workload, filling: &Filling) -> Result<(Vec<Command>, Vec<u64>), String> {
     let mut commands = Vec::new();
     let mut ceilings = Vec::new();
     let mut total = 0u64;
     for spec in &workload.commands {
-        commands.push(command(&spec.line, keys)?);
+        commands.push(command(&spec.line, filling)?);
         total += u64::from(spec.weight);
         ceilings.push(total);
     }
@@ -139,10 +176,13 @@ fn compile(workload: &Workload, keys: &KeyText) -> Result<(Vec<Command>, Vec<u64
         return Err("the workload has no command with a weight above zero".into());
     }
     for (index, spec) in workload.commands.iter().enumerate() {
-        if let Some(line) = &spec.on_miss {
-            commands[index].on_miss = Some(commands.len());
-            commands.push(command(line, keys)?);
-        }
+        let follow_up = match (&spec.then, &spec.on_miss) {
+            (Some(line), _) => (Follows::Always, line),
+            (None, Some(line)) => (Follows::Misses, line),
+            (None, None) => continue,
+        };
+        commands[index].follow_up = Some((follow_up.0, commands.len()));
+        commands.push(command(follow_up.1, filling)?);
     }
     if commands.len() > usize::from(u16::MAX) {
         return Err("the workload has too many commands".into());
@@ -151,16 +191,67 @@ fn compile(workload: &Workload, keys: &KeyText) -> Result<(Vec<Command>, Vec<u64
     Ok((commands, ceilings))
 }
 
-fn command(line: &str, keys: &KeyText) -> Result<Command, String> {
-    let template = Template::compile(line, keys)?;
+fn command(line: &str, filling: &Filling) -> Result<Command, String> {
+    let template = Template::compile(line, filling)?;
     let name = template.name().to_owned();
     Ok(Command {
         looks_up: LOOK_UPS.contains(&name.as_str()),
-        creates: CREATORS.contains(&name.as_str()),
+        writes: WRITERS.contains(&name.as_str()),
         label: name,
         template,
-        on_miss: None,
+        key_word: key_word(line),
+        follow_up: None,
     })
+}
+
+/// Commands whose first key is not the first word behind the name, and where it is.
+const KEY_WORDS: &[(&str, usize)] = &[
+    ("BITOP", 2),
+    ("BLMPOP", 3),
+    ("BZMPOP", 3),
+    ("DEBUG", 2),
+    ("EVAL", 3),
+    ("EVALSHA", 3),
+    ("FCALL", 3),
+    ("LMPOP", 2),
+    ("MEMORY", 2),
+    ("OBJECT", 2),
+    ("SINTERCARD", 2),
+    ("XGROUP", 2),
+    ("XINFO", 2),
+    ("ZDIFF", 2),
+    ("ZINTER", 2),
+    ("ZINTERCARD", 2),
+    ("ZMPOP", 2),
+    ("ZUNION", 2),
+];
+
+/// Which word of a line is its first key.
+fn key_word(line: &str) -> Option<usize> {
+    let words: Vec<String> = line.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let place = match KEY_WORDS.iter().find(|(name, _)| *name == words[0]) {
+        Some((_, place)) => *place,
+        None if words[0].starts_with("XREAD") => words.iter().position(|word| word == "STREAMS")? + 1,
+        None => 1,
+    };
+    (place < words.len()).then_some(place)
+}
+
+/// The word at this place of an encoded request.
+#[inline]
+fn word(request: &[u8], place: usize) -> Option<&[u8]> {
+    let mut rest = &request[memchr::memchr(b'\n', request)? + 1..];
+    for left in (0..=place).rev() {
+        let digits = rest.iter().skip(1).take_while(|byte| byte.is_ascii_digit());
+        let (count, length) = digits
+            .fold((0, 0), |(count, length), digit| (count + 1, length * 10 + usize::from(digit - b'0')));
+        let start = count + 3;
+        if left == 0 {
+            return rest.get(start..start + length);
+        }
+        rest = rest.get(start + length + 2..)?;
+    }
+    None
 }
 
 /// Numbers the labels that several commands share.
@@ -206,8 +297,8 @@ mod tests {
         let mut workload = workload();
         workload.commands = vec![CommandSpec {
             line: "GET {key}".into(),
-            weight: 1,
             on_miss: Some("SET {key} {int:1-1000000}".into()),
+            ..CommandSpec::default()
         }];
         let mut plain = Requests::new(&workload, 0, 1).unwrap();
         let mut missing = Requests::new(&workload, 0, 1).unwrap();
@@ -216,7 +307,7 @@ mod tests {
             let about = plain.next(&mut a);
             assert_eq!(about, missing.next(&mut b));
             assert_eq!(a, b);
-            let set = missing.after_miss(about, &mut extra).unwrap();
+            let set = missing.follow_up(about, &mut extra).unwrap();
             assert_eq!(
                 (set.key, missing.commands()[usize::from(set.command)].label.as_str()),
                 (about.key, "SET")
@@ -245,13 +336,79 @@ mod tests {
     }
 
     #[test]
+    fn the_key_decides_the_slot() {
+        let mut workload = Workload { keys: 1000, key_prefix: "k".into(), ..Workload::default() };
+        let lines = [
+            "GET {key}",
+            "OBJECT FREQ {key}",
+            "SET {key} {value}",
+            "LPUSH foo {value}",
+            "PING",
+            "MGET {keys:2}",
+        ];
+        workload.commands = lines.map(|line| CommandSpec::new(line, 1)).to_vec();
+        let mut requests = Requests::new(&workload, 0, 1).unwrap();
+        for _ in 0..200 {
+            let mut out = Vec::new();
+            let about = requests.next(&mut out);
+            let mut key = Vec::new();
+            requests.filling.keys.append(about.key, &mut key);
+            let expected = match about.command {
+                3 => Some(12182),
+                4 => None,
+                _ => Some(slot::slot(&key)),
+            };
+            assert_eq!(requests.slot_of(about.command, &out), expected, "{}", out.escape_ascii());
+        }
+        let refused = requests.check_for_cluster("k").unwrap_err();
+        assert!(refused.starts_with("the keys of one MGET"), "{refused}");
+        assert_eq!(requests.check_for_cluster("{a}k"), Ok(()));
+    }
+
+    #[test]
     fn labels_tell_commands_apart() {
         let mut workload = workload();
-        workload.commands = ["GET {key}", "GET other:{key}", "PING"]
-            .map(|line| CommandSpec { line: line.into(), weight: 1, on_miss: None })
-            .to_vec();
+        workload.commands =
+            ["GET {key}", "GET other:{key}", "PING"].map(|line| CommandSpec::new(line, 1)).to_vec();
         let requests = Requests::new(&workload, 0, 1).unwrap();
         let labels: Vec<&str> = requests.commands().iter().map(|command| command.label.as_str()).collect();
         assert_eq!(labels, ["GET", "GET #2", "PING"]);
+    }
+
+    #[test]
+    fn added_keys_are_new_in_every_thread() {
+        let mut workload = workload();
+        workload.commands = vec![CommandSpec::new("GET {key}", 1), CommandSpec::new("SET {new} {value}", 1)];
+        workload.distribution = KeyDistribution::Latest(0.99);
+        let mut added = Vec::new();
+        for part in 0..2 {
+            let mut requests = Requests::new(&workload, part, 2).unwrap();
+            let abouts: Vec<About> = (0..1000).map(|_| requests.next(&mut Vec::new())).collect();
+            added.extend(abouts.iter().filter(|about| about.command == 1).map(|about| about.key));
+        }
+        let count = added.len();
+        added.sort_unstable();
+        added.dedup();
+        assert!(added[0] == 1000 && added.len() == count && count.abs_diff(1000) < 100);
+    }
+
+    #[test]
+    fn preloaded_keys_are_those_that_are_read() {
+        for line in ["SET {key} {value}", "SET {new} {value}"] {
+            let mut workload = workload();
+            workload.key_lengths = crate::sizes::Sizes::Fixed(5);
+            workload.commands = vec![CommandSpec::new(line, 0), CommandSpec::new("DEL {key}", 1)];
+            workload.preload = Some(CommandSpec::new("DEL {key}", 1));
+            let first = |mut requests: Requests| {
+                let mut out = Vec::new();
+                while requests.next(&mut out).key != 0 {
+                    out.clear();
+                }
+                out
+            };
+            workload.distribution = KeyDistribution::Sequential;
+            let read = first(Requests::new(&workload, 0, 1).unwrap());
+            assert_eq!(read, first(Requests::preload(&workload, 0, 1).unwrap()));
+        }
     }
 }

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::arrivals::{Arrivals, Spacing, Step};
+use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::generator::{Channel, Generator, OwnUsage, Pace, Plan};
+use crate::limits;
 use crate::procfs::{self, Usage};
 use crate::requests::Requests;
 use crate::series::{Second, Series};
@@ -21,6 +23,8 @@ use crate::workload::Workload;
 pub struct Settings {
     /// The servers; connections are dealt out to them in turn.
     pub targets: Vec<Target>,
+    /// The servers are a cluster: requests go to the owner of their key.
+    pub cluster: bool,
     /// What connections say first.
     pub opening: Opening,
     /// Connections in all.
@@ -52,6 +56,8 @@ pub struct Settings {
 pub struct Outcome {
     /// The commands' labels, in the order of the tally.
     pub labels: Vec<String>,
+    /// The servers' names, in the order of the tally; as many as it has, or more.
+    pub endpoints: Vec<String>,
     /// All counts after the warm-up.
     pub tally: Tally,
     /// The run second by second.
@@ -86,13 +92,49 @@ pub enum Purpose {
     Preload,
 }
 
-/// Runs to the end or until `stop` is set; `on_second` is told of each second that is over.
+/// Who looks on while a run goes on.
+pub trait Observer {
+    /// How long a tally shall cover: a second, or a part of which a second holds a whole number.
+    const INTERVAL: Duration;
+    /// The generators' clock starts.
+    fn on_start(&mut self, _start: Instant) {}
+    /// A thread has finished an interval; its number counts from the end of the warm-up.
+    fn on_tally(&mut self, _tally: &Tally) {}
+    /// A second is over, or cut short by the run's end; with all that was counted in it.
+    fn on_second(&mut self, second: &Second, counted: &Tally);
+}
+
+/// Looks on second by second.
+struct BySecond<F>(F);
+
+impl<F: FnMut(&Second, &Tally)> Observer for BySecond<F> {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    fn on_second(&mut self, second: &Second, counted: &Tally) {
+        (self.0)(second, counted);
+    }
+}
+
+/// Runs to the end or until `stop` is set; `on_second` is told of each second and gets all that was counted in it.
 pub fn run(
     settings: &Settings,
     purpose: Purpose,
     stop: &Arc<AtomicBool>,
-    mut on_second: impl FnMut(&Second),
+    on_second: impl FnMut(&Second, &Tally),
 ) -> Result<Outcome, Error> {
+    observe(settings, purpose, stop, &mut BySecond(on_second))
+}
+
+/// Runs to the end or until `stop` is set, observed.
+pub fn observe<O: Observer>(
+    settings: &Settings,
+    purpose: Purpose,
+    stop: &Arc<AtomicBool>,
+    observer: &mut O,
+) -> Result<Outcome, Error> {
+    let interval = O::INTERVAL.as_nanos() as u64;
+    let servers = Servers::find(settings)?;
+    limits::want_files(settings.connections)?;
     let (finished, tallies) = mpsc::channel();
     let mut threads = Vec::new();
     let mut returns = Vec::new();
@@ -102,21 +144,57 @@ pub fn run(
         let channel = Channel { finished: finished.clone(), empty, stop: Arc::clone(stop) };
         let requests = requests(settings, purpose, part)?;
         labels = requests.commands().iter().map(|command| command.label.clone()).collect();
-        threads.push(Generator::new(plan(settings, purpose, part), requests, channel)?);
+        if settings.cluster {
+            requests.check_for_cluster(&settings.workload.key_prefix).map_err(Error::Usage)?;
+        }
+        let plan = Plan { interval, ..plan(settings, &servers, purpose, part) };
+        threads.push(Generator::new(plan, requests, channel)?);
         returns.push(give_back);
     }
     drop(finished);
     let start = Instant::now();
+    observer.on_start(start);
     let threads = threads.into_iter().map(|generator| std::thread::spawn(move || generator.run(start)));
     let threads: Vec<_> = threads.collect();
     let mut watch = Watch::new(settings, start);
-    let series = Series::new(settings.threads, labels.len());
-    let (tally, seconds) = gather(&tallies, &returns, series, &mut watch, &mut on_second);
+    let parts = SECOND / interval;
+    let series = Series::new(settings.threads * parts as usize, labels.len());
+    let (tally, seconds) = gather(&tallies, &returns, (series, parts), &mut watch, observer);
     let own = join(threads)?;
     let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
     let (server, stolen) = watch.finish();
     let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
-    Ok(Outcome { labels, tally, seconds, elapsed, own, server, stolen })
+    let endpoints = servers.nodes.all().iter().map(|endpoint| endpoint.name.to_string()).collect();
+    Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, stolen })
+}
+
+/// The servers of a run and, if they are a cluster, who owns what.
+struct Servers {
+    nodes: Arc<Nodes>,
+    layout: Option<Layout>,
+    count: usize,
+}
+
+impl Servers {
+    fn find(settings: &Settings) -> Result<Self, Error> {
+        if !settings.cluster {
+            let endpoints: Vec<_> = settings.targets.iter().map(Target::endpoint).collect();
+            let count = endpoints.len();
+            return Ok(Self { nodes: Arc::new(Nodes::new(endpoints)), layout: None, count });
+        }
+        let nodes = Nodes::default();
+        let layout = Layout::read(&settings.targets, &settings.opening, &nodes)?;
+        let count = nodes.all().len();
+        if settings.connections < count * settings.threads {
+            return Err(Error::Usage(format!(
+                "each thread needs a connection to each node: {count} nodes and {} threads want at least {} \
+                 connections",
+                settings.threads,
+                count * settings.threads
+            )));
+        }
+        Ok(Self { nodes: Arc::new(nodes), layout: Some(layout), count })
+    }
 }
 
 fn requests(settings: &Settings, purpose: Purpose, part: usize) -> Result<Requests, Error> {
@@ -128,18 +206,22 @@ fn requests(settings: &Settings, purpose: Purpose, part: usize) -> Result<Reques
     requests.map_err(Error::Usage)
 }
 
-fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
+fn plan(settings: &Settings, servers: &Servers, purpose: Purpose, part: usize) -> Plan {
     let threads = settings.threads;
     let share = |count: u64| count / threads as u64 + u64::from((part as u64) < count % threads as u64);
-    let connections = (0..settings.connections).filter(|index| index % threads == part);
-    let addresses =
-        connections.map(|index| settings.targets[index % settings.targets.len()].address).collect();
+    // Each thread deals its own connections out, beginning elsewhere than the others.
+    let connections =
+        (0..share(settings.connections as u64) as usize).map(|own| (own + part) % servers.count);
     let warmup = settings.warmup.as_nanos() as u64;
     let limited = settings.limit < u64::MAX;
     let base = Plan {
-        addresses,
+        nodes: Arc::clone(&servers.nodes),
+        connections: connections.collect(),
+        layout: servers.layout.clone(),
+        reconnect_every: settings.workload.reconnect_every.unwrap_or(u64::MAX),
         pipeline: settings.pipeline,
         pace: Pace::Closed,
+        interval: SECOND,
         warmup,
         end: warmup.saturating_add(settings.duration.as_nanos().min(u128::from(u64::MAX)) as u64),
         limit: if limited { share(settings.limit) } else { u64::MAX },
@@ -150,7 +232,8 @@ fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
     match purpose {
         Purpose::Preload => {
             let pipeline = settings.pipeline.max(PRELOAD_PIPELINE);
-            Plan { pipeline, warmup: 0, end: u64::MAX, limit: share(settings.workload.keys), ..base }
+            let limit = share(settings.workload.keys);
+            Plan { pipeline, warmup: 0, end: u64::MAX, limit, reconnect_every: u64::MAX, ..base }
         }
         Purpose::Measure if settings.rates.is_empty() => base,
         Purpose::Measure => {
@@ -165,26 +248,36 @@ fn plan(settings: &Settings, purpose: Purpose, part: usize) -> Plan {
     }
 }
 
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// Keys are written in batches of this many, whatever the run's own pipeline: nothing is measured.
 const PRELOAD_PIPELINE: usize = 32;
 
-/// Takes tallies until all threads have ended.
-fn gather(
+/// Takes tallies until all threads have ended; the series gets so many of each thread per second.
+fn gather<O: Observer>(
     tallies: &Receiver<Box<Tally>>,
     returns: &[Sender<Box<Tally>>],
-    mut series: Series,
+    (mut series, parts): (Series, u64),
     watch: &mut Watch,
-    on_second: &mut impl FnMut(&Second),
+    observer: &mut O,
 ) -> (Tally, Vec<Second>) {
     let mut turn = 0;
     loop {
         match tallies.recv_timeout(watch.wait()) {
-            Err(RecvTimeoutError::Disconnected) => return series.finish(),
+            Err(RecvTimeoutError::Disconnected) => {
+                while let Some((second, counted)) = series.rest() {
+                    observer.on_second(&second, &counted);
+                }
+                return series.finish();
+            }
             Err(RecvTimeoutError::Timeout) => watch.look(),
             Ok(mut tally) => {
                 watch.look();
-                if let Some(second) = series.add(&tally) {
-                    on_second(&second);
+                observer.on_tally(&tally);
+                tally.interval = tally.interval.map(|interval| interval / parts);
+                if let Some((second, counted)) = series.add(&tally) {
+                    observer.on_second(&second, &counted);
                 }
                 tally.clear();
                 turn = (turn + 1) % returns.len();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::tally::Tally;
 
 /// What one second of the run was like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Second {
     /// Which one, counted from the end of the warm-up.
     pub second: u64,
@@ -25,10 +26,13 @@ pub struct Second {
     pub hits: u64,
     /// Keys looked up and not found.
     pub misses: u64,
+    /// Answered requests per server, where there are several, in the order of the run's list of servers.
+    pub endpoints: Vec<u64>,
 }
 
 impl Second {
-    fn of(second: u64, tally: &Tally) -> Self {
+    /// Of everything that was counted in it.
+    pub fn of(second: u64, tally: &Tally) -> Self {
         let total = tally.total();
         let quantile = |share| total.latency.value_at_quantile(share) as f64 / 1000.0;
         Self {
@@ -40,6 +44,7 @@ impl Second {
             max_us: total.latency.max() as f64 / 1000.0,
             hits: total.hits,
             misses: total.misses,
+            endpoints: tally.endpoints.iter().map(|endpoint| endpoint.latency.len()).collect(),
         }
     }
 
@@ -66,8 +71,9 @@ impl Series {
         Self { threads, total: Tally::new(commands), open: BTreeMap::new(), seconds: Vec::new() }
     }
 
-    /// Takes a thread's tally of one interval; returns the second if that was the last thread's.
-    pub fn add(&mut self, tally: &Tally) -> Option<Second> {
+    /// Takes a thread's tally of one interval; returns the second and all that was counted in it if that was the
+    /// last thread's.
+    pub fn add(&mut self, tally: &Tally) -> Option<(Second, Tally)> {
         let second = tally.interval?;
         self.total.add(tally);
         let commands = tally.commands.len();
@@ -78,16 +84,24 @@ impl Series {
             return None;
         }
         let (_, sum) = self.open.remove(&second)?;
-        let whole = Second::of(second, &sum);
-        self.seconds.push(whole);
-        Some(whole)
+        Some((self.close(second, &sum), sum))
     }
 
-    /// Ends the series: seconds that some thread has not reported are taken as they are.
+    /// Takes the seconds that some thread has not reported as they are, one after the other.
+    pub fn rest(&mut self) -> Option<(Second, Tally)> {
+        let (second, (_, sum)) = self.open.pop_first()?;
+        Some((self.close(second, &sum), sum))
+    }
+
+    fn close(&mut self, second: u64, sum: &Tally) -> Second {
+        let whole = Second::of(second, sum);
+        self.seconds.push(whole.clone());
+        whole
+    }
+
+    /// Ends the series.
     pub fn finish(mut self) -> (Tally, Vec<Second>) {
-        for (second, (_, sum)) in std::mem::take(&mut self.open) {
-            self.seconds.push(Second::of(second, &sum));
-        }
+        while self.rest().is_some() {}
         self.seconds.sort_by_key(|second| second.second);
         (self.total, self.seconds)
     }
@@ -107,10 +121,11 @@ mod tests {
     #[test]
     fn a_second_is_whole_when_all_threads_have_reported() {
         let mut series = Series::new(2, 1);
-        assert_eq!(series.add(&tally(None, 5000)), None);
-        assert_eq!(series.add(&tally(Some(0), 1000)), None);
-        assert_eq!(series.add(&tally(Some(1), 1000)), None);
-        assert_eq!(series.add(&tally(Some(0), 3000)).map(|second| second.answered), Some(2));
+        assert!(series.add(&tally(None, 5000)).is_none());
+        assert!(series.add(&tally(Some(0), 1000)).is_none());
+        assert!(series.add(&tally(Some(1), 1000)).is_none());
+        let (second, counted) = series.add(&tally(Some(0), 3000)).unwrap();
+        assert_eq!((second.answered, counted.answered()), (2, 2));
         let (total, seconds) = series.finish();
         assert_eq!((total.answered(), seconds.len(), seconds[1].answered), (3, 2, 1));
     }

@@ -38,25 +38,42 @@ pub struct Histogram {
     cumulated: Vec<f64>,
 }
 
-/// The file format CacheLib's benchmarks use for value sizes; other fields are left alone.
+/// What a histogram's file is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The sizes of values.
+    Values,
+    /// The lengths of keys.
+    Keys,
+}
+
+/// The file format CacheLib's benchmarks use for sizes; other fields are left alone.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct SizeFile {
-    #[serde(rename = "valSizeRange")]
-    bounds: Vec<f64>,
-    #[serde(rename = "valSizeRangeProbability")]
-    weights: Vec<f64>,
+    val_size_range: Option<Vec<f64>>,
+    val_size_range_probability: Option<Vec<f64>>,
+    key_size_range: Option<Vec<f64>>,
+    key_size_range_probability: Option<Vec<f64>>,
 }
 
 impl Histogram {
-    /// Reads a histogram in the format of CacheLib's `*.sizes.json`.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    /// Reads a histogram in the format of CacheLib's `*.sizes.json`: `valSizeRange` and
+    /// `valSizeRangeProbability`, or for keys `keySizeRange` and `keySizeRangeProbability` if the file has them.
+    pub fn read(path: &Path, of: Of) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
         let wrong =
             |line: usize, message: String| Error::File { file: path.display().to_string(), line, message };
         let file: SizeFile =
             serde_json::from_str(&text).map_err(|error| wrong(error.line(), error.to_string()))?;
-        Self::new(&file.bounds, &file.weights).map_err(|message| wrong(1, message))
+        let values = file.val_size_range.zip(file.val_size_range_probability);
+        let keys = file.key_size_range.zip(file.key_size_range_probability);
+        let chosen = if of == Of::Keys { keys.or(values) } else { values };
+        let (bounds, weights) = chosen.ok_or_else(|| {
+            wrong(1, "a size histogram needs the lists valSizeRange and valSizeRangeProbability".into())
+        })?;
+        Self::new(&bounds, &weights).map_err(|message| wrong(1, message))
     }
 
     /// A histogram from lower bounds and weights of the ranges that start there.
@@ -70,6 +87,9 @@ impl Histogram {
         }
         if bounds.windows(2).any(|pair| pair[0] > pair[1]) || bounds[0] < 0.0 {
             return Err("the bounds of a size histogram must ascend".into());
+        }
+        if bounds[bounds.len() - 1] > MAX_SIZE as f64 {
+            return Err(format!("the bounds of a size histogram must not exceed {MAX_SIZE}"));
         }
         let mut sum = 0.0;
         let cumulated = weights.iter().map(|weight| {
@@ -93,6 +113,15 @@ impl Histogram {
 }
 
 impl Sizes {
+    /// The smallest and the largest size, where the distribution's text says them.
+    pub fn bounds(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Fixed(size) => Some((*size, *size)),
+            Self::Uniform(low, high) => Some((*low, *high)),
+            Self::Normal(..) | Self::Histogram(_) => None,
+        }
+    }
+
     /// The size of the value of key `key`.
     #[inline]
     pub fn size(&self, key: u64) -> usize {
@@ -115,12 +144,16 @@ fn normal_size(mean: f64, deviation: f64, key: u64) -> u64 {
 impl FromStr for Sizes {
     type Err = String;
 
+    /// Histograms are not read here but by [`Histogram::read`].
     fn from_str(text: &str) -> Result<Self, String> {
         let usage = || format!("'{text}' is no size: use BYTES, LOW-HIGH or normal:MEAN:DEVIATION");
         if let Some(rest) = text.strip_prefix("normal:") {
             let (mean, deviation) = rest.split_once(':').ok_or_else(usage)?;
             return match (mean.parse::<f64>(), deviation.parse::<f64>()) {
-                (Ok(mean), Ok(deviation)) if mean >= 0.0 && deviation >= 0.0 => {
+                (Ok(mean), Ok(deviation))
+                    if (0.0..=MAX_SIZE as f64).contains(&mean)
+                        && (0.0..=MAX_SIZE as f64).contains(&deviation) =>
+                {
                     Ok(Self::Normal(mean, deviation))
                 }
                 _ => Err(usage()),

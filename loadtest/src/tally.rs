@@ -56,6 +56,28 @@ impl Default for CommandTally {
     }
 }
 
+/// The counts of one server of several.
+#[derive(Clone, Debug)]
+pub struct EndpointTally {
+    /// Latency of every request it answered, errors included, in nanoseconds.
+    pub latency: Histogram<u64>,
+    /// Replies that were errors.
+    pub errors: u64,
+}
+
+impl EndpointTally {
+    /// Nothing counted.
+    pub fn new() -> Self {
+        Self { latency: histogram(), errors: 0 }
+    }
+}
+
+impl Default for EndpointTally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The counts of one thread, or of all, over some time.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -63,6 +85,8 @@ pub struct Tally {
     pub interval: Option<u64>,
     /// Per command, in the order of the request source.
     pub commands: Vec<CommandTally>,
+    /// Per server, where there are several; none where there is one.
+    pub endpoints: Vec<EndpointTally>,
     /// Bytes sent.
     pub sent: u64,
     /// Bytes received.
@@ -73,9 +97,15 @@ pub struct Tally {
     pub broken: u64,
     /// Requests due or sent but not answered when the run ended.
     pub unanswered: u64,
+    /// Requests that a node of a cluster sent elsewhere or wanted again.
+    pub redirects: u64,
+    /// How long connections took that were opened during the run, in nanoseconds: TCP, TLS and the opening commands.
+    pub connect: Histogram<u64>,
     /// How late the generator itself was, in nanoseconds: in an open loop the time from due to sent while a
     /// connection was free, in a closed loop the time an event waited for its turn at most.
     pub lag: Histogram<u64>,
+    /// When the first and the last answers that are no errors came, in nanoseconds since the start of the run.
+    pub served: Option<(u64, u64)>,
     /// The first words of errors and how often they came, with one whole text each.
     pub error_kinds: Vec<ErrorKind>,
 }
@@ -100,12 +130,16 @@ impl Tally {
         Self {
             interval: None,
             commands: vec![CommandTally::new(); commands],
+            endpoints: Vec::new(),
             sent: 0,
             received: 0,
             lost: 0,
             broken: 0,
             unanswered: 0,
+            redirects: 0,
+            connect: histogram(),
             lag: histogram(),
+            served: None,
             error_kinds: Vec::new(),
         }
     }
@@ -116,9 +150,16 @@ impl Tally {
             command.latency.reset();
             (command.errors, command.hits, command.misses) = (0, 0, 0);
         }
+        for endpoint in &mut self.endpoints {
+            endpoint.latency.reset();
+            endpoint.errors = 0;
+        }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
+        self.redirects = 0;
+        self.connect.reset();
         self.interval = None;
         self.lag.reset();
+        self.served = None;
         self.error_kinds.clear();
     }
 
@@ -127,14 +168,39 @@ impl Tally {
         for (mine, theirs) in self.commands.iter_mut().zip(&other.commands) {
             mine.add(theirs);
         }
+        self.want_endpoints(other.endpoints.len());
+        for (mine, theirs) in self.endpoints.iter_mut().zip(&other.endpoints) {
+            add(&mut mine.latency, &theirs.latency);
+            mine.errors += theirs.errors;
+        }
+        self.redirects += other.redirects;
+        add(&mut self.connect, &other.connect);
         self.sent += other.sent;
         self.received += other.received;
         self.lost += other.lost;
         self.broken += other.broken;
         self.unanswered += other.unanswered;
         add(&mut self.lag, &other.lag);
+        if let Some((first, last)) = other.served {
+            self.note_served(first);
+            self.note_served(last);
+        }
         for kind in &other.error_kinds {
             self.count_error_kind(&kind.word, &kind.example, kind.count);
+        }
+    }
+
+    /// Notes that answers came then that are no errors.
+    #[inline]
+    pub fn note_served(&mut self, at: u64) {
+        let (first, last) = self.served.unwrap_or((at, at));
+        self.served = Some((first.min(at), last.max(at)));
+    }
+
+    /// Makes room for so many servers.
+    pub fn want_endpoints(&mut self, count: usize) {
+        if self.endpoints.len() < count {
+            self.endpoints.resize_with(count, EndpointTally::new);
         }
     }
 
@@ -151,6 +217,12 @@ impl Tally {
     #[cold]
     pub fn count_break(&mut self, text: &str) {
         self.broken += 1;
+        self.count_note(text);
+    }
+
+    /// Counts something wrong that is the answer to no request.
+    #[cold]
+    pub fn count_note(&mut self, text: &str) {
         let word = text.split(' ').next().unwrap_or_default();
         self.count_error_kind(word, text, 1);
     }

@@ -5,11 +5,13 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::reply::Framer;
+use crate::tls::Tls;
+use crate::transport::{Blocking, Endpoint};
 
 /// A server as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,18 +20,25 @@ pub struct Target {
     pub name: String,
     /// Where it is.
     pub address: SocketAddr,
+    /// How connections to it are secured, if they are.
+    pub tls: Option<Tls>,
 }
 
 impl Target {
-    /// Looks the name up; a name without a port means port 6379.
+    /// Looks the name up; a name without a port means port 6379. Without TLS, which the caller may set.
     pub fn resolve(name: &str) -> Result<Self, Error> {
         let with_port = if has_port(name) { name.to_owned() } else { format!("{name}:6379") };
         let failed = |source| Error::Connect { address: name.to_owned(), source };
         let mut addresses = with_port.to_socket_addrs().map_err(failed)?;
         match addresses.next() {
-            Some(address) => Ok(Self { name: name.to_owned(), address }),
+            Some(address) => Ok(Self { name: name.to_owned(), address, tls: None }),
             None => Err(Error::Usage(format!("'{name}' has no address"))),
         }
+    }
+
+    /// The server as connections see it.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { name: self.name.as_str().into(), address: self.address, tls: self.tls.clone() }
     }
 }
 
@@ -95,9 +104,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Connects once, opens and asks who is there; returns a name such as `redis 7.0.15`, or nothing if the server
 /// does not tell.
 pub fn look_at(target: &Target, opening: &Opening) -> Result<String, Error> {
+    let mut socket = greet(target, opening)?;
+    let answer = ask(&mut socket, &encode(&["INFO", "server"]), target)?;
+    if answer.starts_with(b"-NOAUTH") {
+        let answer = String::from_utf8_lossy(&answer[1..]).trim().to_owned();
+        return Err(Error::Refused { address: target.name.clone(), command: "INFO".into(), answer });
+    }
+    Ok(version(&String::from_utf8_lossy(&answer)))
+}
+
+/// Connects and sends the opening commands.
+pub fn greet(target: &Target, opening: &Opening) -> Result<Blocking, Error> {
     let failed = |source| Error::Connect { address: target.name.clone(), source };
-    let mut socket = TcpStream::connect_timeout(&target.address, PATIENCE).map_err(failed)?;
-    socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let mut socket = Blocking::open(&target.endpoint(), PATIENCE).map_err(failed)?;
     for command in opening.commands() {
         let answer = ask(&mut socket, &command, target)?;
         if let Some(text) = answer.strip_prefix(b"-") {
@@ -109,12 +128,7 @@ pub fn look_at(target: &Target, opening: &Opening) -> Result<String, Error> {
             });
         }
     }
-    let answer = ask(&mut socket, &encode(&["INFO", "server"]), target)?;
-    if answer.starts_with(b"-NOAUTH") {
-        let answer = String::from_utf8_lossy(&answer[1..]).trim().to_owned();
-        return Err(Error::Refused { address: target.name.clone(), command: "INFO".into(), answer });
-    }
-    Ok(version(&String::from_utf8_lossy(&answer)))
+    Ok(socket)
 }
 
 /// Finds name and version in the text of INFO.
@@ -131,7 +145,7 @@ fn version(info: &str) -> String {
 }
 
 /// Sends a command and returns the bytes of its reply.
-fn ask(socket: &mut TcpStream, command: &[u8], target: &Target) -> Result<Vec<u8>, Error> {
+pub fn ask(socket: &mut Blocking, command: &[u8], target: &Target) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Connect { address: target.name.clone(), source };
     socket.write_all(command).map_err(failed)?;
     let (mut framer, mut reply, mut fed, mut whole) = (Framer::default(), Vec::new(), 0, false);

@@ -1,12 +1,16 @@
 //! One kind of request: a command line with places for keys and values, encoded straight into an output buffer.
 //!
-//! A line such as `SET session:{key} {value} EX {int:10-100}` is split into words once; what does not change
-//! is encoded then, so that making a request is a few copies. Called by the request source for every request;
-//! it knows nothing of connections or time.
+//! A line such as `SET session:{key} {value} EX {ttl}` is split into words once; what does not change is encoded
+//! then, so that making a request is a few copies. Called by the request source for every request; it knows
+//! nothing of connections or time. [`word`] reads the places of a line.
 
-use crate::keys::KeyText;
+mod word;
+
+use crate::key_text::KeyText;
 use crate::random::Random;
 use crate::sizes::{Sizes, ValueText};
+use crate::ttl::Ttls;
+use word::{Count, Part, Word};
 
 /// What fills the places of a template; shared by all templates of a workload.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub struct Filling {
     pub values: ValueText,
     /// The sizes of values.
     pub sizes: Sizes,
+    /// Times to live, if the workload has any.
+    pub ttls: Option<Ttls>,
 }
 
 /// A compiled command line.
@@ -24,7 +30,32 @@ pub struct Filling {
 pub struct Template {
     name: String,
     pieces: Vec<Piece>,
-    extra_keys: usize,
+    /// What must be drawn before the request's first bytes, if anything.
+    shape: Option<Shape>,
+    /// How many keys are asked for, where that is always the same.
+    keys: u32,
+    adds: bool,
+}
+
+/// How many words a request has when that is not always the same.
+#[derive(Clone, Debug)]
+struct Shape {
+    /// The words that are always there.
+    words: u64,
+    /// How many keys the places for several are filled with.
+    keys: Option<Sizes>,
+    /// The words that each further key brings with it, all places together.
+    words_per_key: u64,
+    /// The words that a time to live brings with it.
+    words_of_ttl: u64,
+}
+
+/// What was drawn for one request.
+#[derive(Clone, Copy)]
+struct Drawn {
+    /// Keys beyond the request's own, for places whose count is drawn.
+    more: usize,
+    ttl: Option<u64>,
 }
 
 /// A piece of an encoded request.
@@ -33,10 +64,14 @@ enum Piece {
     /// Headers, constant words and keys. The keys are there as key number zero; where their texts end is kept
     /// apart, so that one copy and a few digits make this piece.
     Known(Known),
+    /// The request's key, where keys have no common length.
+    Key,
     /// Further keys, each a word of its own.
-    MoreKeys(usize),
+    MoreKeys { count: Option<usize>, with_values: bool },
     /// A value as a word.
     Value,
+    /// The word `EX` or `PX` and the time to live in that unit, or nothing for values that live for ever.
+    Expire { word: Vec<u8>, per_second: u64 },
     /// A word made of several parts, or of one whose length changes.
     Word(Vec<Part>),
 }
@@ -48,40 +83,36 @@ struct Known {
     key_ends: Vec<usize>,
 }
 
-#[derive(Clone, Debug)]
-enum Part {
-    Text(Vec<u8>),
-    Key,
-    Number { low: u64, high: u64 },
-}
-
-/// The most keys of one request (`{keys:N}`), so that a slip of the finger does not eat the memory.
-const MAX_KEYS: usize = 100_000;
-
 impl Template {
-    /// Compiles a line. Words are parted by spaces; a word may hold `{key}` (the request's key), `{int:LOW-HIGH}`
-    /// (a random number), or be `{value}` or `{keys:N}` (N keys, the request's own first) as a whole.
-    pub fn compile(line: &str, keys: &KeyText) -> Result<Self, String> {
-        let words: Vec<Word> = line.split_whitespace().map(Word::parse).collect::<Result<_, _>>()?;
+    /// Compiles a line. Words are parted by spaces. A word may hold `{key}` (the request's key), `{new}` (a key
+    /// that is added now), `{value}`, `{ttl}`, `{group:N}` (the key's number divided by N) and `{int:LOW-HIGH}` (a
+    /// random number), or be `{keys:N}` (N keys, the request's own first) or `{pairs:N}` (N keys, each followed by
+    /// its value) as a whole. N may also be LOW-HIGH or normal:MEAN:DEVIATION, drawn for each request.
+    pub fn compile(line: &str, filling: &Filling) -> Result<Self, String> {
+        let words = Word::parse_line(line, filling.ttls.as_ref())?;
         let name = match words.first() {
             None => return Err("the command is empty".into()),
             Some(Word::Constant(name)) => name.to_ascii_uppercase(),
             Some(_) => return Err(format!("'{line}' must start with a command's name")),
         };
-        let mut count = words.len();
-        let mut extra_keys = 0;
-        for word in &words {
-            if let Word::Keys(keys) = word {
-                count += keys - 1;
-                extra_keys += keys - 1;
-            }
-        }
+        let adds = words.iter().any(|word| matches!(word, Word::Parts(parts) if parts.contains(&Part::New)));
+        let shape = Shape::of(&words, line)?;
         let mut builder = Builder { pieces: Vec::new(), known: Known::default() };
-        builder.known.bytes.extend_from_slice(format!("*{count}\r\n").as_bytes());
-        for word in words {
-            builder.word(word, keys);
+        let mut keys = 1;
+        if shape.is_variable(filling) {
+            // The header is written by each request.
+        } else {
+            let words = shape.words + shape.words_of_ttl;
+            builder.known.bytes.extend_from_slice(format!("*{words}\r\n").as_bytes());
         }
-        Ok(Self { name, pieces: builder.finish(), extra_keys })
+        for word in words {
+            if let Word::Keys { count: Count::Fixed(count), .. } = word {
+                keys += count as u32 - 1;
+            }
+            builder.word(word, &filling.keys);
+        }
+        let shape = shape.is_variable(filling).then_some(shape);
+        Ok(Self { name, pieces: builder.finish(), shape, keys, adds })
     }
 
     /// The command's name in capitals.
@@ -89,12 +120,18 @@ impl Template {
         &self.name
     }
 
-    /// How many keys the request asks for beyond its own one.
-    pub fn extra_keys(&self) -> usize {
-        self.extra_keys
+    /// True if the request adds a key.
+    pub fn adds(&self) -> bool {
+        self.adds
     }
 
-    /// Appends one request about `key`. `more` gives the further keys of `{keys:N}`.
+    /// True if the request may ask for more than one key.
+    pub fn asks_for_several(&self) -> bool {
+        self.keys > 1 || self.shape.as_ref().is_some_and(|shape| shape.keys.is_some())
+    }
+
+    /// Appends one request about `key` and returns how many keys it asks for. `more` gives the further keys of
+    /// `{keys:N}`.
     #[inline]
     pub fn encode(
         &self,
@@ -103,7 +140,11 @@ impl Template {
         random: &mut Random,
         mut more: impl FnMut(&mut Random) -> u64,
         out: &mut Vec<u8>,
-    ) {
+    ) -> u32 {
+        let mut drawn = Drawn { more: 0, ttl: None };
+        if let Some(shape) = &self.shape {
+            drawn = shape.draw(key, filling, random, out);
+        }
         for piece in &self.pieces {
             match piece {
                 Piece::Known(known) => {
@@ -113,82 +154,71 @@ impl Template {
                         KeyText::number(key, &mut out[start..start + end]);
                     }
                 }
-                Piece::MoreKeys(count) => {
-                    for _ in 0..*count {
+                Piece::Key => append_key(key, filling, out),
+                Piece::MoreKeys { count, with_values } => {
+                    for _ in 0..count.unwrap_or(drawn.more) {
                         let another = more(random);
-                        bulk_header(filling.keys.length(), out);
-                        filling.keys.append(another, out);
-                        out.extend_from_slice(b"\r\n");
+                        append_key(another, filling, out);
+                        if *with_values {
+                            append_value(another, filling, out);
+                        }
                     }
                 }
-                Piece::Value => {
-                    let size = filling.sizes.size(key);
-                    bulk_header(size, out);
-                    filling.values.append(key, size, out);
-                    out.extend_from_slice(b"\r\n");
+                Piece::Value => append_value(key, filling, out),
+                Piece::Expire { word, per_second } => {
+                    let ttl = drawn.ttl.or_else(|| filling.ttls.as_ref()?.seconds(key));
+                    if let Some(ttl) = ttl {
+                        out.extend_from_slice(word);
+                        append_number(ttl * per_second, out);
+                    }
                 }
                 Piece::Word(parts) => append_word(parts, key, filling, random, out),
             }
         }
+        self.keys + drawn.more as u32
     }
 }
 
-/// A word of a line before encoding.
-enum Word {
-    Constant(String),
-    Value,
-    Keys(usize),
-    Parts(Vec<Part>),
-}
-
-impl Word {
-    fn parse(text: &str) -> Result<Self, String> {
-        if text == "{value}" {
-            return Ok(Self::Value);
-        }
-        if let Some(count) = text.strip_prefix("{keys:").and_then(|rest| rest.strip_suffix('}')) {
-            return match count.parse::<usize>() {
-                Ok(count) if (1..=MAX_KEYS).contains(&count) => Ok(Self::Keys(count)),
-                _ => Err(format!("the count in '{text}' must be a number from 1 to {MAX_KEYS}")),
-            };
-        }
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some(start) = rest.find('{') {
-            let length = rest[start..].find('}').ok_or_else(|| format!("'{text}' lacks a closing brace"))?;
-            if start > 0 {
-                parts.push(Part::Text(rest.as_bytes()[..start].to_vec()));
+impl Shape {
+    fn of(words: &[Word], line: &str) -> Result<Self, String> {
+        let mut shape = Self { words: 0, keys: None, words_per_key: 0, words_of_ttl: 0 };
+        for word in words {
+            match word {
+                Word::Keys { count, with_values } => {
+                    let each = 1 + u64::from(*with_values);
+                    shape.words += each;
+                    match count {
+                        Count::Fixed(count) => shape.words += each * (*count as u64 - 1),
+                        Count::Drawn(sizes) => {
+                            if shape.keys.replace(sizes.clone()).is_some() {
+                                return Err(format!("'{line}' draws a number of keys twice"));
+                            }
+                            shape.words_per_key += each;
+                        }
+                    }
+                }
+                Word::Expire { .. } => shape.words_of_ttl += 2,
+                _ => shape.words += 1,
             }
-            parts.push(Part::parse(&rest[start + 1..start + length], text)?);
-            rest = &rest[start + length + 1..];
         }
-        if parts.is_empty() {
-            return Ok(Self::Constant(text.to_owned()));
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.as_bytes().to_vec()));
-        }
-        Ok(Self::Parts(parts))
+        Ok(shape)
     }
-}
 
-impl Part {
-    fn parse(place: &str, word: &str) -> Result<Self, String> {
-        if place == "key" {
-            return Ok(Self::Key);
-        }
-        if let Some(range) = place.strip_prefix("int:") {
-            let bounds =
-                range.split_once('-').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
-            return match bounds {
-                Some((low, high)) if low <= high && high < u64::MAX => Ok(Self::Number { low, high }),
-                _ => Err(format!("the range in '{word}' must be LOW-HIGH")),
-            };
-        }
-        Err(format!(
-            "unknown place '{{{place}}}' in '{word}': use {{key}}, {{int:LOW-HIGH}}, or {{value}} or {{keys:N}} as \
-             a whole word"
-        ))
+    fn is_variable(&self, filling: &Filling) -> bool {
+        let may_be_none = || filling.ttls.as_ref().is_some_and(Ttls::may_be_none);
+        self.keys.is_some() || (self.words_of_ttl > 0 && may_be_none())
+    }
+
+    /// Draws what the number of words depends on and appends the header that tells it.
+    fn draw(&self, key: u64, filling: &Filling, random: &mut Random, out: &mut Vec<u8>) -> Drawn {
+        let keys = self.keys.as_ref().map_or(1, |keys| keys.size(random.next_u64()).clamp(1, word::MAX_KEYS));
+        let ttl = filling.ttls.as_ref().filter(|_| self.words_of_ttl > 0).and_then(|ttls| ttls.seconds(key));
+        let of_ttl = if ttl.is_some() { self.words_of_ttl } else { 0 };
+        out.push(b'*');
+        let words = self.words + self.words_per_key * (keys as u64 - 1) + of_ttl;
+        out.extend_from_slice(itoa::Buffer::new().format(words).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Drawn { more: keys - 1, ttl }
     }
 }
 
@@ -202,24 +232,40 @@ impl Builder {
     fn word(&mut self, word: Word, keys: &KeyText) {
         match word {
             Word::Constant(text) => self.text_and_keys(&[Part::Text(text.into_bytes())], keys),
-            Word::Value => self.push(Piece::Value),
-            Word::Keys(count) => {
+            Word::Keys { count, with_values } => {
                 self.text_and_keys(&[Part::Key], keys);
-                if count > 1 {
-                    self.push(Piece::MoreKeys(count - 1));
+                if with_values {
+                    self.push(Piece::Value);
                 }
+                let count = match count {
+                    Count::Fixed(1) => return,
+                    Count::Fixed(count) => Some(count - 1),
+                    Count::Drawn(_) => None,
+                };
+                self.push(Piece::MoreKeys { count, with_values });
             }
-            Word::Parts(parts) if parts.iter().any(|part| matches!(part, Part::Number { .. })) => {
-                self.push(Piece::Word(parts));
+            Word::Expire { word, per_second } => {
+                let mut encoded = Vec::new();
+                bulk_header(word.len(), &mut encoded);
+                encoded.extend_from_slice(word.as_bytes());
+                encoded.extend_from_slice(b"\r\n");
+                self.push(Piece::Expire { word: encoded, per_second });
             }
-            Word::Parts(parts) => self.text_and_keys(&parts, keys),
+            Word::Parts(parts) if parts == [Part::Value] => self.push(Piece::Value),
+            Word::Parts(parts) if parts.iter().all(Part::is_text_or_key) => self.text_and_keys(&parts, keys),
+            Word::Parts(parts) => self.push(Piece::Word(parts)),
         }
     }
 
-    /// A word of texts and keys, whose length never changes.
+    /// A word of texts and keys; where keys have one length, so has the word.
     fn text_and_keys(&mut self, parts: &[Part], keys: &KeyText) {
+        let has_key = parts.iter().any(|part| !matches!(part, Part::Text(_)));
+        if has_key && keys.fixed_length().is_none() {
+            self.push(if parts.len() == 1 { Piece::Key } else { Piece::Word(parts.to_vec()) });
+            return;
+        }
         let length =
-            parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { keys.length() });
+            parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { keys.zero().len() });
         let bytes = &mut self.known.bytes;
         bulk_header(length.sum(), bytes);
         for part in parts {
@@ -258,18 +304,51 @@ fn bulk_header(length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+#[inline]
+fn append_key(key: u64, filling: &Filling, out: &mut Vec<u8>) {
+    bulk_header(filling.keys.length(key), out);
+    filling.keys.append(key, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn append_value(key: u64, filling: &Filling, out: &mut Vec<u8>) {
+    let size = filling.sizes.size(key);
+    bulk_header(size, out);
+    filling.values.append(key, size, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn append_number(number: u64, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number);
+    bulk_header(digits.len(), out);
+    out.extend_from_slice(digits.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends a word whose length is known only once its numbers are drawn.
 fn append_word(parts: &[Part], key: u64, filling: &Filling, random: &mut Random, out: &mut Vec<u8>) {
     let mut word = Vec::with_capacity(64);
     for part in parts {
-        match part {
-            Part::Text(text) => word.extend_from_slice(text),
-            Part::Key => filling.keys.append(key, &mut word),
-            Part::Number { low, high } => {
-                let number = low + random.below(high - low + 1);
-                word.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        let number = match part {
+            Part::Text(text) => {
+                word.extend_from_slice(text);
+                continue;
             }
-        }
+            Part::Key | Part::New => {
+                filling.keys.append(key, &mut word);
+                continue;
+            }
+            Part::Value => {
+                filling.values.append(key, filling.sizes.size(key), &mut word);
+                continue;
+            }
+            Part::Ttl => filling.ttls.as_ref().and_then(|ttls| ttls.seconds(key)).unwrap_or(0),
+            Part::Group(size) => key / size,
+            Part::Number { low, high } => low + random.below(high - low + 1),
+        };
+        word.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
     bulk_header(word.len(), out);
     out.extend_from_slice(&word);
@@ -277,52 +356,4 @@ fn append_word(parts: &[Part], key: u64, filling: &Filling, random: &mut Random,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filling() -> Filling {
-        Filling { keys: KeyText::new("k", 4, 1000), values: ValueText::new(1), sizes: Sizes::Fixed(3) }
-    }
-
-    fn encode(line: &str) -> String {
-        let filling = filling();
-        let template = Template::compile(line, &filling.keys).unwrap();
-        let mut next = 100;
-        let mut out = Vec::new();
-        let more = |_: &mut Random| {
-            next += 1;
-            next
-        };
-        template.encode(7, &filling, &mut Random::new(1), more, &mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn encodes_requests() {
-        assert_eq!(encode("PING"), "*1\r\n$4\r\nPING\r\n");
-        assert_eq!(encode("get {key}"), "*2\r\n$3\r\nget\r\n$4\r\nk007\r\n");
-        assert_eq!(encode("GET a:{key}:b"), "*2\r\n$3\r\nGET\r\n$8\r\na:k007:b\r\n");
-        let set = encode("SET {key} {value} EX 10");
-        assert!(set.starts_with("*5\r\n$3\r\nSET\r\n$4\r\nk007\r\n$3\r\n"), "{set}");
-        assert!(set.ends_with("\r\n$2\r\nEX\r\n$2\r\n10\r\n"), "{set}");
-        assert_eq!(encode("MGET {keys:3}"), "*4\r\n$4\r\nMGET\r\n$4\r\nk007\r\n$4\r\nk101\r\n$4\r\nk102\r\n");
-        assert_eq!(encode("INCRBY {key} {int:5-5}"), "*3\r\n$6\r\nINCRBY\r\n$4\r\nk007\r\n$1\r\n5\r\n");
-        assert_eq!(encode("HGET {key} f{int:3-3}x"), "*3\r\n$4\r\nHGET\r\n$4\r\nk007\r\n$3\r\nf3x\r\n");
-    }
-
-    #[test]
-    fn names_and_counts() {
-        let keys = filling().keys;
-        let template = Template::compile("mget {keys:10}", &keys).unwrap();
-        assert_eq!((template.name(), template.extra_keys()), ("MGET", 9));
-    }
-
-    #[test]
-    fn refuses_what_it_does_not_know() {
-        let keys = filling().keys;
-        for line in ["", "{key} x", "GET {kee}", "GET {key", "GET {keys:0}", "GET {int:9-1}", "GET a{value}"]
-        {
-            assert!(Template::compile(line, &keys).is_err(), "{line}");
-        }
-    }
-}
+mod tests;

@@ -3,9 +3,10 @@
 //! `.rtr` is a row of 16-byte little-endian records: the key (64 bits), the size of the value (32 bits), the time
 //! to live in seconds (32 bits, 0 for none). Each is a look-up that stores the value when it is missing.
 //!
-//! CSV has a line `key,op,size,ttl` per access, the last three optional; `op` is `get` (a look-up that stores on a
-//! miss, the default), `set` or `del`; keys are any text without commas and are told apart by a hash. A first line
-//! that starts with `key` and empty lines are left out.
+//! CSV has a line `key,op,size,ttl,time` per access, all but the key optional; `op` is `get` (a look-up that stores
+//! on a miss, the default), `set` or `del`; keys are any text without commas and are told apart by a hash; `time` is
+//! in seconds from any beginning. A first line with one of these names in it says which columns there are and in
+//! which order. Empty lines are left out.
 
 use std::path::Path;
 
@@ -17,12 +18,14 @@ use crate::random::mix;
 pub struct Access {
     /// The key.
     pub key: u64,
-    /// What is done with it.
-    pub kind: Kind,
+    /// When it was made, in nanoseconds after the first one; 0 if the trace does not tell.
+    pub at: u64,
     /// The size of its value in bytes.
     pub size: u32,
     /// Its time to live in seconds; 0 for none.
     pub ttl: u32,
+    /// What is done with it.
+    pub kind: Kind,
 }
 
 /// What an access does.
@@ -36,67 +39,175 @@ pub enum Kind {
     Delete,
 }
 
+/// A whole recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The accesses in their order.
+    pub accesses: Vec<Access>,
+    /// True if it says when they were made.
+    pub timed: bool,
+}
+
 /// The size of a value whose trace does not tell.
 const USUAL_SIZE: u32 = 100;
 
+/// The largest value that is replayed.
+pub const MAX_SIZE: u32 = 64 << 20;
+
 /// Reads a trace; the name's end tells the format.
-pub fn read(path: &Path) -> Result<Vec<Access>, Error> {
+pub fn read(path: &Path) -> Result<Trace, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
-    let parsed = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("rtr") => records(&bytes).map_err(|message| (1, message)),
-        _ => lines(&bytes),
+    let file = path.display().to_string();
+    let trace = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("rtr") => {
+            let accesses = records(&bytes).map_err(|message| Error::Usage(format!("{file}: {message}")))?;
+            Trace { accesses, timed: false }
+        }
+        _ => lines(&bytes).map_err(|(line, message)| Error::File { file: file.clone(), line, message })?,
     };
-    parsed.map_err(|(line, message)| Error::File { file: path.display().to_string(), line, message })
+    if trace.accesses.is_empty() {
+        return Err(Error::Usage(format!("{file}: there is no access in it")));
+    }
+    Ok(trace)
 }
 
 /// Parses `.rtr` records.
 pub fn records(bytes: &[u8]) -> Result<Vec<Access>, String> {
     let (records, rest) = bytes.as_chunks::<16>();
     if !rest.is_empty() {
-        return Err(format!("the file is no row of 16-byte records: {} bytes are left over", rest.len()));
+        return Err(format!("record {} is cut off after {} of its 16 bytes", records.len() + 1, rest.len()));
     }
-    Ok(records.iter().map(|record| access(u128::from_le_bytes(*record))).collect())
+    let accesses: Vec<Access> = records.iter().map(|record| access(u128::from_le_bytes(*record))).collect();
+    match accesses.iter().position(|access| access.size > MAX_SIZE) {
+        None => Ok(accesses),
+        Some(index) => Err(format!(
+            "record {} has a value of {} bytes, more than {MAX_SIZE}",
+            index + 1,
+            accesses[index].size
+        )),
+    }
 }
 
 /// The access of a record read as one little-endian number.
 fn access(record: u128) -> Access {
-    Access { key: record as u64, kind: Kind::Get, size: (record >> 64) as u32, ttl: (record >> 96) as u32 }
+    let (size, ttl) = ((record >> 64) as u32, (record >> 96) as u32);
+    Access { key: record as u64, at: 0, size, ttl, kind: Kind::Get }
 }
 
 /// Parses CSV; an error comes with its line.
-pub fn lines(bytes: &[u8]) -> Result<Vec<Access>, (usize, String)> {
-    let text = std::str::from_utf8(bytes).map_err(|_| (1, "the file is not text".to_owned()))?;
-    let mut accesses = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || (index == 0 && line.starts_with("key")) {
+pub fn lines(bytes: &[u8]) -> Result<Trace, (usize, String)> {
+    let mut columns = Columns::USUAL;
+    let mut trace = Trace::default();
+    let mut times = Times::default();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let wrong = |message: String| (index + 1, message);
+        let line = std::str::from_utf8(line).map_err(|_| wrong("the line is not text".into()))?.trim();
+        if line.is_empty() {
             continue;
         }
-        accesses.push(fields(line).map_err(|message| (index + 1, message))?);
+        if index == 0
+            && let Some(named) = Columns::named(line).map_err(wrong)?
+        {
+            columns = named;
+            continue;
+        }
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let mut access = columns.access(&fields).map_err(wrong)?;
+        access.at = times.next(columns.field(&fields, columns.time)).map_err(wrong)?;
+        trace.accesses.push(access);
     }
-    Ok(accesses)
+    trace.timed = times.first.is_some();
+    Ok(trace)
 }
 
-fn fields(line: &str) -> Result<Access, String> {
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    if fields.len() > 4 {
-        return Err(format!("{} fields, but key,op,size,ttl are 4", fields.len()));
+/// Which field is in which column.
+struct Columns {
+    count: usize,
+    key: usize,
+    op: Option<usize>,
+    size: Option<usize>,
+    ttl: Option<usize>,
+    time: Option<usize>,
+}
+
+impl Columns {
+    const USUAL: Self = Self { count: 5, key: 0, op: Some(1), size: Some(2), ttl: Some(3), time: Some(4) };
+
+    /// The columns that a first line names, if it does.
+    fn named(line: &str) -> Result<Option<Self>, String> {
+        let names: Vec<String> = line.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+        let place = |wanted: &str| names.iter().position(|name| name == wanted);
+        let Some(key) = place("key") else { return Ok(None) };
+        let known = |name: &String| ["key", "op", "size", "ttl", "time"].contains(&name.as_str());
+        if let Some(other) = names.iter().find(|name| !known(name)) {
+            return Err(format!("unknown column '{other}': use key, op, size, ttl and time"));
+        }
+        if let Some(index) = (0..names.len()).find(|index| names[..*index].contains(&names[*index])) {
+            return Err(format!("the column '{}' is there twice", names[index]));
+        }
+        let (op, size, ttl, time) = (place("op"), place("size"), place("ttl"), place("time"));
+        Ok(Some(Self { count: names.len(), key, op, size, ttl, time }))
     }
-    let kind = match fields.get(1).map(|op| op.to_ascii_lowercase()).as_deref() {
-        None | Some("" | "get") => Kind::Get,
-        Some("set") => Kind::Set,
-        Some("del" | "delete") => Kind::Delete,
-        Some(other) => return Err(format!("unknown op '{other}': use get, set or del")),
-    };
-    let number = |index: usize, what: &str, default: u32| match fields.get(index) {
-        None | Some(&"") => Ok(default),
-        Some(text) => text.parse::<u32>().map_err(|_| format!("the {what} '{text}' is no number")),
-    };
-    Ok(Access { key: key(fields[0]), kind, size: number(2, "size", USUAL_SIZE)?, ttl: number(3, "ttl", 0)? })
+
+    /// The text in a column, unless it is missing or empty.
+    fn field<'a>(&self, fields: &[&'a str], column: Option<usize>) -> Option<&'a str> {
+        fields.get(column?).copied().filter(|text| !text.is_empty())
+    }
+
+    fn access(&self, fields: &[&str]) -> Result<Access, String> {
+        if fields.len() > self.count {
+            return Err(format!("{} fields, but there are {} columns", fields.len(), self.count));
+        }
+        let kind = match self.field(fields, self.op).map(str::to_ascii_lowercase).as_deref() {
+            None | Some("get") => Kind::Get,
+            Some("set") => Kind::Set,
+            Some("del" | "delete") => Kind::Delete,
+            Some(other) => return Err(format!("unknown op '{other}': use get, set or del")),
+        };
+        let number = |column, what: &str, default: u32| match self.field(fields, column) {
+            None => Ok(default),
+            Some(text) => text.parse::<u32>().map_err(|_| format!("the {what} '{text}' is no number")),
+        };
+        let key = self.field(fields, Some(self.key)).ok_or("the key is missing")?;
+        let size = number(self.size, "size", USUAL_SIZE)?;
+        if size > MAX_SIZE {
+            return Err(format!("the size {size} is more than {MAX_SIZE}"));
+        }
+        Ok(Access { key: key_number(key), at: 0, size, ttl: number(self.ttl, "ttl", 0)?, kind })
+    }
+}
+
+/// The times of a trace so far.
+#[derive(Default)]
+struct Times {
+    any: bool,
+    first: Option<f64>,
+    last: f64,
+}
+
+impl Times {
+    /// Nanoseconds since the first access. Either all accesses have a time or none, and times never go back.
+    fn next(&mut self, text: Option<&str>) -> Result<u64, String> {
+        let is_first = !std::mem::replace(&mut self.any, true);
+        let Some(text) = text else {
+            return if self.first.is_none() { Ok(0) } else { Err("the time is missing".into()) };
+        };
+        let time = text.parse::<f64>().ok().filter(|time| time.is_finite());
+        let time = time.ok_or_else(|| format!("the time '{text}' is no number of seconds"))?;
+        if is_first {
+            (self.first, self.last) = (Some(time), time);
+        }
+        let first = self.first.ok_or("only some lines have a time")?;
+        if time < self.last {
+            return Err(format!("the time {text} is before that of the line above"));
+        }
+        self.last = time;
+        Ok(((time - first) * 1e9) as u64)
+    }
 }
 
 /// A number stands for itself, another text for its hash (FNV-1a, mixed).
-fn key(text: &str) -> u64 {
+fn key_number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| {
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -108,32 +219,76 @@ fn key(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn records_are_read() {
         let mut bytes = 7u64.to_le_bytes().to_vec();
         bytes.extend_from_slice(&100u32.to_le_bytes());
         bytes.extend_from_slice(&60u32.to_le_bytes());
-        let access = Access { key: 7, kind: Kind::Get, size: 100, ttl: 60 };
-        assert_eq!(records(&bytes), Ok(vec![access]));
+        assert_eq!(records(&bytes), Ok(vec![Access { key: 7, at: 0, size: 100, ttl: 60, kind: Kind::Get }]));
         bytes.push(0);
-        assert!(records(&bytes).is_err());
+        let error = records(&bytes).unwrap_err();
+        assert_eq!(error, "record 2 is cut off after 1 of its 16 bytes");
+        assert_eq!(records(&[255; 16]).unwrap_err().split(' ').take(2).collect::<String>(), "record1");
     }
 
     #[test]
     fn lines_are_read() {
-        let read = lines(b"key,op,size,ttl\n5,get,10,20\n\n6,SET\n7,del,,\nabc\n").unwrap();
-        assert_eq!(read[0], Access { key: 5, kind: Kind::Get, size: 10, ttl: 20 });
+        let read = lines(b"key,op,size,ttl\n5,get,10,20\r\n\n6,SET\n7,del,,\nabc\n").unwrap();
+        assert!(!read.timed);
+        let read = read.accesses;
+        assert_eq!(read[0], Access { key: 5, at: 0, size: 10, ttl: 20, kind: Kind::Get });
         assert_eq!((read[1].kind, read[2].kind, read[3].kind), (Kind::Set, Kind::Delete, Kind::Get));
         assert_eq!(read[3].size, USUAL_SIZE);
-        assert_ne!(read[3].key, lines(b"abd").unwrap()[0].key);
+        assert_ne!(read[3].key, lines(b"abd").unwrap().accesses[0].key);
+    }
+
+    #[test]
+    fn columns_may_be_named() {
+        let read = lines(b"Time, key, size\n1000.5,a,7\n1000.5,b,8\n1002,a,7\n").unwrap();
+        assert!(read.timed);
+        let times: Vec<u64> = read.accesses.iter().map(|access| access.at).collect();
+        assert_eq!(times, [0, 0, 1_500_000_000]);
+        assert_eq!(read.accesses[1].size, 8);
+        let usual = lines(b"1,get,5,,10\n2,get,5,,10.25\n").unwrap();
+        assert_eq!((usual.timed, usual.accesses[1].at), (true, 250_000_000));
     }
 
     #[test]
     fn errors_name_the_line() {
-        assert_eq!(lines(b"1\n2,put\n").unwrap_err().0, 2);
-        assert_eq!(lines(b"1,get,x\n").unwrap_err(), (1, "the size 'x' is no number".to_owned()));
-        assert!(lines(b"1,get,1,1,1").is_err());
-        assert!(lines(b"\xff").is_err());
+        for (text, line, message) in [
+            (&b"1\n2,put\n"[..], 2, "unknown op 'put': use get, set or del"),
+            (b"1,get,x\n", 1, "the size 'x' is no number"),
+            (b"1\n2,get,5,-1\n", 2, "the ttl '-1' is no number"),
+            (b"1,get,99999999999\n", 1, "the size '99999999999' is no number"),
+            (b"1,get,67108865\n", 1, "the size 67108865 is more than 67108864"),
+            (b"1,get,1,1,1,1", 1, "6 fields, but there are 5 columns"),
+            (b"key,size\n1,5\n\n1,5,5", 4, "3 fields, but there are 2 columns"),
+            (b"key,sise\n", 1, "unknown column 'sise': use key, op, size, ttl and time"),
+            (b"key,key\n", 1, "the column 'key' is there twice"),
+            (b"1\n\xff\n", 2, "the line is not text"),
+            (b"1\n,get\n", 2, "the key is missing"),
+            (b"key,time\n1,5\n1,4\n", 3, "the time 4 is before that of the line above"),
+            (b"key,time\n1,5\n1,\n", 3, "the time is missing"),
+            (b"key,time\n1,\n1,5\n", 3, "only some lines have a time"),
+            (b"key,time\n1,soon\n", 2, "the time 'soon' is no number of seconds"),
+            (b"key,time\n1,inf\n", 2, "the time 'inf' is no number of seconds"),
+        ] {
+            assert_eq!(lines(text).unwrap_err(), (line, message.to_owned()), "{}", text.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "[a-z0-9,.\\n-]{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            for input in [text.as_bytes(), &bytes] {
+                if let Err((line, message)) = lines(input) {
+                    prop_assert!(line >= 1 && line <= input.split(|byte| *byte == b'\n').count());
+                    prop_assert!(!message.contains('\n') && !message.is_empty());
+                }
+                let _ = records(input);
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Only reading and checking happens here; [`crate::requests`] makes requests of it. Errors name the file and
 //! the line, since a workload is written by hand.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -10,9 +11,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::Error;
-use crate::keys::{KeyDistribution, KeyText};
-use crate::sizes::{Histogram, Sizes};
-use crate::template::Template;
+use crate::key_text::{KeyText, MAX_KEY_LENGTH};
+use crate::keys::KeyDistribution;
+use crate::sizes::{Histogram, MAX_SIZE, Of, Sizes, ValueText};
+use crate::template::{Filling, Template};
+use crate::ttl::Ttls;
 
 /// A workload, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,20 +26,26 @@ pub struct Workload {
     pub about: String,
     /// How many keys there are, above zero.
     pub keys: u64,
-    /// The least length of a key.
-    pub key_length: usize,
+    /// The least lengths of keys.
+    pub key_lengths: Sizes,
     /// What every key starts with.
     pub key_prefix: String,
     /// Which keys are asked for how often.
     pub distribution: KeyDistribution,
     /// How long values are.
     pub sizes: Sizes,
+    /// How long values live, for lines with `{ttl}`.
+    pub ttls: Option<Ttls>,
     /// The commands and their weights.
     pub commands: Vec<CommandSpec>,
     /// The command that writes one key before the run, for `--preload`.
     pub preload: Option<CommandSpec>,
+    /// Each connection is closed and opened again after this many requests.
+    pub reconnect_every: Option<u64>,
     /// The seed of all chance.
     pub seed: u64,
+    /// Whether keys are added, if that is not to be told from the commands.
+    pub added_keys: Option<bool>,
 }
 
 /// One command of a workload.
@@ -48,23 +57,40 @@ pub struct CommandSpec {
     pub weight: u32,
     /// The command line that follows a null reply, about the same key.
     pub on_miss: Option<String>,
+    /// The command line that follows any reply but an error, about the same key.
+    pub then: Option<String>,
+}
+
+impl CommandSpec {
+    /// A command that nothing follows.
+    pub fn new(line: &str, weight: u32) -> Self {
+        Self { line: line.into(), weight, on_miss: None, then: None }
+    }
+}
+
+impl Default for CommandSpec {
+    fn default() -> Self {
+        Self::new("PING", 1)
+    }
 }
 
 impl Default for Workload {
     /// Nine reads for one write of 100 bytes over a million keys, the hot ones asked for more often.
     fn default() -> Self {
-        let spec = |line: &str, weight| CommandSpec { line: line.into(), weight, on_miss: None };
         Self {
             name: "default".into(),
             about: "nine GETs for one SET".into(),
             keys: 1_000_000,
-            key_length: 32,
+            key_lengths: Sizes::Fixed(32),
             key_prefix: "key:".into(),
             distribution: KeyDistribution::Uniform,
             sizes: Sizes::Fixed(100),
-            commands: vec![spec("GET {key}", 9), spec("SET {key} {value}", 1)],
-            preload: Some(spec("SET {key} {value}", 1)),
+            reconnect_every: None,
+            ttls: None,
+            commands: vec![CommandSpec::new("GET {key}", 9), CommandSpec::new("SET {key} {value}", 1)],
+            preload: Some(CommandSpec::new("SET {key} {value}", 1)),
             seed: 1,
+            added_keys: None,
         }
     }
 }
@@ -72,16 +98,20 @@ impl Default for Workload {
 /// The most keys of a workload.
 pub const MAX_KEYS: u64 = 1 << 40;
 
-/// The longest key made.
-pub const MAX_KEY_LENGTH: usize = 64 << 10;
+/// How many keys there is room for in the texts of keys when some are added during the run.
+const MAX_ADDED: u64 = 1_000_000_000_000;
 
 /// The built-in workloads by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("all-types", include_str!("../workloads/all-types.toml")),
     ("cache-aside", include_str!("../workloads/cache-aside.toml")),
+    ("connection-churn", include_str!("../workloads/connection-churn.toml")),
     ("counters", include_str!("../workloads/counters.toml")),
+    ("flash-crowd", include_str!("../workloads/flash-crowd.toml")),
     ("large-values", include_str!("../workloads/large-values.toml")),
     ("leaderboard", include_str!("../workloads/leaderboard.toml")),
     ("multi-get", include_str!("../workloads/multi-get.toml")),
+    ("multi-set", include_str!("../workloads/multi-set.toml")),
     ("queue", include_str!("../workloads/queue.toml")),
     ("rate-limiter", include_str!("../workloads/rate-limiter.toml")),
     ("session-store", include_str!("../workloads/session-store.toml")),
@@ -103,6 +133,8 @@ struct File {
     #[serde(default)]
     values: Values,
     #[serde(default)]
+    connections: Connections,
+    #[serde(default)]
     command: Vec<FileCommand>,
     preload: Option<Spanned<String>>,
 }
@@ -111,16 +143,32 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Keys {
     count: Option<Spanned<u64>>,
-    length: Option<Spanned<usize>>,
-    prefix: Option<String>,
+    length: Option<Spanned<Length>>,
+    histogram: Option<Spanned<String>>,
+    prefix: Option<Spanned<String>>,
     distribution: Option<Spanned<String>>,
+}
+
+/// A number of bytes or a distribution of them.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number of bytes or a text such as \"16-64\"")]
+enum Length {
+    Bytes(u64),
+    Distribution(String),
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Values {
-    size: Option<Spanned<String>>,
+    size: Option<Spanned<Length>>,
     histogram: Option<Spanned<String>>,
+    ttl: Option<Spanned<Length>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Connections {
+    reconnect_every: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +178,7 @@ struct FileCommand {
     #[serde(default = "one")]
     weight: u32,
     on_miss: Option<Spanned<String>>,
+    then: Option<Spanned<String>>,
 }
 
 fn one() -> u32 {
@@ -157,79 +206,184 @@ impl Workload {
 
     /// Reads a workload's text. `name` is used in errors; files it names are looked for in `folder`.
     pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Self, Error> {
-        let wrong = |span: Option<Range<usize>>, message: String| Error::File {
-            file: name.to_owned(),
-            line: text[..span.map_or(0, |span| span.start.min(text.len()))].matches('\n').count() + 1,
-            message,
+        let wrong = |fault: Fault| match fault {
+            Fault::Here(span, message) => Error::File {
+                file: name.to_owned(),
+                line: text[..span.start.min(text.len())].matches('\n').count() + 1,
+                message: message.split_whitespace().collect::<Vec<_>>().join(" "),
+            },
+            Fault::Elsewhere(error) => error,
         };
-        let file: File =
-            toml::from_str(text).map_err(|error| wrong(error.span(), error.message().replace('\n', " ")))?;
-        let defaults = Self::default();
-        let keys = in_range(file.keys.count, 1, MAX_KEYS, "the number of keys", defaults.keys)
-            .map_err(|(span, message)| wrong(Some(span), message))?;
-        let key_length = in_range(file.keys.length, 1, MAX_KEY_LENGTH, "the length of keys", 16)
-            .map_err(|(span, message)| wrong(Some(span), message))?;
-        let distribution = match file.keys.distribution {
-            None => defaults.distribution,
-            Some(text) => text.get_ref().parse().map_err(|message| wrong(Some(text.span()), message))?,
-        };
-        let sizes = match (file.values.size, file.values.histogram) {
-            (Some(_), Some(both)) => {
-                return Err(wrong(Some(both.span()), "give either a size or a histogram, not both".into()));
-            }
-            (Some(size), None) => {
-                size.get_ref().parse().map_err(|message| wrong(Some(size.span()), message))?
-            }
-            (None, Some(path)) => Sizes::Histogram(Histogram::read(&folder.join(path.get_ref()))?),
-            (None, None) => defaults.sizes,
-        };
-        let mut workload = Self {
-            name: Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned()),
-            about: file.about.unwrap_or_default(),
-            keys,
-            key_length,
-            key_prefix: file.keys.prefix.unwrap_or(defaults.key_prefix),
-            distribution,
-            sizes,
+        let file: File = toml::from_str(text).map_err(|error| {
+            wrong(Fault::Here(error.span().unwrap_or_default(), error.message().to_owned()))
+        })?;
+        let mut workload = file.check(folder).map_err(wrong)?;
+        workload.name =
+            Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned());
+        Ok(workload)
+    }
+
+    /// What the places of its command lines are filled with.
+    pub fn filling(&self) -> Filling {
+        // Added keys need room for their digits, so that they are as long as the others.
+        let count = if self.adds_keys() { self.keys.max(MAX_ADDED) } else { self.keys };
+        Filling {
+            keys: KeyText::varied(&self.key_prefix, &self.key_lengths, count),
+            values: ValueText::new(self.seed),
+            sizes: self.sizes.clone(),
+            ttls: self.ttls.clone(),
+        }
+    }
+
+    /// True if some command adds keys.
+    pub fn adds_keys(&self) -> bool {
+        let adds = || self.commands.iter().any(|command| command.line.contains("{new}"));
+        self.added_keys.unwrap_or_else(adds)
+    }
+}
+
+/// A mistake in a workload's text, or in a file that it names.
+enum Fault {
+    Here(Range<usize>, String),
+    Elsewhere(Error),
+}
+
+impl File {
+    fn check(self, folder: &Path) -> Result<Workload, Fault> {
+        let defaults = Workload::default();
+        let here = |span: Range<usize>| move |message: String| Fault::Here(span, message);
+        let every = in_range(self.connections.reconnect_every, 1, MAX_KEYS, "reconnect_every", 0)?;
+        let mut workload = Workload {
+            keys: in_range(self.keys.count, 1, MAX_KEYS, "the number of keys", defaults.keys)?,
+            distribution: match self.keys.distribution {
+                None => defaults.distribution,
+                Some(text) => text.get_ref().parse().map_err(here(text.span()))?,
+            },
+            key_lengths: sizes(self.keys.length, self.keys.histogram, Of::Keys, folder)?
+                .unwrap_or(Sizes::Fixed(16)),
+            sizes: sizes(self.values.size, self.values.histogram, Of::Values, folder)?
+                .unwrap_or(defaults.sizes),
+            ttls: match self.values.ttl {
+                None => None,
+                Some(ttl) => Some(ttl.get_ref().to_string().parse().map_err(here(ttl.span()))?),
+            },
+            name: String::new(),
+            about: self.about.unwrap_or_default(),
+            key_prefix: match self.keys.prefix {
+                None => defaults.key_prefix,
+                Some(prefix) if prefix.get_ref().len() > MAX_KEY_LENGTH => {
+                    return Err(Fault::Here(
+                        prefix.span(),
+                        format!("the prefix must not be longer than {MAX_KEY_LENGTH} bytes"),
+                    ));
+                }
+                Some(prefix) => prefix.into_inner(),
+            },
             commands: Vec::new(),
             preload: None,
-            seed: file.seed.unwrap_or(defaults.seed),
+            reconnect_every: (every > 0).then_some(every),
+            seed: self.seed.unwrap_or(defaults.seed),
+            added_keys: None,
         };
-        let text_of_keys = KeyText::new(&workload.key_prefix, workload.key_length, workload.keys);
-        let checked = |line: Spanned<String>| match Template::compile(line.get_ref(), &text_of_keys) {
-            Ok(_) => Ok(line.into_inner()),
-            Err(message) => Err(wrong(Some(line.span()), message)),
-        };
-        for command in file.command {
-            workload.commands.push(CommandSpec {
-                line: checked(command.line)?,
-                weight: command.weight,
-                on_miss: command.on_miss.map(checked).transpose()?,
-            });
+        let filling = workload.filling();
+        for command in self.command {
+            workload.commands.push(command.check(&filling)?);
         }
         if workload.commands.iter().all(|command| command.weight == 0) {
-            return Err(wrong(None, "there is no [[command]] with a weight above zero".into()));
+            return Err(Fault::Here(0..0, "there is no [[command]] with a weight above zero".into()));
         }
-        workload.preload = match file.preload {
-            Some(line) => Some(CommandSpec { line: checked(line)?, weight: 1, on_miss: None }),
+        workload.preload = match self.preload {
+            Some(line) => Some(CommandSpec::new(&checked_line(line, &filling)?, 1)),
             None => None,
         };
         Ok(workload)
     }
 }
 
+impl FileCommand {
+    fn check(self, filling: &Filling) -> Result<CommandSpec, Fault> {
+        if let (Some(_), Some(then)) = (&self.on_miss, &self.then) {
+            return Err(Fault::Here(then.span(), "give either on_miss or then, not both".into()));
+        }
+        let follows = |line: Option<Spanned<String>>| match line {
+            Some(line) if line.get_ref().contains("{new}") => Err(Fault::Here(
+                line.span(),
+                "what follows is about the same key, so it cannot be {new}".into(),
+            )),
+            Some(line) => checked_line(line, filling).map(Some),
+            None => Ok(None),
+        };
+        Ok(CommandSpec {
+            line: checked_line(self.line, filling)?,
+            weight: self.weight,
+            on_miss: follows(self.on_miss)?,
+            then: follows(self.then)?,
+        })
+    }
+}
+
+fn checked_line(line: Spanned<String>, filling: &Filling) -> Result<String, Fault> {
+    match Template::compile(line.get_ref(), filling) {
+        Ok(_) => Ok(line.into_inner()),
+        Err(message) => Err(Fault::Here(line.span(), message)),
+    }
+}
+
+/// The sizes given as a distribution or by a histogram's file, if any are given.
+fn sizes(
+    size: Option<Spanned<Length>>,
+    histogram: Option<Spanned<String>>,
+    of: Of,
+    folder: &Path,
+) -> Result<Option<Sizes>, Fault> {
+    let most = if of == Of::Keys { MAX_KEY_LENGTH as u64 } else { MAX_SIZE };
+    match (size, histogram) {
+        (None, None) => Ok(None),
+        (Some(_), Some(both)) => {
+            Err(Fault::Here(both.span(), "give either a length or size, or a histogram, not both".into()))
+        }
+        (None, Some(path)) => match Histogram::read(&folder.join(path.get_ref()), of) {
+            Ok(histogram) => Ok(Some(Sizes::Histogram(histogram))),
+            // A file that cannot be read is the fault of the line that names it.
+            Err(error @ Error::Path { .. }) => Err(Fault::Here(path.span(), error.to_string())),
+            Err(error) => Err(Fault::Elsewhere(error)),
+        },
+        (Some(size), None) => {
+            let span = size.span();
+            let sizes: Sizes =
+                size.get_ref().to_string().parse().map_err(|message| Fault::Here(span.clone(), message))?;
+            let least = u64::from(of == Of::Keys);
+            match sizes.bounds() {
+                Some((low, high)) if low < least || high > most => {
+                    Err(Fault::Here(span, format!("a length must be from {least} to {most}")))
+                }
+                _ => Ok(Some(sizes)),
+            }
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => bytes.fmt(f),
+            Self::Distribution(text) => text.fmt(f),
+        }
+    }
+}
+
 /// The value if it is within the bounds, the default if there is none, or where and why it is wrong.
-fn in_range<T: PartialOrd + Copy + std::fmt::Display>(
-    value: Option<Spanned<T>>,
-    low: T,
-    high: T,
+fn in_range(
+    value: Option<Spanned<u64>>,
+    low: u64,
+    high: u64,
     what: &str,
-    default: T,
-) -> Result<T, (Range<usize>, String)> {
+    default: u64,
+) -> Result<u64, Fault> {
     match value {
         None => Ok(default),
-        Some(value) if *value.get_ref() >= low && *value.get_ref() <= high => Ok(value.into_inner()),
-        Some(value) => Err((value.span(), format!("{what} must be from {low} to {high}"))),
+        Some(value) if (low..=high).contains(value.get_ref()) => Ok(value.into_inner()),
+        Some(value) => Err(Fault::Here(value.span(), format!("{what} must be from {low} to {high}"))),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
+use shoal_loadtest::report::{figures::Figures, hlog};
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
 use shoal_loadtest::verify::{check, driver};
@@ -16,6 +17,7 @@ use shoal_testkit::process::{Process, redis_server};
 fn settings(server: &Process) -> Settings {
     Settings {
         targets: vec![Target::resolve(&server.address().to_string()).expect("an address with a port")],
+        cluster: false,
         opening: Opening::default(),
         connections: 10,
         pipeline: 4,
@@ -32,7 +34,8 @@ fn settings(server: &Process) -> Settings {
 }
 
 fn measure(settings: &Settings) -> Outcome {
-    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_| {}).expect("the server is there")
+    run(settings, Purpose::Measure, &Arc::new(AtomicBool::new(false)), |_, _| {})
+        .expect("the server is there")
 }
 
 #[test]
@@ -40,7 +43,7 @@ fn each_request_is_answered_once_and_counted() {
     let Some(server) = redis_server() else { return };
     let settings = settings(&server);
     assert_eq!(settings.processes, [server.id()]);
-    let loaded = run(&settings, Purpose::Preload, &Arc::new(AtomicBool::new(false)), |_| {}).unwrap();
+    let loaded = run(&settings, Purpose::Preload, &Arc::new(AtomicBool::new(false)), |_, _| {}).unwrap();
     assert_eq!((loaded.tally.answered(), loaded.tally.errors()), (1000, 0));
     let mut client = server.client().unwrap();
     assert_eq!(client.call(["DBSIZE"]).unwrap(), Frame::Int(1000));
@@ -54,14 +57,40 @@ fn each_request_is_answered_once_and_counted() {
 }
 
 #[test]
+fn a_log_holds_every_answer_and_the_same_percentiles() {
+    let Some(server) = redis_server() else { return };
+    let settings = settings(&server);
+    let path = std::env::temp_dir().join(format!("shoal-loadtest-run-{}.hlog", std::process::id()));
+    let mut log = hlog::Log::create(&path, &["GET".into(), "SET".into()]).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let outcome = run(&settings, Purpose::Measure, &stop, |second, counted| {
+        log.second(second.second, counted).unwrap();
+    });
+    log.finish().unwrap();
+    let (measured, logged) = (Figures::new(&settings, &[], &outcome.unwrap()), hlog::read(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(logged.total.answered, 5000);
+    for (measured, logged) in measured.commands.iter().zip(&logged.commands) {
+        assert_eq!((&measured.command, measured.answered), (&logged.command, logged.answered));
+        for (a, b) in [
+            (measured.p50_us, logged.p50_us),
+            (measured.p99_us, logged.p99_us),
+            (measured.max_us, logged.max_us),
+        ] {
+            assert!((a / b - 1.0).abs() < 0.002, "{a} and {b}");
+        }
+    }
+}
+
+#[test]
 fn misses_are_answered_by_the_follow_up() {
     let Some(server) = redis_server() else { return };
     let mut settings = settings(&server);
     settings.opening.resp3 = true;
     settings.workload.commands = vec![CommandSpec {
         line: "GET {key}".into(),
-        weight: 1,
         on_miss: Some("SET {key} {value} EX 100".into()),
+        ..CommandSpec::default()
     }];
     let outcome = measure(&settings);
     let [get, set] = &outcome.tally.commands[..] else { panic!() };
@@ -73,7 +102,7 @@ fn misses_are_answered_by_the_follow_up() {
 fn errors_are_counted_by_kind() {
     let Some(server) = redis_server() else { return };
     let mut settings = settings(&server);
-    settings.workload.commands = vec![CommandSpec { line: "NOSUCH {key}".into(), weight: 1, on_miss: None }];
+    settings.workload.commands = vec![CommandSpec::new("NOSUCH {key}", 1)];
     let outcome = measure(&settings);
     assert_eq!((outcome.tally.answered(), outcome.tally.errors()), (5000, 5000));
     assert_eq!(
@@ -91,7 +120,7 @@ fn a_stall_shows_at_its_true_size_in_an_open_loop() {
     settings.duration = Duration::from_secs(2);
     let mut client = server.client().unwrap();
     let mut paused = false;
-    let pause = |_: &_| {
+    let pause = |_: &_, _: &_| {
         if !std::mem::replace(&mut paused, true) {
             client.call(["CLIENT", "PAUSE", "600", "ALL"]).unwrap();
         }
@@ -114,7 +143,7 @@ fn broken_connections_come_back_and_every_request_is_accounted_for() {
     settings.duration = Duration::from_secs(2);
     let mut client = server.client().unwrap();
     let mut killed = false;
-    let kill = |_: &_| {
+    let kill = |_: &_, _: &_| {
         if !std::mem::replace(&mut killed, true) {
             client.call(["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).unwrap();
         }
@@ -213,13 +242,15 @@ fn a_replay_counts_hits_of_objects_and_bytes() {
         address: server.address(),
         opening: Vec::new(),
         batch: 4,
-        rate: None,
+        pace: replay::Pace::Max,
+        flush: true,
         warmup: 0.0,
     };
     let accesses = trace::lines(
         b"1,get,100\n2,get,300,60\n1,get,100\n2,get,300\n3,set,50\n3,get,50\n1,del\n1,get,100\n",
     )
-    .unwrap();
+    .unwrap()
+    .accesses;
     let counts = replay::replay(&settings, &accesses, &AtomicBool::new(false)).unwrap();
     assert_eq!((counts.lookups, counts.hits, counts.accesses, counts.errors), (6, 3, 8, 0));
     assert_eq!((counts.bytes, counts.hit_bytes, counts.stored), (950, 450, 4));

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use serde::Serialize;
 
+use super::hdr::{Recorder, path_for};
 use super::load::LoadArguments;
 use super::run::{measure, preload, stop_on_interrupt};
-use crate::compare::{Comparison, Figure, compare};
+use crate::compare::{Figure, compare};
 use crate::error::Error;
 use crate::report::figures::Figures;
-use crate::report::number::{count, micros};
-use crate::report::{json, table};
-use crate::run::Settings;
+use crate::report::progress::Progress;
+use crate::report::runs::{Other, Run, Runs};
+use crate::report::{html, json, side_by_side};
+use crate::rounds;
+use crate::run::{Outcome, Settings};
 use crate::target::look_at;
 
 #[derive(Debug, Args)]
@@ -37,6 +39,12 @@ pub(super) struct CompareArguments {
     /// Write all figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a report with the servers' plots over each other to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write latencies as HdrHistogram logs, one per server with its name in it: out.hlog becomes out.NAME.hlog.
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
@@ -48,19 +56,9 @@ struct Contender {
     server: String,
     settings: Settings,
     rounds: Vec<Figures>,
-}
-
-#[derive(Serialize)]
-struct Results<'a> {
-    first: &'a str,
-    others: Vec<Other<'a>>,
-}
-
-#[derive(Serialize)]
-struct Other<'a> {
-    name: &'a str,
-    comparisons: Vec<Comparison>,
-    rounds: Vec<[&'a Figures; 2]>,
+    /// All rounds as if they were one.
+    whole: Option<Outcome>,
+    recorder: Recorder,
 }
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
@@ -72,32 +70,48 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         if arguments.preload {
             preload(&settings, &stop, arguments.quiet)?;
         }
-        contenders.push(Contender { name: name.clone(), server, settings, rounds: Vec::new() });
+        let path = arguments.hdr.as_deref().map(|path| path_for(path, name));
+        let recorder = Recorder::new(path.as_deref(), &settings)?;
+        let (name, rounds) = (name.clone(), Vec::new());
+        contenders.push(Contender { name, server, settings, rounds, whole: None, recorder });
     }
     for round in 0..arguments.rounds {
-        let all = measure_round(&mut contenders, &stop, arguments.quiet)?;
+        let label = format!("round {}/{}", round + 1, arguments.rounds);
+        let all = measure_round(&mut contenders, &stop, arguments.quiet, &label)?;
         if !all {
             eprintln!("stopped in round {}", round + 1);
             break;
         }
     }
-    let (first, others) = contenders.split_first().expect("the first server is required");
-    let results =
-        Results { first: &first.name, others: others.iter().map(|other| pair(first, other)).collect() };
-    for (other, contender) in results.others.iter().zip(others) {
-        print(first, contender, other);
+    let measured = contenders.iter().all(|contender| contender.whole.is_some());
+    if measured {
+        let runs = side_by_side(&contenders);
+        print!("{}", side_by_side::runs(&runs));
+        if let Some(path) = &arguments.json {
+            json::write(path, &runs)?;
+        }
+        if let Some(path) = &arguments.html {
+            html::write_runs(path, &runs)?;
+        }
     }
-    if let Some(path) = &arguments.json {
-        json::write(path, &results)?;
+    for contender in contenders {
+        contender.recorder.finish()?;
     }
-    Ok(if first.rounds.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Measures each server once; false if the user has ended it, and then the round does not count.
-fn measure_round(contenders: &mut [Contender], stop: &Arc<AtomicBool>, quiet: bool) -> Result<bool, Error> {
+fn measure_round(
+    contenders: &mut [Contender],
+    stop: &Arc<AtomicBool>,
+    quiet: bool,
+    label: &str,
+) -> Result<bool, Error> {
     let mut round = Vec::new();
-    for contender in contenders.iter() {
-        let outcome = measure(&contender.settings, stop, quiet)?;
+    for contender in contenders.iter_mut() {
+        let progress = Progress::new(quiet).label(&format!("{label} {}", contender.name));
+        let outcome = measure(&contender.settings, stop, progress, &mut contender.recorder)?;
+        contender.recorder.next_run();
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
@@ -105,26 +119,42 @@ fn measure_round(contenders: &mut [Contender], stop: &Arc<AtomicBool>, quiet: bo
         for warning in figures.warnings.iter().filter(|_| !quiet) {
             eprintln!("{}: {warning}", contender.name);
         }
-        round.push(figures);
+        round.push((figures, outcome));
     }
-    for (contender, figures) in contenders.iter_mut().zip(round) {
+    for (contender, (figures, outcome)) in contenders.iter_mut().zip(round) {
         contender.rounds.push(figures);
+        match &mut contender.whole {
+            None => contender.whole = Some(outcome),
+            Some(whole) => rounds::append(whole, outcome),
+        }
     }
     Ok(true)
 }
 
-fn pair<'a>(first: &'a Contender, other: &'a Contender) -> Other<'a> {
+/// Everything that was measured, for the table, the JSON and the plots.
+fn side_by_side(contenders: &[Contender]) -> Runs {
+    let (first, others) = contenders.split_first().expect("the first server is required");
+    let run = |contender: &Contender| {
+        let whole = contender.whole.as_ref()?;
+        let figures = Figures::new(&contender.settings, std::slice::from_ref(&contender.server), whole);
+        Some(Run { name: contender.name.clone(), figures })
+    };
+    Runs {
+        first: first.name.clone(),
+        others: others.iter().map(|other| pair(first, other)).collect(),
+        runs: contenders.iter().filter_map(run).collect(),
+    }
+}
+
+fn pair(first: &Contender, other: &Contender) -> Other {
     let values = |contender: &Contender, figure: Figure| -> Vec<f64> {
         contender.rounds.iter().map(|round| value(round, figure)).collect()
     };
     let comparisons = Figure::ALL
         .into_iter()
         .filter_map(|figure| compare(figure, &values(first, figure), &values(other, figure)));
-    Other {
-        name: &other.name,
-        comparisons: comparisons.collect(),
-        rounds: first.rounds.iter().zip(&other.rounds).map(|(a, b)| [a, b]).collect(),
-    }
+    let rounds = first.rounds.iter().zip(&other.rounds).map(|(a, b)| [a.clone(), b.clone()]);
+    Other { name: other.name.clone(), comparisons: comparisons.collect(), rounds: rounds.collect() }
 }
 
 fn value(figures: &Figures, figure: Figure) -> f64 {
@@ -135,36 +165,6 @@ fn value(figures: &Figures, figure: Figure) -> f64 {
         Figure::P99 => figures.total.p99_us,
         Figure::P999 => figures.total.p999_us,
     }
-}
-
-fn print(first: &Contender, contender: &Contender, other: &Other<'_>) {
-    let ratio = format!("{}/{}", contender.name, first.name);
-    let mut rows = vec![
-        ["", &first.name, &contender.name, &ratio, "smallest", "largest", "below 1", "sign test"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for comparison in &other.comparisons {
-        let show = |value: f64| match comparison.figure {
-            Figure::Rate => count(value.round() as u64),
-            _ => micros(value),
-        };
-        rows.push(vec![
-            comparison.figure.name().to_owned(),
-            show(comparison.first),
-            show(comparison.other),
-            format!("{:.3}", comparison.ratio),
-            format!("{:.3}", comparison.smallest),
-            format!("{:.3}", comparison.largest),
-            format!("{} of {}", comparison.below, comparison.rounds),
-            format!("p {:.3}", comparison.p),
-        ]);
-    }
-    if let Some(figures) = first.rounds.first() {
-        println!("{} ({}) and {} ({})", first.name, first.server, contender.name, contender.server);
-        println!("{}", figures.asked);
-    }
-    println!("{}", table::table(&rows));
 }
 
 fn named(text: &str) -> Result<(String, String), String> {

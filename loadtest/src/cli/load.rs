@@ -5,13 +5,16 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::arrivals::Spacing;
+use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
+use crate::key_text::MAX_KEY_LENGTH;
 use crate::keys::KeyDistribution;
 use crate::procfs;
 use crate::run::Settings;
 use crate::sizes::Sizes;
 use crate::target::{Opening, Target};
-use crate::workload::{CommandSpec, MAX_KEY_LENGTH, MAX_KEYS, Workload};
+use crate::ttl::Ttls;
+use crate::workload::{CommandSpec, MAX_KEYS, Workload};
 
 /// What load to make.
 #[derive(Clone, Debug, Args)]
@@ -51,7 +54,8 @@ pub(super) struct LoadArguments {
     /// GETs to SETs.
     #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"])]
     ratio: Option<String>,
-    /// A command with {key}, {value}, {keys:N} and {int:LOW-HIGH} in it; may be given several times.
+    /// A command with places in it: {key}, {new}, {value}, {ttl}, {keys:N}, {pairs:N}, {int:LOW-HIGH}, {group:N}.
+    /// May be given several times.
     #[arg(long, conflicts_with = "workload")]
     command: Vec<String>,
     /// How often each --command comes, in the same order.
@@ -60,21 +64,35 @@ pub(super) struct LoadArguments {
     /// Number of keys.
     #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
     keys: Option<u64>,
-    /// Length of keys in bytes.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEY_LENGTH as u64))]
-    key_size: Option<u64>,
+    /// Length of keys: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
+    #[arg(long, value_parser = key_size)]
+    key_size: Option<Sizes>,
     /// What every key starts with.
     #[arg(long)]
     key_prefix: Option<String>,
     /// Size of values: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
     #[arg(long)]
     value_size: Option<Sizes>,
-    /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS.
+    /// Seconds for {ttl}: N, LOW-HIGH, normal:MEAN:DEVIATION or a mix such as 60*3,600-900*4,none.
+    #[arg(long)]
+    ttl: Option<Ttls>,
+    /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS,
+    /// flash:REQUESTS:EVERY:EXPONENT (the hot key moves EVERY so many requests, or seconds as in 10s).
     #[arg(long)]
     distribution: Option<KeyDistribution>,
     /// The seed of all chance; the same seed makes the same requests.
     #[arg(long)]
     seed: Option<u64>,
+
+    /// The target is a node of a cluster: ask it for the others, send each request to the owner of its key, follow
+    /// redirects.
+    #[arg(long)]
+    cluster: bool,
+    /// Close and open each connection after this many requests.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    reconnect_every: Option<u64>,
+    #[command(flatten)]
+    tls: super::tls::TlsArguments,
 
     /// Processes of the server whose CPU time is counted; by default those that listen on the target's port.
     #[arg(long = "pid", value_delimiter = ',')]
@@ -96,14 +114,18 @@ pub(super) struct LoadArguments {
 impl LoadArguments {
     /// The settings of a run against these targets.
     pub(super) fn settings(&self, targets: &[String]) -> Result<Settings, Error> {
-        let targets: Vec<Target> =
+        let mut targets: Vec<Target> =
             targets.iter().map(|name| Target::resolve(name)).collect::<Result<_, _>>()?;
+        if let Some(tls) = self.tls.read()? {
+            targets.iter_mut().for_each(|target| target.tls = Some(tls.clone()));
+        }
         if self.threads > self.connections {
             return Err(Error::Usage("there must be at least one connection per thread".into()));
         }
         let processes =
-            if self.processes.is_empty() { local_processes(&targets) } else { self.processes.clone() };
+            if self.processes.is_empty() { self.local_processes(&targets)? } else { self.processes.clone() };
         Ok(Settings {
+            cluster: self.cluster,
             opening: self.opening(),
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
@@ -118,6 +140,23 @@ impl LoadArguments {
             processes,
             targets,
         })
+    }
+
+    /// The processes on this machine that listen where the targets are, or the nodes of their cluster.
+    fn local_processes(&self, targets: &[Target]) -> Result<Vec<u32>, Error> {
+        let nodes = if self.cluster {
+            let nodes = Nodes::default();
+            Layout::read(targets, &self.opening(), &nodes)?;
+            nodes
+        } else {
+            Nodes::new(targets.iter().map(Target::endpoint).collect())
+        };
+        let local =
+            nodes.all().into_iter().map(|node| node.address).filter(|address| address.ip().is_loopback());
+        let mut processes: Vec<u32> = local.flat_map(|address| procfs::listeners(address.port())).collect();
+        processes.sort_unstable();
+        processes.dedup();
+        Ok(processes)
     }
 
     /// What connections say first.
@@ -147,28 +186,29 @@ impl LoadArguments {
             }
             let weights = self.weight.iter().copied().chain(std::iter::repeat(1));
             let specs = self.command.iter().zip(weights);
-            workload.commands = specs
-                .map(|(line, weight)| CommandSpec { line: line.clone(), weight, on_miss: None })
-                .collect();
+            workload.commands = specs.map(|(line, weight)| CommandSpec::new(line, weight)).collect();
         }
         workload.commands.retain(|command| command.weight > 0);
         workload.keys = self.keys.unwrap_or(workload.keys);
-        workload.key_length = self.key_size.map_or(workload.key_length, |size| size as usize);
+        workload.key_lengths = self.key_size.clone().unwrap_or(workload.key_lengths);
+        workload.ttls = self.ttl.clone().or(workload.ttls);
         workload.key_prefix = self.key_prefix.clone().unwrap_or(workload.key_prefix);
         workload.sizes = self.value_size.clone().unwrap_or(workload.sizes);
         workload.distribution = self.distribution.unwrap_or(workload.distribution);
+        workload.reconnect_every = self.reconnect_every.or(workload.reconnect_every);
         workload.seed = self.seed.unwrap_or(workload.seed);
         Ok(workload)
     }
 }
 
-/// The processes on this machine that listen where the targets are.
-fn local_processes(targets: &[Target]) -> Vec<u32> {
-    let local = targets.iter().filter(|target| target.address.ip().is_loopback());
-    let mut processes: Vec<u32> = local.flat_map(|target| procfs::listeners(target.address.port())).collect();
-    processes.sort_unstable();
-    processes.dedup();
-    processes
+fn key_size(text: &str) -> Result<Sizes, String> {
+    let sizes: Sizes = text.parse()?;
+    match sizes.bounds() {
+        Some((low, high)) if low == 0 || high > MAX_KEY_LENGTH as u64 => {
+            Err(format!("the length of keys must be from 1 to {MAX_KEY_LENGTH}"))
+        }
+        _ => Ok(sizes),
+    }
 }
 
 fn parse_ratio(text: &str) -> Result<(u32, u32), Error> {
@@ -198,7 +238,7 @@ fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
 }
 
 /// A time such as `10s`, `1.5m`, `500ms`; a number alone means seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

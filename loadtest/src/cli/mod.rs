@@ -1,14 +1,20 @@
 //! The command line: what `shoal-loadtest` can be asked for. Each subcommand has a file of its own.
 
 mod compare;
+mod hdr;
 mod load;
 mod replay;
+mod report;
 mod run;
+mod scenario;
+mod tls;
 mod verify;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use load::duration;
 
 use crate::error::Error;
 
@@ -36,10 +42,21 @@ enum Action {
     Verify(verify::VerifyArguments),
     /// Replay a recorded trace of a cache and report its hit ratio.
     Replay(replay::ReplayArguments),
+    /// Show runs measured earlier: one alone, or several side by side.
+    Report(report::ReportArguments),
+    /// Start servers, do things to them over time while a load runs, and check what is claimed of its figures.
+    Scenario(Box<scenario::ScenarioArguments>),
     /// List the built-in workloads, or print one of them to start from.
     Workloads {
         /// The workload to print.
         name: Option<String>,
+    },
+    /// Becomes a scenario's server.
+    #[command(name = crate::scenario::guard::NAME, hide = true)]
+    Guard {
+        /// The parent's process id, the network namespace, the program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
 }
 
@@ -77,7 +94,10 @@ impl Action {
             Self::Compare(arguments) => compare::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Replay(arguments) => replay::run(&arguments),
+            Self::Report(arguments) => report::run(&arguments),
+            Self::Scenario(arguments) => scenario::run(&arguments),
             Self::Workloads { name } => workloads(name.as_deref()),
+            Self::Guard { words } => Ok(crate::scenario::guard::main(&words)),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
+use super::hdr::Recorder;
 use super::load::LoadArguments;
 use crate::error::Error;
 use crate::report::figures::Figures;
@@ -31,6 +32,9 @@ pub(super) struct RunArguments {
     /// Write a report with plots to this file; it needs no network to be looked at.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write latencies to this file as an HdrHistogram log, one line per second and command.
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
@@ -46,7 +50,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     if arguments.preload {
         preload(&settings, &stop, arguments.quiet)?;
     }
-    let outcome = measure(&settings, &stop, arguments.quiet)?;
+    let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings)?;
+    let progress = Progress::new(arguments.quiet);
+    let outcome = measure(&settings, &stop, progress, &mut recorder)?;
     let figures = Figures::new(&settings, &servers, &outcome);
     print!("{}", table::run(&figures));
     if let Some(path) = &arguments.json {
@@ -55,6 +61,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     if let Some(path) = &arguments.html {
         html::write(path, &figures)?;
     }
+    recorder.finish()?;
     Ok(if figures.total.answered == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -78,8 +85,8 @@ pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) 
             settings.workload.name
         )));
     }
-    let mut progress = Progress::new(quiet);
-    let outcome = crate::run::run(settings, Purpose::Preload, stop, |second| progress.show(second))?;
+    let mut progress = Progress::new(quiet).label("preload");
+    let outcome = crate::run::run(settings, Purpose::Preload, stop, |second, _| progress.show(second))?;
     progress.end();
     if outcome.tally.errors() > 0 {
         let error = outcome.tally.error_kinds.first().map_or("", |kind| &kind.example);
@@ -88,10 +95,18 @@ pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) 
     Ok(())
 }
 
-/// One counted run with progress.
-pub(super) fn measure(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) -> Result<Outcome, Error> {
-    let mut progress = Progress::new(quiet);
-    let outcome = crate::run::run(settings, Purpose::Measure, stop, |second| progress.show(second));
+/// One counted run with progress and, if one is wanted, a log.
+pub(super) fn measure(
+    settings: &Settings,
+    stop: &Arc<AtomicBool>,
+    progress: Progress,
+    recorder: &mut Recorder,
+) -> Result<Outcome, Error> {
+    let mut progress = progress.until(settings.duration);
+    let outcome = crate::run::run(settings, Purpose::Measure, stop, |second, counted| {
+        progress.show(second);
+        recorder.second(second, counted);
+    });
     progress.end();
     outcome
 }

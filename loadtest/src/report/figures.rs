@@ -1,13 +1,18 @@
-//! The figures of a run, computed once from its counts; the table and the JSON show the same ones.
+//! The figures of a run, computed once from its counts; the table, the JSON and the HTML show the same ones.
+//!
+//! They are read back from JSON to be shown again: a field that an older file does not have is empty then.
 
-use serde::Serialize;
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
-use crate::tally::{CommandTally, ErrorKind};
+use crate::tally::{CommandTally, EndpointTally, ErrorKind};
 
 /// Everything a report says about a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     /// The servers as given.
     pub targets: Vec<String>,
@@ -31,6 +36,12 @@ pub struct Figures {
     pub commands: Vec<CommandFigures>,
     /// All commands together.
     pub total: CommandFigures,
+    /// Per server or node, in the order of the counts per second; none if there is one only.
+    pub endpoints: Vec<EndpointFigures>,
+    /// How long connections took that were opened during the run, if any were.
+    pub connect: Option<ConnectFigures>,
+    /// Requests that a node of a cluster sent elsewhere or wanted again.
+    pub redirects: u64,
     /// Bytes sent per second.
     pub sent_per_s: f64,
     /// Bytes received per second.
@@ -53,10 +64,53 @@ pub struct Figures {
     pub curve: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,
+    /// What was done to the servers meanwhile, in order.
+    pub events: Vec<EventFigures>,
+    /// When, with what and where this was measured.
+    pub origin: Origin,
+}
+
+/// What one server of several answered; latencies in microseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointFigures {
+    /// The server's address.
+    pub endpoint: String,
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests answered per second.
+    pub per_s: f64,
+    /// Error replies.
+    pub errors: u64,
+    /// Mean latency.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
+/// Something that was done to the servers during the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EventFigures {
+    /// When, in seconds from the end of the warm-up.
+    pub at_s: f64,
+    /// What, in a few words.
+    pub text: String,
 }
 
 /// One command's figures; latencies in microseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CommandFigures {
     /// The command.
     pub command: String,
@@ -82,10 +136,37 @@ pub struct CommandFigures {
     pub p9999_us: f64,
     /// Longest.
     pub max_us: f64,
+    /// Latency by share of requests, as in [`Figures::curve`].
+    pub curve: Vec<(f64, f64)>,
+}
+
+/// How long connections took to open (TCP, TLS and the opening commands), in microseconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConnectFigures {
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections opened per second.
+    pub per_s: f64,
+    /// Mean.
+    pub mean_us: f64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// 99.99th percentile.
+    pub p9999_us: f64,
+    /// Longest.
+    pub max_us: f64,
 }
 
 /// Errors that start with the same word.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ErrorFigures {
     /// The first word.
     pub word: String,
@@ -96,7 +177,8 @@ pub struct ErrorFigures {
 }
 
 /// What the server's processes used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServerFigures {
     /// The processes.
     pub processes: Vec<u32>,
@@ -111,7 +193,8 @@ pub struct ServerFigures {
 }
 
 /// What the generator used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GeneratorFigures {
     /// CPU time per answered request in microseconds.
     pub cpu_us: f64,
@@ -147,6 +230,9 @@ impl Figures {
             rates: settings.rates.iter().map(|(rate, _)| *rate).collect(),
             elapsed_s: outcome.elapsed.as_secs_f64(),
             commands: commands.map(|(label, tally)| CommandFigures::new(label, tally, seconds)).collect(),
+            endpoints: endpoints(outcome, seconds),
+            connect: ConnectFigures::new(&outcome.tally.connect, seconds),
+            redirects: outcome.tally.redirects,
             sent_per_s: outcome.tally.sent as f64 / seconds,
             received_per_s: outcome.tally.received as f64 / seconds,
             lost: outcome.tally.lost,
@@ -163,8 +249,10 @@ impl Figures {
             total,
             generator,
             warnings: Vec::new(),
-            curve: curve(&outcome.tally.total()),
+            curve: curve(&outcome.tally.total().latency),
             seconds: outcome.seconds.clone(),
+            events: Vec::new(),
+            origin: Origin::new(outcome.elapsed),
         };
         figures.warnings = figures.warn();
         figures
@@ -211,19 +299,22 @@ impl Figures {
 }
 
 /// A thread that uses more of its CPU than this is taken for the limit.
-const BUSY: f64 = 0.9;
+pub(super) const BUSY: f64 = 0.9;
 /// More waiting for a CPU than this share spoils latencies.
-const STARVED: f64 = 0.1;
+pub(super) const STARVED: f64 = 0.1;
 /// Lag below this many microseconds is never worth a word.
 const LATE_US: f64 = 1000.0;
 
 /// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
-fn curve(total: &CommandTally) -> Vec<(f64, f64)> {
-    let nines = (total.answered().max(10) as f64).log10();
+pub(super) fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let nines = (latency.len().max(10) as f64).log10();
     let points = (nines * 20.0) as u32;
     let shares = (0..=points).map(|point| 1.0 - 10f64.powf(-f64::from(point) / 20.0));
-    shares.map(|share| (share, total.latency.value_at_quantile(share) as f64 / 1e3)).collect()
+    shares.map(|share| (share, latency.value_at_quantile(share) as f64 / 1e3)).collect()
 }
+
+/// How many commands of a workload are told.
+const MOST_COMMANDS: usize = 8;
 
 /// The workload in words.
 fn asked(settings: &Settings) -> String {
@@ -232,11 +323,18 @@ fn asked(settings: &Settings) -> String {
     let commands = workload.commands.iter().map(|command| {
         let share = f64::from(command.weight) * 100.0 / f64::from(total.max(1));
         let then = command.on_miss.as_ref().map(|line| format!(", on a miss {line}")).unwrap_or_default();
-        format!("{share:.0} % {}{then}", command.line)
+        let always = command.then.as_ref().map(|line| format!(", then {line}")).unwrap_or_default();
+        format!("{share:.0} % {}{then}{always}", command.line)
     });
+    let mut commands: Vec<String> = commands.collect();
+    let others = commands.len().saturating_sub(MOST_COMMANDS);
+    if others > 0 {
+        commands.truncate(MOST_COMMANDS);
+        commands.push(format!("and {others} more commands"));
+    }
     format!(
         "{}; {} keys, {}, values of {} bytes, seed {}",
-        commands.collect::<Vec<_>>().join("; "),
+        commands.join("; "),
         super::number::count(workload.keys),
         workload.distribution,
         workload.sizes,
@@ -245,7 +343,8 @@ fn asked(settings: &Settings) -> String {
 }
 
 impl CommandFigures {
-    fn new(command: &str, tally: &CommandTally, seconds: f64) -> Self {
+    /// Of what was counted in so many seconds.
+    pub fn new(command: &str, tally: &CommandTally, seconds: f64) -> Self {
         let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
         let asked = tally.hits + tally.misses;
         Self {
@@ -261,7 +360,50 @@ impl CommandFigures {
             p999_us: quantile(0.999),
             p9999_us: quantile(0.9999),
             max_us: tally.latency.max() as f64 / 1e3,
+            curve: curve(&tally.latency),
         }
+    }
+}
+
+fn endpoints(outcome: &Outcome, seconds: f64) -> Vec<EndpointFigures> {
+    let tallies = &outcome.tally.endpoints;
+    let named = outcome.endpoints.iter().zip(tallies).filter(|_| tallies.len() > 1);
+    named.map(|(name, tally)| EndpointFigures::new(name, tally, seconds)).collect()
+}
+
+impl EndpointFigures {
+    fn new(name: &str, tally: &EndpointTally, seconds: f64) -> Self {
+        let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
+        Self {
+            endpoint: name.into(),
+            answered: tally.latency.len(),
+            per_s: tally.latency.len() as f64 / seconds,
+            errors: tally.errors,
+            mean_us: tally.latency.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: tally.latency.max() as f64 / 1e3,
+        }
+    }
+}
+
+impl ConnectFigures {
+    fn new(connect: &Histogram<u64>, seconds: f64) -> Option<Self> {
+        let quantile = |share| connect.value_at_quantile(share) as f64 / 1e3;
+        (!connect.is_empty()).then(|| Self {
+            opened: connect.len(),
+            per_s: connect.len() as f64 / seconds,
+            mean_us: connect.mean() / 1e3,
+            p50_us: quantile(0.5),
+            p90_us: quantile(0.9),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            p9999_us: quantile(0.9999),
+            max_us: connect.max() as f64 / 1e3,
+        })
     }
 }
 

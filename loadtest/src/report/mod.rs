@@ -1,8 +1,14 @@
 //! What a person or another program gets to see of a run: numbers, tables, progress, JSON, HTML.
 
 pub mod figures;
+pub mod hlog;
 pub mod html;
 pub mod json;
+pub mod moments;
 pub mod number;
+pub mod origin;
 pub mod progress;
+pub mod read;
+pub mod runs;
+pub mod side_by_side;
 pub mod table;

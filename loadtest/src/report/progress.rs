@@ -1,6 +1,8 @@
-//! The live line: one second after the other, rewritten in place on a terminal, one line each elsewhere.
+//! The live line: on a terminal one line rewritten every second and cut to its width, elsewhere a line every few
+//! seconds, so that the log of a long run stays short.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use super::number::{count, micros, percent};
 use crate::series::Second;
@@ -8,18 +10,63 @@ use crate::series::Second;
 /// Prints seconds to the standard error output as they pass.
 #[derive(Debug)]
 pub struct Progress {
-    in_place: bool,
+    output: Output,
     quiet: bool,
-    rates: Vec<u64>,
+    label: String,
+    /// How many seconds the run is to take, if that is known.
+    until: Option<u64>,
+    rates: Vec<f64>,
+    tails: Vec<f64>,
+    /// Seconds not yet printed.
+    waiting: Vec<Second>,
 }
 
-/// How many seconds the sparkline shows.
-const SPARKS: usize = 30;
+/// What the standard error output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// A terminal; with colours or without.
+    Terminal { colours: bool },
+    /// A file or a pipe.
+    Lines,
+}
+
+/// How many seconds a sparkline shows at most.
+const SPARKS: usize = 60;
+/// A sparkline narrower than this says nothing.
+const FEWEST_SPARKS: usize = 8;
+/// The width of a terminal that does not tell.
+const WIDTH: usize = 80;
+/// Seconds per line where lines stay: a few at first, then so many.
+const PER_LINE: usize = 5;
+/// After so many seconds lines come less often.
+const SOON: u64 = 60;
+/// Seconds per line from then on.
+const PER_LATE_LINE: usize = 30;
 
 impl Progress {
     /// Finds out what the standard error output is.
     pub fn new(quiet: bool) -> Self {
-        Self { in_place: io::stderr().is_terminal(), quiet, rates: Vec::new() }
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let terminal = io::stderr().is_terminal() && variable("TERM") != "dumb";
+        let output = if terminal {
+            Output::Terminal { colours: variable("NO_COLOR").is_empty() }
+        } else {
+            Output::Lines
+        };
+        let (rates, tails, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        Self { output, quiet, label: String::new(), until: None, rates, tails, waiting }
+    }
+
+    /// Says of what this is the progress.
+    pub fn label(mut self, label: &str) -> Self {
+        self.label = format!("{label}  ");
+        self
+    }
+
+    /// Says how long the run is to take.
+    pub fn until(mut self, duration: Duration) -> Self {
+        self.until = Some(duration.as_secs()).filter(|seconds| *seconds < 100_000_000);
+        self
     }
 
     /// Shows a second.
@@ -27,72 +74,210 @@ impl Progress {
         if self.quiet {
             return;
         }
-        self.rates.push(second.answered);
-        if self.rates.len() > SPARKS {
-            self.rates.remove(0);
+        for (values, value) in [(&mut self.rates, second.answered as f64), (&mut self.tails, second.p99_us)] {
+            values.push(value);
+            values.drain(..values.len().saturating_sub(SPARKS));
         }
-        let mut line = text(second);
-        if self.in_place {
-            line = format!("\r\x1b[K{line}  {}", sparkline(&self.rates));
-        } else {
-            line.push('\n');
+        match self.output {
+            Output::Terminal { colours } => {
+                let line = self.line(second, width(), colours);
+                print(&format!("\r\x1b[K{line}"));
+            }
+            Output::Lines => {
+                self.waiting.push(second.clone());
+                let enough = if second.second < SOON { PER_LINE } else { PER_LATE_LINE };
+                if self.waiting.len() >= enough {
+                    self.flush();
+                }
+            }
         }
-        // A closed terminal must not end the run.
-        let _ = io::stderr().write_all(line.as_bytes());
     }
 
     /// Makes way for what is printed next.
-    pub fn end(&self) {
-        if self.in_place && !self.quiet && !self.rates.is_empty() {
-            let _ = io::stderr().write_all(b"\r\x1b[K");
+    pub fn end(&mut self) {
+        if !self.quiet && !self.rates.is_empty() {
+            match self.output {
+                Output::Terminal { .. } => print("\r\x1b[K"),
+                Output::Lines => self.flush(),
+            }
         }
+    }
+
+    /// Prints the waiting seconds as one line.
+    fn flush(&mut self) {
+        let Some(last) = self.waiting.last() else { return };
+        let text = format!("{}{}\n", self.label, summary(&self.waiting, self.time(last)));
+        self.waiting.clear();
+        print(&text);
+    }
+
+    fn time(&self, second: &Second) -> String {
+        match self.until {
+            Some(until) if second.second < until => format!("{}/{until} s", second.second + 1),
+            _ => format!("{} s", second.second + 1),
+        }
+    }
+
+    /// The line for a terminal of so many columns: what matters least goes first when there is no room.
+    fn line(&self, second: &Second, width: usize, colours: bool) -> String {
+        let hits = second.hit_ratio().map(|ratio| format!("hits {}", percent(ratio)));
+        // From the most to the least important; the order of printing is that of the numbers.
+        let parts = [
+            (0, Some(format!("{}{:>8}", self.label, self.time(second)))),
+            (1, Some(format!("{:>9}/s", count(second.answered)))),
+            (3, Some(format!("p99 {:>7}", micros(second.p99_us)))),
+            (5, (second.errors > 0).then(|| format!("errors {}", count(second.errors)))),
+            (2, Some(format!("p50 {:>7}", micros(second.p50_us)))),
+            (4, Some(format!("max {:>7}", micros(second.max_us)))),
+            (6, hits),
+        ];
+        // One column stays free: some terminals begin a new line after the last one.
+        let room = width.saturating_sub(1);
+        let mut used = 0;
+        let mut taken: Vec<(usize, String)> = Vec::new();
+        for (place, text) in parts {
+            let Some(text) = text else { continue };
+            let columns = text.chars().count() + if taken.is_empty() { 0 } else { GAP };
+            if used + columns > room {
+                break;
+            }
+            used += columns;
+            taken.push((place, text));
+        }
+        taken.sort_by_key(|(place, _)| *place);
+        let colour = |place: usize, text: String| match (place, colours) {
+            (0, true) => format!("\x1b[2m{text}\x1b[0m"),
+            (1, true) => format!("\x1b[1m{text}\x1b[0m"),
+            (5, true) => format!("\x1b[31m{text}\x1b[0m"),
+            _ => text,
+        };
+        let parts: Vec<String> = taken.into_iter().map(|(place, text)| colour(place, text)).collect();
+        parts.join(&" ".repeat(GAP)) + &self.sparks(room - used, colours)
+    }
+
+    /// Sparklines for the columns that are left: the rate, and the p99 if there is room for both.
+    fn sparks(&self, room: usize, colours: bool) -> String {
+        const NAMES: [&str; 2] = ["rate ", "p99 "];
+        let both = room / 2 >= FEWEST_SPARKS + GAP + NAMES[0].len();
+        let each = if both { room / 2 } else { room };
+        let mut out = String::new();
+        for (name, values) in NAMES.iter().zip([&self.rates, &self.tails]).take(if both { 2 } else { 1 }) {
+            let name = if both { name } else { "" };
+            let bars = each.saturating_sub(GAP + name.len()).min(SPARKS);
+            if bars < FEWEST_SPARKS {
+                break;
+            }
+            let bars = sparkline(&values[values.len().saturating_sub(bars)..]);
+            let (dim, bright, end) = if colours { ("\x1b[2m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+            out.push_str(&format!("{}{dim}{name}{end}{bright}{bars}{end}", " ".repeat(GAP)));
+        }
+        out
     }
 }
 
-fn text(second: &Second) -> String {
-    let hits = second.hit_ratio().map(|ratio| format!("  hits {}", percent(ratio))).unwrap_or_default();
+/// Spaces between the parts of a line.
+const GAP: usize = 2;
+
+/// Some seconds as one line. Percentiles of several seconds are at most the largest of theirs.
+fn summary(seconds: &[Second], time: String) -> String {
+    let sum = |part: fn(&Second) -> u64| seconds.iter().map(part).sum::<u64>();
+    let most = |part: fn(&Second) -> f64| micros(seconds.iter().map(part).fold(0.0, f64::max));
+    let (hits, asked) = (sum(|second| second.hits), sum(|second| second.hits + second.misses));
+    let hits =
+        if asked > 0 { format!("  hits {}", percent(hits as f64 / asked as f64)) } else { String::new() };
+    let sign = if seconds.len() > 1 { "<=" } else { "" };
     format!(
-        "{:>4} s  {:>11}/s  p50 {:>8}  p99 {:>8}  max {:>8}  errors {}{hits}",
-        second.second + 1,
-        count(second.answered),
-        micros(second.p50_us),
-        micros(second.p99_us),
-        micros(second.max_us),
-        count(second.errors)
+        "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {:>8}  errors {}{hits}",
+        count(sum(|second| second.answered) / seconds.len().max(1) as u64),
+        most(|second| second.p50_us),
+        most(|second| second.p99_us),
+        most(|second| second.max_us),
+        count(sum(|second| second.errors))
     )
 }
 
 /// Bars of eight heights, from zero to the largest value.
-pub fn sparkline(values: &[u64]) -> String {
+pub fn sparkline(values: &[f64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let top = values.iter().copied().max().unwrap_or(0).max(1);
-    values.iter().map(|value| BARS[(u128::from(*value) * 7 / u128::from(top)) as usize]).collect()
+    let top = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    values.iter().map(|value| BARS[((value / top * 8.0) as usize).min(7)]).collect()
+}
+
+/// The columns of the terminal.
+fn width() -> usize {
+    let told = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    if told > 0 { told } else { WIDTH }
+}
+
+fn print(text: &str) {
+    // A closed terminal must not end the run.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn bars_follow_the_values() {
-        assert_eq!(sparkline(&[0, 50, 100]), "▁▄█");
-        assert_eq!(sparkline(&[0]), "▁");
-        assert_eq!(sparkline(&[u64::MAX, 1]), "█▁");
-    }
-
-    #[test]
-    fn a_second_as_a_line() {
-        let second = Second {
-            second: 0,
-            answered: 1234,
+    fn second(second: u64) -> Second {
+        Second {
+            second,
+            answered: 104_238,
             p50_us: 50.0,
             p99_us: 80.0,
             max_us: 1500.0,
+            hits: 3,
+            misses: 1,
             ..Second::default()
-        };
+        }
+    }
+
+    fn progress(seconds: usize) -> Progress {
+        Progress {
+            output: Output::Lines,
+            quiet: false,
+            label: String::new(),
+            until: Some(60),
+            rates: (0..seconds).map(|rate| rate as f64).collect(),
+            tails: (0..seconds).map(|tail| (seconds - tail) as f64).collect(),
+            waiting: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn bars_follow_the_values() {
+        assert_eq!(sparkline(&[0.0, 50.0, 100.0]), "▁▅█");
+        assert_eq!(sparkline(&[0.0]), "▁");
+        assert_eq!(sparkline(&[1e18, 1.0]), "█▁");
+    }
+
+    #[test]
+    fn the_line_fits_the_terminal() {
+        let progress = progress(10);
+        let line = |width| progress.line(&second(9), width, false);
+        let plain = " 10/60 s    104,238/s  p50 50.0 us  p99 80.0 us  max 1.50 ms  hits 75.00 %";
+        assert_eq!(line(80), plain);
+        assert_eq!(line(120), format!("{plain}  rate ▁▁▂▃▄▅▆▇██  p99 ██▇▆▅▅▄▃▂▁"));
+        assert_eq!(line(40), " 10/60 s    104,238/s  p99 80.0 us");
+        for width in 0..200 {
+            assert!(line(width).chars().count() < width.max(1), "{width}");
+        }
+    }
+
+    #[test]
+    fn errors_stand_out() {
+        let failed = Second { errors: 1234, ..second(0) };
+        let line = progress(1).line(&failed, 100, true);
+        assert!(line.contains("\x1b[31merrors 1,234\x1b[0m"), "{line}");
+        assert!(progress(1).line(&failed, 60, false).contains("errors 1,234"));
+    }
+
+    #[test]
+    fn several_seconds_as_a_line() {
+        let slow = Second { p99_us: 200.0, errors: 2, answered: 0, ..second(1) };
         assert_eq!(
-            text(&second),
-            "   1 s        1,234/s  p50  50.0 us  p99  80.0 us  max  1.50 ms  errors 0"
+            summary(&[second(0), slow], "2/60 s".into()),
+            "   2/60 s      52,119/s  p50 <= 50.0 us  p99 <=  200 us  max  1.50 ms  errors 2  hits 75.00 %"
         );
+        assert!(summary(&[second(0)], "1 s".into()).contains("p50  50.0 us"));
     }
 }

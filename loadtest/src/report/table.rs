@@ -38,6 +38,8 @@ pub fn run(figures: &Figures) -> String {
         ),
     );
     out.push_str(&commands(figures));
+    out.push_str(&endpoints(figures));
+    out.push_str(&connect(figures));
     line(
         &mut out,
         format!(
@@ -65,6 +67,9 @@ pub fn run(figures: &Figures) -> String {
         micros(own.lag_max_us)
     );
     line(&mut out, text);
+    if figures.redirects > 0 {
+        line(&mut out, format!("redirects  {}", count(figures.redirects)));
+    }
     if figures.broken > 0 {
         let text = format!(
             "broken     {} connections, {} requests lost",
@@ -115,6 +120,54 @@ fn row(command: &CommandFigures) -> Vec<String> {
     ];
     row.extend(latencies.map(micros));
     row
+}
+
+/// The table of servers or nodes, if there are several.
+fn endpoints(figures: &Figures) -> String {
+    if figures.endpoints.is_empty() {
+        return String::new();
+    }
+    let head =
+        ["endpoint", "requests", "per s", "errors", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for server in &figures.endpoints {
+        let mut row = vec![
+            server.endpoint.clone(),
+            count(server.answered),
+            count(server.per_s.round() as u64),
+            count(server.errors),
+        ];
+        let latencies = [
+            server.mean_us,
+            server.p50_us,
+            server.p90_us,
+            server.p99_us,
+            server.p999_us,
+            server.p9999_us,
+            server.max_us,
+        ];
+        row.extend(latencies.map(micros));
+        rows.push(row);
+    }
+    format!("\n{}", table(&rows))
+}
+
+/// How long connections took, if some were opened.
+fn connect(figures: &Figures) -> String {
+    let Some(connect) = &figures.connect else { return String::new() };
+    let head = ["", "opened", "per s", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let mut row = vec!["connect".to_owned(), count(connect.opened), count(connect.per_s.round() as u64)];
+    let times = [
+        connect.mean_us,
+        connect.p50_us,
+        connect.p90_us,
+        connect.p99_us,
+        connect.p999_us,
+        connect.p9999_us,
+        connect.max_us,
+    ];
+    row.extend(times.map(micros));
+    format!("\n{}", table(&[head.map(str::to_owned).to_vec(), row]))
 }
 
 /// Sets rows in columns, the first one to the left, the others to the right.

@@ -1,6 +1,6 @@
 //! Deals a history out to the checkers of single keys.
 
-use super::history::{Action, Operation, Violation};
+use super::history::{Action, Operation, Violation, Wrong};
 use super::{counter, register};
 
 /// Checks everything. Operations may come in any order; the result is ordered by key.
@@ -11,9 +11,20 @@ pub fn check(mut operations: Vec<Operation>) -> Vec<Violation> {
         let counts = history
             .iter()
             .any(|operation| matches!(operation.action, Action::Increment(_) | Action::ReadCounter(_)));
+        violations.extend(history.iter().filter_map(stray));
         violations.extend(if counts { counter::check(history) } else { register::check(history) });
     }
     violations
+}
+
+/// An answer that is wrong by itself, whatever else was done to the key.
+fn stray(operation: &Operation) -> Option<Violation> {
+    let wrong = match operation.action {
+        Action::ReadForeign(u32::MAX) => Wrong::UnknownValue,
+        Action::ReadForeign(_) | Action::Mismatched => Wrong::SwappedReply,
+        _ => return None,
+    };
+    Some(Violation { wrong, operations: vec![*operation] })
 }
 
 /// The operations of the violation's key around it, to look at; at most `most`.
@@ -31,5 +42,7 @@ pub fn around(operations: &[Operation], violation: &Violation, most: usize) -> V
     history
 }
 
+#[cfg(test)]
+mod brute;
 #[cfg(test)]
 mod tests;

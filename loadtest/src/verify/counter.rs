@@ -69,7 +69,7 @@ fn too_high(operations: &[Operation], seen: &[(u64, Operation)], violations: &mu
     let mut begun: Vec<u64> = increments.map(|operation| operation.start).collect();
     begun.sort_unstable();
     for (value, operation) in seen.iter().filter(|(_, operation)| operation.end != NEVER) {
-        let most = begun.partition_point(|start| *start < operation.end) as u64;
+        let most = begun.partition_point(|start| *start <= operation.end) as u64;
         if *value > most {
             violations.push(Violation { wrong: Wrong::CounterTooHigh, operations: vec![*operation] });
         }

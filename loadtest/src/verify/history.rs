@@ -38,6 +38,8 @@ pub enum Action {
     /// Read a value that was never meant for this key: it belongs to the key with this number, or
     /// `u32::MAX` if it is no value of this run at all.
     ReadForeign(u32),
+    /// Got an answer that no request of its kind can get, so it belongs to another one.
+    Mismatched,
 }
 
 impl fmt::Display for Operation {
@@ -57,6 +59,7 @@ impl fmt::Display for Operation {
             Action::Increment(value) => write!(f, "INCR -> {value}"),
             Action::ReadCounter(value) => write!(f, "GET -> {value}"),
             Action::ReadForeign(u32::MAX) => write!(f, "GET -> a value nobody wrote"),
+            Action::Mismatched => write!(f, "another request's answer"),
             Action::ReadForeign(key) => write!(f, "GET -> a value of key {key}"),
         }
     }
@@ -71,7 +74,7 @@ pub enum Wrong {
     LostWrite,
     /// A value was read after its key's removal was acknowledged.
     Resurrected,
-    /// A key answered with another key's value.
+    /// A request was answered with another key's value, or with another kind of reply than it can get.
     SwappedReply,
     /// A value was read that nobody wrote.
     UnknownValue,

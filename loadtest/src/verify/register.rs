@@ -4,7 +4,8 @@
 //! "Testing shared memories" (SIAM J. Comput. 26, 1997) applies: the write of a value and its reads are a
 //! cluster, whose zone reaches from the first end to the last start in it. If that is forwards in time, the
 //! register held the value all that while. So two forward zones must not overlap, and no backward zone may lie
-//! within a forward one. O(n log n).
+//! within a forward one. O(n log n). An operation that starts in the very nanosecond in which another ends may have
+//! come before it.
 //!
 //! Removals are not unique, so a missing key does not name its removal. Each removal and each read of nothing
 //! counts as a backward zone of its own, and a read of nothing needs some removal that may have come after every
@@ -61,8 +62,7 @@ fn clusters(operations: &[Operation], violations: &mut Vec<Violation>) -> (Vec<C
             Action::Write(value) => by_value.push((value, false, *operation)),
             Action::Read(value) => by_value.push((value, true, *operation)),
             Action::Delete | Action::ReadNothing => backward.push(Cluster::of(*operation)),
-            Action::ReadForeign(u32::MAX) => violations.push(single(Wrong::UnknownValue, operation)),
-            Action::ReadForeign(_) => violations.push(single(Wrong::SwappedReply, operation)),
+            Action::ReadForeign(_) | Action::Mismatched => {}
             Action::Increment(_) | Action::ReadCounter(_) => {}
         }
     }
@@ -136,7 +136,7 @@ fn nothings(operations: &[Operation], violations: &mut Vec<Violation>) {
     for read in operations.iter().filter(is_nothing) {
         let acknowledged = writes.partition_point(|(end, _)| *end < read.start);
         let Some((_, write)) = acknowledged.checked_sub(1).map(|index| writes[index]) else { continue };
-        let begun = removals.partition_point(|(start, _)| *start < read.end);
+        let begun = removals.partition_point(|(start, _)| *start <= read.end);
         let removal = begun.checked_sub(1).map(|index| removals[index].1);
         if removal.is_none_or(|removal| removal.end < write.start) {
             violations.push(pair(Wrong::LostWrite, write, read));

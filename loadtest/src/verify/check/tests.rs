@@ -79,7 +79,7 @@ fn right_histories_pass() {
 
 #[test]
 fn each_kind_of_wrong_is_caught() {
-    use Action::{Delete, Increment, Read, ReadCounter, ReadForeign, ReadNothing, Write};
+    use Action::{Delete, Increment, Mismatched, Read, ReadCounter, ReadForeign, ReadNothing, Write};
     let cases: &[(&[Operation], Wrong)] = &[
         (
             &[operation(1, 0, 10, Write(1)), operation(1, 20, 30, Write(2)), operation(2, 40, 50, Read(1))],
@@ -116,6 +116,8 @@ fn each_kind_of_wrong_is_caught() {
             Wrong::Resurrected,
         ),
         (&[operation(1, 0, 10, ReadForeign(7))], Wrong::SwappedReply),
+        (&[operation(1, 0, 10, Increment(1)), operation(1, 20, 30, ReadForeign(7))], Wrong::SwappedReply),
+        (&[operation(1, 0, 10, Mismatched), operation(1, 0, NEVER, Write(1))], Wrong::SwappedReply),
         (&[operation(1, 0, 10, ReadForeign(u32::MAX))], Wrong::UnknownValue),
         (&[operation(1, 0, 10, Read(9))], Wrong::UnknownValue),
         (&[operation(1, 0, 10, Read(1)), operation(2, 20, 30, Write(1))], Wrong::ReadTooEarly),
@@ -177,6 +179,8 @@ fn spoil(history: &mut [Operation], wrong: Wrong, random: &mut Random) -> bool {
         (Wrong::UnknownValue, _) => Action::Read(u64::MAX - 5),
         (Wrong::LostIncrement, Action::Increment(value)) => Action::Increment(value - 1),
         (Wrong::CounterTooHigh, _) => Action::ReadCounter(u64::MAX),
+        (Wrong::Resurrected, _) => Action::Read(removed_value(history, index).unwrap_or(0)),
+        (Wrong::ReadTooEarly, _) => Action::Read(later_value(history, index).unwrap_or(0)),
         (_, Action::ReadCounter(_)) => Action::ReadCounter(0),
         (wrong, action) => panic!("{wrong} has no place at {action:?}"),
     };
@@ -203,6 +207,29 @@ fn writes_before(history: &[Operation], index: usize) -> Vec<u64> {
     if first.end < last.start { vec![value(first), value(last)] } else { Vec::new() }
 }
 
+/// A value whose acknowledged write was followed by an acknowledged removal, both before this operation.
+fn removed_value(history: &[Operation], index: usize) -> Option<u64> {
+    let at = history[index];
+    let of_key = || history.iter().filter(|other| other.key == at.key && other.end < at.start);
+    let removal =
+        of_key().filter(|other| other.action == Action::Delete).max_by_key(|removal| removal.start)?;
+    of_key().filter(|write| write.end < removal.start).find_map(|write| match write.action {
+        Action::Write(value) => Some(value),
+        _ => None,
+    })
+}
+
+/// A value that is written only after this operation has ended.
+fn later_value(history: &[Operation], index: usize) -> Option<u64> {
+    let at = history[index];
+    history.iter().filter(|other| other.key == at.key && other.start > at.end).find_map(|write| {
+        match write.action {
+            Action::Write(value) => Some(value),
+            _ => None,
+        }
+    })
+}
+
 fn can_be(history: &[Operation], index: usize, wrong: Wrong) -> bool {
     let at = history[index];
     let removed = || history.iter().any(|other| other.key == at.key && other.action == Action::Delete);
@@ -221,7 +248,8 @@ fn can_be(history: &[Operation], index: usize, wrong: Wrong) -> bool {
                 })
         }
         Wrong::CounterTooHigh => matches!(at.action, Action::ReadCounter(_)),
-        Wrong::Resurrected | Wrong::ReadTooEarly => false,
+        Wrong::Resurrected => reads && removed_value(history, index).is_some(),
+        Wrong::ReadTooEarly => reads && later_value(history, index).is_some(),
     }
 }
 
@@ -230,6 +258,8 @@ fn generated_wrong_histories_are_caught() {
     let kinds = [
         Wrong::StaleRead,
         Wrong::LostWrite,
+        Wrong::Resurrected,
+        Wrong::ReadTooEarly,
         Wrong::SwappedReply,
         Wrong::UnknownValue,
         Wrong::LostIncrement,

@@ -1,0 +1,301 @@
+//! Runs as one HTML file: plots and tables, light and dark, for a screen, a telephone or paper.
+//!
+//! The file needs no network and loads nothing: it can be mailed and kept. Its policy line forbids loading, so
+//! that text from a server could not load anything either, even if it were not escaped. The script only reads out
+//! values under the pointer; everything is there without it.
+
+mod axis;
+mod charts;
+mod plot;
+mod tables;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::figures::Figures;
+use super::number::{count, micros, percent};
+use super::runs::{Run, Runs};
+use crate::error::Error;
+
+/// Writes one run's report.
+pub fn write(path: &Path, figures: &Figures) -> Result<(), Error> {
+    write_runs(path, &Runs::one(figures.clone()))
+}
+
+/// Writes the report of several runs side by side.
+pub fn write_runs(path: &Path, runs: &Runs) -> Result<(), Error> {
+    std::fs::write(path, page(runs)).map_err(|source| Error::Path { path: path.to_path_buf(), source })
+}
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("hover.js");
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
+/// The whole page.
+pub fn page(runs: &Runs) -> String {
+    let (title, body) = match runs.runs.as_slice() {
+        [run] => (title(&run.figures), one(&run.figures)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|run| run.name.as_str()).collect();
+            (names.join(" and "), side_by_side(runs))
+        }
+    };
+    let title = escape(&title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" \
+         content=\"{POLICY}\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
+         </head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+}
+
+fn title(figures: &Figures) -> String {
+    match figures.targets.as_slice() {
+        [] => figures.workload.clone(),
+        [target] => format!("{} on {target}", figures.workload),
+        [first, others @ ..] => format!("{} on {first} and {} more", figures.workload, others.len()),
+    }
+}
+
+/// A run alone.
+fn one(figures: &Figures) -> String {
+    let mut body = about(figures);
+    body.push_str(&tiles(figures));
+    body.push_str(&warnings(figures));
+    body.push_str(&charts::charts(&[Run { name: String::new(), figures: figures.clone() }]));
+    body.push_str(&details(figures));
+    body.push_str(&footer(figures));
+    body
+}
+
+/// Several runs, compared first and then each by itself.
+fn side_by_side(runs: &Runs) -> String {
+    let mut body = String::new();
+    if let Some(run) = runs.runs.first() {
+        body.push_str(&about(&run.figures));
+    }
+    for other in &runs.others {
+        body.push_str(&tables::ratios(&runs.first, other));
+    }
+    body.push_str(&tables::runs(&runs.runs));
+    body.push_str(&charts::charts(&runs.runs));
+    for run in &runs.runs {
+        let name = escape(&run.name);
+        push(&mut body, format_args!("<details class=\"run\" open><summary>{name}</summary>"));
+        body.push_str(&about(&run.figures));
+        body.push_str(&warnings(&run.figures));
+        body.push_str(&details(&run.figures));
+        body.push_str("</details>\n");
+    }
+    if let Some(run) = runs.runs.first() {
+        body.push_str(&footer(&run.figures));
+    }
+    body
+}
+
+/// All tables of a run.
+fn details(figures: &Figures) -> String {
+    let mut out = String::from("<h2>Commands</h2>\n");
+    out.push_str(&tables::commands(figures));
+    out.push_str(&tables::endpoints(figures));
+    out.push_str("<div class=\"pair\">\n");
+    out.push_str(&tables::events(figures));
+    out.push_str(&tables::server(figures));
+    // Figures from a log know nothing of the generator.
+    if figures.connections > 0 {
+        out.push_str(&tables::generator(figures));
+    }
+    out.push_str("</div>\n");
+    out.push_str(&tables::error_kinds(figures));
+    out.push_str(&settings(figures));
+    out.push_str(&tables::seconds(figures));
+    out
+}
+
+/// Who was asked, and when.
+fn about(figures: &Figures) -> String {
+    let mut servers: Vec<&str> =
+        figures.servers.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    servers.dedup();
+    let mut parts = servers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    if figures.connections > 0 {
+        parts.push(format!("{} connections", count(figures.connections as u64)));
+        parts.push(format!("pipeline {}", figures.pipeline));
+        parts.push(pace(figures));
+    }
+    parts.push(format!("{:.1} s", figures.elapsed_s));
+    parts.extend(figures.origin.started());
+    format!("<p class=\"about\">{}</p>\n", escape(&parts.join(" \u{b7} ")))
+}
+
+fn pace(figures: &Figures) -> String {
+    match figures.rates.as_slice() {
+        [] => "closed loop".into(),
+        rates => {
+            let rates: Vec<String> = rates.iter().map(|rate| count(rate.round() as u64)).collect();
+            format!("open loop at {} requests/s", rates.join(", then "))
+        }
+    }
+}
+
+/// The figures that one looks at first.
+fn tiles(figures: &Figures) -> String {
+    let total = &figures.total;
+    let answered = format!("{} in all", count(total.answered));
+    let mut tiles = vec![
+        ("Requests/s", count(total.per_s.round() as u64), answered),
+        ("p50", micros(total.p50_us), format!("mean {}", micros(total.mean_us))),
+        ("p99", micros(total.p99_us), "1 in 100 is slower".into()),
+        ("p99.9", micros(total.p999_us), format!("p99.99 {}", micros(total.p9999_us))),
+        ("Longest", micros(total.max_us), "of all".into()),
+    ];
+    if let Some(server) = &figures.server {
+        tiles.push(("CPU per operation", micros(server.cpu_us), format!("server, {:.2} CPUs", server.cpus)));
+    }
+    if let Some(ratio) = total.hit_ratio {
+        tiles.push(("Hit ratio", percent(ratio), "of looked-up keys".into()));
+    }
+    if let Some(imbalance) = tables::node_imbalance(figures) {
+        let nodes = format!("busiest of {} nodes to mean", figures.endpoints.len());
+        tiles.push(("Imbalance", format!("{imbalance:.2}"), nodes));
+    }
+    let failed = total.errors + figures.broken;
+    let share = format!("{} of requests", percent(total.errors as f64 / total.answered.max(1) as f64));
+    tiles.push(("Errors", count(failed), if failed == 0 { "none".into() } else { share }));
+    let mut out = String::from("<dl class=\"tiles\">\n");
+    for (name, value, more) in tiles {
+        let class = if name == "Errors" && failed > 0 { " class=\"bad\"" } else { "" };
+        push(
+            &mut out,
+            format_args!(
+                "<div><dt>{name}</dt><dd{class}>{}<small>{}</small></dd></div>",
+                escape(&value),
+                escape(&more)
+            ),
+        );
+    }
+    out.push_str("</dl>\n");
+    out
+}
+
+fn warnings(figures: &Figures) -> String {
+    if figures.warnings.is_empty() {
+        return String::new();
+    }
+    let items: String =
+        figures.warnings.iter().map(|warning| format!("<li>{}</li>\n", escape(warning))).collect();
+    format!("<ul class=\"warnings\">\n{items}</ul>\n")
+}
+
+/// What one needs to measure this again.
+fn settings(figures: &Figures) -> String {
+    let origin = &figures.origin;
+    let mut rows = Vec::new();
+    if !origin.invocation.is_empty() {
+        rows.push(("command line", format!("<code>{}</code>", escape(&origin.invocation))));
+    }
+    if !figures.targets.is_empty() {
+        rows.push(("servers", escape(&figures.targets.join(", "))));
+    }
+    if !figures.asked.is_empty() {
+        rows.push(("workload", escape(&format!("{}: {}", figures.workload, figures.asked))));
+    }
+    if figures.connections > 0 {
+        let load = format!(
+            "{} connections on {} thread{}, pipeline {}, {}",
+            count(figures.connections as u64),
+            figures.threads,
+            if figures.threads == 1 { "" } else { "s" },
+            figures.pipeline,
+            pace(figures)
+        );
+        rows.push(("load", escape(&load)));
+    }
+    if !origin.machine.is_empty() {
+        rows.push(("measured on", escape(&format!("{}, by {}", origin.machine, origin.tool))));
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("<h2>How it was measured</h2>\n{}", tables::facts(&rows))
+}
+
+fn footer(figures: &Figures) -> String {
+    let open = if figures.rates.is_empty() { "when it was sent" } else { "when it should have been sent" };
+    let tool = if figures.origin.tool.is_empty() { "shoal-loadtest" } else { &figures.origin.tool };
+    format!(
+        "<footer>A request's latency counts from {open} to its answer. Lines can be read out with the pointer or the arrow keys. \
+         Made by {}.</footer>\n",
+        escape(tool)
+    )
+}
+
+/// Appends a line; writing to a string cannot fail.
+fn push(out: &mut String, line: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(line);
+    out.push('\n');
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::figures::{EndpointFigures, EventFigures};
+    use crate::series::Second;
+
+    fn figures() -> Figures {
+        let endpoint = |name: &str| EndpointFigures {
+            endpoint: name.into(),
+            answered: 10,
+            ..EndpointFigures::default()
+        };
+        let second = |second: u64| Second {
+            second,
+            answered: 20,
+            errors: 1,
+            hits: 3,
+            misses: 1,
+            endpoints: vec![15, 5],
+            p99_us: 100.0,
+            ..Second::default()
+        };
+        Figures {
+            workload: "<w>".into(),
+            connections: 1,
+            elapsed_s: 3.0,
+            seconds: (0..3).map(second).collect(),
+            endpoints: vec![endpoint("a:1"), endpoint("b:2")],
+            events: vec![EventFigures { at_s: 1.5, text: "kill <b>".into() }],
+            curve: vec![(0.0, 10.0), (0.9, 100.0)],
+            ..Figures::default()
+        }
+    }
+
+    #[test]
+    fn all_plots_are_there_and_nothing_is_loaded() {
+        let page = page(&Runs::one(figures()));
+        for id in ["percentiles", "rate", "latency", "errors", "hits", "endpoints", "imbalance"] {
+            assert!(page.contains(&format!("id=\"plot-{id}\"")), "{id}");
+        }
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("url("));
+    }
+
+    #[test]
+    fn runs_are_laid_over_each_other() {
+        let run = |name: &str| Run { name: name.into(), figures: figures() };
+        let page = page(&Runs { runs: vec![run("one"), run("two")], ..Runs::default() });
+        assert_eq!(page.matches("id=\"plot-rate\"").count(), 1);
+        assert!(page.contains("id=\"plot-endpoints-2\"") && page.contains("two p99"));
+    }
+
+    #[test]
+    fn text_from_outside_is_not_markup() {
+        assert_eq!(escape("<script>\"&"), "&lt;script&gt;&quot;&amp;");
+        let page = page(&Runs::one(figures()));
+        assert!(!page.contains("<w>") && !page.contains("kill <b>"));
+    }
+}

@@ -1,0 +1,141 @@
+//! Several runs as text: what was measured in turns as ratios, everything else as one row per run.
+
+use super::number::{count, micros, percent};
+use super::runs::{Other, Run, Runs};
+use super::table::{run, table};
+use crate::compare::Figure;
+
+/// All runs; one alone is shown as `run` shows it.
+pub fn runs(runs: &Runs) -> String {
+    if let [alone] = runs.runs.as_slice() {
+        return run(&alone.figures);
+    }
+    if runs.others.is_empty() {
+        return rows(&runs.runs);
+    }
+    let tables: Vec<String> = runs.others.iter().map(|other| ratios(runs, other)).collect();
+    tables.join("\n")
+}
+
+/// One row per run, and each one's ratio to the first.
+fn rows(runs: &[Run]) -> String {
+    let head = [
+        "run",
+        "requests",
+        "per s",
+        "errors",
+        "hits",
+        "server CPU/op",
+        "p50",
+        "p99",
+        "p99.9",
+        "p99.99",
+        "max",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for run in runs {
+        let total = &run.figures.total;
+        let mut row = vec![
+            run.name.clone(),
+            count(total.answered),
+            count(total.per_s.round() as u64),
+            count(total.errors),
+            total.hit_ratio.map_or("-".into(), percent),
+            run.figures.server.as_ref().map_or("-".into(), |server| micros(server.cpu_us)),
+        ];
+        let latencies = [total.p50_us, total.p99_us, total.p999_us, total.p9999_us, total.max_us];
+        row.extend(latencies.map(micros));
+        rows.push(row);
+    }
+    if let Some((first, others)) = runs.split_first() {
+        rows.extend(others.iter().map(|other| ratio_row(first, other)));
+    }
+    let mut out = table(&rows);
+    for run in runs {
+        for warning in &run.figures.warnings {
+            out.push_str(&format!("warning    {}: {warning}\n", run.name));
+        }
+    }
+    out
+}
+
+fn ratio_row(first: &Run, other: &Run) -> Vec<String> {
+    let ratio = |first: Option<f64>, other: Option<f64>| match (first, other) {
+        (Some(first), Some(other)) if first > 0.0 && other > 0.0 => format!("{:.3}", other / first),
+        _ => "-".into(),
+    };
+    let cpu = |run: &Run| run.figures.server.as_ref().map(|server| server.cpu_us);
+    let (a, b) = (&first.figures.total, &other.figures.total);
+    let mut row = vec![format!("{}/{}", other.name, first.name), String::new()];
+    row.push(ratio(Some(a.per_s), Some(b.per_s)));
+    row.extend([String::new(), String::new()]);
+    row.push(ratio(cpu(first), cpu(other)));
+    let latencies = [
+        (a.p50_us, b.p50_us),
+        (a.p99_us, b.p99_us),
+        (a.p999_us, b.p999_us),
+        (a.p9999_us, b.p9999_us),
+        (a.max_us, b.max_us),
+    ];
+    row.extend(latencies.map(|(a, b)| ratio(Some(a), Some(b))));
+    row
+}
+
+/// What was measured in turns.
+fn ratios(runs: &Runs, other: &Other) -> String {
+    let ratio = format!("{}/{}", other.name, runs.first);
+    let head = ["", &runs.first, &other.name, &ratio, "smallest", "largest", "below 1", "sign test"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for comparison in &other.comparisons {
+        let show = |value: f64| match comparison.figure {
+            Figure::Rate => count(value.round() as u64),
+            _ => micros(value),
+        };
+        rows.push(vec![
+            comparison.figure.name().to_owned(),
+            show(comparison.first),
+            show(comparison.other),
+            format!("{:.3}", comparison.ratio),
+            format!("{:.3}", comparison.smallest),
+            format!("{:.3}", comparison.largest),
+            format!("{} of {}", comparison.below, comparison.rounds),
+            format!("p {:.3}", comparison.p),
+        ]);
+    }
+    let mut out = String::new();
+    if let Some([first, second]) = other.rounds.first() {
+        let server = |figures: &super::figures::Figures| figures.servers.join(", ");
+        out.push_str(&format!(
+            "{} ({}) and {} ({})\n",
+            runs.first,
+            server(first),
+            other.name,
+            server(second)
+        ));
+        out.push_str(&format!("{}\n", first.asked));
+    }
+    out.push_str(&table(&rows));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::figures::{CommandFigures, Figures};
+
+    fn run(name: &str, per_s: f64) -> Run {
+        let total = CommandFigures { answered: 10, per_s, p50_us: per_s, ..CommandFigures::default() };
+        Run { name: name.into(), figures: Figures { total, ..Figures::default() } }
+    }
+
+    #[test]
+    fn each_run_has_a_row_and_a_ratio() {
+        let text = runs(&Runs { runs: vec![run("a", 100.0), run("b", 150.0)], ..Runs::default() });
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            (lines[1][..3].to_vec(), lines[2][..3].to_vec()),
+            (vec!["a", "10", "100"], vec!["b", "10", "150"])
+        );
+        assert_eq!(lines[3][..4], ["b/a", "1.500", "-", "1.500"]);
+    }
+}

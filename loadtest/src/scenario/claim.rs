@@ -1,0 +1,378 @@
+//! What a scenario claims of the figures: `errors = 0`, `p99 <= 5ms`, `p99 <= 3 x steady`.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use super::record::{TICK, Window};
+use crate::report::number::{count, micros, percent};
+use crate::verify::history::{Violation, Wrong};
+
+/// A figure that can be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Of the load's window.
+    Load(LoadFigure),
+    /// Violations found by the checker, all of them or those of one kind.
+    Violations(Option<Wrong>),
+}
+
+/// A figure of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadFigure {
+    /// Error replies and requests lost with their connection.
+    Errors,
+    /// Requests lost with their connection.
+    Lost,
+    /// Errors by requests.
+    ErrorRatio,
+    /// Requests answered.
+    Answered,
+    /// Requests answered per second.
+    Throughput,
+    /// Share of looked-up keys that were found.
+    HitRatio,
+    /// A latency in microseconds.
+    P50,
+    /// A latency in microseconds.
+    P90,
+    /// A latency in microseconds.
+    P99,
+    /// A latency in microseconds.
+    P999,
+    /// A latency in microseconds.
+    Max,
+    /// The longest time without a good answer, in microseconds.
+    LongestGap,
+}
+
+const FIGURES: &[(&str, Figure)] = &[
+    ("errors", Figure::Load(LoadFigure::Errors)),
+    ("lost", Figure::Load(LoadFigure::Lost)),
+    ("error_ratio", Figure::Load(LoadFigure::ErrorRatio)),
+    ("answered", Figure::Load(LoadFigure::Answered)),
+    ("throughput", Figure::Load(LoadFigure::Throughput)),
+    ("hit_ratio", Figure::Load(LoadFigure::HitRatio)),
+    ("p50", Figure::Load(LoadFigure::P50)),
+    ("p90", Figure::Load(LoadFigure::P90)),
+    ("p99", Figure::Load(LoadFigure::P99)),
+    ("p999", Figure::Load(LoadFigure::P999)),
+    ("max", Figure::Load(LoadFigure::Max)),
+    ("longest_gap", Figure::Load(LoadFigure::LongestGap)),
+    ("violations", Figure::Violations(None)),
+    ("stale_reads", Figure::Violations(Some(Wrong::StaleRead))),
+    ("lost_writes", Figure::Violations(Some(Wrong::LostWrite))),
+    ("resurrected", Figure::Violations(Some(Wrong::Resurrected))),
+    ("swapped_replies", Figure::Violations(Some(Wrong::SwappedReply))),
+    ("lost_increments", Figure::Violations(Some(Wrong::LostIncrement))),
+];
+
+/// What a figure is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Count,
+    Micros,
+    Share,
+}
+
+impl Figure {
+    fn unit(self) -> Unit {
+        match self {
+            Self::Violations(_) => Unit::Count,
+            Self::Load(figure) => match figure {
+                LoadFigure::Errors | LoadFigure::Lost | LoadFigure::Answered | LoadFigure::Throughput => {
+                    Unit::Count
+                }
+                LoadFigure::ErrorRatio | LoadFigure::HitRatio => Unit::Share,
+                _ => Unit::Micros,
+            },
+        }
+    }
+}
+
+impl LoadFigure {
+    /// The figure of a window, if there is one: latencies need answers, ratios something to divide by, and all of
+    /// them load.
+    fn of(self, window: &Window) -> Option<f64> {
+        if window.loaded_s <= 0.0 {
+            return None;
+        }
+        let answered = window.answered as f64;
+        let latency = |value: f64| (window.answered > 0).then_some(value);
+        match self {
+            Self::Errors => Some(window.errors() as f64),
+            Self::Lost => Some(window.lost as f64),
+            Self::ErrorRatio => {
+                let asked = answered + window.lost as f64;
+                (asked > 0.0).then(|| window.errors() as f64 / asked)
+            }
+            Self::Answered => Some(answered),
+            Self::Throughput => Some(window.throughput()),
+            Self::HitRatio => window.hit_ratio(),
+            Self::P50 => latency(window.p50_us),
+            Self::P90 => latency(window.p90_us),
+            Self::P99 => latency(window.p99_us),
+            Self::P999 => latency(window.p999_us),
+            Self::Max => latency(window.max_us),
+            Self::LongestGap => Some(window.longest_gap_s * 1e6),
+        }
+    }
+}
+
+/// How a figure must stand to the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// `=`
+    Equal,
+    /// `<=`
+    AtMost,
+    /// `>=`
+    AtLeast,
+    /// `<`
+    Below,
+    /// `>`
+    Above,
+}
+
+impl Relation {
+    /// The relation written like this.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "=" | "==" => Self::Equal,
+            "<=" => Self::AtMost,
+            ">=" => Self::AtLeast,
+            "<" => Self::Below,
+            ">" => Self::Above,
+            _ => return None,
+        })
+    }
+
+    /// True if it holds.
+    pub fn holds<T: PartialOrd>(self, value: &T, bound: &T) -> bool {
+        match value.partial_cmp(bound) {
+            None => false,
+            Some(Ordering::Equal) => matches!(self, Self::Equal | Self::AtMost | Self::AtLeast),
+            Some(Ordering::Less) => matches!(self, Self::AtMost | Self::Below),
+            Some(Ordering::Greater) => matches!(self, Self::AtLeast | Self::Above),
+        }
+    }
+}
+
+/// What a figure is held against.
+#[derive(Clone, Debug, PartialEq)]
+enum Bound {
+    Value(f64),
+    /// So many times the same figure of the step with this name.
+    Times(f64, String),
+}
+
+impl Bound {
+    /// Refuses a bound that the record cannot tell.
+    fn not_finer_than_measured(self, figure: Figure) -> Result<Self, String> {
+        let least = TICK.as_secs_f64() * 1e6;
+        match (figure, &self) {
+            (Figure::Load(LoadFigure::LongestGap), Self::Value(value)) if *value < least => {
+                Err(format!("gaps shorter than {} are not told apart", micros(least)))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
+/// One claim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    text: String,
+    figure: Figure,
+    relation: Relation,
+    bound: Bound,
+}
+
+impl Claim {
+    /// Reads a claim.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [name, relation, bound @ ..] = words.as_slice() else {
+            return Err(format!("'{text}' is no claim: write one such as 'p99 <= 5ms'"));
+        };
+        let known = || FIGURES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let figure = FIGURES.iter().find(|(known, _)| known == name).map(|(_, figure)| *figure);
+        let figure = figure.ok_or_else(|| format!("there is no figure '{name}'; there are {}", known()))?;
+        let relation = Relation::parse(relation)
+            .ok_or_else(|| format!("'{relation}' is no relation: use =, <=, >=, < or >"))?;
+        let bound = match bound {
+            [value] => Bound::Value(amount(value, figure.unit())?).not_finer_than_measured(figure)?,
+            [factor, "x", step] => {
+                let factor = factor.parse().map_err(|_| format!("'{factor}' is no number"))?;
+                if matches!(figure, Figure::Violations(_)) {
+                    return Err("violations have no window of their own to compare with".into());
+                }
+                Bound::Times(factor, (*step).to_owned())
+            }
+            _ => return Err(format!("'{text}' has no bound: write a value, or N x STEP")),
+        };
+        Ok(Self { text: text.to_owned(), figure, relation, bound })
+    }
+
+    /// The step whose window the figure is compared with.
+    pub fn baseline(&self) -> Option<&str> {
+        match &self.bound {
+            Bound::Times(_, step) => Some(step),
+            Bound::Value(_) => None,
+        }
+    }
+
+    /// True if the checker must have run.
+    pub fn wants_checker(&self) -> bool {
+        matches!(self.figure, Figure::Violations(_))
+    }
+
+    /// Holds the claim against the figures; says what was measured. `baseline` is the window of the step it names.
+    pub fn judge(&self, window: &Window, baseline: Option<&Window>, violations: &[Violation]) -> Verdict {
+        let unit = self.figure.unit();
+        let measured = match self.figure {
+            Figure::Load(figure) => figure.of(window),
+            Figure::Violations(kind) => {
+                let counted = violations.iter().filter(|found| kind.is_none_or(|kind| found.wrong == kind));
+                Some(counted.count() as f64)
+            }
+        };
+        let compared = match (&self.bound, self.figure) {
+            (Bound::Times(factor, _), Figure::Load(figure)) => {
+                baseline.and_then(|window| figure.of(window)).map(|base| (factor * base, Some(base)))
+            }
+            (Bound::Value(value), _) => Some((*value, None)),
+            (Bound::Times(..), Figure::Violations(_)) => None,
+        };
+        let passed = matches!((measured, compared), (Some(value), Some((bound, _))) if self.relation.holds(&value, &bound));
+        let mut text = measured.map_or("nothing to measure".to_owned(), |value| written(value, unit));
+        let least = TICK.as_secs_f64() * 1e6;
+        if self.figure == Figure::Load(LoadFigure::LongestGap) && measured.is_some_and(|gap| gap < least) {
+            text = format!("under {}", micros(least));
+        }
+        match (measured, compared) {
+            (Some(value), Some((_, Some(base)))) if base > 0.0 => {
+                text = format!("{text}, {:.2} x {}", value / base, written(base, unit));
+            }
+            (Some(_), None) => text.push_str(", nothing to compare with"),
+            _ => {}
+        }
+        Verdict { passed, measured: text }
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The claim is true.
+    pub passed: bool,
+    /// What was measured.
+    pub measured: String,
+}
+
+/// Reads the value of a bound.
+fn amount(text: &str, unit: Unit) -> Result<f64, String> {
+    let number = |text: &str| {
+        let digits = text.replace('_', "");
+        digits.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0)
+    };
+    let wrong = |want: &str| format!("'{text}' is no {want}");
+    match unit {
+        Unit::Count => number(text).ok_or_else(|| wrong("number")),
+        Unit::Share => {
+            let (digits, scale) = text.strip_suffix('%').map_or((text, 1.0), |digits| (digits, 0.01));
+            let share = number(digits).map(|value| value * scale).filter(|share| *share <= 1.0);
+            share.ok_or_else(|| wrong("share: write one such as 95% or 0.95"))
+        }
+        Unit::Micros => {
+            let scales = [("us", 1.0), ("ms", 1e3), ("s", 1e6)];
+            let parsed = scales
+                .iter()
+                .find_map(|(suffix, scale)| number(text.strip_suffix(suffix)?).map(|value| value * scale));
+            parsed.ok_or_else(|| wrong("time: write one such as 500us, 5ms or 2s"))
+        }
+    }
+}
+
+fn written(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Count => count(value.round() as u64),
+        Unit::Micros => micros(value),
+        Unit::Share => percent(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(claim: &str, window: &Window) -> (bool, String) {
+        let baseline = Window { answered: 1, p99_us: 1000.0, loaded_s: 1.0, ..Window::default() };
+        let verdict = Claim::parse(claim).unwrap().judge(window, Some(&baseline), &[]);
+        (verdict.passed, verdict.measured)
+    }
+
+    #[test]
+    fn claims_are_judged() {
+        let window = Window {
+            answered: 100,
+            error_replies: 1,
+            lost: 2,
+            hits: 9,
+            misses: 1,
+            loaded_s: 2.0,
+            p99_us: 2500.0,
+            longest_gap_s: 1.25,
+            ..Window::default()
+        };
+        for (claim, passed, measured) in [
+            ("errors = 3", true, "3"),
+            ("errors = 0", false, "3"),
+            ("lost < 2", false, "2"),
+            ("p99 <= 2.5ms", true, "2.50 ms"),
+            ("p99 < 2500us", false, "2.50 ms"),
+            ("p99 <= 3 x steady", true, "2.50 ms, 2.50 x 1.00 ms"),
+            ("p99 <= 2 x steady", false, "2.50 ms, 2.50 x 1.00 ms"),
+            ("throughput >= 50", true, "50"),
+            ("hit_ratio >= 95%", false, "90.00 %"),
+            ("longest_gap <= 1.3s", true, "1.25 s"),
+            ("violations = 0", true, "0"),
+        ] {
+            assert_eq!(judge(claim, &window), (passed, measured.to_owned()), "{claim}");
+        }
+    }
+
+    #[test]
+    fn nothing_measured_passes_nothing() {
+        let window = Window { loaded_s: 1.0, ..Window::default() };
+        assert_eq!(judge("p99 <= 5s", &window), (false, "nothing to measure".into()));
+        assert!(judge("errors = 0", &window).0 && !judge("errors = 0", &Window::default()).0);
+        assert!(!judge("hit_ratio >= 0%", &window).0);
+        let claim = Claim::parse("p99 <= 3 x steady").unwrap();
+        let verdict = claim.judge(&Window { answered: 1, ..window }, None, &[]);
+        assert_eq!((verdict.passed, verdict.measured.as_str()), (false, "0 ns, nothing to compare with"));
+    }
+
+    #[test]
+    fn wrong_claims_are_explained() {
+        for (text, part) in [
+            ("p99", "is no claim"),
+            ("p98 <= 5ms", "there is no figure 'p98'"),
+            ("p99 ~ 5ms", "'~' is no relation"),
+            ("p99 <= 5", "is no time"),
+            ("longest_gap <= 50ms", "not told apart"),
+            ("errors = none", "is no number"),
+            ("hit_ratio >= 95", "is no share"),
+            ("p99 <= 3 x", "has no bound"),
+            ("violations <= 3 x steady", "no window"),
+        ] {
+            let error = Claim::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

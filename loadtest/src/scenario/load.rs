@@ -1,0 +1,305 @@
+//! The load beside the steps: [`crate::run`] and the checker, each on a thread of its own, put on and off by steps.
+//!
+//! Every time the load is put on is a run; at the end they are put together into the figures of one.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::file::Load;
+use super::guard::enter;
+use super::record::{Record, TICK};
+use crate::arrivals::Spacing;
+use crate::error::Error;
+use crate::report::figures::Figures;
+use crate::report::progress::Progress;
+use crate::run::{Observer, Outcome, Purpose, Settings, observe, run};
+use crate::series::Second;
+use crate::tally::Tally;
+use crate::target::{Opening, Target, look_at};
+use crate::verify::check::check;
+use crate::verify::driver::{self, Recorded};
+use crate::verify::history::Violation;
+
+/// Longer than any scenario.
+const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
+/// How long the checker waits for an answer before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The live line, shared with the thread that fills it.
+pub type Live = Arc<Mutex<Progress>>;
+
+/// The load of a scenario.
+#[derive(Debug)]
+pub struct Driver {
+    load: Load,
+    namespace: Option<String>,
+    record: Record,
+    live: Live,
+    servers: Vec<String>,
+    settings: Option<Settings>,
+    loaded: bool,
+    running: Option<JoinHandle<Result<Outcome, Error>>>,
+    stop: Arc<AtomicBool>,
+    checker: Option<Checker>,
+    outcomes: Vec<(u64, Outcome)>,
+    /// What the checker has found so far.
+    pub verified: Verified,
+}
+
+/// What the checker has done.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Operations written down.
+    pub operations: u64,
+    /// Error replies and broken connections.
+    pub failures: u64,
+    /// The first of them.
+    pub first_failure: Option<String>,
+    /// What is wrong.
+    pub violations: Vec<Violation>,
+}
+
+/// The checker's thread.
+#[derive(Debug)]
+struct Checker {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Recorded>,
+}
+
+/// Tells the record what the load sees.
+struct Recorder {
+    record: Record,
+    live: Live,
+}
+
+impl Observer for Recorder {
+    const INTERVAL: Duration = TICK;
+
+    fn on_start(&mut self, start: Instant) {
+        self.record.begin(start);
+    }
+
+    fn on_tally(&mut self, tally: &Tally) {
+        self.record.add(tally);
+    }
+
+    fn on_second(&mut self, second: &Second, _: &Tally) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).show(second);
+    }
+}
+
+impl Driver {
+    /// A load that is off. Its threads will run in `namespace`.
+    pub fn new(load: Load, namespace: Option<String>, record: Record, live: Live) -> Self {
+        Self {
+            load,
+            namespace,
+            record,
+            live,
+            servers: Vec::new(),
+            settings: None,
+            loaded: false,
+            running: None,
+            stop: Arc::default(),
+            checker: None,
+            outcomes: Vec::new(),
+            verified: Verified::default(),
+        }
+    }
+
+    /// Puts the load on, towards these servers.
+    pub fn on(
+        &mut self,
+        servers: &[(String, SocketAddr)],
+        processes: Vec<u32>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<String, String> {
+        let targets = servers.iter();
+        let targets =
+            targets.map(|(name, address)| Target { name: name.clone(), address: *address, tls: None });
+        let settings = self.settings(targets.collect(), processes);
+        let preload = self.load.preload && !std::mem::replace(&mut self.loaded, true);
+        let text =
+            format!("to {}", servers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "));
+        self.servers = self.inside({
+            let (settings, stop) = (settings.clone(), Arc::clone(stop));
+            move || prepare(&settings, preload, &stop)
+        })?;
+        self.stop = Arc::default();
+        let mut recorder = Recorder { record: self.record.clone(), live: Arc::clone(&self.live) };
+        let (namespace, stop, own) = (self.namespace.clone(), Arc::clone(&self.stop), settings.clone());
+        let before = self.record.last_load();
+        let running = std::thread::spawn(move || {
+            move_in(namespace)?;
+            observe(&own, Purpose::Measure, &stop, &mut recorder)
+        });
+        while self.record.last_load() == before && !running.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if self.record.last_load() == before {
+            return Err(running
+                .join()
+                .map_err(|_| Error::Thread)
+                .and_then(|outcome| outcome)
+                .err()
+                .unwrap_or(Error::Thread)
+                .to_string());
+        }
+        self.running = Some(running);
+        self.settings = Some(settings);
+        self.start_checker();
+        Ok(text)
+    }
+
+    /// Takes the load off and takes in what came of it. `whole` says that the servers' processes were the same all
+    /// the time, so that what they used means something.
+    pub fn off(&mut self, whole: bool) -> Result<(), String> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        self.stop.store(true, Ordering::Relaxed);
+        let from = self.record.last_load().unwrap_or(0);
+        let outcome = running.join().map_err(|_| Error::Thread).and_then(|outcome| outcome);
+        self.record.end();
+        self.stop_checker();
+        let mut outcome = outcome.map_err(|error| error.to_string())?;
+        outcome.server = outcome.server.filter(|_| whole);
+        self.outcomes.push((from, outcome));
+        Ok(())
+    }
+
+    /// True while the load is on.
+    pub fn is_on(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// What the checker has found up to now; it goes on with new keys if the load is on.
+    pub fn check_now(&mut self) -> &[Violation] {
+        if self.checker.is_some() {
+            self.stop_checker();
+            self.start_checker();
+        }
+        &self.verified.violations
+    }
+
+    /// The figures of all times that the load was on, as one run.
+    pub fn figures(&mut self) -> Option<Figures> {
+        let settings = self.settings.as_ref()?;
+        let mut outcomes = std::mem::take(&mut self.outcomes).into_iter();
+        let (first, mut whole) = outcomes.next()?;
+        for (from, mut outcome) in outcomes {
+            let offset = (from - first + 500_000_000) / 1_000_000_000;
+            outcome.seconds.iter_mut().for_each(|second| second.second += offset);
+            whole.tally.add(&outcome.tally);
+            whole.seconds.append(&mut outcome.seconds);
+            whole.elapsed += outcome.elapsed;
+            whole.own.append(&mut outcome.own);
+            whole.stolen = whole.stolen.max(outcome.stolen);
+            whole.server = None;
+        }
+        Some(Figures::new(settings, &self.servers, &whole))
+    }
+
+    fn settings(&self, targets: Vec<Target>, processes: Vec<u32>) -> Settings {
+        let load = &self.load;
+        Settings {
+            targets,
+            cluster: false,
+            opening: Opening::default(),
+            connections: load.connections,
+            pipeline: load.pipeline,
+            threads: load.threads,
+            duration: ENDLESS,
+            warmup: Duration::ZERO,
+            grace: Duration::ZERO,
+            limit: u64::MAX,
+            rates: load.rate.map(|rate| (rate, Duration::MAX)).into_iter().collect(),
+            spacing: if load.poisson { Spacing::Poisson } else { Spacing::Even },
+            workload: load.workload.clone(),
+            processes,
+        }
+    }
+
+    /// Does something on a thread in the load's namespace.
+    fn inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, String> {
+        let namespace = self.namespace.clone();
+        let thread = std::thread::spawn(move || move_in(namespace).and_then(|()| work()));
+        thread
+            .join()
+            .map_err(|_| Error::Thread)
+            .and_then(|outcome| outcome)
+            .map_err(|error| error.to_string())
+    }
+
+    fn start_checker(&mut self) {
+        let (Some((clients, keys)), Some(settings)) = (self.load.verify, &self.settings) else { return };
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let settings = driver::Settings {
+            addresses: settings.targets.iter().map(|target| target.address).collect(),
+            opening: Vec::new(),
+            clients,
+            pipeline: 1,
+            keys,
+            value_size: 64,
+            duration: ENDLESS,
+            limit: u64::MAX,
+            patience: PATIENCE,
+            seed: settings.workload.seed,
+            run: since_epoch.as_nanos() as u64,
+        };
+        let (namespace, stop) = (self.namespace.clone(), Arc::new(AtomicBool::new(false)));
+        let flag = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || match move_in(namespace) {
+            Ok(()) => driver::record(&settings, &flag),
+            Err(error) => {
+                Recorded { failures: 1, first_failure: Some(error.to_string()), ..Recorded::default() }
+            }
+        });
+        self.checker = Some(Checker { stop, thread });
+    }
+
+    fn stop_checker(&mut self) {
+        let Some(checker) = self.checker.take() else { return };
+        checker.stop.store(true, Ordering::Relaxed);
+        let Ok(recorded) = checker.thread.join() else { return };
+        self.verified.operations += recorded.operations.len() as u64;
+        self.verified.failures += recorded.failures;
+        self.verified.first_failure = self.verified.first_failure.take().or(recorded.first_failure);
+        self.verified.violations.extend(check(recorded.operations));
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(checker) = &self.checker {
+            checker.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn move_in(namespace: Option<String>) -> Result<(), Error> {
+    let failed = |source| Error::System { what: "cannot enter the load's network namespace", source };
+    namespace.map_or(Ok(()), |namespace| enter(&namespace).map_err(failed))
+}
+
+/// Looks who is there, and writes every key once if that is wanted.
+fn prepare(settings: &Settings, preload: bool, stop: &Arc<AtomicBool>) -> Result<Vec<String>, Error> {
+    let servers = settings.targets.iter().map(|target| look_at(target, &settings.opening));
+    let servers = servers.collect::<Result<Vec<_>, _>>()?;
+    if preload {
+        let outcome = run(settings, Purpose::Preload, stop, |_, _| {})?;
+        if let Some(kind) = outcome.tally.error_kinds.first() {
+            let errors = outcome.tally.errors() + outcome.tally.broken;
+            return Err(Error::Usage(format!(
+                "{errors} errors while the keys were written: {}",
+                kind.example
+            )));
+        }
+    }
+    Ok(servers)
+}
