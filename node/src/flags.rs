@@ -27,9 +27,10 @@ pub struct NodeFlags {
     #[command(flatten)]
     pub common: Flags,
 
-    /// Memory for keys and values: bytes, or with a unit (100mb, 2gb). 0: no limit.
-    #[arg(long, value_name = "BYTES", env = "SHOAL_MAXMEMORY", default_value = "0", help_heading = "Store")]
-    pub maxmemory: String,
+    /// Memory for keys and values: bytes, with a unit (100mb, 2gb), or a share of the container's or the machine's (70%).
+    /// 0: no limit. Without it, 75% of the container's limit if there is one.
+    #[arg(long, value_name = "BYTES", env = "SHOAL_MAXMEMORY", help_heading = "Store")]
+    pub maxmemory: Option<String>,
 
     /// What is evicted when memory is full: allkeys-s3fifo-size (most hits), allkeys-s3fifo (most bytes hit),
     /// volatile-s3fifo-size, volatile-s3fifo, volatile-ttl, or noeviction. Redis's names of lru, lfu and random

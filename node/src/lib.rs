@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod flags;
 pub mod launch;
+pub mod memory_limit;
 mod metrics;
 pub mod server;
 mod stats;

@@ -28,6 +28,24 @@ pub(crate) const METRICS: &[Metric] = &[
     row("shoal_keyspace_misses_total", Kind::Counter, Unit::Count, "Reads that did not."),
     row("shoal_expired_keys_total", Kind::Counter, Unit::Count, "Keys that expired."),
     row("shoal_evicted_keys_total", Kind::Counter, Unit::Count, "Keys evicted for memory."),
+    row(
+        "shoal_ghost_hits_total",
+        Kind::Counter,
+        Unit::Count,
+        "Keys that came back soon after they were evicted.",
+    ),
+    row(
+        "shoal_moved_bytes_total",
+        Kind::Counter,
+        Unit::Bytes,
+        "Bytes moved within the log, to keep used items and to compact.",
+    ),
+    row(
+        "shoal_memory_held_bytes",
+        Kind::Gauge,
+        Unit::Bytes,
+        "Bytes of keys and values and those lost around them; held against the limit.",
+    ),
     row("shoal_slots_owned", Kind::Gauge, Unit::Count, "Hash slots that this node serves."),
 ];
 
@@ -66,5 +84,8 @@ fn refresh(shared: &Shared, node: &str) {
     count("shoal_keyspace_misses_total", keys.misses);
     count("shoal_expired_keys_total", keys.expired);
     count("shoal_evicted_keys_total", keys.evicted);
+    count("shoal_ghost_hits_total", keys.ghost_hits);
+    count("shoal_moved_bytes_total", keys.moved_bytes);
+    set("shoal_memory_held_bytes", shared.store.held_memory() as f64);
     set("shoal_slots_owned", f64::from(shared.ownership().count()));
 }

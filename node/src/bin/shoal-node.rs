@@ -8,6 +8,7 @@ use shoal_node::{
     config::Config,
     flags::NodeFlags,
     launch::{self, NodeSettings},
+    memory_limit::Available,
 };
 
 fn main() -> ExitCode {
@@ -59,8 +60,11 @@ fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
 /// The settings that have flags, checked as `CONFIG SET` would.
 fn config(flags: &NodeFlags) -> Result<Config, String> {
     let config = Config::default();
+    let maxmemory = Available::here()
+        .maxmemory(flags.maxmemory.as_deref())
+        .map_err(|why| format!("--maxmemory '{}': {why}", flags.maxmemory.as_deref().unwrap_or_default()))?;
     let given = [
-        ("maxmemory", Some(&flags.maxmemory)),
+        ("maxmemory", Some(&maxmemory)),
         ("maxmemory-policy", Some(&flags.maxmemory_policy)),
         ("maxclients", Some(&flags.maxclients)),
         ("requirepass", flags.requirepass.as_ref()),

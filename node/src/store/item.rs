@@ -1,12 +1,12 @@
 //! An item as it lies in the log: header, expiry, key, value, nothing between them.
 //!
 //! ```text
-//! 0    form (4 bits), width of the expiry (2 bits: 0, 6 or 8 bytes), dead, lapped
+//! 0    form (4 bits), width of the expiry (2 bits: 0, 5 or 8 bytes), dead, lapped
 //! 1    credit (3 bits), space (4 bits)
 //! 2-5  length of the key (11 bits; all set: the key lies with the value, outside the log), length of the value
 //!      (13 bits), high byte of the clock
 //! 6-7  rest of the clock: the second in which it was used last, modulo 2^24 (194 days), as Redis keeps it
-//! 8-   expiry (ms since 1970), key, value
+//! 8-   expiry (ms: in 5 bytes since 2020, in 8 bytes since 1970), key, value
 //! ```
 //!
 //! All numbers are little-endian. Nothing here knows segments or the index.
@@ -23,7 +23,10 @@ pub(super) const LONGEST_VALUE: usize = (1 << VALUE_BITS) - 1;
 /// Most credit an item can have.
 pub(super) const MOST_CREDIT: u8 = 7;
 
-const EXPIRY_WIDTHS: [usize; 3] = [0, 6, 8];
+const EXPIRY_WIDTHS: [usize; 3] = [0, 5, 8];
+/// From when the short expiries count: the beginning of 2020. They reach to 2054.
+const EPOCH: u64 = 1_577_836_800_000;
+const SHORT: std::ops::Range<u64> = EPOCH + 1..EPOCH + (1 << 40);
 const DEAD: u8 = 1 << 6;
 const LAPPED: u8 = 1 << 7;
 
@@ -79,9 +82,17 @@ pub(super) fn clock(now: u64) -> u32 {
 fn expiry_code(expires_at: u64) -> u8 {
     match expires_at {
         0 => 0,
-        at if at < 1 << 48 => 1,
+        at if SHORT.contains(&at) => 1,
         _ => 2,
     }
+}
+
+/// Writes an expiry into the bytes that are there for it; 0 stands for never at both widths.
+#[inline]
+fn write_expiry(expires_at: u64, to: &mut [u8]) {
+    let number = if to.len() == 5 && expires_at != 0 { expires_at - EPOCH } else { expires_at };
+    let width = to.len();
+    to.copy_from_slice(&number.to_le_bytes()[..width]);
 }
 
 /// What a new item is made of.
@@ -117,7 +128,7 @@ impl Parts<'_> {
         to[6..8].copy_from_slice(&(self.accessed as u16).to_le_bytes());
         let mut at = HEADER;
         let width = EXPIRY_WIDTHS[usize::from(code)];
-        to[at..at + width].copy_from_slice(&self.expires_at.to_le_bytes()[..width]);
+        write_expiry(self.expires_at, &mut to[at..at + width]);
         at += width;
         if let Some(key) = self.key {
             to[at..at + key.len()].copy_from_slice(key);
@@ -161,7 +172,11 @@ impl<'a> Item<'a> {
         }
         let mut le = [0; 8];
         le[..width].copy_from_slice(&self.0[HEADER..HEADER + width]);
-        u64::from_le_bytes(le)
+        match u64::from_le_bytes(le) {
+            0 => 0,
+            number if width == 5 => number + EPOCH,
+            number => number,
+        }
     }
 
     /// Whether it is past its time.
@@ -267,10 +282,11 @@ impl ItemMut<'_> {
     #[inline]
     pub(super) fn set_expiry(&mut self, expires_at: u64) -> bool {
         let width = self.read().expiry_width();
-        if EXPIRY_WIDTHS[usize::from(expiry_code(expires_at))] > width {
+        // Eight bytes hold any expiry; five those that are not too far away.
+        if width < 8 && EXPIRY_WIDTHS[usize::from(expiry_code(expires_at))] > width {
             return false;
         }
-        self.0[HEADER..HEADER + width].copy_from_slice(&expires_at.to_le_bytes()[..width]);
+        write_expiry(expires_at, &mut self.0[HEADER..HEADER + width]);
         true
     }
 
@@ -300,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_item_reads_back() {
-        for expires_at in [0, 1, 1_700_000_000_000, (1 << 48) - 1, 1 << 48, u64::MAX] {
+        for expires_at in [0, 1, EPOCH, EPOCH + 1, 1_700_000_000_000, SHORT.end - 1, SHORT.end, u64::MAX] {
             for key in [Some(&b""[..]), Some(&b"a key"[..]), None] {
                 let parts = Parts {
                     form: Form::Zset,
@@ -326,7 +342,7 @@ mod tests {
         let parts = Parts {
             form: Form::Whole,
             space: 3,
-            expires_at: 5,
+            expires_at: EPOCH + 5,
             accessed: 0x12_3456,
             key: Some(b"k"),
             value: b"abc",
@@ -334,12 +350,12 @@ mod tests {
         let mut bytes = written(parts);
         let mut item = ItemMut(&mut bytes);
         assert!(item.set_value(Form::Raw, b"xyz") && !item.set_value(Form::Raw, b"xy"));
-        assert!(item.set_expiry(0) && item.set_expiry(9) && !item.set_expiry(u64::MAX));
+        assert!(item.set_expiry(0) && item.set_expiry(EPOCH + 9) && !item.set_expiry(u64::MAX));
         item.set_credit(200);
         item.set_accessed(0xff_0008);
         item.set_lapped();
         let item = Item(&bytes);
-        assert_eq!((item.form(), item.space(), item.expires_at()), (Form::Raw, 3, 9));
+        assert_eq!((item.form(), item.space(), item.expires_at()), (Form::Raw, 3, EPOCH + 9));
         assert_eq!((item.key(), item.value()), (Some(&b"k"[..]), &b"xyz"[..]));
         assert_eq!((item.accessed(), item.credit(), item.is_lapped()), (0xff_0008, 7, true));
         assert!(!item.is_dead());

@@ -20,7 +20,7 @@ pub(super) const LARGEST_SEGMENT: usize = 1 << OFFSET_BITS;
 pub(super) const SMALLEST_SEGMENT: usize = 16 << 10;
 
 /// With fewer segments than this, new ones are small.
-const FEW_SEGMENTS: usize = 64;
+const FEW_SEGMENTS: usize = 256;
 /// With more segments than this a log takes no more writes; the rest is for moving items.
 const MOST_SEGMENTS: usize = 60_000;
 
