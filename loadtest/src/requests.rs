@@ -336,6 +336,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_key_is_found_in_every_command() {
+        for (line, expected) in [
+            ("PING", None),
+            ("zadd board:{group:10} {int:1-9} {key}", Some(1)),
+            ("mset {pairs:3}", Some(1)),
+            ("EVAL return 1 {key}", Some(3)),
+            ("XREAD COUNT 10 STREAMS {key} 0", Some(4)),
+            ("XREAD COUNT 10", None),
+            ("object freq {key}", Some(2)),
+        ] {
+            assert_eq!(key_word(line), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn the_key_decides_the_slot() {
         let mut workload = Workload { keys: 1000, key_prefix: "k".into(), ..Workload::default() };
         let lines = [

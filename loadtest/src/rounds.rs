@@ -2,8 +2,9 @@
 
 use crate::run::Outcome;
 
-/// Appends a later run to an earlier one with the same commands, threads and endpoints.
-pub fn append(whole: &mut Outcome, later: Outcome) {
+/// Appends a later run to an earlier one with the same commands and threads.
+pub fn append(whole: &mut Outcome, mut later: Outcome) {
+    align(whole, &mut later);
     // A round ends on a whole second, so that seconds stay seconds; what a cut one lacks is a gap.
     let offset = whole.seconds.last().map_or(0, |last| last.second + 1);
     let ended = whole.elapsed.max(std::time::Duration::from_secs(offset));
@@ -32,6 +33,41 @@ pub fn append(whole: &mut Outcome, later: Outcome) {
     };
 }
 
+/// Puts a later run's counts per server into the order of the earlier one, which gets to know the servers it did not
+/// know. Without counts in one of the two there are none for both.
+pub fn align(whole: &mut Outcome, later: &mut Outcome) {
+    if whole.tally.endpoints.is_empty() || later.tally.endpoints.is_empty() {
+        for outcome in [whole, later] {
+            outcome.tally.endpoints.clear();
+            outcome.seconds.iter_mut().for_each(|second| second.endpoints.clear());
+        }
+        return;
+    }
+    if whole.endpoints == later.endpoints {
+        return;
+    }
+    let mut places = Vec::new();
+    for name in &later.endpoints {
+        let known = whole.endpoints.iter().position(|known| known == name);
+        places.push(known.unwrap_or(whole.endpoints.len()));
+        if known.is_none() {
+            whole.endpoints.push(name.clone());
+        }
+    }
+    let counts = std::mem::take(&mut later.tally.endpoints);
+    later.tally.want_endpoints(whole.endpoints.len());
+    for (place, count) in places.iter().zip(counts) {
+        later.tally.endpoints[*place] = count;
+    }
+    for second in &mut later.seconds {
+        let counts = std::mem::replace(&mut second.endpoints, vec![0; whole.endpoints.len()]);
+        for (place, count) in places.iter().zip(counts) {
+            second.endpoints[*place] = count;
+        }
+    }
+    later.endpoints.clone_from(&whole.endpoints);
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -55,6 +91,30 @@ mod tests {
             server: Some(ServerUsage { cpu: 5, switches: 2, resident: seconds }),
             stolen,
         }
+    }
+
+    /// A run of one second in which these servers answered so often.
+    fn several(servers: &[(&str, u64)]) -> Outcome {
+        let mut outcome = outcome(1, 0.0);
+        outcome.endpoints = servers.iter().map(|(name, _)| (*name).to_owned()).collect();
+        outcome.tally.want_endpoints(servers.len());
+        for (endpoint, (_, count)) in outcome.tally.endpoints.iter_mut().zip(servers) {
+            endpoint.latency.saturating_record_n(1000, *count);
+        }
+        outcome.seconds[0].endpoints = servers.iter().map(|(_, count)| *count).collect();
+        outcome
+    }
+
+    #[test]
+    fn servers_are_told_apart_by_name() {
+        let mut whole = several(&[("a", 1), ("b", 2)]);
+        append(&mut whole, several(&[("c", 4), ("a", 8)]));
+        assert_eq!(whole.endpoints, ["a", "b", "c"]);
+        let counts: Vec<u64> = whole.tally.endpoints.iter().map(|endpoint| endpoint.latency.len()).collect();
+        assert_eq!(counts, [9, 2, 4]);
+        assert_eq!(whole.seconds[1].endpoints, [8, 0, 4]);
+        append(&mut whole, outcome(1, 0.0));
+        assert!(whole.tally.endpoints.is_empty() && whole.seconds.iter().all(|s| s.endpoints.is_empty()));
     }
 
     #[test]

@@ -165,6 +165,25 @@ fn servers_are_killed_started_stopped_and_scaled() {
 }
 
 #[test]
+fn a_load_can_follow_a_cluster() {
+    if !is_installed("redis-server") {
+        return;
+    }
+    let folder = Folder::new("cluster");
+    let text = format!(
+        "[nodes]\ncount = 1\ncommand = \"{REDIS} --cluster-enabled yes --cluster-announce-ip {{address}} --dir {{dir}}\"\n\n\
+         [load]\ncluster = true\nkeys = 1000\nrate = 1000\n\n\
+         [[step]]\nsend = \"CLUSTER ADDSLOTSRANGE 0 16383\"\nto = \"nodes\"\n\
+         [[step]]\nwait_until = \"nodes CLUSTER INFO cluster_state = ok\"\n\
+         [[step]]\nload = \"on\"\n[[step]]\nwait = \"600ms\"\n\
+         [[step]]\nassert = [\"errors = 0\", \"throughput >= 100\"]\n"
+    );
+    let (output, code) = run(&folder, &text, &[]);
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(folder.processes(), Vec::<String>::new());
+}
+
+#[test]
 fn a_crash_counts_in_the_claims_right_after_it_and_not_before() {
     if !is_installed("redis-server") {
         return;

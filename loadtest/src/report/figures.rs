@@ -66,6 +66,8 @@ pub struct Figures {
     pub seconds: Vec<Second>,
     /// What was done to the servers meanwhile, in order.
     pub events: Vec<EventFigures>,
+    /// What was claimed of these figures, in order.
+    pub claims: Vec<ClaimFigures>,
     /// When, with what and where this was measured.
     pub origin: Origin,
 }
@@ -106,6 +108,22 @@ pub struct EventFigures {
     pub at_s: f64,
     /// What, in a few words.
     pub text: String,
+}
+
+/// Something that was claimed of the figures of a part of the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClaimFigures {
+    /// As written.
+    pub claim: String,
+    /// Where the part begins, in seconds from the end of the warm-up.
+    pub from_s: f64,
+    /// Where it ends.
+    pub until_s: f64,
+    /// What was measured.
+    pub measured: String,
+    /// The claim is true.
+    pub passed: bool,
 }
 
 /// One command's figures; latencies in microseconds.
@@ -252,6 +270,7 @@ impl Figures {
             curve: curve(&outcome.tally.total().latency),
             seconds: outcome.seconds.clone(),
             events: Vec::new(),
+            claims: Vec::new(),
             origin: Origin::new(outcome.elapsed),
         };
         figures.warnings = figures.warn();

@@ -14,7 +14,7 @@ use super::load::{Driver, Live};
 use super::outcome::{ClaimReport, Report, StepReport, VerifyReport, by_kind};
 use super::record::{Record, TICK, Window};
 use super::step::{Action, Span, Step};
-use crate::report::figures::EventFigures;
+use crate::report::figures::{ClaimFigures, EventFigures};
 use crate::report::progress::Progress;
 
 /// How often the engine looks up while it waits.
@@ -321,6 +321,7 @@ impl Engine<'_> {
         let mut figures = self.driver.as_mut().and_then(Driver::figures);
         if let (Some(figures), Some(first)) = (&mut figures, self.record.first_load()) {
             figures.events = events(&self.done, first as f64 / 1e9);
+            figures.claims = self.done.iter().flat_map(|step| claims(step, first as f64 / 1e9)).collect();
         }
         let checked = self.scenario.load.as_ref().is_some_and(|load| load.verify.is_some());
         let verify = self.driver.as_ref().filter(|_| checked).map(|driver| VerifyReport {
@@ -349,4 +350,17 @@ fn events(steps: &[StepReport], first_load_s: f64) -> Vec<EventFigures> {
     let shown = steps.iter().filter(|step| !step.step.starts_with("wait ") && step.claims.is_empty());
     let marks = shown.map(|step| EventFigures { at_s: step.at_s - first_load_s, text: step.step.clone() });
     marks.filter(|event| event.at_s >= 0.0).collect()
+}
+
+/// A step's claims, with times counted from when the load was put on first.
+fn claims(step: &StepReport, first_load_s: f64) -> impl Iterator<Item = ClaimFigures> {
+    let window = step.window.as_ref();
+    let (from_s, until_s) = window.map_or((step.at_s, step.at_s), |window| (window.from_s, window.until_s));
+    step.claims.iter().map(move |claim| ClaimFigures {
+        claim: claim.claim.clone(),
+        from_s: from_s - first_load_s,
+        until_s: until_s - first_load_s,
+        measured: claim.measured.clone(),
+        passed: claim.passed,
+    })
 }

@@ -91,6 +91,8 @@ pub struct Load {
     pub workload: Workload,
     /// Processes it goes to, in turn.
     pub targets: Vec<String>,
+    /// The targets are nodes of one cluster: each request goes to the owner of its key.
+    pub cluster: bool,
     /// Requests per second of an open loop; a closed loop without.
     pub rate: Option<f64>,
     /// An open loop's requests come at random.
@@ -172,6 +174,8 @@ struct FileRouter {
 struct FileLoad {
     workload: Option<Spanned<String>>,
     target: Option<Spanned<OneOrMany>>,
+    #[serde(default)]
+    cluster: bool,
     rate: Option<Spanned<f64>>,
     #[serde(default)]
     poisson: bool,
@@ -372,6 +376,11 @@ impl Scenario {
             let message = format!("the workload '{}' has no 'preload' command", workload.name);
             return Err(place.wrong(&whole, message));
         }
+        if load.cluster && load.verify {
+            let message =
+                "the checker cannot follow the redirects of a cluster: give verify or cluster, not both";
+            return Err(place.wrong(&whole, message));
+        }
         let threads = place.within(load.threads, (1, 64), "the number of threads", 1)?;
         let connections = (threads, 10_000);
         let checked = (
@@ -381,6 +390,7 @@ impl Scenario {
         Ok(Load {
             workload,
             targets,
+            cluster: load.cluster,
             rate: load.rate.map(|rate| place.within(Some(rate), (0.1, 1e8), "the rate", 1.0)).transpose()?,
             poisson: load.poisson,
             connections: place.within(load.connections, connections, "the number of connections", 50)?,

@@ -15,6 +15,7 @@ use crate::arrivals::Spacing;
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::progress::Progress;
+use crate::rounds::align;
 use crate::run::{Observer, Outcome, Purpose, Settings, observe, run};
 use crate::series::Second;
 use crate::tally::Tally;
@@ -191,6 +192,7 @@ impl Driver {
         for (from, mut outcome) in outcomes {
             let offset = (from - first + 500_000_000) / 1_000_000_000;
             outcome.seconds.iter_mut().for_each(|second| second.second += offset);
+            align(&mut whole, &mut outcome);
             whole.tally.add(&outcome.tally);
             whole.seconds.append(&mut outcome.seconds);
             whole.elapsed += outcome.elapsed;
@@ -205,7 +207,7 @@ impl Driver {
         let load = &self.load;
         Settings {
             targets,
-            cluster: false,
+            cluster: load.cluster,
             opening: Opening::default(),
             connections: load.connections,
             pipeline: load.pipeline,

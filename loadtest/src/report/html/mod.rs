@@ -96,9 +96,11 @@ fn side_by_side(runs: &Runs) -> String {
 
 /// All tables of a run.
 fn details(figures: &Figures) -> String {
-    let mut out = String::from("<h2>Commands</h2>\n");
+    let mut out = tables::claims(figures);
+    out.push_str("<h2>Commands</h2>\n");
     out.push_str(&tables::commands(figures));
     out.push_str(&tables::endpoints(figures));
+    out.push_str(&tables::connects(figures));
     out.push_str("<div class=\"pair\">\n");
     out.push_str(&tables::events(figures));
     out.push_str(&tables::server(figures));
@@ -244,7 +246,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figures::{EndpointFigures, EventFigures};
+    use crate::report::figures::{ClaimFigures, ConnectFigures, EndpointFigures, EventFigures};
     use crate::series::Second;
 
     fn figures() -> Figures {
@@ -270,6 +272,12 @@ mod tests {
             seconds: (0..3).map(second).collect(),
             endpoints: vec![endpoint("a:1"), endpoint("b:2")],
             events: vec![EventFigures { at_s: 1.5, text: "kill <b>".into() }],
+            claims: vec![
+                ClaimFigures { claim: "p99 < 5ms".into(), passed: true, ..ClaimFigures::default() },
+                ClaimFigures { claim: "errors = 0".into(), measured: "3".into(), ..ClaimFigures::default() },
+            ],
+            connect: Some(ConnectFigures { opened: 1234, ..ConnectFigures::default() }),
+            redirects: 5678,
             curve: vec![(0.0, 10.0), (0.9, 100.0)],
             ..Figures::default()
         }
@@ -282,6 +290,15 @@ mod tests {
             assert!(page.contains(&format!("id=\"plot-{id}\"")), "{id}");
         }
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("url("));
+    }
+
+    #[test]
+    fn claims_connections_and_redirects_are_tables() {
+        let page = page(&Runs::one(figures()));
+        assert!(page.contains("1 of 2 true") && page.contains("p99 &lt; 5ms"));
+        assert!(page.contains("<b class=\"bad\">false</b>"));
+        assert!(page.contains("<h2>Connections</h2>") && page.contains("1,234"));
+        assert!(page.contains("5,678 requests"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use super::axis::time;
 use super::{escape, push};
 use crate::compare::{Comparison, Figure};
-use crate::report::figures::{CommandFigures, EndpointFigures, EventFigures, Figures};
+use crate::report::figures::{ClaimFigures, CommandFigures, EndpointFigures, EventFigures, Figures};
 use crate::report::moments::imbalance;
 use crate::report::number::{bytes, count, micros, percent};
 use crate::report::runs::{Other, Run};
@@ -119,6 +119,43 @@ pub(super) fn endpoints(figures: &Figures) -> String {
     format!("<h2>Nodes</h2>\n{}", table(&head, &rows, false))
 }
 
+/// How long connections took to open; nothing if none were opened while it was counted.
+pub(super) fn connects(figures: &Figures) -> String {
+    let Some(connect) = &figures.connect else { return String::new() };
+    let head = ["opened", "per second", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let mut row = vec![count(connect.opened), count(connect.per_s.round() as u64)];
+    let times = [
+        connect.mean_us,
+        connect.p50_us,
+        connect.p90_us,
+        connect.p99_us,
+        connect.p999_us,
+        connect.p9999_us,
+        connect.max_us,
+    ];
+    row.extend(times.map(micros));
+    format!("<h2>Connections</h2>\n{}", table(&head, &[row], false))
+}
+
+/// What was claimed, what was measured and whether that is so; nothing if nothing was claimed.
+pub(super) fn claims(figures: &Figures) -> String {
+    if figures.claims.is_empty() {
+        return String::new();
+    }
+    let row = |claim: &ClaimFigures| {
+        let verdict = if claim.passed { "true" } else { "<b class=\"bad\">false</b>" };
+        let window = format!("{:.1} s to {:.1} s", claim.from_s, claim.until_s);
+        vec![escape(&claim.claim), escape(&claim.measured), window, verdict.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = figures.claims.iter().map(row).collect();
+    let passed = figures.claims.iter().filter(|claim| claim.passed).count();
+    format!(
+        "<h2>Claims</h2>\n<p class=\"about\">{passed} of {} true</p>\n{}",
+        figures.claims.len(),
+        table(&["claim", "measured", "of", "is"], &rows, false)
+    )
+}
+
 /// How much more the busiest node answered than the mean.
 pub(super) fn node_imbalance(figures: &Figures) -> Option<f64> {
     let answered: Vec<f64> = figures.endpoints.iter().map(|endpoint| endpoint.answered as f64).collect();
@@ -157,6 +194,9 @@ pub(super) fn generator(figures: &Figures) -> String {
     if figures.broken > 0 {
         let text = format!("{} connections, {} requests lost", count(figures.broken), count(figures.lost));
         rows.push(("broken", text));
+    }
+    if figures.redirects > 0 {
+        rows.push(("redirects", format!("{} requests", count(figures.redirects))));
     }
     if figures.unanswered > 0 {
         rows.push(("unanswered at the end", format!("{} requests", count(figures.unanswered))));
