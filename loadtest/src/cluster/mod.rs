@@ -7,7 +7,7 @@
 pub mod redirect;
 pub mod slot;
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Mutex;
 
 use crate::error::Error;
@@ -35,9 +35,14 @@ impl Nodes {
     pub fn place(&self, name: &str, teller: &Endpoint) -> Option<usize> {
         let (host, port) = name.rsplit_once(':')?;
         let port = port.parse::<u16>().ok()?;
-        let host = if host.is_empty() { teller.host() } else { host };
+        // A node that was not told its address is where it was asked; its name may be one that only we know.
+        let (host, address) = if host.is_empty() {
+            (teller.host(), SocketAddr::new(teller.address.ip(), port))
+        } else {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            (host, (host, port).to_socket_addrs().ok()?.next()?)
+        };
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let address = (host, port).to_socket_addrs().ok()?.next()?;
         let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(place) = all.iter().position(|endpoint| endpoint.address == address) {
             return Some(place);
@@ -199,6 +204,8 @@ mod tests {
         assert_eq!(nodes.place("127.0.0.1:7001", &first), Some(1));
         assert_eq!(nodes.place("[::1]:7001", &first), Some(2));
         assert_eq!(nodes.place("nonsense", &first), None);
+        let named = Endpoint { name: "cache".into(), ..first.clone() };
+        assert_eq!(nodes.place(":7001", &named), Some(1), "a name that only we know needs no look-up");
         let names: Vec<String> = nodes.all().iter().map(|node| node.name.to_string()).collect();
         assert_eq!(names, ["127.0.0.1:7000", "127.0.0.1:7001", "[::1]:7001"]);
     }
