@@ -474,11 +474,16 @@ fn eviction_takes_from_every_database() {
     for n in 0..200 {
         let key = format!("{{t}}{n}");
         for db in [0, 9] {
-            store.lock_slot(db, key_slot(key.as_bytes()), NOW).set_str(key.as_bytes(), b"", Expiry::Never);
+            store.lock_slot(db, key_slot(key.as_bytes()), NOW).set_str(
+                key.as_bytes(),
+                &[b'x'; 1000],
+                Expiry::Never,
+            );
         }
     }
-    store.configure(|s| *s = limited(Policy::AllkeysRandom, 1));
-    while store.stats().evicted < 200 {
+    let limit = store.held_memory() - store.used_memory() / 2;
+    store.configure(|s| *s = limited(Policy::AllkeysRandom, limit));
+    while store.held_memory() > limit {
         assert!(store.make_room(NOW));
     }
     let left = (store.len(0).0, store.len(9).0);

@@ -57,6 +57,9 @@ pub(super) struct VerifyArguments {
 /// How many operations of a key are shown with a violation.
 const HISTORY: usize = 30;
 
+/// With more failures than one in this many operations, that nothing was found says little.
+const FEW_FAILURES: u64 = 10;
+
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
     let settings = settings(arguments)?;
     let stop = stop_on_interrupt()?;
@@ -83,6 +86,11 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
         return Ok(ExitCode::FAILURE);
     }
     if violations.is_empty() {
+        let answered = recorded.operations.len() as u64;
+        if recorded.failures * FEW_FAILURES > answered {
+            println!("nothing wrong found, but too much went unanswered to say that all is well");
+            return Ok(ExitCode::FAILURE);
+        }
         println!("nothing wrong found");
         return Ok(ExitCode::SUCCESS);
     }

@@ -52,14 +52,24 @@ fn invocation(arguments: impl IntoIterator<Item = String>) -> String {
         } else if let Some((option, _)) = argument.split_once('=').filter(|(option, _)| names_secret(option))
         {
             words.push(format!("{option}=***"));
-        } else if argument.starts_with("-a") && argument.len() > 2 {
-            words.push("-a***".into());
+        } else if let Some(flags) = short_flags_with_a_password(&argument) {
+            secret = argument.len() == flags.len();
+            words.push(if secret { argument } else { format!("{flags}***") });
         } else {
-            secret = argument == "-a" || names_secret(&argument);
+            secret = names_secret(&argument);
             words.push(quoted(argument));
         }
     }
     words.join(" ")
+}
+
+/// The start of `-a`, `-qa` and the like, up to where the password begins.
+fn short_flags_with_a_password(argument: &str) -> Option<&str> {
+    let flags = argument.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
+    // Other short options with a value end the cluster: what follows is theirs.
+    let at = flags.find(|c: char| !"q3a".contains(c)).unwrap_or(flags.len());
+    let a = flags[..at].find('a').or_else(|| flags.starts_with('a').then_some(0))?;
+    Some(&argument[..a + 2])
 }
 
 fn names_secret(option: &str) -> bool {

@@ -90,6 +90,16 @@ impl Policy {
 const MOST_PER_WRITE: usize = 64;
 /// Items looked at at most for one write.
 const MOST_LOOKED_AT: usize = 1024;
+/// The same while memory is far above the limit.
+const MOST_LOOKED_AT_EVER: usize = 1 << 20;
+/// Memory is far above the limit when it is one in this many above.
+const FAR_ABOVE: u64 = 50;
+/// And so many bytes: what half-full segments and the like come to.
+const FAR_BYTES: u64 = 1 << 20;
+/// Items looked at under one hold of a shard's lock.
+const LOOKED_AT_PER_HOLD: usize = 256;
+/// Items moved for one write that would be refused otherwise, in each shard.
+const SQUEEZED_PER_SHARD: usize = 64;
 /// The same where only keys with an expiry may go, which may be few among many.
 const MOST_LOOKED_AT_VOLATILE: usize = 1 << 16;
 /// When so many have stayed where only keys with an expiry may go, the small queue is looked at whatever its share.
@@ -120,6 +130,8 @@ pub(super) struct Hand {
     /// Whether memory is limited: credits are counted.
     limited: bool,
     sized: bool,
+    /// Items that stayed since the last one that went.
+    stayed: usize,
 }
 
 impl Default for Hand {
@@ -133,6 +145,7 @@ impl Default for Hand {
             random: 0x9e37_79b9,
             limited: false,
             sized: true,
+            stayed: 0,
         }
     }
 }
@@ -184,7 +197,7 @@ impl Hand {
 
     /// All items went.
     pub(super) fn forget_all(&mut self) {
-        (self.items, self.weights) = (0, [0; 2]);
+        (self.items, self.weights, self.ghost) = (0, [0; 2], Ghost::default());
     }
 
     /// How much credit a hit earns for an item of that size.
@@ -230,31 +243,55 @@ impl Store {
     #[cold]
     fn evict(&self, settings: &Settings, now: u64) -> bool {
         if settings.policy == Policy::NoEviction {
-            return false;
+            return self.squeeze(settings);
         }
-        let (mut evicted, mut fruitless) = (0, 0);
+        let (mut evicted, mut fruitless, mut looked) = (0, 0, 0);
         let most = if settings.policy.volatile() { MOST_LOOKED_AT_VOLATILE } else { MOST_LOOKED_AT };
-        let mut left = most;
-        while self.held_memory() > settings.maxmemory
-            && evicted < MOST_PER_WRITE
-            && fruitless < 2 * SHARDS
-            && left > 0
-        {
+        // Above this, writes bring more than the bounded work takes away: they pay for what they bring.
+        let far = settings.maxmemory + settings.maxmemory / FAR_ABOVE + FAR_BYTES;
+        while fruitless < 2 * SHARDS {
+            let held = self.held_memory();
+            let enough = evicted >= MOST_PER_WRITE || looked >= most;
+            if held <= settings.maxmemory || (enough && (held <= far || looked >= MOST_LOOKED_AT_EVER)) {
+                break;
+            }
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
             // Shards that hold less than their share are spared at first.
             let spared =
                 fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < self.used.load(Ordering::Relaxed);
-            if !spared && evict_one(&mut shard, settings, &self.reclaim, now, &mut left) {
+            let mut left = LOOKED_AT_PER_HOLD;
+            if spared {
+                fruitless += 1;
+            } else if evict_one(&mut shard, settings, &self.reclaim, now, &mut left) {
                 evicted += 1;
                 fruitless = 0;
-            } else {
+            } else if left == LOOKED_AT_PER_HOLD {
                 fruitless += 1;
+            } else {
+                fruitless = 0;
             }
+            looked += LOOKED_AT_PER_HOLD - left;
             self.settle(&mut shard);
         }
-        // Still above the limit but getting there: the write may go on, the next ones evict further.
-        evicted > 0 || self.held_memory() <= settings.maxmemory
+        // A little above the limit, the write may go on: the next ones evict further. Items that were looked at and
+        // stayed have less credit than before.
+        let held = self.held_memory();
+        held <= settings.maxmemory || (held <= far && (evicted > 0 || looked > 0))
+    }
+
+    /// Without eviction: gives back what dead items hold, a bounded part of it. Whether the write may go on.
+    fn squeeze(&self, settings: &Settings) -> bool {
+        for _ in 0..SHARDS {
+            let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut shard = self.shards[turn].lock();
+            shard.squeeze(SQUEEZED_PER_SHARD);
+            self.settle(&mut shard);
+            if self.held_memory() <= settings.maxmemory {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -272,11 +309,15 @@ fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64
             true
         });
     }
+    if shard.hand.items == 0 {
+        // What is left is the memory of what went.
+        shard.hand.ghost = Ghost::default();
+        return false;
+    }
     shard.hand.ghost.fit(shard.hand.items);
-    let mut stayed = 0;
     while *left > 0 {
         // The main queue may hold nothing but keys that never expire.
-        let stuck = settings.policy.volatile() && stayed > MOST_STAYING;
+        let stuck = settings.policy.volatile() && shard.hand.stayed > MOST_STAYING;
         let queue = if stuck { Queue::Small } else { shard.hand.queue() };
         let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
         let Some((queue, segment)) = [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
@@ -288,11 +329,12 @@ fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64
         let place = shard.place_of(handle);
         match fate(shard, place, queue, settings, now) {
             Fate::Goes => {
+                shard.hand.stayed = 0;
                 evict_item(shard, place, reclaim);
                 return true;
             }
             Fate::Stays(to, credit) => {
-                stayed += 1;
+                shard.hand.stayed += 1;
                 let lapped = queue == Queue::Small && to == Queue::Small;
                 let place = shard.relocate(place, to);
                 let mut item = shard.log.item_mut(place.handle);

@@ -24,10 +24,11 @@ impl Ghost {
         ((u64::from(hash.wrapping_mul(0x9e37_79b9)) * self.lines.len() as u64) >> 32) as usize
     }
 
-    /// Adapts to the number of items; what it knew is forgotten when it grows.
+    /// Adapts to the number of items; what it knew is forgotten when its size changes.
     pub(super) fn fit(&mut self, items: usize) {
         let wanted = ((items as f64 * SHARE) as usize).div_ceil(WIDTH);
-        if wanted > self.lines.len() + self.lines.len() / 4 {
+        // It shrinks as well, but late: what it knew is forgotten then.
+        if wanted > self.lines.len() + self.lines.len() / 4 || wanted * 4 < self.lines.len() {
             let lines = wanted + wanted / 8;
             self.lines = vec![[0; WIDTH]; lines];
             self.next = vec![0; lines];

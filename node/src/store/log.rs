@@ -246,7 +246,7 @@ impl Log {
         if segment.is_empty() {
             return self.clear(number);
         }
-        let much = segment.dead as usize * 5 > segment.bytes.len() * 2;
+        let much = segment.dead as usize * 4 > segment.bytes.len();
         if segment.sealed && much && !segment.sparse {
             segment.sparse = true;
             self.sparse.push(number as u16);
@@ -281,6 +281,13 @@ impl Log {
         self.seal(usize::from(number));
         // Sealing gives a segment back whose items are all dead.
         self.queues[queue as usize].front().copied()
+    }
+
+    /// The segment with the most dead bytes, if they are worth moving the others.
+    pub(super) fn deadest(&self) -> Option<u16> {
+        let sealed = self.segments.iter().enumerate().filter_map(|(n, s)| Some((n, s.as_ref()?)));
+        let sealed = sealed.filter(|(_, s)| s.sealed && s.dead as usize * 20 > s.bytes.len());
+        sealed.max_by_key(|(_, s)| s.dead).map(|(n, _)| n as u16)
     }
 
     /// A segment of which much is dead.

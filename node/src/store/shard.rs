@@ -545,6 +545,7 @@ impl Shard {
         keys.len -= 1;
         keys.expires -= usize::from(had_expiry);
         self.log.kill(place.handle);
+        self.owed += MOVED_PER_WRITE;
         self.account(queue, -charge);
         self.hand.left();
         let value = boxed.map(|id| self.boxes.remove(id).value);
@@ -572,6 +573,17 @@ impl Shard {
         for _ in 0..count {
             let Some(segment) = self.log.sparse() else { return };
             // A walked segment has no living item: it went back with its last one.
+            let Some(handle) = self.log.walk(segment) else { return };
+            let place = self.place_of(handle);
+            let queue = self.log.queue_of(handle);
+            self.relocate(place, queue);
+        }
+    }
+
+    /// Moves up to `count` items out of the segments in which most is dead, however little that is.
+    pub(super) fn squeeze(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(segment) = self.log.sparse().or_else(|| self.log.deadest()) else { return };
             let Some(handle) = self.log.walk(segment) else { return };
             let place = self.place_of(handle);
             let queue = self.log.queue_of(handle);

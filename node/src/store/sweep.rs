@@ -26,6 +26,7 @@ impl Store {
             let mut shard = self.shards[sweep.shard].lock();
             let (gone, more) = sweep_shard(&mut shard, &self.reclaim, now);
             removed += gone;
+            shard.tidy();
             self.settle(&mut shard);
             drop(shard);
             if !more {
