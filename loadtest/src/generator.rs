@@ -526,7 +526,14 @@ impl Generator {
     /// Counts what got no answer and hands over the last tally.
     fn finish(mut self, own: Option<(u64, (u64, u64))>) -> OwnUsage {
         let end = self.now();
+        let (cpu, waited) = procfs::own_thread();
+        // In a closed loop some requests are always under way; what tells is how long they have waited.
+        let oldest = self.connections.iter().filter_map(|connection| connection.waiting.front());
+        self.tally.longest_wait = oldest.map(|oldest| end.saturating_sub(oldest.since)).max().unwrap_or(0);
         if let Pace::Open(arrivals) = &mut self.plan.pace {
+            if self.due < self.plan.end && self.made < self.plan.limit {
+                self.tally.longest_wait = self.tally.longest_wait.max(end - self.due.min(end));
+            }
             let waiting = self.connections.iter().map(|connection| connection.waiting.len() as u64);
             self.tally.unanswered =
                 waiting.sum::<u64>() + self.routed.as_ref().map_or(0, |r| r.held() as u64);
@@ -536,7 +543,6 @@ impl Generator {
                 self.due = arrivals.next(&mut self.random);
             }
         }
-        let (cpu, waited) = procfs::own_thread();
         let commands = self.kinds.len();
         let last = std::mem::replace(&mut self.tally, Box::new(Tally::new(commands)));
         let _ = self.channel.finished.send(last);

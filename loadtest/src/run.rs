@@ -163,7 +163,10 @@ pub fn observe<O: Observer>(
     let own = join(threads)?;
     let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
     let (server, stolen) = watch.finish();
-    let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
+    // Answers that came after the end of an open loop count, so the time they took counts as well.
+    let last = tally.served.map_or(0, |(_, last)| last);
+    let late = Duration::from_nanos(last).saturating_sub(settings.warmup);
+    let elapsed = Duration::from_nanos(elapsed).min(settings.duration.max(late));
     let endpoints = servers.nodes.all().iter().map(|endpoint| endpoint.name.to_string()).collect();
     Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, stolen })
 }

@@ -97,6 +97,8 @@ pub struct Tally {
     pub broken: u64,
     /// Requests due or sent but not answered when the run ended.
     pub unanswered: u64,
+    /// How long the longest of those had waited, in nanoseconds.
+    pub longest_wait: u64,
     /// Requests that a node of a cluster sent elsewhere or wanted again.
     pub redirects: u64,
     /// How long connections took that were opened during the run, in nanoseconds: TCP, TLS and the opening commands.
@@ -136,6 +138,7 @@ impl Tally {
             lost: 0,
             broken: 0,
             unanswered: 0,
+            longest_wait: 0,
             redirects: 0,
             connect: histogram(),
             lag: histogram(),
@@ -155,7 +158,7 @@ impl Tally {
             endpoint.errors = 0;
         }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
-        self.redirects = 0;
+        (self.redirects, self.longest_wait) = (0, 0);
         self.connect.reset();
         self.interval = None;
         self.lag.reset();
@@ -180,6 +183,7 @@ impl Tally {
         self.lost += other.lost;
         self.broken += other.broken;
         self.unanswered += other.unanswered;
+        self.longest_wait = self.longest_wait.max(other.longest_wait);
         add(&mut self.lag, &other.lag);
         if let Some((first, last)) = other.served {
             self.note_served(first);

@@ -189,9 +189,11 @@ fn a_crash_counts_in_the_claims_right_after_it_and_not_before() {
         return;
     }
     let folder = Folder::new("crash");
+    // It is stopped first: a server that dies just when it has answered everything loses nothing.
     let text = one_redis(
         "[load]\nkeys = 1000\npipeline = 8\n\
          [[step]]\nload = \"on\"\n[[step]]\nname = \"steady\"\nwait = \"500ms\"\n\
+         [[step]]\npause = \"redis\"\n[[step]]\nwait = \"200ms\"\n\
          [[step]]\nname = \"crash\"\nkill = \"redis\"\n\
          [[step]]\nassert = \"lost >= 1\"\nsince = \"crash\"\n\
          [[step]]\nassert = \"errors = 0\"\nof = \"steady\"\n",

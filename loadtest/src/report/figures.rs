@@ -233,7 +233,12 @@ impl Figures {
     pub fn new(settings: &Settings, servers: &[String], outcome: &Outcome) -> Self {
         let seconds = outcome.elapsed.as_secs_f64().max(1e-9);
         let commands = outcome.labels.iter().zip(&outcome.tally.commands);
-        let total = CommandFigures::new("all", &outcome.tally.total(), seconds);
+        let mut total = CommandFigures::new("all", &outcome.tally.total(), seconds);
+        let longest_wait_us = outcome.tally.longest_wait as f64 / 1e3;
+        let stalled = longest_wait_us > total.max_us.max(STALLED_US);
+        if stalled {
+            total.max_us = longest_wait_us;
+        }
         let generator = GeneratorFigures::new(outcome);
         let mut servers = servers.to_vec();
         servers.dedup();
@@ -274,6 +279,13 @@ impl Figures {
             origin: Origin::new(outcome.elapsed),
         };
         figures.warnings = figures.warn();
+        if stalled && figures.unanswered == 0 {
+            figures.warnings.push(format!(
+                "when the run ended a request had waited for {:.1} s without an answer: shown as the maximum, not in the \
+                 percentiles",
+                longest_wait_us / 1e6
+            ));
+        }
         figures
     }
 
@@ -306,7 +318,7 @@ impl Figures {
         }
         if self.unanswered > 0 {
             warnings.push(format!(
-                "{} requests had no answer when the run ended; their waits are not in the latencies",
+                "{} requests had no answer when the run ended; of their waits only the longest is shown, as the maximum",
                 self.unanswered
             ));
         }
@@ -321,6 +333,8 @@ impl Figures {
 pub(super) const BUSY: f64 = 0.9;
 /// More waiting for a CPU than this share spoils latencies.
 pub(super) const STARVED: f64 = 0.1;
+/// A request that waits for longer than this at the end, and longer than any that was answered, shows a stall.
+const STALLED_US: f64 = 50_000.0;
 /// Lag below this many microseconds is never worth a word.
 const LATE_US: f64 = 1000.0;
 

@@ -119,6 +119,8 @@ struct Client<'a> {
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(20);
+/// After so long without a connection a run of a number of requests gives up: it would never end.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 impl<'a> Client<'a> {
     fn new(settings: &'a Settings, number: u32, start: Instant) -> Self {
@@ -128,6 +130,7 @@ impl<'a> Client<'a> {
 
     fn run(mut self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
         let mut line = None;
+        let mut connected = Instant::now();
         while !stop.load(Ordering::Relaxed) && self.start.elapsed() < self.settings.duration {
             let batch = self.settings.pipeline as u64;
             let open = match line.take() {
@@ -138,10 +141,14 @@ impl<'a> Client<'a> {
                 Ok(open) => open,
                 Err(error) => {
                     self.fail(format!("connection: {error}"));
+                    if self.settings.duration == Duration::MAX && connected.elapsed() > GIVE_UP {
+                        break;
+                    }
                     std::thread::sleep(PAUSE);
                     continue;
                 }
             };
+            connected = Instant::now();
             if issued.fetch_add(batch, Ordering::Relaxed) >= self.settings.limit {
                 break;
             }
