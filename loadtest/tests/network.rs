@@ -324,9 +324,28 @@ impl Cluster {
             let key = String::from_utf8_lossy(key).into_owned();
             self.call(from, &["MIGRATE", "127.0.0.1", &port, &key, "0", "5000"]);
         }
-        for node in [to, from] {
-            self.call(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
-        }
+        // The new owner's claim must be the newest, or a late ping of another node takes the slot away from it again.
+        self.wait_until(|| {
+            self.call(to, &["CLUSTER", "BUMPEPOCH"]);
+            for node in [to, from, 3 - to - from] {
+                self.call(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+            }
+            (0..3).all(|node| self.owner(node, &slot) == port)
+        });
+    }
+
+    /// The port of the node that owns a slot, as `node` sees it.
+    fn owner(&self, node: usize, slot: &str) -> String {
+        let slot: i64 = slot.parse().expect("it was a number");
+        let Frame::Array(ranges) = self.call(node, &["CLUSTER", "SLOTS"]) else { panic!() };
+        let port = ranges.iter().find_map(|range| {
+            let Frame::Array(range) = range else { return None };
+            let (Frame::Int(low), Frame::Int(high)) = (range.first()?, range.get(1)?) else { return None };
+            let Frame::Array(owner) = range.get(2)? else { return None };
+            let Frame::Int(port) = owner.get(1)? else { return None };
+            (*low..=*high).contains(&slot).then(|| port.to_string())
+        });
+        port.unwrap_or_default()
     }
 
     /// The slots of the keys that a node has.
