@@ -2,7 +2,7 @@
 //!
 //! A bucket holds a tag of eight bits and a handle for each of up to twelve items, so a look-up reads one line of the
 //! index and, nearly always, only the item it wants. What does not fit goes to overflow lines. There are eleven items for each
-//! bucket on average, at every size: about 8 bytes an item with the overflow (figures: `docs/benchmarks`).
+//! bucket on average, at every size: about 8 bytes an item with the overflow lines, by simulation.
 //!
 //! A bucket's items move only between it and its one partner, which makes stateless cursors possible
 //! ([`linear`](crate::value::linear)). The table never looks at items itself: callers give hashes.

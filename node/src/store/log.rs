@@ -73,7 +73,7 @@ pub(super) struct Log {
     segment_size: usize,
 }
 
-/// Longest item for segments of that size: a quarter, so that what is lost at a segment's end stays small.
+/// Longest item for segments of that size: an eighth, so that what is lost at a segment's end stays small.
 pub(super) fn longest_item(segment_size: usize) -> usize {
     segment_size / 8
 }
