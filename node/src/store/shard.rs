@@ -113,6 +113,15 @@ pub(super) enum Stored<'a> {
     Boxed(Value),
 }
 
+impl Stored<'_> {
+    fn into_value(self) -> Value {
+        match self {
+            Self::Inline(form, bytes) => blob::decode(form, bytes),
+            Self::Boxed(value) => value,
+        }
+    }
+}
+
 /// A value as it is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Found<'a> {
@@ -316,7 +325,7 @@ impl Shard {
     /// Puts a value into the form in which it is stored and hands it to `f`.
     pub(super) fn with_stored<R>(&mut self, value: Value, f: impl FnOnce(&mut Self, Stored<'_>) -> R) -> R {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let longest = longest_item(self.log.segment_size()) - LONGEST_KEY - 16;
+        let longest = self.longest_value();
         let result = match blob::encode(&value, longest, &mut buffer) {
             Some((form, bytes)) => f(self, Stored::Inline(form, bytes)),
             None => f(self, Stored::Boxed(value)),
@@ -325,10 +334,16 @@ impl Shard {
         result
     }
 
+    /// Longest value that the log takes, with room for the longest key, header and expiry.
+    #[inline]
+    fn longest_value(&self) -> usize {
+        longest_item(self.log.segment_size()) - LONGEST_KEY - 16
+    }
+
     /// A string as it is stored.
     #[inline]
     pub(super) fn stored_str<'a>(&self, bytes: &'a [u8]) -> Stored<'a> {
-        if bytes.len() <= longest_item(self.log.segment_size()) - LONGEST_KEY - 16 {
+        if bytes.len() <= self.longest_value() {
             Stored::Inline(Form::Whole, bytes)
         } else {
             Stored::Boxed(crate::value::Str::new(bytes).into())
@@ -357,10 +372,7 @@ impl Shard {
         match stored {
             Stored::Inline(form, bytes) if !long => (parts.form, parts.value) = (form, bytes),
             other => {
-                let value = match other {
-                    Stored::Inline(form, bytes) => blob::decode(form, bytes),
-                    Stored::Boxed(value) => value,
-                };
+                let value = other.into_value();
                 let mut boxed = Boxed { value, key: long.then(|| key.bytes.into()), charged: 0 };
                 boxed.charged = boxed.cost();
                 id = (self.boxes.insert(boxed) as u32).to_le_bytes();
@@ -412,8 +424,7 @@ impl Shard {
         let was_boxed = item.form() == Form::Boxed;
         match stored {
             Stored::Inline(form, bytes) if !was_boxed && item.value().len() == bytes.len() => {
-                let (place, fits) = self.try_expiry(place, expires_at);
-                if fits {
+                if self.try_expiry(place, expires_at) {
                     self.log.item_mut(place.handle).set_value(form, bytes);
                     return (place, None);
                 }
@@ -429,11 +440,7 @@ impl Shard {
                 let long = self.log.item(place.handle).key().is_none();
                 if long {
                     // The key lies with the value, so the value stays there too.
-                    let value = match stored {
-                        Stored::Inline(form, bytes) => blob::decode(form, bytes),
-                        Stored::Boxed(value) => value,
-                    };
-                    return self.replace(place, Stored::Boxed(value), expires_at, now);
+                    return self.replace(place, Stored::Boxed(stored.into_value()), expires_at, now);
                 }
                 let old = was_boxed.then(|| self.unbox(place.handle));
                 (self.rewrite(place, stored, expires_at, now), old)
@@ -453,16 +460,22 @@ impl Shard {
     /// Writes an item anew, with another value or with room for an expiry. Its old value must not be boxed.
     fn rewrite(&mut self, place: Place, stored: Stored<'_>, expires_at: u64, now: u64) -> Place {
         let item = self.log.item(place.handle);
-        let (credit, had_expiry) = (item.credit(), item.expires_at() != 0);
         let queue = self.log.queue_of(place.handle);
         let mut name = SmallVec::<[u8; 64]>::new();
         name.extend_from_slice(item.key().expect("a long key's item is never written anew"));
         let gone = (item.len() + INDEX_SHARE) as i64;
         let key = Key { space: place.space, slot: place.slot, hash: place.hash, bytes: &name };
         let handle = self.append(queue, &key, stored, (expires_at, now));
+        self.account(queue, -gone);
+        self.succeed(place, handle, expires_at)
+    }
+
+    /// The item at `handle` takes the place of the one that was written before; the place from now on.
+    fn succeed(&mut self, place: Place, handle: Handle, expires_at: u64) -> Place {
+        let old = self.log.item(place.handle);
+        let (credit, had_expiry) = (old.credit(), old.expires_at() != 0);
         self.log.item_mut(handle).set_credit(credit);
         self.log.kill(place.handle);
-        self.account(queue, -gone);
         let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
         keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
         self.note_expiry(place, had_expiry, expires_at);
@@ -479,23 +492,22 @@ impl Shard {
         }
     }
 
-    /// Sets the expiry in place if there is room for it.
-    fn try_expiry(&mut self, place: Place, expires_at: u64) -> (Place, bool) {
+    /// Sets the expiry in place if there is room for it; whether there was.
+    fn try_expiry(&mut self, place: Place, expires_at: u64) -> bool {
         let had = self.log.item(place.handle).expires_at();
         if had == expires_at {
-            return (place, true);
+            return true;
         }
         let fits = self.log.item_mut(place.handle).set_expiry(expires_at);
         if fits {
             self.note_expiry(place, had != 0, expires_at);
         }
-        (place, fits)
+        fits
     }
 
     /// Sets a key's expiry (0: never); its place from now on.
     pub(super) fn set_expiry(&mut self, place: Place, expires_at: u64, now: u64) -> Place {
-        let (place, fits) = self.try_expiry(place, expires_at);
-        if fits {
+        if self.try_expiry(place, expires_at) {
             return place;
         }
         // The item is written anew, a value outside the log stays where it is.
@@ -509,7 +521,7 @@ impl Shard {
 
     fn rewrite_boxed(&mut self, place: Place, expires_at: u64, now: u64) -> Place {
         let item = self.log.item(place.handle);
-        let (id, had) = (box_of(item) as u32, item.expires_at() != 0);
+        let id = box_of(item) as u32;
         let queue = self.log.queue_of(place.handle);
         let name = item.key().map(SmallVec::<[u8; 64]>::from_slice);
         let parts = Parts {
@@ -520,15 +532,10 @@ impl Shard {
             key: name.as_deref(),
             value: &id.to_le_bytes(),
         };
-        let (credit, gone) = (item.credit(), item.len() as i64);
+        let gone = item.len() as i64;
         let handle = self.log.append(queue, &parts).expect("writes are refused before a shard's log is full");
-        self.log.item_mut(handle).set_credit(credit);
-        self.log.kill(place.handle);
         self.account(queue, parts.len() as i64 - gone);
-        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
-        keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
-        self.note_expiry(place, had, expires_at);
-        Place { handle, ..place }
+        self.succeed(place, handle, expires_at)
     }
 
     /// Removes a key; its value if that lay outside the log.
