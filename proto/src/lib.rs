@@ -4,6 +4,7 @@
 //! changes: bytes, `now` and seeds are parameters, so everything here can be tested and simulated exactly.
 
 pub mod bus;
+pub mod cluster;
 pub mod command;
 pub mod error;
 pub mod glob;

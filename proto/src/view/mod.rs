@@ -58,7 +58,16 @@ pub struct View {
     /// Runs of slots in ascending order: the last slot of the run, and the owner's place in `members`.
     /// Slots behind the last run have no owner.
     runs: Vec<(u16, u16)>,
+    /// Where slots shall go within this view, as `runs` are; nowhere: the owner keeps them.
+    targets: Vec<(u16, u16)>,
+    /// Epochs in which slots were made anew, empty, because their data was lost; runs like the others.
+    born: Vec<(u16, u64)>,
+    /// Members that want to go and get no slots, in order of age.
+    pub leaving: Vec<NodeId>,
 }
+
+/// No member: where slots have no owner, or no target.
+pub const NOBODY: u16 = u16::MAX;
 
 /// Most members of a view: beyond this the table gives some nodes too few slots to be of use.
 pub const MAX_MEMBERS: usize = 1024;
@@ -72,7 +81,7 @@ pub type Ranges = Vec<(u16, u16)>;
 impl View {
     /// The view of a process that knows of no cluster yet: epoch 0, nobody owns anything.
     pub fn empty() -> Self {
-        Self { cluster: 0, epoch: 0, members: Vec::new(), runs: Vec::new() }
+        Self::new(0, 0, Vec::new(), &[])
     }
 
     /// The first view of a new cluster, epoch 1.
@@ -86,6 +95,12 @@ impl View {
         members.sort_by_key(|m| (m.id.boot, m.id.node));
         let owners = placement::place(Some(self), &members);
         Self::new(self.cluster, self.epoch + 1, members, &owners)
+    }
+
+    /// The table by which `members` would share the slots, given who has them now: for each slot a place in
+    /// `members`, which are in order of age. Sticky and contiguous, see `placement.rs`.
+    pub fn shares(&self, members: &[Member]) -> Vec<u16> {
+        placement::place(Some(self), members)
     }
 
     /// Whether a view that came over the wire is one that [`View::new`] could have made.
@@ -106,12 +121,19 @@ impl View {
         if self.members.iter().any(|m| m.name.len().max(m.host.len()).max(m.zone.len()) > MAX_NAME) {
             return Err("a name is too long");
         }
-        if !self.runs.is_sorted_by(|(a, _), (b, _)| a < b) || self.runs.iter().any(|(last, _)| *last >= SLOTS)
-        {
+        if !is_table(&self.runs) {
             return Err("the slot table is not in order");
         }
-        if self.runs.iter().any(|(_, o)| *o != u16::MAX && usize::from(*o) >= self.members.len()) {
+        if !is_table(&self.targets) || !is_table(&self.born) {
+            return Err("the slot table is not in order");
+        }
+        let stranger =
+            |(_, place): &(u16, u16)| *place != NOBODY && usize::from(*place) >= self.members.len();
+        if self.runs.iter().chain(&self.targets).any(stranger) {
             return Err("a slot belongs to nobody in the view");
+        }
+        if self.leaving.iter().any(|id| self.place(*id).is_none()) {
+            return Err("someone leaves who is not in the view");
         }
         Ok(())
     }
@@ -131,39 +153,73 @@ impl View {
     pub fn fingerprint(&self) -> u64 {
         let members = self.members.iter().flat_map(|m| [m.id.node, m.id.boot]);
         let runs = self.runs.iter().map(|(last, owner)| u64::from(*last) << 16 | u64::from(*owner));
-        members.chain(runs).fold(self.cluster ^ self.epoch, |hash, word| {
-            let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            mixed ^ (mixed >> 29)
-        })
+        let targets = self.targets.iter().map(|(last, place)| u64::from(*last) << 32 | u64::from(*place));
+        let born = self.born.iter().flat_map(|(last, epoch)| [u64::from(*last), *epoch]);
+        let leaving = self.leaving.iter().flat_map(|id| [id.node, id.boot]);
+        members.chain(runs).chain(targets).chain(born).chain(leaving).fold(
+            self.cluster ^ self.epoch,
+            |hash, word| {
+                let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                mixed ^ (mixed >> 29)
+            },
+        )
     }
 
-    /// A view from an explicit table: for each slot the owner's place in `members`.
+    /// A view from an explicit table: for each slot the owner's place in `members`. Nothing is to move, and all
+    /// slots are new.
     pub fn new(cluster: u64, epoch: u64, members: Vec<Member>, owners: &[u16]) -> Self {
-        let mut runs: Vec<(u16, u16)> = Vec::new();
-        for (slot, owner) in owners.iter().enumerate().take(usize::from(SLOTS)) {
-            match runs.last_mut() {
-                Some((last, o)) if o == owner => *last = slot as u16,
-                _ => runs.push((slot as u16, *owner)),
-            }
-        }
-        Self { cluster, epoch, members, runs }
+        let runs = runs_of(owners);
+        Self { cluster, epoch, members, runs, targets: Vec::new(), born: Vec::new(), leaving: Vec::new() }
+            .born_at(&vec![epoch; usize::from(SLOTS)])
     }
 
-    /// The owner's place in `members` for each slot; `u16::MAX` where there is none.
+    /// With these targets, a place in `members` or [`NOBODY`] for each slot.
+    pub fn with_targets(mut self, targets: &[u16]) -> Self {
+        self.targets = if targets.iter().all(|t| *t == NOBODY) { Vec::new() } else { runs_of(targets) };
+        self
+    }
+
+    /// With these epochs in which slots were made anew.
+    pub fn born_at(mut self, born: &[u64]) -> Self {
+        self.born = runs_of(born);
+        self
+    }
+
+    /// The owner's place in `members` for each slot; [`NOBODY`] where there is none.
     pub fn owners(&self) -> Vec<u16> {
-        let mut owners = Vec::with_capacity(usize::from(SLOTS));
-        for (last, owner) in &self.runs {
-            let owner = if usize::from(*owner) < self.members.len() { *owner } else { u16::MAX };
-            owners.resize(usize::from(*last) + 1, owner);
-        }
-        owners.resize(usize::from(SLOTS), u16::MAX);
-        owners
+        let known = |owner: u16| if usize::from(owner) < self.members.len() { owner } else { NOBODY };
+        spread(&self.runs, NOBODY).into_iter().map(known).collect()
+    }
+
+    /// The target's place in `members` for each slot that is to move; else [`NOBODY`].
+    pub fn targets(&self) -> Vec<u16> {
+        spread(&self.targets, NOBODY)
+    }
+
+    /// For each slot the epoch in which it was made anew.
+    pub fn births(&self) -> Vec<u64> {
+        spread(&self.born, 0)
+    }
+
+    /// The epoch in which `slot` was last made anew, empty, because its data was lost; 0 if there never was such a
+    /// slot. A write that was sent in an older epoch has no effect that anybody could see.
+    pub fn born(&self, slot: u16) -> u64 {
+        value_at(&self.born, slot).unwrap_or(0)
+    }
+
+    /// Where `slot` shall go in this view.
+    pub fn target(&self, slot: u16) -> Option<&Member> {
+        self.members.get(usize::from(value_at(&self.targets, slot)?))
+    }
+
+    /// Whether any slot is to move in this view.
+    pub fn moves(&self) -> bool {
+        !self.targets.is_empty()
     }
 
     /// The owner of `slot`. O(log runs): keep [`owners`](Self::owners) for hot paths.
     pub fn owner(&self, slot: u16) -> Option<&Member> {
-        let run = self.runs.partition_point(|(last, _)| *last < slot);
-        self.members.get(usize::from(self.runs.get(run)?.1))
+        self.members.get(usize::from(value_at(&self.runs, slot)?))
     }
 
     /// The ranges that the member at `place` owns.
@@ -199,4 +255,36 @@ impl View {
         self.runs.iter().all(|(_, o)| usize::from(*o) < self.members.len())
             && self.runs.last().is_some_and(|(last, _)| *last == SLOTS - 1)
     }
+}
+
+/// Whether runs are in order and within the slots.
+fn is_table<T>(runs: &[(u16, T)]) -> bool {
+    runs.is_sorted_by(|(a, _), (b, _)| a < b) && runs.last().is_none_or(|(last, _)| *last < SLOTS)
+}
+
+/// Runs of equal values: the last slot of each, and the value.
+fn runs_of<T: Copy + PartialEq>(values: &[T]) -> Vec<(u16, T)> {
+    let mut runs: Vec<(u16, T)> = Vec::new();
+    for (slot, value) in values.iter().enumerate().take(usize::from(SLOTS)) {
+        match runs.last_mut() {
+            Some((last, v)) if v == value => *last = slot as u16,
+            _ => runs.push((slot as u16, *value)),
+        }
+    }
+    runs
+}
+
+/// The value of each slot; `rest` behind the last run.
+fn spread<T: Copy>(runs: &[(u16, T)], rest: T) -> Vec<T> {
+    let mut values = Vec::with_capacity(usize::from(SLOTS));
+    for (last, value) in runs {
+        values.resize(usize::from(*last) + 1, *value);
+    }
+    values.resize(usize::from(SLOTS), rest);
+    values
+}
+
+/// The value of one slot. O(log runs).
+fn value_at<T: Copy>(runs: &[(u16, T)], slot: u16) -> Option<T> {
+    runs.get(runs.partition_point(|(last, _)| *last < slot)).map(|(_, value)| *value)
 }

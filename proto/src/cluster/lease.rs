@@ -1,0 +1,103 @@
+//! Leases: a member serves only while a majority of voters lets it.
+//!
+//! A member asks all voters every [`RENEW`]; what a majority grants counts for [`LEASE`] from when it was asked for. A
+//! voter remembers when it granted last, and for how long that may count at worst (clocks run at different speeds),
+//! so that whoever excludes a member knows how long to wait. A minority, and a process that was frozen, thus stop by
+//! themselves. Times are of a clock that goes on while the machine sleeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::quorum;
+use crate::view::{NodeId, View};
+
+/// How long a lease counts, from when it was asked for. Below the time in which gossip notices a crash, so that it
+/// delays no failover.
+pub const LEASE: Duration = Duration::from_millis(800);
+
+/// How often leases are renewed.
+pub const RENEW: Duration = Duration::from_millis(200);
+
+/// How long a voter holds a lease for possible: a tenth more, for clocks that run at different speeds.
+pub const GRANTED: Duration = Duration::from_millis(880);
+
+/// The holder's side. See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Holder {
+    round: u64,
+    /// When each round that may still count was asked, and who has granted it.
+    rounds: BTreeMap<u64, (Duration, BTreeSet<NodeId>)>,
+    until: Duration,
+    ask_at: Duration,
+}
+
+impl Holder {
+    /// When to ask next.
+    pub fn ask_at(&self) -> Duration {
+        self.ask_at
+    }
+
+    /// Until when we may serve.
+    pub fn until(&self) -> Duration {
+        self.until
+    }
+
+    /// Begins a round; its number.
+    pub fn ask(&mut self, now: Duration) -> u64 {
+        self.ask_at = now + RENEW;
+        self.round += 1;
+        self.rounds.retain(|_, (asked, _)| *asked + LEASE > now);
+        self.rounds.insert(self.round, (now, BTreeSet::new()));
+        self.round
+    }
+
+    /// A voter of `view` grants a round.
+    pub fn on_grant(&mut self, view: &View, voter: NodeId, round: u64) {
+        let Some((asked, who)) = self.rounds.get_mut(&round) else { return };
+        who.insert(voter);
+        if quorum::decides(view, who) {
+            self.until = self.until.max(*asked + LEASE);
+        }
+    }
+
+    /// Another view is in force: grants of the old one's voters count no more for new rounds. What a majority has
+    /// granted stays, as those who made the view knew of it.
+    pub fn on_view(&mut self, now: Duration) {
+        self.rounds.clear();
+        self.ask_at = now;
+    }
+
+    /// We are nobody any more.
+    pub fn end(&mut self) {
+        self.rounds.clear();
+        self.until = Duration::ZERO;
+    }
+}
+
+/// The voter's side. See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Voter {
+    granted: BTreeMap<NodeId, Duration>,
+    /// When the view in force was learnt: whoever holds a lease of an older view may have got it until then.
+    learnt: Option<Duration>,
+}
+
+impl Voter {
+    /// We grant a lease.
+    pub fn grant(&mut self, now: Duration, to: NodeId) {
+        self.granted.insert(to, now);
+    }
+
+    /// We learnt a view.
+    pub fn on_view(&mut self, now: Duration, view: &View) {
+        self.granted.retain(|id, _| view.place(*id).is_some());
+        self.learnt = Some(now);
+    }
+
+    /// The longest time that leases of `suspects` may still run.
+    pub fn left(&self, now: Duration, suspects: &[NodeId]) -> Duration {
+        let granted = suspects.iter().filter_map(|id| self.granted.get(id)).copied();
+        let latest = if suspects.is_empty() { None } else { granted.chain(self.learnt).max() };
+        latest.map_or(Duration::ZERO, |at| (at + GRANTED).saturating_sub(now))
+    }
+}

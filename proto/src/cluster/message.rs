@@ -1,0 +1,152 @@
+//! What nodes say to each other about views, leases and slots.
+//!
+//! All are one-way; an answer is another message. Delivery may lose, double or reorder any but [`Transfer`], whose
+//! stream keeps its order until it breaks. The driver names the sender.
+
+use serde::{Deserialize, Serialize};
+
+use crate::view::{NodeId, Ranges, View};
+
+/// Rank of a proposal; higher ones win. The proposer makes it its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ballot {
+    /// Counts attempts; one more than any that the proposer has seen for this epoch.
+    pub round: u64,
+    /// Who proposes.
+    pub proposer: NodeId,
+}
+
+/// What a member keeps of the slots when it promises. It holds until the next view, because a member that has
+/// promised takes over nothing and hands over nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Slots it is the owner of.
+    pub owned: Ranges,
+    /// Slots that it offered to their target and has no answer for.
+    pub sent: Ranges,
+}
+
+/// A message between members, or to those who want to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Promise me to accept nothing older for view `epoch`, wedge, and grant no more leases to the suspects.
+    Prepare {
+        /// The view to be made.
+        epoch: u64,
+        /// Of this attempt.
+        ballot: Ballot,
+        /// Who shall not be in it though they may be alive.
+        suspects: Vec<NodeId>,
+    },
+    /// Granted.
+    Promise {
+        /// The view to be made.
+        epoch: u64,
+        /// Of the attempt.
+        ballot: Ballot,
+        /// What was accepted before; it must be proposed again.
+        accepted: Option<(Ballot, Box<View>)>,
+        /// What is kept.
+        report: Report,
+        /// How long, in ms, the leases may still run that this voter granted to the suspects; longest first asked.
+        lease_left: u32,
+    },
+    /// A later attempt was promised already.
+    Nack {
+        /// The view to be made.
+        epoch: u64,
+        /// What was promised.
+        promised: Ballot,
+    },
+    /// Accept this view unless you promised otherwise.
+    Accept {
+        /// Of the attempt.
+        ballot: Ballot,
+        /// Its epoch is the one to be made.
+        view: Box<View>,
+    },
+    /// Done.
+    Accepted {
+        /// The view's epoch.
+        epoch: u64,
+        /// Of the attempt.
+        ballot: Ballot,
+    },
+    /// This view is chosen.
+    Commit {
+        /// To be installed if it is newer.
+        view: Box<View>,
+    },
+    /// The sender has not got the view that your message speaks of: send it.
+    Behind {
+        /// The sender's epoch.
+        epoch: u64,
+    },
+    /// Are you there? Asked before a member is excluded that gossip holds for dead.
+    LastCall,
+    /// Yes.
+    Present,
+    /// May I serve for a while?
+    LeaseAsk {
+        /// The asker's view.
+        epoch: u64,
+        /// Counts the asker's rounds.
+        round: u64,
+    },
+    /// You may, counted from when you asked.
+    LeaseGrant {
+        /// The view of both.
+        epoch: u64,
+        /// As asked.
+        round: u64,
+    },
+    /// How far the sender's slots have come; to the one that leads.
+    Progress {
+        /// The sender's view.
+        epoch: u64,
+        /// Slots that it handed over in this view.
+        moved: u16,
+        /// Slots that it has yet to hand over.
+        left: u16,
+    },
+}
+
+/// What the two ends of a stream of slots say to each other, in order with the data between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transfer {
+    /// Data of this slot follows; forget what came of it before.
+    Begin {
+        /// Which.
+        slot: u16,
+    },
+    /// All data of the slot has been sent: take it over.
+    Take {
+        /// Which.
+        slot: u16,
+        /// The owner's view; it must be the target's, too.
+        epoch: u64,
+        /// Names the offer: never used again.
+        id: u64,
+    },
+    /// The target is the owner now.
+    Taken {
+        /// Which.
+        slot: u16,
+        /// Of the offer.
+        id: u64,
+    },
+    /// The target never takes this offer.
+    Refused {
+        /// Which.
+        slot: u16,
+        /// Of the offer.
+        id: u64,
+        /// Whether it still has all of the data, so that another offer may follow at once.
+        ready: bool,
+    },
+    /// The owner will not hand over this slot now; forget it.
+    Stop {
+        /// Which.
+        slot: u16,
+    },
+}

@@ -1,0 +1,239 @@
+//! Whether another view is wanted, which, and whose turn it is to make it.
+//!
+//! The oldest member that is up makes views; the others only if it does not, each a while after the one before. That is
+//! for quickness: whoever makes a view must have it agreed. Whom gossip holds for dead is called once more before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::plan::Wanted;
+use super::proposer::Proposer;
+use crate::view::{Member, NodeId, View};
+
+/// How long newcomers are collected before a view takes them in together.
+pub(super) const BATCH: Duration = Duration::from_millis(300);
+
+/// How long a member that gossip holds for dead has to answer the last call.
+pub(super) const LAST_CALL: Duration = Duration::from_millis(100);
+
+/// How long an answer to it counts.
+const PRESENT: Duration = Duration::from_secs(1);
+
+/// How long each member in the line waits for those before it.
+pub(super) const TURN: Duration = Duration::from_millis(250);
+
+/// How long members that are up may take to report before the view is made without them.
+pub(super) const REPORT: Duration = Duration::from_secs(1);
+
+/// How often what has moved goes into a view while there is more to move.
+pub(super) const CHECKPOINT: Duration = Duration::from_secs(1);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Want {
+    me: NodeId,
+    up: BTreeSet<NodeId>,
+    /// What processes outside the view said about themselves: their data, and whether they were ever inside.
+    records: BTreeMap<NodeId, (Member, bool)>,
+    leaving: BTreeSet<NodeId>,
+    /// Members that gossip lost, and since when.
+    down: BTreeMap<NodeId, Duration>,
+    called: BTreeSet<NodeId>,
+    /// Members that answered a last call, or whose silence was proven: until when that counts.
+    present: BTreeMap<NodeId, Duration>,
+    /// Members that did not report though gossip holds them to be up: until when they count as down.
+    silent: BTreeMap<NodeId, Duration>,
+    differs_since: Option<Duration>,
+    wedged_since: Option<Duration>,
+    progress: BTreeMap<NodeId, (u16, u16)>,
+    view_since: Duration,
+}
+
+impl Want {
+    /// For `me`.
+    pub(super) fn new(me: NodeId) -> Self {
+        Self {
+            me,
+            up: BTreeSet::new(),
+            records: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            down: BTreeMap::new(),
+            called: BTreeSet::new(),
+            present: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            differs_since: None,
+            wedged_since: None,
+            progress: BTreeMap::new(),
+            view_since: Duration::ZERO,
+        }
+    }
+
+    /// A view is in force.
+    pub(super) fn on_view(&mut self, now: Duration, view: &View) {
+        self.records.retain(|id, _| view.place(*id).is_none());
+        self.leaving.extend(&view.leaving);
+        self.leaving.retain(|id| view.place(*id).is_some());
+        self.down.retain(|id, _| view.place(*id).is_some());
+        self.present.retain(|id, until| view.place(*id).is_some() && now < *until);
+        self.silent.retain(|id, until| view.place(*id).is_some() && now < *until);
+        self.note_down(now, view);
+        self.differs_since = None;
+        self.wedged_since = None;
+        self.progress.clear();
+        self.view_since = now;
+    }
+
+    /// Gossip's opinion.
+    pub(super) fn on_up(&mut self, now: Duration, up: BTreeSet<NodeId>, view: &View) {
+        self.records.retain(|id, _| up.contains(id));
+        self.up = up;
+        self.note_down(now, view);
+    }
+
+    fn note_down(&mut self, now: Duration, view: &View) {
+        let (me, up) = (self.me, &self.up);
+        self.down.retain(|id, _| !up.contains(id));
+        for member in view.members.iter().filter(|m| m.id != me && !up.contains(&m.id)) {
+            self.down.entry(member.id).or_insert(now);
+        }
+        let down = &self.down;
+        self.called.retain(|id| down.contains_key(id));
+    }
+
+    /// What a process said about itself.
+    pub(super) fn on_record(&mut self, member: Member, admitted: bool, view: &View) {
+        if self.up.contains(&member.id) && view.place(member.id).is_none() {
+            self.records.insert(member.id, (member, admitted));
+        }
+    }
+
+    /// A member wants to go.
+    pub(super) fn on_leave(&mut self, id: NodeId, view: &View) {
+        if view.place(id).is_some() {
+            self.leaving.insert(id);
+        }
+    }
+
+    /// A member answered a last call.
+    pub(super) fn on_present(&mut self, now: Duration, id: NodeId) {
+        self.present.insert(id, now + PRESENT);
+    }
+
+    /// We promised to somebody who makes the next view.
+    pub(super) fn on_wedged(&mut self, now: Duration) {
+        self.wedged_since.get_or_insert(now);
+    }
+
+    /// How far a member's slots have come.
+    pub(super) fn on_progress(&mut self, from: NodeId, moved: u16, left: u16) {
+        self.progress.insert(from, (moved, left));
+    }
+
+    /// Whether gossip holds a member to be up.
+    pub(super) fn is_up(&self, id: NodeId) -> bool {
+        id == self.me || self.up.contains(&id)
+    }
+
+    /// See [`super::Core::strangers`].
+    pub(super) fn strangers(&self, view: &View) -> impl Iterator<Item = NodeId> {
+        let outside = self.up.iter().filter(move |id| view.place(**id).is_none());
+        outside.filter(|id| self.records.get(id).is_none_or(|(_, admitted)| *admitted)).copied()
+    }
+
+    /// Members whose node runs again under a newer boot: this process of it is certainly gone.
+    pub(super) fn proven_dead(&self, view: &View) -> BTreeSet<NodeId> {
+        let newer = |id: &NodeId| self.up.iter().any(|up| up.node == id.node && up.boot > id.boot);
+        view.members.iter().map(|m| m.id).filter(newer).collect()
+    }
+
+    /// Whom to call before they are excluded; each once for every time that gossip loses it.
+    pub(super) fn last_calls(&mut self, view: &View) -> Vec<NodeId> {
+        let dead = self.proven_dead(view);
+        let (called, down) = (&mut self.called, &self.down);
+        down.keys().copied().filter(|id| !dead.contains(id) && called.insert(*id)).collect()
+    }
+
+    /// Whether a member is to be left out.
+    fn is_lost(&self, now: Duration, id: NodeId, dead: &BTreeSet<NodeId>) -> bool {
+        let silent = self.silent.get(&id).is_some_and(|until| now < *until);
+        let present = self.is_present(now, id);
+        let lost = self.down.get(&id).is_some_and(|since| now >= *since + LAST_CALL);
+        dead.contains(&id) || silent || (lost && !present)
+    }
+
+    /// Who would be in the next view if it were made now, without `lost`.
+    pub(super) fn wanted(&self, view: &View, lost: &BTreeSet<NodeId>) -> Wanted {
+        let keep: BTreeSet<NodeId> =
+            view.members.iter().map(|m| m.id).filter(|id| !lost.contains(id)).collect();
+        let is_new = |m: &Member| !keep.iter().any(|id| id.node == m.id.node);
+        let join = self.records.values().filter(|(m, admitted)| !admitted && is_new(m));
+        Wanted {
+            join: join.map(|(m, _)| m.clone()).collect(),
+            leave: self.leaving.intersection(&keep).copied().collect(),
+            keep,
+        }
+    }
+
+    /// The next view's members if it is time for us to make it. `busy`: somebody else is at it.
+    pub(super) fn poll(&mut self, now: Duration, view: &View, wedged: bool, busy: bool) -> Option<Wanted> {
+        let lost = self.lost(now, view);
+        let wanted = self.wanted(view, &lost);
+        let joins = !wanted.join.is_empty();
+        let leaves = wanted.leave.iter().any(|id| !view.leaving.contains(id));
+        if lost.is_empty() && !joins && !leaves && !wedged && !self.is_finished(now, view) {
+            self.differs_since = None;
+            return None;
+        }
+        let since = *self.differs_since.get_or_insert(now);
+        let batch = if joins && lost.is_empty() && !leaves { BATCH } else { Duration::ZERO };
+        let turn = TURN * wanted.keep_order(view).position(|id| id == self.me)? as u32;
+        let due = match self.wedged_since {
+            // If nothing comes of what the other does, everyone tries in turn.
+            Some(wedged) if busy => (since + batch).max(wedged + REPORT),
+            _ => since + batch,
+        };
+        (now >= due + turn).then_some(wanted)
+    }
+
+    /// Members that are to be left out.
+    pub(super) fn lost(&self, now: Duration, view: &View) -> BTreeSet<NodeId> {
+        let dead = self.proven_dead(view);
+        view.members.iter().map(|m| m.id).filter(|id| self.is_lost(now, *id, &dead)).collect()
+    }
+
+    /// Members that gossip does not hold to be up.
+    pub(super) fn not_up(&self, view: &View) -> BTreeSet<NodeId> {
+        view.members.iter().map(|m| m.id).filter(|id| !self.is_up(*id)).collect()
+    }
+
+    /// Whether what has moved should go into a view: all of it, or some for a while.
+    fn is_finished(&mut self, now: Duration, view: &View) -> bool {
+        if !view.moves() {
+            return false;
+        }
+        let all = view.members.iter().all(|m| self.progress.get(&m.id).is_some_and(|(_, left)| *left == 0));
+        let some = self.progress.values().any(|(moved, _)| *moved > 0);
+        all || (some && now >= self.view_since + CHECKPOINT)
+    }
+
+    /// Whether an attempt should be given up for another: somebody is gone who was to stay, or there who was to be left
+    /// out. A member that has not reported for long counts as lost from now on.
+    pub(super) fn is_outdated(&mut self, now: Duration, view: &View, proposer: &Proposer) -> bool {
+        if !proposer.collects() {
+            return false;
+        }
+        if now >= proposer.begun() + REPORT {
+            for id in proposer.silent().filter(|id| *id != self.me) {
+                self.silent.insert(id, now + 4 * REPORT);
+            }
+        }
+        let lost = self.lost(now, view);
+        let out = |id: &NodeId| !proposer.wanted().keep.contains(id);
+        proposer.silent().any(|id| lost.contains(&id))
+            || view.members.iter().any(|m| out(&m.id) && !lost.contains(&m.id) && self.is_present(now, m.id))
+    }
+
+    fn is_present(&self, now: Duration, id: NodeId) -> bool {
+        self.present.get(&id).is_some_and(|until| now < *until)
+    }
+}
