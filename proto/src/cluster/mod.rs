@@ -385,10 +385,10 @@ impl Core {
         self.propose(now);
         self.step(now);
         self.actions();
-        self.to_self(now);
+        self.hear_ourselves(now);
     }
 
-    fn to_self(&mut self, now: Duration) {
+    fn hear_ourselves(&mut self, now: Duration) {
         let me = self.me;
         let is_own = |o: &Output| matches!(o, Output::Send { to, .. } if *to == me);
         if let Some(at) = self.outputs.iter().position(is_own)
