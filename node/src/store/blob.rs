@@ -13,6 +13,23 @@ pub(super) const LONGEST_EDITED: usize = 1 << 10;
 /// Bytes before a packed run: its number of elements.
 const COUNT: usize = 2;
 
+/// A value on its way into the store.
+#[derive(Debug)]
+pub(super) enum Stored<'a> {
+    Inline(Form, &'a [u8]),
+    Boxed(Value),
+}
+
+impl Stored<'_> {
+    /// As a value of its own.
+    pub(super) fn into_value(self) -> Value {
+        match self {
+            Self::Inline(form, bytes) => decode(form, bytes),
+            Self::Boxed(value) => value,
+        }
+    }
+}
+
 /// A small value's form and bytes; `None` if it has to stay outside the log. `buffer` is for those that need to be
 /// put together.
 #[inline]

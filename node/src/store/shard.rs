@@ -9,6 +9,7 @@ use ahash::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
+pub(super) use super::blob::Stored;
 use super::{
     DATABASES, Reclaim, blob,
     eviction::Hand,
@@ -104,22 +105,6 @@ pub(super) struct Place {
     pub(super) slot: u16,
     pub(super) hash: u32,
     pub(super) handle: Handle,
-}
-
-/// A value on its way into the store.
-#[derive(Debug)]
-pub(super) enum Stored<'a> {
-    Inline(Form, &'a [u8]),
-    Boxed(Value),
-}
-
-impl Stored<'_> {
-    fn into_value(self) -> Value {
-        match self {
-            Self::Inline(form, bytes) => blob::decode(form, bytes),
-            Self::Boxed(value) => value,
-        }
-    }
 }
 
 /// A value as it is kept.
