@@ -45,7 +45,7 @@ impl Target for Core {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        self.store.flush(None);
+        drop(self.store.flush(None).expect("no slot is held"));
         self.db = 0;
         self.protocol = Protocol::Resp2;
         Ok(())

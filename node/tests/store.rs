@@ -373,11 +373,11 @@ proptest! {
                     store.make_room(now);
                 }
                 Change::Swap => {
-                    store.swap(0, 5);
+                    store.swap(0, 5).unwrap();
                     model = model.into_iter().map(|((db, key), kept)| ((5 - db, key), kept)).collect();
                 }
                 Change::Flush => {
-                    store.reclaim().flushed(store.flush(Some(5)));
+                    store.reclaim().flushed(store.flush(Some(5)).unwrap());
                     model.retain(|(db, _), _| *db == 0);
                 }
             }
@@ -388,7 +388,7 @@ proptest! {
         prop_assert!(gone_may || model.len() == before, "{} of {before} keys are there", model.len());
         prop_assert_eq!(store.len(0).0 + store.len(5).0, model.len());
         store.audit();
-        drop(store.flush(None));
+        drop(store.flush(None).unwrap());
         store.audit();
         prop_assert_eq!(store.used_memory(), 0);
     }
@@ -416,10 +416,10 @@ fn a_swap_exchanges_all_and_forgets_nothing() {
     let store = Store::new(Settings::default());
     (0..100).for_each(|n| set(&store, &name("a", n), NOW, Expiry::At(NOW + 10)));
     let used = store.used_memory();
-    store.swap(0, 5);
+    store.swap(0, 5).unwrap();
     assert_eq!((store.len(0), store.len(5)), ((0, 0), (100, 100)));
-    store.swap(5, 3);
-    store.swap(7, 7);
+    store.swap(5, 3).unwrap();
+    store.swap(7, 7).unwrap();
     assert_eq!((store.len(3), store.used_memory()), ((100, 100), used));
     assert_eq!(sweep_all(&store, NOW + 10, 64), 100);
     assert_eq!(store.used_memory(), 0);
@@ -429,7 +429,7 @@ fn a_swap_exchanges_all_and_forgets_nothing() {
 fn flushed_keys_are_dropped_in_the_background() {
     let store = Store::new(Settings::default());
     (0..1000).for_each(|n| set(&store, &name("a", n), NOW, Expiry::Never));
-    let flushed = store.flush(None);
+    let flushed = store.flush(None).unwrap();
     assert_eq!((flushed.len(), store.len(0).0, store.used_memory()), (1000, 0, 0));
     store.reclaim().flushed(flushed);
     let done = || store.reclaim().freed() == 1000 && store.reclaim().pending() == 0;

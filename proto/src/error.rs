@@ -59,6 +59,16 @@ pub enum Error {
     /// Nobody serves the slot at the moment.
     #[error("CLUSTERDOWN Hash slot not served")]
     ClusterDown,
+    /// A keyed command came to a shut gate: it was not executed, and may be soon. What waits for that keeps this to
+    /// itself; a client that has waited for too long gets the text.
+    #[error("CLUSTERDOWN The cluster is down")]
+    Held,
+    /// The same, because one of its keys is being copied to another node.
+    #[error("TRYAGAIN Multiple keys request during rehashing of slot")]
+    KeyHeld,
+    /// The slot's gate says that it is not served here; whoever knows the owner answers `MOVED` instead.
+    #[error("CLUSTERDOWN Hash slot not served")]
+    NotHere(u16),
     /// Authentication is required first.
     #[error("NOAUTH Authentication required.")]
     NoAuth,
@@ -89,9 +99,18 @@ impl Error {
                 | Self::CrossSlot
                 | Self::Moved { .. }
                 | Self::ClusterDown
+                | Self::Held
+                | Self::KeyHeld
+                | Self::NotHere(_)
                 | Self::NoAuth
                 | Self::Arity(_)
         )
+    }
+
+    /// Whether a gate kept the command from being executed: it may have to wait instead of being answered.
+    #[inline]
+    pub fn is_barred(&self) -> bool {
+        matches!(self, Self::Held | Self::KeyHeld | Self::NotHere(_))
     }
 
     /// The first word, by which INFO counts errors (`ERR`, `WRONGTYPE`).

@@ -82,6 +82,7 @@ fn object(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let slot = key_slot(key);
     cx.shared.ownership.load().check(&[slot], false)?;
     let mut db = cx.shared.store.lock_slot(cx.session.db, slot, cx.now);
+    db.check_gates(&[slot])?;
     let idle = db.recency(key).map_or(0, |(idle, _)| idle);
     let value = db.peek(key).ok_or(Error::NoSuchKey)?;
     // Redis's clock of accesses: seconds, 24 bits.
@@ -101,6 +102,7 @@ fn digest_values(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result
     out.array(slots.len());
     for (key, slot) in args.from(2).iter().zip(slots) {
         let mut db = cx.shared.store.lock_slot(cx.session.db, slot, cx.now);
+        db.check_gates(&[slot])?;
         let expires_at = db.expires_at(key).flatten().unwrap_or(0);
         out.simple(&digest::of_key(db.peek(key), expires_at));
     }

@@ -43,7 +43,7 @@ fn flush(store: &Store, db: Option<u8>, args: Args<'_>, out: &mut Reply<'_>) -> 
         2 if args.is(1, "async") => true,
         _ => return Err(Error::Syntax),
     };
-    let flushed = store.flush(db);
+    let flushed = store.flush(db)?;
     if background {
         store.reclaim().flushed(flushed);
     }
@@ -60,7 +60,7 @@ fn swapdb(store: &Store, _: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> R
     let second = index(2, "ERR invalid second DB index")?;
     let there =
         |n: i32| u8::try_from(n).ok().filter(|n| usize::from(*n) < DATABASES).ok_or(Error::DbOutOfRange);
-    store.swap(there(first)?, there(second)?);
+    store.swap(there(first)?, there(second)?)?;
     out.ok();
     Ok(())
 }

@@ -12,7 +12,7 @@ use shoal_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Handler, Scope};
+use super::{Handler, Scope, gated};
 use crate::store::Store;
 
 /// The slots of a request's keys, in order of appearance, each once.
@@ -91,13 +91,25 @@ impl Dispatch {
                 if !scope.alone {
                     super::sort::patterns_in_slot(args)?;
                 }
-                handler(&mut scope.apply(store.lock_all(scope.db, scope.now)), args, out)
+                let mut db = scope.apply(store.lock_all(scope.db, scope.now));
+                gated::run(handler, &mut db, slots, args, out)
             }
             Handler::Data(handler) | Handler::AnyKey(handler, _) => match slots {
-                [slot] => handler(&mut scope.apply(store.lock_slot(scope.db, *slot, scope.now)), args, out),
+                [slot] => {
+                    let mut db = scope.apply(store.lock_slot(scope.db, *slot, scope.now));
+                    if db.is_plain(*slot) {
+                        handler(&mut db, args, out)
+                    } else {
+                        gated::run(handler, &mut db, slots, args, out)
+                    }
+                }
                 slots => {
-                    let db = store.lock(scope.db, slots.iter().copied(), scope.now);
-                    handler(&mut scope.apply(db), args, out)
+                    let mut db = scope.apply(store.lock(scope.db, slots.iter().copied(), scope.now));
+                    if slots.iter().all(|slot| db.is_plain(*slot)) {
+                        handler(&mut db, args, out)
+                    } else {
+                        gated::run(handler, &mut db, slots, args, out)
+                    }
                 }
             },
             Handler::Whole(handler) => handler(store, scope, args, out),

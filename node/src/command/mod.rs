@@ -11,6 +11,7 @@ pub mod dispatch;
 mod draw;
 mod element;
 mod expire;
+mod gated;
 mod generic;
 mod hash;
 mod list;

@@ -24,6 +24,7 @@ pub struct Config {
     max_clients: AtomicUsize,
     max_bulk_len: AtomicU64,
     query_buffer_limit: AtomicUsize,
+    hold_timeout: AtomicU64,
 }
 
 impl Default for Config {
@@ -34,6 +35,7 @@ impl Default for Config {
             max_clients: AtomicUsize::new(10_000),
             max_bulk_len: AtomicU64::new(512 << 20),
             query_buffer_limit: AtomicUsize::new(1 << 30),
+            hold_timeout: AtomicU64::new(2500),
         }
     }
 }
@@ -70,6 +72,7 @@ impl Config {
             "client-query-buffer-limit" => {
                 self.query_buffer_limit.store(text.parse().unwrap_or(1 << 30), Relaxed)
             }
+            "cluster-hold-timeout" => self.hold_timeout.store(text.parse().unwrap_or(2500), Relaxed),
             _ => {}
         }
         self.values.write().insert(parameter.name, text);
@@ -139,6 +142,11 @@ impl Config {
     /// Most bytes of one client that may wait to be executed.
     pub fn query_buffer_limit(&self) -> usize {
         self.query_buffer_limit.load(Relaxed)
+    }
+
+    /// Longest time in ms for which a command waits for a slot or for the lease.
+    pub fn hold_timeout(&self) -> u64 {
+        self.hold_timeout.load(Relaxed)
     }
 
     fn number<T: std::str::FromStr + Default>(&self, name: &str) -> T {

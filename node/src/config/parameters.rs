@@ -72,6 +72,8 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     p("client-query-buffer-limit", "1073741824", Kind::Memory),
     p("close-on-oom", "no", Kind::Flag),
     fixed("cluster-enabled", "yes", Kind::Flag),
+    // Ms for which a command waits for a slot on its way to another node, or for the lease.
+    p("cluster-hold-timeout", "2500", COUNT),
     p("cluster-node-timeout", "15000", COUNT),
     p("cluster-require-full-coverage", "no", Kind::Flag),
     fixed("daemonize", "no", Kind::Flag),

@@ -24,6 +24,8 @@ use tokio::{
 use super::{
     clock,
     execute::{Batch, Stop},
+    fence::Fence,
+    lease::uptime_ms,
     lookahead::Lookahead,
     worker::{Scratch, Worker},
 };
@@ -44,9 +46,9 @@ pub(super) fn spawn(worker: Rc<Worker>, socket: TcpStream, clients: Arc<AtomicUs
     let session = Session::new(record.clone(), &worker.shared.access);
     let task = tokio::task::spawn_local(async move {
         let _guard = guard;
-        Connection { worker, socket, session, scanner: Scanner::new(), pending: Vec::new(), upstream: false }
-            .serve()
-            .await;
+        let (scanner, pending) = (Scanner::new(), Vec::new());
+        let (upstream, patience, fence) = (false, None, None);
+        Connection { worker, socket, session, scanner, pending, upstream, patience, fence }.serve().await;
     });
     let abort = task.abort_handle();
     record.on_kill(move || abort.abort());
@@ -76,6 +78,10 @@ pub(super) struct Connection {
     pending: Vec<u8>,
     /// Whether the other end is a router (`SHOAL UPSTREAM`).
     pub(super) upstream: bool,
+    /// Until when commands wait for a gate, by [`uptime_ms`]; set by the first that does.
+    pub(super) patience: Option<u64>,
+    /// What the replies of the last batch wait for.
+    fence: Option<Fence>,
 }
 
 /// What came of one read.
@@ -100,6 +106,12 @@ impl Connection {
         loop {
             if !rest.is_empty() {
                 self.session.record.buffered(self.pending.len(), rest.len());
+                if let Some(fence) = self.fence.take()
+                    && !fence.passes(&self.worker.shared).await
+                {
+                    tracing::debug!(client = %self.session.record.addr, "closed: its replies may be untrue");
+                    return Err(());
+                }
                 self.socket.write_all(&rest).await.map_err(|_| ())?;
             }
             match stop {
@@ -113,6 +125,10 @@ impl Connection {
                 Some(Stop::Pause(until)) => {
                     let wait = until.saturating_sub(clock::now_ms()).min(100);
                     tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                Some(Stop::Hold(seen)) => {
+                    let wait = self.patience.unwrap_or(0).saturating_sub(uptime_ms());
+                    self.worker.shared.changes.after(seen, Duration::from_millis(wait)).await;
                 }
             }
             let worker = self.worker.clone();
@@ -139,6 +155,7 @@ impl Connection {
                     return Poll::Ready(Turn::Closed);
                 }
                 worker.counters.bytes(filled, 0);
+                self.patience = None;
                 let (consumed, stop) = self.run(&input[..filled], output, ahead);
                 self.pending.extend_from_slice(&input[consumed..filled]);
                 return Poll::Ready(Turn::Go(self.send(output), stop));
@@ -190,7 +207,7 @@ impl Connection {
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut batch = Batch::new(&worker.shared, &worker.counters, self);
         let (consumed, stop) = batch.execute(&mut scanner, input, limits, ahead, output);
-        batch.finish();
+        self.fence = batch.finish();
         ahead.trim();
         self.scanner = scanner;
         worker.counters.bytes(0, output.len());
@@ -203,9 +220,13 @@ impl Connection {
         (consumed, stop)
     }
 
-    /// Sends the replies as far as the socket takes them at once; the rest.
+    /// Sends the replies as far as the socket takes them at once, if nothing keeps them back; the rest.
     fn send(&mut self, output: &mut Vec<u8>) -> Vec<u8> {
-        let sent = if output.is_empty() { 0 } else { self.socket.try_write(output).unwrap_or(0) };
+        let sent = if output.is_empty() || self.fence.is_some() {
+            0
+        } else {
+            self.socket.try_write(output).unwrap_or(0)
+        };
         let rest = output[sent..].to_vec();
         if output.capacity() > 2 * FLUSH_AT {
             *output = Vec::with_capacity(64 << 10);

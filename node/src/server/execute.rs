@@ -12,6 +12,8 @@ use smallvec::SmallVec;
 use super::{
     Ownership, Shared, clock,
     connection::{Connection, FLUSH_AT},
+    fence::{Fence, Times},
+    lease::uptime_ms,
     lookahead::{LOOKAHEAD, Lookahead, Next},
     shared::Action,
 };
@@ -30,6 +32,8 @@ pub(super) enum Stop {
     Flush,
     /// `CLIENT PAUSE`: go on at this time, ms since 1970.
     Pause(u64),
+    /// The next command waits for a gate or for the lease: go on when there are more changes than these.
+    Hold(u64),
 }
 
 /// One batch of requests of one connection.
@@ -42,7 +46,16 @@ pub(super) struct Batch<'a> {
     /// Commands since the clock was read.
     since_clock: u32,
     commands: u64,
+    /// Commands on keys that were executed.
+    data: u64,
     last: u16,
+    /// Whether the lease was valid when the batch began.
+    leased: bool,
+    /// Whether it stopped at a command that has to wait.
+    held: bool,
+    /// The counter of changes, and others, before anything was executed.
+    seen: u64,
+    before: Times,
 }
 
 /// Fast commands executed on one reading of the clock.
@@ -52,19 +65,27 @@ const COMMANDS_PER_CLOCK: u32 = 32;
 enum Outcome {
     Done,
     Paused(u64),
+    Held,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(shared: &'a Shared, counters: &'a Counters, connection: &'a mut Connection) -> Self {
+        // Read before anything is decided by what they count.
+        let (seen, before) = (shared.changes.seen(), Times::read(shared));
         Self {
             shared,
+            leased: shared.lease.is_valid(),
             ownership: shared.ownership.load(),
             counters,
             connection,
             now: clock::now_ms(),
             since_clock: 0,
             commands: 0,
+            data: 0,
             last: u16::MAX,
+            held: false,
+            seen,
+            before,
         }
     }
 
@@ -87,6 +108,7 @@ impl<'a> Batch<'a> {
                 let (args, end) = ahead.request(input, i);
                 let stop = match self.one(args, out) {
                     Outcome::Paused(until) => Some((at, Stop::Pause(until))),
+                    Outcome::Held => Some((at, Stop::Hold(self.seen))),
                     Outcome::Done if self.connection.session.closing => Some((input.len(), Stop::Close)),
                     Outcome::Done if out.len() >= FLUSH_AT => Some((end, Stop::Flush)),
                     Outcome::Done => None,
@@ -102,11 +124,14 @@ impl<'a> Batch<'a> {
                 Next::More => {}
                 Next::Incomplete => return (ahead.end(), None),
                 Next::Inline(end) => {
-                    if let Outcome::Paused(until) =
-                        self.one(Args::new(scanner.inline(), scanner.spans()), out)
-                    {
+                    let stop = match self.one(Args::new(scanner.inline(), scanner.spans()), out) {
+                        Outcome::Paused(until) => Some(Stop::Pause(until)),
+                        Outcome::Held => Some(Stop::Hold(self.seen)),
+                        Outcome::Done => None,
+                    };
+                    if stop.is_some() {
                         *scanner = Scanner::new();
-                        return (at, Some(Stop::Pause(until)));
+                        return (at, stop);
                     }
                     at = end;
                     if self.connection.session.closing {
@@ -134,12 +159,46 @@ impl<'a> Batch<'a> {
         self.shared.store.prefetch(self.connection.session.db, &keys);
     }
 
-    /// Reports the batch's counts.
-    pub(super) fn finish(self) {
+    /// Reports the batch's counts. What the replies have to wait for, if there is anything.
+    pub(super) fn finish(self) -> Option<Fence> {
         if self.commands > 0 {
             self.counters.commands(self.commands);
             self.connection.session.record.saw(self.last, self.now);
         }
+        if self.data == 0 {
+            return None;
+        }
+        if !self.held {
+            self.connection.patience = None;
+        }
+        Fence::needed(self.shared, self.before)
+    }
+
+    /// What to answer to a command that was not executed because of a gate or the lease; `None`: it has to wait.
+    #[cold]
+    fn barred(&mut self, error: Error) -> Option<Error> {
+        self.data -= 1;
+        if let Error::NotHere(slot) = error {
+            let ownership = self.shared.ownership();
+            if !ownership.owns(slot) {
+                return Some(ownership.elsewhere(slot));
+            }
+            // The view is in force, the gate is about to open.
+        } else if error == Error::KeyHeld && self.connection.upstream {
+            // One key must not hold up what others ask a router for.
+            return Some(error);
+        }
+        let now = uptime_ms();
+        let until = match self.connection.patience {
+            Some(until) if self.data == 0 => until,
+            _ => now + self.shared.config.hold_timeout(),
+        };
+        self.connection.patience = Some(until);
+        if now >= until {
+            return Some(Error::Held);
+        }
+        self.held = true;
+        None
     }
 
     #[inline]
@@ -163,8 +222,18 @@ impl<'a> Batch<'a> {
             }
         };
         self.commands += 1;
-        if let Err(error) = result {
+        if let Err(mut error) = result {
             reply.truncate(mark);
+            if error.is_barred() {
+                match self.barred(error) {
+                    Some(answer) => error = answer,
+                    None => {
+                        self.commands -= 1;
+                        return Outcome::Held;
+                    }
+                }
+                self.counters.rejected(self.last);
+            }
             reply.error(&error);
             self.shared.totals.errors.note(&error);
         }
@@ -208,6 +277,8 @@ impl<'a> Batch<'a> {
     #[inline]
     fn count(&self, entry: &Entry, micros: u64, result: &Result) {
         match result {
+            // It may still be executed.
+            Err(error) if error.is_barred() => {}
             Err(error) if error.before_execution() => self.counters.rejected(entry.id),
             result => self.counters.called(entry.id, micros, result.is_err()),
         }
@@ -222,6 +293,10 @@ impl<'a> Batch<'a> {
     fn run(&mut self, action: Action, entry: &'static Entry, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         match action {
             Action::Data => {
+                self.data += 1;
+                if !self.leased {
+                    return Err(Error::Held);
+                }
                 let slots = Dispatch::slots(entry, args);
                 let scattered = self.connection.upstream && entry.splits();
                 self.ownership.check(&slots, scattered)?;

@@ -5,14 +5,19 @@
 //! store and nothing else on the hot path. Membership runs elsewhere and reaches the workers only as an
 //! installed [`Ownership`].
 
+mod changes;
 pub mod clock;
 mod connection;
 mod execute;
+mod fence;
+mod lease;
 mod lookahead;
 mod ownership;
 mod shared;
 mod worker;
 
+pub use changes::Changes;
+pub use lease::{Lease, uptime_ms};
 pub use ownership::Ownership;
 pub use shared::{BusHandler, Shared, Wiring};
 pub use worker::{Node, start};

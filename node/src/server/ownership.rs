@@ -47,6 +47,21 @@ impl Ownership {
         Self { owned, alone, view: Some((view, place)), owners }
     }
 
+    /// The same, but for these slots and the places of their owners.
+    #[must_use]
+    pub fn moved(&self, slots: &[(u16, u16)]) -> Self {
+        let Some((view, place)) = &self.view else { return Self { view: None, owners: Vec::new(), ..*self } };
+        let (mut owners, mut owned) = (self.owners.clone(), self.owned);
+        for (slot, owner) in slots {
+            owners[usize::from(*slot)] = *owner;
+            let bit = 1 << (slot % 64);
+            let word = &mut owned[usize::from(*slot) / 64];
+            *word = if *place == Some(usize::from(*owner)) { *word | bit } else { *word & !bit };
+        }
+        let view = view.with_owners(&owners);
+        Self { owned, alone: self.alone, view: Some((Arc::new(view), *place)), owners }
+    }
+
     /// Whether this node serves `slot`.
     #[inline]
     pub fn owns(&self, slot: u16) -> bool {
@@ -107,8 +122,9 @@ impl Ownership {
         }
     }
 
+    /// Where the slot is: `MOVED`, or `CLUSTERDOWN` when it is nowhere.
     #[cold]
-    fn elsewhere(&self, slot: u16) -> Error {
+    pub(super) fn elsewhere(&self, slot: u16) -> Error {
         let owner = self.owners.get(usize::from(slot)).copied().unwrap_or(u16::MAX);
         match self.view().and_then(|v| v.members.get(usize::from(owner))) {
             Some(member) => Error::Moved { slot, host: member.host.clone(), port: member.resp_port },

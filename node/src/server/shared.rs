@@ -12,13 +12,13 @@ use shoal_proto::{
     view::{NodeId, View},
 };
 
-use super::{Ownership, clock};
+use super::{Changes, Lease, Ownership, clock};
 use crate::{
     admin,
     command::dispatch::Dispatch,
     config::Config,
     stats::{Latency, SlowLog, Totals},
-    store::{Settings, Store},
+    store::{Gate, Settings, Store},
 };
 
 /// How a command is executed, looked up by its number.
@@ -82,6 +82,13 @@ pub struct Shared {
     /// Whether expired keys are removed before anybody asks for them (`DEBUG SET-ACTIVE-EXPIRE`).
     pub(crate) sweeping: AtomicBool,
     pub(crate) wiring: Wiring,
+    /// Until when this node may serve.
+    pub lease: Lease,
+    /// Told when a gate opens or shuts, the lease comes back, a view or an owner is new.
+    pub changes: Changes,
+    /// Counts views put in force, and the times that everything was forgotten.
+    pub(crate) views: AtomicU64,
+    pub(crate) resets: AtomicU64,
     /// When the process started, ms since 1970.
     pub(crate) started: u64,
     /// Identifies this run (`run_id` in INFO): 40 hexadecimal digits.
@@ -102,9 +109,13 @@ impl Shared {
             let entry = entry.unwrap_or_else(|| panic!("handler '{name}' is not in the command table"));
             actions[usize::from(entry.id)] = action;
         }
+        let store = Store::new(settings);
+        if joining {
+            store.set_gates(|_| Some(Gate::Away));
+        }
         let run_id = (0..5).map(|_| format!("{:08x}", rand::random::<u32>())).collect();
         Arc::new(Self {
-            store: Store::new(settings),
+            store,
             dispatch: Dispatch::default(),
             actions,
             registry: Registry::new(),
@@ -116,6 +127,10 @@ impl Shared {
             latency: Latency::default(),
             sweeping: AtomicBool::new(true),
             wiring,
+            lease: Lease::forever(),
+            changes: Changes::default(),
+            views: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
             started: clock::now_ms(),
             run_id,
             port: AtomicU64::new(0),
@@ -133,16 +148,55 @@ impl Shared {
         let new = Ownership::of(view, me);
         let old = self.ownership.load_full();
         let lost: Vec<bool> = (0..shoal_proto::slot::SLOTS).map(|s| old.owns(s) && !new.owns(s)).collect();
-        self.ownership.store(Arc::new(new));
+        let new = Arc::new(new);
+        // First nobody executes on what is lost, then clients are sent elsewhere, then it is dropped.
+        self.store.set_gates(|slot| (!new.owns(slot)).then_some(Gate::Away));
+        self.adopt(new.clone());
         if lost.iter().any(|l| *l) {
             self.store.flush_slots(|slot| lost[usize::from(slot)]);
+        }
+        self.set_gates(|slot| new.owns(slot).then_some(Gate::Open));
+    }
+
+    /// Puts a view in force for the look at owners before the lock, and nothing else: gates and data stay.
+    pub fn adopt(&self, ownership: Arc<Ownership>) {
+        self.ownership.store(ownership);
+        self.views.fetch_add(1, Ordering::Release);
+        self.changes.tell();
+    }
+
+    /// Until the next view, these slots belong to the members at these places of the view in force: they have been
+    /// handed over.
+    pub fn moved(&self, slots: &[(u16, u16)]) {
+        self.ownership.rcu(|old| old.moved(slots));
+        self.changes.tell();
+    }
+
+    /// Sets a slot's gate. When this returns, nobody executes on the slot under the old one; those who wait look again.
+    pub fn set_gate(&self, slot: u16, gate: Gate) {
+        self.store.set_gate(slot, gate);
+        self.changes.tell();
+    }
+
+    /// Sets the gates that `gate` names; those who wait look again.
+    pub fn set_gates(&self, gate: impl Fn(u16) -> Option<Gate>) {
+        self.store.set_gates(gate);
+        self.changes.tell();
+    }
+
+    /// The node may serve until then, by [`uptime_ms`](super::uptime_ms); `u64::MAX`: for ever.
+    pub fn renew_lease(&self, until: u64) {
+        if self.lease.set(until) {
+            self.changes.tell();
         }
     }
 
     /// Drops everything and serves nothing: this process was declared dead and starts anew.
     pub fn forget_everything(&self) {
-        self.ownership.store(Arc::new(Ownership::nothing()));
-        drop(self.store.flush(None));
+        self.resets.fetch_add(1, Ordering::Release);
+        self.store.set_gates(|_| Some(Gate::Away));
+        self.adopt(Arc::new(Ownership::nothing()));
+        self.store.clear();
     }
 
     /// The port that speaks RESP.

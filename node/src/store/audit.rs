@@ -36,7 +36,9 @@ impl Shard {
                 assert!(slot.find(place.hash, |other| other == handle).is_some(), "in the wrong bucket");
                 if item.expires_at() != 0 {
                     expires += 1;
-                    assert!(slot.min_expiry <= item.expires_at() && keys.min_expiry <= item.expires_at());
+                    assert!(slot.min_expiry <= item.expires_at());
+                    // The sweep passes by slots that are not open.
+                    assert!(!self.rules(place.slot) || keys.min_expiry <= item.expires_at());
                 }
                 len += 1;
                 living += item.len();

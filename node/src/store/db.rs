@@ -3,7 +3,7 @@
 use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
-    Edit, Guards, Settings, Store,
+    Edit, Gate, Guards, Settings, Store,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
@@ -126,6 +126,25 @@ impl<'a> Db<'a> {
         self.guards
             .binary_search_by_key(&shard, |g| g.0)
             .expect("a command only touches keys whose slots it locked")
+    }
+
+    /// Whether the slot is open and nobody listens to its changes: the usual case.
+    #[inline]
+    pub(crate) fn is_plain(&self, slot: u16) -> bool {
+        self.guards[self.guard_of(slot)].1.gates.state(slot).is_plain()
+    }
+
+    /// Checks that commands on these slots may be executed. That one of them is elsewhere is said first: waiting would
+    /// not help.
+    ///
+    /// # Errors
+    /// [`Error::NotHere`], [`Error::Held`].
+    pub(crate) fn check_gates(&self, slots: &[u16]) -> Result {
+        let gate = |slot: u16| self.guards[self.guard_of(slot)].1.gates.state(slot).gate();
+        if let Some(slot) = slots.iter().find(|slot| gate(**slot) == Gate::Away) {
+            return Err(Error::NotHere(*slot));
+        }
+        if slots.iter().any(|slot| gate(*slot) == Gate::Held) { Err(Error::Held) } else { Ok(()) }
     }
 
     fn shard(&mut self, guard: usize) -> &mut Shard {

@@ -10,7 +10,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    Reclaim, SHARDS, Settings, Store,
+    Gate, Reclaim, SHARDS, Settings, Store,
     ghost::Ghost,
     item::MOST_CREDIT,
     log::Queue,
@@ -350,6 +350,9 @@ fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64
 
 fn fate(shard: &Shard, place: Place, queue: Queue, settings: &Settings, now: u64) -> Fate {
     let item = shard.item(place.handle);
+    if !shard.rules(place.slot) {
+        return Fate::Stays(queue, item.credit());
+    }
     if item.expired(now) {
         return Fate::Goes;
     }
@@ -387,7 +390,8 @@ fn next_to_expire(shard: &Shard) -> Option<Place> {
     for space in shard.used_spaces() {
         let keys = shard.keyspace(space)?;
         let first = rand::random_range(0..keys.slots.len());
-        let slots = keys.slots[first..].iter().chain(&keys.slots[..first]);
+        let slots = (first..keys.slots.len()).chain(0..first);
+        let slots = slots.filter(|i| shard.gates.gate_at(*i) == Gate::Open).map(|i| &keys.slots[i]);
         let slots = slots.filter(|slot| slot.min_expiry != u64::MAX);
         let buckets = slots.flat_map(|slot| {
             let n = slot.buckets();

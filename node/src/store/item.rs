@@ -263,6 +263,10 @@ impl ItemMut<'_> {
         self.0[0] |= DEAD;
     }
 
+    pub(super) fn set_space(&mut self, space: u8) {
+        self.0[1] = self.0[1] & MOST_CREDIT | space << 3;
+    }
+
     pub(super) fn set_lapped(&mut self) {
         self.0[0] |= LAPPED;
     }

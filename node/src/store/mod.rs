@@ -11,6 +11,7 @@ mod blob;
 mod db;
 mod edit;
 mod eviction;
+mod gate;
 mod ghost;
 mod index;
 mod item;
@@ -29,12 +30,13 @@ use arc_swap::ArcSwap;
 pub use db::{Db, Expiry, Scanned};
 pub use edit::Edit;
 pub use eviction::Policy;
+pub use gate::Gate;
 use parking_lot::{Mutex, MutexGuard};
 pub use reclaim::Reclaim;
 pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
 use shard::Shard;
 pub use shard::Stats;
-use shoal_proto::slot::SLOTS;
+use shoal_proto::{error::Result, slot::SLOTS};
 use smallvec::SmallVec;
 use std::sync::Arc;
 pub use sweep::Sweep;
@@ -244,14 +246,13 @@ impl Store {
         self.used_peak.load(Ordering::Relaxed)
     }
 
-    /// Keys in database `db`, and how many of them have an expiry.
+    /// Keys in database `db` that commands see, and how many of them have an expiry.
     pub fn len(&self, db: u8) -> (usize, usize) {
         let mut total = (0, 0);
         self.each_shard(|_, shard| {
-            if let Some(keys) = shard.keyspace(shard.space(db)) {
-                total.0 += keys.len;
-                total.1 += keys.expires;
-            }
+            let (keys, expires) = shard.visible(db);
+            total.0 += keys;
+            total.1 += expires;
         });
         total
     }
@@ -259,13 +260,15 @@ impl Store {
     /// Keys of `slot` in database `db`.
     pub fn slot_len(&self, db: u8, slot: u16) -> usize {
         let shard = self.shards[shard_of(slot)].lock();
-        shard.keyspace(shard.space(db)).map_or(0, |k| k.slot(slot).len())
+        let keys = shard.keyspace(shard.space(db)).filter(|_| shard.shows(keyspace::local(slot)));
+        keys.map_or(0, |keys| keys.slot(slot).len())
     }
 
     /// Up to `count` keys of `slot` in database `db`.
     pub fn slot_keys(&self, db: u8, slot: u16, count: usize) -> Vec<Vec<u8>> {
         let shard = self.shards[shard_of(slot)].lock();
-        let Some(keys) = shard.keyspace(shard.space(db)) else { return Vec::new() };
+        let keys = shard.keyspace(shard.space(db)).filter(|_| shard.shows(keyspace::local(slot)));
+        let Some(keys) = keys else { return Vec::new() };
         keys.slot(slot).handles().take(count).map(|handle| shard.key(handle).to_vec()).collect()
     }
 
@@ -282,15 +285,22 @@ impl Store {
         self.reclaim.reset_freed();
     }
 
-    /// Empties database `db`, or all of them. What was there is returned, to be dropped where a long drop
-    /// disturbs nobody.
-    pub fn flush(&self, db: Option<u8>) -> Flushed {
+    /// Empties database `db`, or all of them, one shard at a time. What was there is returned, to be dropped where a
+    /// long drop disturbs nobody. Slots that are not served here keep what they hold.
+    ///
+    /// # Errors
+    /// [`Error::Held`](shoal_proto::Error::Held) if it must wait for a slot; some shards may be empty then.
+    pub fn flush(&self, db: Option<u8>) -> Result<Flushed> {
+        self.none_held()?;
         let mut flushed = Vec::new();
-        self.each_shard(|_, shard| match db {
-            Some(db) => flushed.push(shard.take(db)),
-            None => flushed.extend((0..DATABASES as u8).map(|db| shard.take(db))),
-        });
-        Flushed(flushed)
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.gates.check_none_held()?;
+            let dbs = db.map_or(0..DATABASES as u8, |db| db..db + 1);
+            flushed.extend(dbs.map(|db| shard.take_visible(db)));
+            self.settle(&mut shard);
+        }
+        Ok(Flushed(flushed))
     }
 
     /// Empties the slots for which `lost` holds, in all databases: their keys live elsewhere now.
@@ -302,12 +312,18 @@ impl Store {
         });
     }
 
-    /// Exchanges two databases at one instant.
-    pub fn swap(&self, a: u8, b: u8) {
-        let mut all: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
+    /// Exchanges two databases at one instant, but not in slots that are not served here.
+    ///
+    /// # Errors
+    /// [`Error::Held`](shoal_proto::Error::Held) if it must wait for a slot.
+    pub fn swap(&self, a: u8, b: u8) -> Result {
+        let mut all = gate::lock_all(&self.shards);
+        all.iter().try_for_each(|shard| shard.gates.check_none_held())?;
         for shard in &mut all {
             shard.swap(a, b);
+            self.settle(shard);
         }
+        Ok(())
     }
 
     /// A key of database `db`, drawn evenly; expired keys are not drawn.
@@ -315,7 +331,7 @@ impl Store {
         // Expired keys that the sweep has not reached yet can be drawn: draw again, a bounded number of times.
         for _ in 0..100 {
             let mut lens = Vec::with_capacity(SHARDS);
-            self.each_shard(|_, shard| lens.push(shard.keyspace(shard.space(db)).map_or(0, |k| k.len)));
+            self.each_shard(|_, shard| lens.push(shard.visible(db).0));
             let total: usize = lens.iter().sum();
             if total == 0 {
                 return None;

@@ -5,7 +5,7 @@
 
 use shoal_proto::slot::SLOTS;
 
-use super::{Scanned, Store, shard::Found, shard_of};
+use super::{Scanned, Store, keyspace::local, shard::Found, shard_of};
 use crate::value::Value;
 
 const PLACE_BITS: u32 = 34;
@@ -48,7 +48,11 @@ impl Store {
         let mut buckets = count.saturating_mul(10).max(10);
         while slot < SLOTS && within.is_none_or(|set| contains(set, slot)) {
             let shard = self.shards[shard_of(slot)].lock();
-            if let Some(keys) = shard.keyspace(shard.space(db)) {
+            if within.is_some() && !shard.shows(local(slot)) {
+                // Handed over since the set was made.
+                break;
+            }
+            if let Some(keys) = shard.keyspace(shard.space(db)).filter(|_| shard.shows(local(slot))) {
                 let index = keys.slot(slot);
                 while index.len() > 0 {
                     place = index.visit(place, |handle| {
@@ -88,7 +92,8 @@ impl Store {
     fn each_found(&self, db: u8, now: u64, mut f: impl FnMut(&[u8], Found<'_>, u64)) {
         self.each_shard(|_, shard| {
             let Some(keys) = shard.keyspace(shard.space(db)) else { return };
-            for handle in keys.slots.iter().flat_map(super::index::SlotIndex::handles) {
+            let shown = keys.slots.iter().enumerate().filter(|(i, _)| shard.shows(*i));
+            for handle in shown.flat_map(|(_, slot)| slot.handles()) {
                 let item = shard.item(handle);
                 if !item.expired(now) {
                     f(shard.key(handle), shard.found(handle), item.expires_at());

@@ -11,11 +11,12 @@ use smallvec::SmallVec;
 
 pub(super) use super::blob::Stored;
 use super::{
-    DATABASES, Reclaim, blob,
+    DATABASES, Reclaim, SLOTS_PER_SHARD, blob,
     eviction::Hand,
+    gate::Gates,
     index::SlotIndex,
     item::{Form, Item, LONG_KEY, MOST_CREDIT, Parts, clock},
-    keyspace::Keyspace,
+    keyspace::{Keyspace, local},
     log::{Handle, Log, Queue, longest_item},
 };
 use crate::value::Value;
@@ -160,6 +161,8 @@ pub(crate) struct Shard {
     owed: usize,
     /// Values are put together here.
     buffer: Vec<u8>,
+    /// What may be done with each slot.
+    pub(super) gates: Gates,
 }
 
 /// The key of an item.
@@ -193,6 +196,7 @@ impl Shard {
             index_lines: 0,
             owed: 0,
             buffer: Vec::new(),
+            gates: Gates::default(),
         }
     }
 
@@ -628,6 +632,21 @@ impl Shard {
         Taken { keys: keys.len, _held: None, _values: values }
     }
 
+    /// The same, but what slots hold that are not served here stays.
+    pub(super) fn take_visible(&mut self, db: u8) -> Taken {
+        let space = self.space(db);
+        let Some(keys) = self.keyspace(space) else { return Taken::default() };
+        if self.visible(db).0 == keys.len {
+            return self.take(db);
+        }
+        let mut taken = Taken::default();
+        for i in (0..SLOTS_PER_SHARD).filter(|i| self.shows(*i)).collect::<Vec<_>>() {
+            self.empty_slot((space, i), |value| taken._values.push(value), &mut taken.keys);
+        }
+        self.stats.dirty += taken.keys as u64;
+        taken
+    }
+
     /// Kills an item that the index does not know any more; its value if that lay outside the log.
     fn drop_item(&mut self, handle: Handle) -> Option<Value> {
         let item = self.log.item(handle);
@@ -643,33 +662,77 @@ impl Shard {
     pub(super) fn flush_slots(&mut self, slots: &[u16], reclaim: &Reclaim) {
         for space in self.used_spaces() {
             for slot in slots {
-                let Some(keys) = self.keyspace_mut(space) else { continue };
-                let index = std::mem::take(keys.slot_mut(*slot));
-                keys.len -= index.len();
-                self.index_lines -= index.memory() as i64 / 64;
-                for handle in index.handles() {
-                    let expires = self.log.item(handle).expires_at() != 0;
-                    if let Some(value) = self.drop_item(handle) {
-                        reclaim.discard(value);
-                    }
-                    if expires && let Some(keys) = self.keyspace_mut(space) {
-                        keys.expires -= 1;
-                    }
-                }
+                self.empty_slot((space, local(*slot)), |value| reclaim.discard(value), &mut 0);
             }
         }
     }
 
-    /// Exchanges two databases.
+    /// Removes the keys of one slot in one database; adds to `count` how many there were.
+    fn empty_slot(&mut self, (space, i): (u8, usize), mut value: impl FnMut(Value), count: &mut usize) {
+        let Some(keys) = self.keyspace_mut(space) else { return };
+        let index = std::mem::take(&mut keys.slots[i]);
+        keys.len -= index.len();
+        *count += index.len();
+        self.index_lines -= index.memory() as i64 / 64;
+        let mut expires = 0;
+        for handle in index.handles() {
+            expires += usize::from(self.log.item(handle).expires_at() != 0);
+            if let Some(boxed) = self.drop_item(handle) {
+                value(boxed);
+            }
+        }
+        if let Some(keys) = self.keyspace_mut(space) {
+            keys.expires -= expires;
+        }
+    }
+
+    /// Exchanges two databases. Slots that are not served here keep what they hold where it is.
     pub(super) fn swap(&mut self, a: u8, b: u8) {
         self.space_of.swap(usize::from(a), usize::from(b));
+        if self.gates.any_away() {
+            for i in (0..SLOTS_PER_SHARD).filter(|i| !self.shows(*i)).collect::<Vec<_>>() {
+                self.swap_slot(i, a, b);
+            }
+        }
+    }
+
+    /// Exchanges two databases in the shard's `i`th slot. O(keys): each has to learn its database.
+    pub(super) fn swap_slot(&mut self, i: usize, a: u8, b: u8) {
+        let (a, b) = (self.space(a), self.space(b));
+        if a == b {
+            return;
+        }
+        let mut halves = [a, b].map(|space| {
+            let Some(keys) = self.keyspace_mut(space) else { return (SlotIndex::default(), 0) };
+            let index = std::mem::take(&mut keys.slots[i]);
+            keys.len -= index.len();
+            let expires = index.handles().filter(|handle| self.log.item(*handle).expires_at() != 0).count();
+            if let Some(keys) = self.keyspace_mut(space) {
+                keys.expires -= expires;
+            }
+            (index, expires)
+        });
+        halves.swap(0, 1);
+        for ((index, expires), space) in halves.into_iter().zip([a, b]) {
+            if index.len() == 0 {
+                continue;
+            }
+            index.handles().for_each(|handle| self.log.item_mut(handle).set_space(space));
+            let keys = self.spaces[usize::from(space)].get_or_insert_with(|| Box::new(Keyspace::new()));
+            keys.len += index.len();
+            keys.expires += expires;
+            keys.min_expiry = keys.min_expiry.min(index.min_expiry);
+            keys.slots[i] = index;
+        }
     }
 
     /// A key of this space, drawn evenly. It may have expired.
     pub(super) fn random(&self, space: u8) -> Option<Handle> {
         let keys = self.keyspace(space)?;
-        let mut pick = rand::random_range(0..keys.len.max(1));
-        let slot = keys.slots.iter().find(|slot| {
+        let shown = |(i, slot)| self.shows(i).then_some(slot);
+        let len: usize = keys.slots.iter().enumerate().filter_map(shown).map(SlotIndex::len).sum();
+        let mut pick = rand::random_range(0..len.max(1));
+        let slot = keys.slots.iter().enumerate().filter_map(shown).find(|slot| {
             let here = pick < slot.len();
             pick = pick.wrapping_sub(if here { 0 } else { slot.len() });
             here

@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Reclaim, Store, log::Handle, shard::Shard};
+use super::{Gate, Reclaim, Store, log::Handle, shard::Shard};
 
 /// Buckets looked at under one hold of a shard's lock.
 const BUCKETS_PER_HOLD: usize = 128;
@@ -67,6 +67,9 @@ fn sweep_space(shard: &mut Shard, space: u8, reclaim: &Reclaim, now: u64, left: 
     let mut next_due = u64::MAX;
     for i in 0..super::SLOTS_PER_SHARD {
         let Some(keys) = shard.keyspace(space) else { break };
+        if shard.gates.gate_at(i) != Gate::Open {
+            continue;
+        }
         if keys.slots[i].min_expiry <= now {
             if *left == 0 {
                 // Come back for this one.

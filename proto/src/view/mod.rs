@@ -185,6 +185,12 @@ impl View {
         self
     }
 
+    /// The same but for the slot table: what one member knows of slots that changed hands within the view.
+    #[must_use]
+    pub fn with_owners(&self, owners: &[u16]) -> Self {
+        Self { runs: runs_of(owners), ..self.clone() }
+    }
+
     /// The owner's place in `members` for each slot; [`NOBODY`] where there is none.
     pub fn owners(&self) -> Vec<u16> {
         let known = |owner: u16| if usize::from(owner) < self.members.len() { owner } else { NOBODY };
