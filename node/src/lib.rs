@@ -7,6 +7,7 @@ mod admin;
 pub mod command;
 pub mod config;
 pub mod flags;
+pub mod handoff;
 pub mod launch;
 pub mod memory_limit;
 mod metrics;

@@ -56,8 +56,14 @@ impl Target for Core {
             return Ok(self.select(&args[1]));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
-        let scope =
-            Scope { db: self.db, now: now.as_millis() as u64, touch: true, within: None, alone: true };
+        let scope = Scope {
+            db: self.db,
+            now: now.as_millis() as u64,
+            touch: true,
+            within: None,
+            alone: true,
+            waits: None,
+        };
         let request = OwnedArgs::new(args);
         let mut out = Vec::new();
         self.dispatch.execute(&self.store, scope, request.args(), &mut Reply::new(&mut out, self.protocol));

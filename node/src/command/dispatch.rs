@@ -13,7 +13,7 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{Handler, Scope, gated};
-use crate::store::Store;
+use crate::store::{Db, Store};
 
 /// The slots of a request's keys, in order of appearance, each once.
 pub type Slots = SmallVec<[u16; 4]>;
@@ -67,6 +67,23 @@ impl Dispatch {
         }
     }
 
+    /// Executes a command that was executed elsewhere, whatever the gate of its slot.
+    ///
+    /// # Errors
+    /// What the handler answered; also if the command is not one on keys.
+    pub(crate) fn replay(
+        &self,
+        entry: &Entry,
+        db: &mut Db<'_>,
+        args: Args<'_>,
+        out: &mut Reply<'_>,
+    ) -> Result {
+        match self.handler(entry) {
+            Handler::Data(handler) | Handler::AnyKey(handler, _) => handler(db, args, out),
+            Handler::Whole(_) | Handler::Missing => Err(entry.unsupported()),
+        }
+    }
+
     /// Executes a request whose entry and slots are known.
     ///
     /// # Errors
@@ -92,7 +109,7 @@ impl Dispatch {
                     super::sort::patterns_in_slot(args)?;
                 }
                 let mut db = scope.apply(store.lock_all(scope.db, scope.now));
-                gated::run(handler, &mut db, slots, args, out)
+                gated::run(handler, entry, &mut db, slots, (scope, args), out)
             }
             Handler::Data(handler) | Handler::AnyKey(handler, _) => match slots {
                 [slot] => {
@@ -100,7 +117,7 @@ impl Dispatch {
                     if db.is_plain(*slot) {
                         handler(&mut db, args, out)
                     } else {
-                        gated::run(handler, &mut db, slots, args, out)
+                        gated::run(handler, entry, &mut db, slots, (scope, args), out)
                     }
                 }
                 slots => {
@@ -108,11 +125,15 @@ impl Dispatch {
                     if slots.iter().all(|slot| db.is_plain(*slot)) {
                         handler(&mut db, args, out)
                     } else {
-                        gated::run(handler, &mut db, slots, args, out)
+                        gated::run(handler, entry, &mut db, slots, (scope, args), out)
                     }
                 }
             },
-            Handler::Whole(handler) => handler(store, scope, args, out),
+            Handler::Whole(handler) => {
+                let result = handler(store, scope, args, out);
+                store.each_wait(|outbox, position| scope.wait_for(outbox, position));
+                result
+            }
             Handler::Missing => Err(entry.unsupported()),
         };
         if result.is_err() {

@@ -22,13 +22,20 @@ pub mod sort;
 mod string;
 mod zset;
 
+use std::{cell::RefCell, sync::Arc};
+
 use shoal_proto::{
     command::{Status, table},
     error::Result,
     resp::{Args, Reply},
 };
 
-use crate::store::{Db, SlotSet, Store};
+use smallvec::SmallVec;
+
+use crate::{
+    handoff::Outbox,
+    store::{Db, SlotSet, Store},
+};
 
 /// A handler on the keys that the command table names. The caller locked their slots and checked the arity.
 /// On an error nothing may have been changed; what was written to the reply is taken back.
@@ -50,9 +57,24 @@ pub struct Scope<'a> {
     pub within: Option<&'a SlotSet>,
     /// Whether commands may touch keys of any slot: nothing lives elsewhere.
     pub alone: bool,
+    /// Where it is written what the reply has to wait for; without it replies wait for nothing.
+    pub waits: Option<&'a Waits>,
 }
 
+/// The copies that replies have to wait for: outboxes, and up to where each must be with its peer.
+pub type Waits = RefCell<SmallVec<[(Arc<Outbox>, u64); 2]>>;
+
 impl Scope<'_> {
+    /// The reply has to wait until this outbox's peer has everything up to `position`.
+    fn wait_for(&self, outbox: &Arc<Outbox>, position: u64) {
+        let Some(waits) = self.waits else { return };
+        let mut waits = waits.borrow_mut();
+        match waits.iter_mut().find(|(known, _)| Arc::ptr_eq(known, outbox)) {
+            Some((_, furthest)) => *furthest = position.max(*furthest),
+            None => waits.push((outbox.clone(), position)),
+        }
+    }
+
     #[inline]
     fn apply<'a>(&self, mut db: Db<'a>) -> Db<'a> {
         if !self.touch {
@@ -150,7 +172,8 @@ pub(crate) mod testing {
             let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
             let args = OwnedArgs::new(words);
             let mut out = Vec::new();
-            let scope = Scope { db: self.db, now: self.now, touch: true, within: None, alone: true };
+            let scope =
+                Scope { db: self.db, now: self.now, touch: true, within: None, alone: true, waits: None };
             self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
             String::from_utf8_lossy(&out).into_owned()
         }

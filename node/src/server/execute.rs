@@ -10,7 +10,7 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{
-    Ownership, Shared, clock,
+    Ownership, Shared,
     connection::{Connection, FLUSH_AT},
     fence::{Fence, Times},
     lease::uptime_ms,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     admin,
-    command::{Scope, dispatch::Dispatch},
+    command::{Scope, Waits, dispatch::Dispatch},
     stats::Counters,
 };
 
@@ -56,6 +56,8 @@ pub(super) struct Batch<'a> {
     /// The counter of changes, and others, before anything was executed.
     seen: u64,
     before: Times,
+    /// The copies that replies have to wait for.
+    waits: Waits,
 }
 
 /// Fast commands executed on one reading of the clock.
@@ -78,7 +80,7 @@ impl<'a> Batch<'a> {
             ownership: shared.ownership.load(),
             counters,
             connection,
-            now: clock::now_ms(),
+            now: shared.now_ms(),
             since_clock: 0,
             commands: 0,
             data: 0,
@@ -86,6 +88,7 @@ impl<'a> Batch<'a> {
             held: false,
             seen,
             before,
+            waits: Waits::default(),
         }
     }
 
@@ -171,7 +174,7 @@ impl<'a> Batch<'a> {
         if !self.held {
             self.connection.patience = None;
         }
-        Fence::needed(self.shared, self.before)
+        Fence::needed(self.shared, self.before, self.waits.into_inner())
     }
 
     /// What to answer to a command that was not executed because of a gate or the lease; `None`: it has to wait.
@@ -286,7 +289,7 @@ impl<'a> Batch<'a> {
 
     fn tick(&mut self) {
         self.since_clock = 0;
-        self.now = clock::now_ms();
+        self.now = self.shared.now_ms();
     }
 
     #[inline]
@@ -306,6 +309,7 @@ impl<'a> Batch<'a> {
                     touch: !self.connection.session.no_touch,
                     within: self.connection.upstream.then(|| self.ownership.slots()),
                     alone: self.ownership.alone(),
+                    waits: Some(&self.waits),
                 };
                 self.shared.dispatch.run(&self.shared.store, entry, scope, &slots, args, out)
             }

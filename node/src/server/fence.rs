@@ -1,11 +1,16 @@
 //! What replies have to wait for before they leave.
 //!
 //! Commands are executed at once; what they answer is true only if this node was still allowed to serve. When
-//! the lease has ended meanwhile the replies wait for its renewal, and never leave if another view came first.
+//! the lease has ended meanwhile the replies wait for its renewal, and never leave if another view came first. And what
+//! they tell must be with every copy that would take over: replies wait until it is.
 
-use std::{sync::atomic::Ordering::Acquire, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Acquire},
+    time::Duration,
+};
 
 use super::{Shared, lease::uptime_ms};
+use crate::handoff::Outbox;
 
 /// How many times as long as a command replies may wait: what was executed must not fail lightly.
 const PATIENCE: u64 = 4;
@@ -32,17 +37,37 @@ impl Times {
 pub(super) struct Fence {
     /// Before the batch was executed.
     before: Times,
+    /// Copies that must have what the batch saw, and up to where.
+    waits: Vec<(Arc<Outbox>, u64)>,
 }
 
 impl Fence {
     /// The fence for replies of what was executed since `before`, if they need one.
     #[inline]
-    pub(super) fn needed(shared: &Shared, before: Times) -> Option<Self> {
-        (!shared.lease.is_valid() || Times::read(shared) != before).then_some(Self { before })
+    pub(super) fn needed(
+        shared: &Shared,
+        before: Times,
+        waits: impl IntoIterator<Item = (Arc<Outbox>, u64), IntoIter: ExactSizeIterator>,
+    ) -> Option<Self> {
+        let waits = waits.into_iter();
+        let needed = waits.len() > 0 || !shared.lease.is_valid() || Times::read(shared) != before;
+        needed.then(|| Self { before, waits: waits.collect() })
+    }
+
+    /// The next copy that does not have it yet, and how many acknowledgements had been told before it was looked at.
+    fn next_copy(&mut self) -> Option<(Arc<Outbox>, u64)> {
+        while let Some((outbox, position)) = self.waits.last() {
+            let seen = outbox.acks().seen();
+            if !outbox.is_safe(*position) {
+                return Some((outbox.clone(), seen));
+            }
+            self.waits.pop();
+        }
+        None
     }
 
     /// Waits until the replies may leave; false if they never may.
-    pub(super) async fn passes(self, shared: &Shared) -> bool {
+    pub(super) async fn passes(mut self, shared: &Shared) -> bool {
         let give_up = uptime_ms() + PATIENCE * shared.config.hold_timeout();
         let mut ended = false;
         loop {
@@ -53,14 +78,22 @@ impl Fence {
             if now.resets != self.before.resets || (ended && now.views != self.before.views) {
                 return false;
             }
-            if leased {
+            let copy = self.next_copy();
+            if leased && copy.is_none() {
                 return true;
             }
             let left = give_up.saturating_sub(uptime_ms());
             if left == 0 {
                 return false;
             }
-            shared.changes.after(seen, Duration::from_millis(left)).await;
+            let left = Duration::from_millis(left);
+            match copy {
+                Some((outbox, acks)) => tokio::select! {
+                    () = outbox.acks().after(acks, left) => {}
+                    () = shared.changes.after(seen, left) => {}
+                },
+                None => shared.changes.after(seen, left).await,
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ pub struct Shared {
     /// Until when this node may serve.
     pub lease: Lease,
     /// Told when a gate opens or shuts, the lease comes back, a view or an owner is new.
-    pub changes: Changes,
+    pub changes: Arc<Changes>,
     /// Counts views put in force, and the times that everything was forgotten.
     pub(crate) views: AtomicU64,
     pub(crate) resets: AtomicU64,
@@ -128,7 +128,7 @@ impl Shared {
             sweeping: AtomicBool::new(true),
             wiring,
             lease: Lease::forever(),
-            changes: Changes::default(),
+            changes: Arc::default(),
             views: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             started: clock::now_ms(),
@@ -152,8 +152,12 @@ impl Shared {
         // First nobody executes on what is lost, then clients are sent elsewhere, then it is dropped.
         self.store.set_gates(|slot| (!new.owns(slot)).then_some(Gate::Away));
         self.adopt(new.clone());
-        if lost.iter().any(|l| *l) {
-            self.store.flush_slots(|slot| lost[usize::from(slot)]);
+        for slot in 0..shoal_proto::slot::SLOTS {
+            if lost[usize::from(slot)] {
+                self.store.doom_slot(slot);
+            } else if new.owns(slot) && self.store.is_doomed(slot) {
+                self.store.drop_slot(slot);
+            }
         }
         self.set_gates(|slot| new.owns(slot).then_some(Gate::Open));
     }
@@ -197,6 +201,13 @@ impl Shared {
         self.store.set_gates(|_| Some(Gate::Away));
         self.adopt(Arc::new(Ownership::nothing()));
         self.store.clear();
+    }
+
+    /// Milliseconds since 1970 as the data plane counts them: never behind what a node saw from which a slot was taken
+    /// over.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        clock::now_ms().max(self.store.clock_floor())
     }
 
     /// The port that speaks RESP.

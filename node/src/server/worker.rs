@@ -24,6 +24,9 @@ use crate::{stats::Counters, store::Sweep};
 /// Bytes read at once; also the largest batch of small requests executed between two flushes.
 const READ_SIZE: usize = 64 << 10;
 
+/// Holds of a lock for which slots that went elsewhere are dropped, every 10 ms.
+const DROPS_PER_TICK: usize = 16;
+
 /// What the connections of one worker share. Borrowed only between two awaits.
 #[derive(Debug)]
 pub(super) struct Scratch {
@@ -125,8 +128,11 @@ async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
             },
-            _ = sweep.tick(), if shared.sweeping.load(Ordering::Relaxed) => {
-                shared.store.sweep(&mut walk, super::clock::now_ms(), 2 * crate::store::SHARDS);
+            _ = sweep.tick() => {
+                if shared.sweeping.load(Ordering::Relaxed) {
+                    shared.store.sweep(&mut walk, shared.now_ms(), 2 * crate::store::SHARDS);
+                }
+                shared.store.drop_doomed(DROPS_PER_TICK);
             }
         }
     }

@@ -21,6 +21,20 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Calls `f` with every key of a slot whatever its gate and whether expired or not: database, key, value, expiry.
+    pub fn inspect_slot(&self, slot: u16, mut f: impl FnMut(u8, &[u8], &crate::value::Value, u64)) {
+        let shard = self.shards[super::shard_of(slot)].lock();
+        for db in 0..DATABASES as u8 {
+            let Some(keys) = shard.keyspace(shard.space(db)) else { continue };
+            for handle in keys.slot(slot).handles() {
+                let item = shard.item(handle);
+                f(db, shard.key(handle), &shard.found(handle).value(), item.expires_at());
+            }
+        }
+    }
+}
+
 impl Shard {
     fn audit(&self) -> (i64, i64) {
         let (mut charged, mut weights, mut items, mut living) = (0i64, [0i64; 2], 0, 0);

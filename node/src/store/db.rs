@@ -3,12 +3,14 @@
 use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
-    Edit, Gate, Guards, Settings, Store,
+    Edit, Effect, Gate, Guards, Settings, Store,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
 use smallvec::SmallVec;
+use std::sync::Arc;
 
+use crate::handoff::Outbox;
 use crate::value::{Encodings, Typed, Value};
 
 /// What a write does to a key's expiry.
@@ -117,7 +119,7 @@ impl<'a> Db<'a> {
     }
 
     #[inline]
-    fn guard_of(&self, slot: u16) -> usize {
+    pub(super) fn guard_of(&self, slot: u16) -> usize {
         if self.guards.len() == 1 {
             debug_assert_eq!(self.guards[0].0, shard_of(slot), "key outside the command's locked slots");
             return 0;
@@ -140,20 +142,59 @@ impl<'a> Db<'a> {
     /// # Errors
     /// [`Error::NotHere`], [`Error::Held`].
     pub(crate) fn check_gates(&self, slots: &[u16]) -> Result {
-        let gate = |slot: u16| self.guards[self.guard_of(slot)].1.gates.state(slot).gate();
-        if let Some(slot) = slots.iter().find(|slot| gate(**slot) == Gate::Away) {
+        if let Some(slot) = slots.iter().find(|slot| self.gate(**slot) == Gate::Away) {
             return Err(Error::NotHere(*slot));
         }
-        if slots.iter().any(|slot| gate(*slot) == Gate::Held) { Err(Error::Held) } else { Ok(()) }
+        if slots.iter().any(|slot| self.gate(*slot) == Gate::Held) { Err(Error::Held) } else { Ok(()) }
     }
 
-    fn shard(&mut self, guard: usize) -> &mut Shard {
+    pub(super) fn gate(&self, slot: u16) -> Gate {
+        self.guards[self.guard_of(slot)].1.gates.state(slot).gate()
+    }
+
+    /// Whether somebody listens to changes of the slot.
+    pub(crate) fn is_tapped(&self, slot: u16) -> bool {
+        self.guards[self.guard_of(slot)].1.gates.state(slot).is_tapped()
+    }
+
+    /// Whether a command that changes this key has to wait until the key was copied, because it is large.
+    pub(crate) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
+        self.guards[self.guard_of(slot)].1.is_busy(slot, key)
+    }
+
+    /// Whether commands that change the slot have to wait until its copies have caught up.
+    pub(crate) fn is_behind(&self, slot: u16) -> bool {
+        self.guards[self.guard_of(slot)].1.is_behind(slot)
+    }
+
+    /// The outboxes that replies about the slot wait for, and up to where.
+    pub(crate) fn waits(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
+        self.guards[self.guard_of(slot)].1.waits(slot)
+    }
+
+    /// Tells those who listen to a slot what a command did.
+    pub(crate) fn tell(&mut self, effect: &Effect<'_>) {
+        let guard = self.guard_of(effect.slot);
+        self.shard(guard).tell_effect(effect);
+    }
+
+    /// Counts changes of data in the locked shards.
+    pub(crate) fn changes(&self) -> u64 {
+        self.guards.iter().map(|(_, shard)| shard.stats.dirty).sum()
+    }
+
+    /// Goes on in this database at this moment.
+    pub(crate) fn go_to(&mut self, index: u8, now: u64) {
+        (self.index, self.now) = (index, now);
+    }
+
+    pub(super) fn shard(&mut self, guard: usize) -> &mut Shard {
         &mut self.guards[guard].1
     }
 
     /// Where a key would be.
     #[inline]
-    fn locate<'k>(&self, key: &'k [u8]) -> (usize, Key<'k>) {
+    pub(super) fn locate<'k>(&self, key: &'k [u8]) -> (usize, Key<'k>) {
         let slot = self.slot_of(key);
         let guard = self.guard_of(slot);
         let space = self.guards[guard].1.space(self.index);
@@ -166,6 +207,7 @@ impl<'a> Db<'a> {
         let shard = &mut self.guards[guard].1;
         let place = shard.find(key)?;
         if shard.item(place.handle).expired(self.now) {
+            shard.note_gone(place);
             let value = shard.remove(place);
             shard.stats.expired += 1;
             self.discard_value(value);
@@ -180,7 +222,7 @@ impl<'a> Db<'a> {
         self.find_at(guard, &key)
     }
 
-    fn discard_value(&self, value: Option<Value>) {
+    pub(super) fn discard_value(&self, value: Option<Value>) {
         if let Some(value) = value {
             self.store.reclaim.discard(value);
         }

@@ -379,6 +379,7 @@ impl Hand {
 fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim) {
     shard.hand.ghost.add(place.hash);
     shard.stats.evicted += 1;
+    shard.note_gone(place);
     if let Some(value) = shard.remove(place) {
         reclaim.discard(value);
     }

@@ -7,10 +7,7 @@ use parking_lot::Mutex;
 use shoal_proto::{Error, error::Result};
 
 use super::{
-    DATABASES, SHARDS, SLOTS_PER_SHARD, Store,
-    keyspace::local,
-    shard::{Shard, Taken},
-    shard_of,
+    DATABASES, SHARDS, SLOTS_PER_SHARD, Store, keyspace::local, shard::Shard, shard_of, whole::Taken,
 };
 
 /// What may be done with a slot's keys.
@@ -31,6 +28,7 @@ pub enum Gate {
 pub(super) struct State(u8);
 
 const GATE: u8 = 3;
+const TAPPED: u8 = 4;
 
 impl State {
     /// Open, and nobody listens.
@@ -46,6 +44,16 @@ impl State {
             1 => Gate::Held,
             _ => Gate::Away,
         }
+    }
+
+    /// Whether somebody listens to its changes.
+    #[inline]
+    pub(super) fn is_tapped(self) -> bool {
+        self.0 & TAPPED != 0
+    }
+
+    pub(super) fn set_tapped(&mut self, tapped: bool) {
+        self.0 = self.0 & !TAPPED | if tapped { TAPPED } else { 0 };
     }
 
     fn set_gate(&mut self, gate: Gate) {

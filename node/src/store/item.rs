@@ -195,7 +195,8 @@ impl<'a> Item<'a> {
         self.0[1] >> 3 & 15
     }
 
-    fn accessed(self) -> u32 {
+    /// The second in which it was used last, as it is kept.
+    pub(super) fn accessed(self) -> u32 {
         u32::from(self.0[5]) << 16 | u32::from(u16::from_le_bytes([self.0[6], self.0[7]]))
     }
 

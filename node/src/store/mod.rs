@@ -13,6 +13,7 @@ mod edit;
 mod eviction;
 mod gate;
 mod ghost;
+mod incoming;
 mod index;
 mod item;
 mod keyspace;
@@ -22,7 +23,10 @@ mod reclaim;
 mod scan;
 mod shard;
 mod sweep;
+mod tap;
+mod whole;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
@@ -31,6 +35,8 @@ pub use db::{Db, Expiry, Scanned};
 pub use edit::Edit;
 pub use eviction::Policy;
 pub use gate::Gate;
+pub use incoming::SlotStats;
+pub(crate) use incoming::{Charge, Incoming};
 use parking_lot::{Mutex, MutexGuard};
 pub use reclaim::Reclaim;
 pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
@@ -40,9 +46,12 @@ use shoal_proto::{error::Result, slot::SLOTS};
 use smallvec::SmallVec;
 use std::sync::Arc;
 pub use sweep::Sweep;
+pub use tap::Copied;
+pub(crate) use tap::Effect;
 
 use crate::value::Encodings;
-use shard::{Key, Taken};
+use shard::Key;
+use whole::Taken;
 
 /// Numbered databases.
 pub const DATABASES: usize = 16;
@@ -88,6 +97,14 @@ pub struct Store {
     full: AtomicBool,
     next_victim: AtomicUsize,
     reclaim: Reclaim,
+    /// Bytes of values on their way in that are in no shard yet.
+    incoming: Arc<AtomicI64>,
+    /// See [`clock_floor`](Self::clock_floor).
+    floor: AtomicU64,
+    /// Taps that replies wait for.
+    waited: AtomicUsize,
+    /// Slots that wait to be dropped. Taken before a shard's lock.
+    doomed: Mutex<BTreeSet<u16>>,
 }
 
 /// The shard that holds `slot`.
@@ -122,6 +139,10 @@ impl Store {
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
             reclaim: Reclaim::default(),
+            incoming: Arc::default(),
+            floor: AtomicU64::new(0),
+            waited: AtomicUsize::new(0),
+            doomed: Mutex::default(),
         }
     }
 
@@ -233,7 +254,8 @@ impl Store {
     /// Bytes that keys and values take, and bytes lost around them: what is held against the limit.
     #[inline]
     pub fn held_memory(&self) -> u64 {
-        (self.used.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)).max(0) as u64
+        let lost = self.lost.load(Ordering::Relaxed) + self.incoming.load(Ordering::Relaxed);
+        (self.used.load(Ordering::Relaxed) + lost).max(0) as u64
     }
 
     /// Bytes that keys and values take.
@@ -296,6 +318,7 @@ impl Store {
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.gates.check_none_held()?;
+            shard.tell_clear(db);
             let dbs = db.map_or(0..DATABASES as u8, |db| db..db + 1);
             flushed.extend(dbs.map(|db| shard.take_visible(db)));
             self.settle(&mut shard);
@@ -320,6 +343,7 @@ impl Store {
         let mut all = gate::lock_all(&self.shards);
         all.iter().try_for_each(|shard| shard.gates.check_none_held())?;
         for shard in &mut all {
+            shard.tell_swap(a, b);
             shard.swap(a, b);
             self.settle(shard);
         }

@@ -11,13 +11,13 @@ use smallvec::SmallVec;
 
 pub(super) use super::blob::Stored;
 use super::{
-    DATABASES, Reclaim, SLOTS_PER_SHARD, blob,
+    DATABASES, blob,
     eviction::Hand,
     gate::Gates,
-    index::SlotIndex,
     item::{Form, Item, LONG_KEY, MOST_CREDIT, Parts, clock},
-    keyspace::{Keyspace, local},
+    keyspace::Keyspace,
     log::{Handle, Log, Queue, longest_item},
+    tap::Taps,
 };
 use crate::value::Value;
 use shoal_proto::slot::key_slot;
@@ -32,8 +32,6 @@ const ALLOCATION: usize = 16;
 const MOVED_PER_WRITE: usize = 8;
 /// The most of them under one hold of the lock.
 const MOST_MOVED: usize = 512;
-/// Places in a bucket from which a random key is drawn; longer chains are very rare.
-const LONGEST_CHAIN: usize = 36;
 
 /// Counters of what happened to keys.
 #[derive(Debug, Default, Clone, Copy)]
@@ -80,14 +78,6 @@ impl Boxed {
         let key = self.key.as_ref().map_or(0, |key| key.len() + ALLOCATION);
         size_of::<Self>() + self.value.memory() + ALLOCATION + key
     }
-}
-
-/// What a flush has taken out of a shard. The fields are only held, to be dropped where that disturbs nobody.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    pub(super) keys: usize,
-    _held: Option<(Log, Slab<Boxed>, Box<Keyspace>)>,
-    _values: Vec<Value>,
 }
 
 /// A key and where it would be.
@@ -145,24 +135,26 @@ impl<'a> Found<'a> {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(super) log: Log,
-    boxes: Slab<Boxed>,
-    spaces: [Option<Box<Keyspace>>; DATABASES],
+    pub(super) boxes: Slab<Boxed>,
+    pub(super) spaces: [Option<Box<Keyspace>>; DATABASES],
     /// By database, the number of its space: two databases are swapped by swapping these.
-    space_of: [u8; DATABASES],
+    pub(super) space_of: [u8; DATABASES],
     hasher: RandomState,
     pub(super) hand: Hand,
     pub(super) stats: Stats,
     /// Bytes charged for all items.
-    used: i64,
+    pub(super) used: i64,
     /// The same as the store's total knows it, and bytes that are lost at the moment.
     settled: (i64, i64),
-    index_lines: i64,
+    pub(super) index_lines: i64,
     /// Moves that are owed for what was written.
     owed: usize,
     /// Values are put together here.
     buffer: Vec<u8>,
     /// What may be done with each slot.
     pub(super) gates: Gates,
+    /// Who listens to changes of which slot.
+    pub(super) taps: Taps,
 }
 
 /// The key of an item.
@@ -176,7 +168,7 @@ fn key_at<'a>(log: &'a Log, boxes: &'a Slab<Boxed>, handle: Handle) -> &'a [u8] 
 }
 
 /// The number of the value outside the log.
-fn box_of(item: Item<'_>) -> usize {
+pub(super) fn box_of(item: Item<'_>) -> usize {
     let bytes = item.value().first_chunk().expect("a boxed item holds a number");
     u32::from_le_bytes(*bytes) as usize
 }
@@ -197,6 +189,7 @@ impl Shard {
             owed: 0,
             buffer: Vec::new(),
             gates: Gates::default(),
+            taps: Taps::new(),
         }
     }
 
@@ -238,7 +231,7 @@ impl Shard {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8]) -> u32 {
+    pub(super) fn hash(&self, key: &[u8]) -> u32 {
         self.hasher.hash_one(key) as u32
     }
 
@@ -306,7 +299,7 @@ impl Shard {
     }
 
     #[inline]
-    fn account(&mut self, queue: Queue, delta: i64) {
+    pub(super) fn account(&mut self, queue: Queue, delta: i64) {
         self.used += delta;
         self.hand.weigh(queue, delta);
     }
@@ -383,6 +376,18 @@ impl Shard {
         } else {
             Queue::Small
         };
+        self.insert_in(queue, key, stored, expires_at, now)
+    }
+
+    /// The same, at the end of this queue.
+    pub(super) fn insert_in(
+        &mut self,
+        queue: Queue,
+        key: &Key<'_>,
+        stored: Stored<'_>,
+        expires_at: u64,
+        now: u64,
+    ) -> Place {
         let handle = self.append(queue, key, stored, (expires_at, now));
         self.hand.came(self.charge(handle));
         let (log, boxes, hasher) = (&self.log, &self.boxes, &self.hasher);
@@ -609,142 +614,6 @@ impl Shard {
                 self.log.item_mut(handle).set_credit(credit);
             }
         }
-    }
-
-    /// Takes the database's keys out. If no other database has any, its items go as a whole.
-    pub(super) fn take(&mut self, db: u8) -> Taken {
-        let space = self.space(db);
-        let Some(keys) = self.spaces[usize::from(space)].take() else { return Taken::default() };
-        self.index_lines -= keys.slots.iter().map(|slot| slot.memory() as i64 / 64).sum::<i64>();
-        self.stats.dirty += keys.len as u64;
-        if self.hand.items == keys.len {
-            let fresh = Log::new(self.log.segment_size());
-            let log = std::mem::replace(&mut self.log, fresh);
-            let boxes = std::mem::take(&mut self.boxes);
-            self.used = 0;
-            self.hand.forget_all();
-            return Taken { keys: keys.len, _held: Some((log, boxes, keys)), _values: Vec::new() };
-        }
-        let mut values = Vec::new();
-        for handle in keys.slots.iter().flat_map(SlotIndex::handles) {
-            values.extend(self.drop_item(handle));
-        }
-        Taken { keys: keys.len, _held: None, _values: values }
-    }
-
-    /// The same, but what slots hold that are not served here stays.
-    pub(super) fn take_visible(&mut self, db: u8) -> Taken {
-        let space = self.space(db);
-        let Some(keys) = self.keyspace(space) else { return Taken::default() };
-        if self.visible(db).0 == keys.len {
-            return self.take(db);
-        }
-        let mut taken = Taken::default();
-        for i in (0..SLOTS_PER_SHARD).filter(|i| self.shows(*i)).collect::<Vec<_>>() {
-            self.empty_slot((space, i), |value| taken._values.push(value), &mut taken.keys);
-        }
-        self.stats.dirty += taken.keys as u64;
-        taken
-    }
-
-    /// Kills an item that the index does not know any more; its value if that lay outside the log.
-    fn drop_item(&mut self, handle: Handle) -> Option<Value> {
-        let item = self.log.item(handle);
-        let boxed = (item.form() == Form::Boxed).then(|| box_of(item));
-        let (charge, queue) = (self.charge(handle) as i64, self.log.queue_of(handle));
-        self.log.kill(handle);
-        self.account(queue, -charge);
-        self.hand.left();
-        boxed.map(|id| self.boxes.remove(id).value)
-    }
-
-    /// Removes all keys of these slots, in all databases.
-    pub(super) fn flush_slots(&mut self, slots: &[u16], reclaim: &Reclaim) {
-        for space in self.used_spaces() {
-            for slot in slots {
-                self.empty_slot((space, local(*slot)), |value| reclaim.discard(value), &mut 0);
-            }
-        }
-    }
-
-    /// Removes the keys of one slot in one database; adds to `count` how many there were.
-    fn empty_slot(&mut self, (space, i): (u8, usize), mut value: impl FnMut(Value), count: &mut usize) {
-        let Some(keys) = self.keyspace_mut(space) else { return };
-        let index = std::mem::take(&mut keys.slots[i]);
-        keys.len -= index.len();
-        *count += index.len();
-        self.index_lines -= index.memory() as i64 / 64;
-        let mut expires = 0;
-        for handle in index.handles() {
-            expires += usize::from(self.log.item(handle).expires_at() != 0);
-            if let Some(boxed) = self.drop_item(handle) {
-                value(boxed);
-            }
-        }
-        if let Some(keys) = self.keyspace_mut(space) {
-            keys.expires -= expires;
-        }
-    }
-
-    /// Exchanges two databases. Slots that are not served here keep what they hold where it is.
-    pub(super) fn swap(&mut self, a: u8, b: u8) {
-        self.space_of.swap(usize::from(a), usize::from(b));
-        if self.gates.any_away() {
-            for i in (0..SLOTS_PER_SHARD).filter(|i| !self.shows(*i)).collect::<Vec<_>>() {
-                self.swap_slot(i, a, b);
-            }
-        }
-    }
-
-    /// Exchanges two databases in the shard's `i`th slot. O(keys): each has to learn its database.
-    pub(super) fn swap_slot(&mut self, i: usize, a: u8, b: u8) {
-        let (a, b) = (self.space(a), self.space(b));
-        if a == b {
-            return;
-        }
-        let mut halves = [a, b].map(|space| {
-            let Some(keys) = self.keyspace_mut(space) else { return (SlotIndex::default(), 0) };
-            let index = std::mem::take(&mut keys.slots[i]);
-            keys.len -= index.len();
-            let expires = index.handles().filter(|handle| self.log.item(*handle).expires_at() != 0).count();
-            if let Some(keys) = self.keyspace_mut(space) {
-                keys.expires -= expires;
-            }
-            (index, expires)
-        });
-        halves.swap(0, 1);
-        for ((index, expires), space) in halves.into_iter().zip([a, b]) {
-            if index.len() == 0 {
-                continue;
-            }
-            index.handles().for_each(|handle| self.log.item_mut(handle).set_space(space));
-            let keys = self.spaces[usize::from(space)].get_or_insert_with(|| Box::new(Keyspace::new()));
-            keys.len += index.len();
-            keys.expires += expires;
-            keys.min_expiry = keys.min_expiry.min(index.min_expiry);
-            keys.slots[i] = index;
-        }
-    }
-
-    /// A key of this space, drawn evenly. It may have expired.
-    pub(super) fn random(&self, space: u8) -> Option<Handle> {
-        let keys = self.keyspace(space)?;
-        let shown = |(i, slot)| self.shows(i).then_some(slot);
-        let len: usize = keys.slots.iter().enumerate().filter_map(shown).map(SlotIndex::len).sum();
-        let mut pick = rand::random_range(0..len.max(1));
-        let slot = keys.slots.iter().enumerate().filter_map(shown).find(|slot| {
-            let here = pick < slot.len();
-            pick = pick.wrapping_sub(if here { 0 } else { slot.len() });
-            here
-        })?;
-        // Evenly: a bucket is drawn, and then a place in it that may be empty.
-        for _ in 0..1000 {
-            let bucket = rand::random_range(0..slot.buckets());
-            if let Some(handle) = slot.bucket(bucket).nth(rand::random_range(0..LONGEST_CHAIN)) {
-                return Some(handle);
-            }
-        }
-        slot.handles().next()
     }
 
     /// Each database that has keys, as its space.

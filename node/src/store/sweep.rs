@@ -123,6 +123,7 @@ fn sweep_slot(
         }
         for handle in due {
             let place = shard.place_of(handle);
+            shard.note_gone(place);
             if let Some(value) = shard.remove(place) {
                 reclaim.discard(value);
             }

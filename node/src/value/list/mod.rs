@@ -48,6 +48,11 @@ impl List {
         Self(Form::Packed(run))
     }
 
+    /// An empty list of the long form.
+    pub(crate) fn long() -> Self {
+        Self(Form::Quick(Box::default()))
+    }
+
     /// The run, if it is packed.
     pub(crate) fn as_packed(&self) -> Option<&Packed> {
         match &self.0 {

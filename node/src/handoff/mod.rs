@@ -1,0 +1,27 @@
+//! A slot on its way to another node: what is sent, how it is sent, how it is taken in.
+//!
+//! The pieces, in the order in which whoever moves a slot uses them:
+//!
+//! 1. [`Outbox`]: the stream to one peer. [`Store::tap`](crate::store::Store::tap) makes every later change of the slot
+//!    go into it as a [`Record`].
+//! 2. [`Store::copy_slot`](crate::store::Store::copy_slot), again and again: the keys that are there, a bounded piece
+//!    under each hold of the lock.
+//! 3. [`Applier`] at the other end: puts records into effect in a slot whose gate is [`Away`](crate::store::Gate::Away).
+//! 4. When it answers that all is through, the slot is held ([`Shared::set_gate`](crate::server::Shared::set_gate)),
+//!    [`Store::copy_slot`](crate::store::Store::copy_slot) sends what is left, and when the peer has applied up to
+//!    [`Store::tapped_to`](crate::store::Store::tapped_to), both hold the same keys.
+//! 5. The target opens its gate, the source shuts its own and drops what it holds
+//!    ([`Store::doom_slot`](crate::store::Store::doom_slot)).
+//!
+//! A replica's stream is the same and never ends; its tap is one that replies wait for. Who decides when is not this
+//! module's business: it knows no view, no lease and no socket.
+
+mod apply;
+pub(crate) mod codec;
+mod outbox;
+pub mod record;
+
+pub use apply::{Applied, Applier, ApplyError, Event};
+pub use codec::Form;
+pub use outbox::{Broken, LIMIT, Outbox};
+pub use record::{Record, VERSION};

@@ -1,0 +1,251 @@
+//! What waits to be sent to one peer: appended under shard locks, taken by the task that owns the connection.
+//!
+//! Positions count bytes of the stream since it began. The order of the bytes is the order in which the locks were
+//! held, so for one slot it is the order of its changes. Bounded: a peer that does not keep up breaks the stream instead
+//! of filling memory, and whoever moves the slots begins anew or gives up.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::record::{HEAD, Record};
+use crate::server::Changes;
+
+/// Bytes that may wait at most, by default: some seconds of writes.
+pub const LIMIT: usize = 64 << 20;
+
+/// One peer's stream.
+#[derive(Debug)]
+pub struct Outbox {
+    waiting: Mutex<Vec<u8>>,
+    limit: usize,
+    appended: AtomicU64,
+    acked: AtomicU64,
+    /// Bytes that wait, to be looked at without the lock.
+    queued: AtomicUsize,
+    broken: AtomicBool,
+    released: AtomicBool,
+    /// Somebody was refused for want of room.
+    starved: AtomicBool,
+    filled: Notify,
+    /// Told of acknowledgements.
+    acks: Changes,
+    /// Told when commands that were held for want of room may go on.
+    node: Arc<Changes>,
+}
+
+/// Why there is nothing to take any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stream is broken: the peer did not keep up")]
+pub struct Broken;
+
+impl Outbox {
+    /// An empty one for at most `limit` bytes. `node` is told when commands that waited for room may go on.
+    pub fn new(limit: usize, node: Arc<Changes>) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            limit,
+            appended: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
+            broken: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            filled: Notify::new(),
+            acks: Changes::default(),
+            node,
+        })
+    }
+
+    /// Appends whole records; the position behind them.
+    pub(crate) fn append(&self, records: &[u8]) -> u64 {
+        let mut waiting = self.waiting.lock();
+        if self.is_broken() {
+            return self.appended();
+        }
+        if waiting.len() + records.len() > self.limit {
+            drop(waiting);
+            self.break_off();
+            return self.appended();
+        }
+        waiting.extend_from_slice(records);
+        self.queued.store(waiting.len(), Ordering::Release);
+        let end = self.appended.load(Ordering::Relaxed) + records.len() as u64;
+        self.appended.store(end, Ordering::Release);
+        drop(waiting);
+        self.filled.notify_one();
+        end
+    }
+
+    /// Appends a message to the other end, behind all effects so far; the position behind it.
+    pub fn send(&self, message: &[u8]) -> u64 {
+        let mut record = Vec::with_capacity(HEAD + message.len());
+        Record::Message(message).write(0, &mut record);
+        self.append(&record)
+    }
+
+    /// The position behind everything appended so far.
+    pub fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
+    /// The position up to which the peer has applied the stream.
+    pub fn acked(&self) -> u64 {
+        self.acked.load(Ordering::Acquire)
+    }
+
+    /// The peer has applied the stream up to `position`. Never goes back.
+    pub fn ack(&self, position: u64) {
+        if self.acked.fetch_max(position, Ordering::AcqRel) < position {
+            self.acks.tell();
+        }
+    }
+
+    /// Bytes that wait to be taken.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Acquire)
+    }
+
+    /// Room for a snapshot: effects have the other half to themselves.
+    pub(crate) fn room(&self) -> usize {
+        (self.limit / 2).saturating_sub(self.queued())
+    }
+
+    /// Whether so much waits that writes have to. Those who are held for that are woken when there is room.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = |outbox: &Self| outbox.queued() > outbox.limit / 4 * 3 && !outbox.is_broken();
+        if !full(self) {
+            return false;
+        }
+        self.starved.store(true, Ordering::SeqCst);
+        // It may have been emptied before the flag was up.
+        full(self)
+    }
+
+    /// Takes what waits into `into`, which is emptied first, and gives that buffer to be filled next.
+    ///
+    /// # Errors
+    /// [`Broken`]: the stream has a gap from here on.
+    pub fn take(&self, into: &mut Vec<u8>) -> Result<(), Broken> {
+        into.clear();
+        {
+            let mut waiting = self.waiting.lock();
+            if self.is_broken() {
+                return Err(Broken);
+            }
+            std::mem::swap(&mut *waiting, into);
+            self.queued.store(0, Ordering::SeqCst);
+        }
+        self.fed();
+        Ok(())
+    }
+
+    /// Waits until there is something to take, or the stream is broken. For one task only.
+    pub async fn filled(&self) {
+        loop {
+            let notified = self.filled.notified();
+            if self.queued() > 0 || self.is_broken() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Ends the stream: the peer is gone or has fallen behind. Nothing is appended any more, nothing can be taken.
+    pub fn break_off(&self) {
+        {
+            let mut waiting = self.waiting.lock();
+            self.broken.store(true, Ordering::SeqCst);
+            *waiting = Vec::new();
+            self.queued.store(0, Ordering::SeqCst);
+        }
+        self.filled.notify_one();
+        self.acks.tell();
+        self.fed();
+    }
+
+    /// Whether the stream has ended.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Nobody has to wait for this peer any more: it is no copy in the view in force.
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Release);
+        self.acks.tell();
+    }
+
+    /// Whether what was appended up to `position` is with the peer, or need not be.
+    pub fn is_safe(&self, position: u64) -> bool {
+        self.acked() >= position || self.released.load(Ordering::Acquire)
+    }
+
+    /// Told of every acknowledgement, and of the stream's end.
+    pub fn acks(&self) -> &Changes {
+        &self.acks
+    }
+
+    fn fed(&self) {
+        if self.starved.swap(false, Ordering::SeqCst) {
+            self.node.tell();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(limit: usize) -> (Arc<Outbox>, Arc<Changes>) {
+        let changes = Arc::new(Changes::default());
+        (Outbox::new(limit, changes.clone()), changes)
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_and_are_counted() {
+        let (outbox, _) = outbox(100);
+        assert_eq!((outbox.append(b"one "), outbox.append(b"two"), outbox.queued()), (4, 7, 7));
+        let mut taken = b"old".to_vec();
+        outbox.take(&mut taken).unwrap();
+        assert_eq!((taken.as_slice(), outbox.queued(), outbox.appended()), (&b"one two"[..], 0, 7));
+        assert!(!outbox.is_safe(7));
+        outbox.ack(7);
+        outbox.ack(3);
+        assert!(outbox.is_safe(7) && outbox.acked() == 7);
+        assert_eq!(outbox.append(b"three"), 12);
+        assert!(!outbox.is_safe(12));
+        outbox.release();
+        assert!(outbox.is_safe(12));
+    }
+
+    #[test]
+    fn one_byte_too_many_breaks_it() {
+        let (outbox, changes) = outbox(8);
+        assert_eq!(outbox.append(&[0; 8]), 8);
+        assert!(outbox.is_full() && outbox.room() == 0);
+        let seen = changes.seen();
+        assert_eq!(outbox.append(&[0]), 8);
+        assert!(outbox.is_broken() && outbox.queued() == 0 && !outbox.is_full());
+        assert!(changes.seen() > seen, "whoever waited for room is told");
+        assert_eq!(outbox.take(&mut Vec::new()), Err(Broken));
+        assert_eq!(outbox.append(b"lost"), 8);
+    }
+
+    #[test]
+    fn who_waits_for_room_is_told() {
+        let (outbox, changes) = outbox(8);
+        outbox.append(&[0; 7]);
+        assert!(outbox.is_full());
+        let seen = changes.seen();
+        outbox.take(&mut Vec::new()).unwrap();
+        assert!(changes.seen() > seen);
+        outbox.append(&[0; 2]);
+        let seen = changes.seen();
+        outbox.take(&mut Vec::new()).unwrap();
+        assert_eq!(changes.seen(), seen, "nobody waits");
+    }
+}

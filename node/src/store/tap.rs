@@ -1,0 +1,462 @@
+//! Taps: who listens to the changes of a slot, and which of its keys they know already.
+//!
+//! While a slot's keys are being copied, only changes of keys that were copied are sent: the others will come as they
+//! are then. A key counts as copied when the walk has passed its bucket, unless it is large and comes later. So the other
+//! end never holds a key of which it knows only a part, and a command whose keys are all known there can be executed
+//! there; of other commands it gets what became of the keys that it knows.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    DATABASES, Gate, Store,
+    item::Form as Kept,
+    log::{Handle, Queue},
+    shard::{Found, Key, Place, Shard},
+    shard_of,
+};
+use crate::handoff::{
+    Form, Outbox, Record, codec,
+    record::{self, Entry, Heat},
+};
+
+/// Larger values are copied in pieces of this size, each under its own hold of the lock; larger commands are not sent,
+/// but what became of their keys.
+pub(super) const PIECE: usize = 256 << 10;
+/// Two databases of a slot with more keys than this are not exchanged at the other end, which would take long under
+/// one hold of the lock there: the copy begins anew.
+const MOST_SWAPPED: usize = 50_000;
+/// Buckets looked at under one hold of the lock.
+const BUCKETS_PER_HOLD: usize = 4096;
+
+/// What became of one call of [`Store::copy_slot`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// There is more to copy.
+    More,
+    /// There is more to copy, but too much waits to be sent.
+    NoRoom,
+    /// Everything was copied.
+    All,
+    /// The slot has no tap into this outbox, or the stream is broken.
+    Nothing,
+}
+
+/// A large key that is being copied.
+#[derive(Debug)]
+struct Busy {
+    db: u8,
+    key: Box<[u8]>,
+    /// Where the next piece begins.
+    at: usize,
+}
+
+/// One listener of a slot.
+#[derive(Debug)]
+pub(super) struct Tap {
+    outbox: Arc<Outbox>,
+    /// Replies wait until the other end has applied what they saw.
+    wait: bool,
+    /// The walk over the keys: database and place in the index. All was visited when the database is none.
+    walk: (u8, u32),
+    /// Large keys that are to be copied after the walk: databases (a bit each) by key.
+    late: BTreeMap<Box<[u8]>, u16>,
+    busy: Option<Busy>,
+    /// That all is through was said.
+    told: bool,
+    /// Position behind the slot's last record.
+    last: u64,
+}
+
+/// The taps of one shard, by slot.
+pub(super) type Taps = BTreeMap<u16, Vec<Tap>>;
+
+impl Tap {
+    fn new(outbox: Arc<Outbox>, wait: bool) -> Self {
+        let (late, busy) = (BTreeMap::new(), None);
+        Self { outbox, wait, walk: (0, 0), late, busy, told: false, last: 0 }
+    }
+
+    fn is_through(&self) -> bool {
+        usize::from(self.walk.0) == DATABASES && self.late.is_empty()
+    }
+
+    /// Whether the other end knows the key.
+    fn knows(&self, db: u8, hash: u32, key: &[u8]) -> bool {
+        // The walk counts in reversed binary, see `linear`: it has passed exactly the smaller ones.
+        let passed = match db.cmp(&self.walk.0) {
+            std::cmp::Ordering::Less => true,
+            std::cmp::Ordering::Equal => hash.reverse_bits() < self.walk.1.reverse_bits(),
+            std::cmp::Ordering::Greater => false,
+        };
+        passed && (self.late.is_empty() || self.late.get(key).is_none_or(|dbs| dbs & 1 << db == 0))
+    }
+
+    fn postpone(&mut self, db: u8, key: &[u8]) {
+        *self.late.entry(key.into()).or_default() |= 1 << db;
+        self.told = false;
+    }
+
+    fn done(&mut self, db: u8, key: &[u8]) {
+        self.busy = None;
+        if let Some(dbs) = self.late.get_mut(key) {
+            *dbs &= !(1 << db);
+            if *dbs == 0 {
+                self.late.remove(key);
+            }
+        }
+    }
+
+    fn send(&mut self, records: &[u8]) {
+        if !records.is_empty() {
+            self.last = self.outbox.append(records);
+        }
+    }
+
+    /// Begins anew: what the other end knows is worth nothing.
+    fn begin(&mut self, slot: u16) {
+        (self.walk, self.busy, self.told) = ((0, 0), None, false);
+        self.late.clear();
+        let mut record = Vec::new();
+        Record::Begin.write(slot, &mut record);
+        self.send(&record);
+    }
+}
+
+/// What a command did, for those who listen to one slot.
+#[derive(Debug)]
+pub(crate) struct Effect<'a> {
+    pub(crate) slot: u16,
+    pub(crate) db: u8,
+    pub(crate) now: u64,
+    /// The command, if executing it elsewhere does the same.
+    pub(crate) words: Option<&'a [&'a [u8]]>,
+    /// Its keys of the slot with their databases, and whether they may have been changed.
+    pub(crate) keys: &'a [(u8, &'a [u8], bool)],
+}
+
+impl Effect<'_> {
+    fn record(&self) -> Option<Vec<u8>> {
+        let words = self.words?;
+        let len: usize = words.iter().map(|word| word.len() + 4).sum();
+        if len > PIECE {
+            return None;
+        }
+        let mut out = Vec::with_capacity(len + 32);
+        record::command(&mut out, self.slot, (self.db, self.now), words.iter().copied());
+        Some(out)
+    }
+}
+
+impl Shard {
+    /// The database of a space.
+    fn db_of(&self, space: u8) -> u8 {
+        (0..DATABASES as u8).find(|db| self.space(*db) == space).unwrap_or_default()
+    }
+
+    fn key_in<'k>(&self, db: u8, slot: u16, bytes: &'k [u8]) -> Key<'k> {
+        Key { space: self.space(db), slot, hash: self.hash(bytes), bytes }
+    }
+
+    /// Calls `f` for each tap of a slot.
+    fn each_tap(&mut self, slot: u16, mut f: impl FnMut(&mut Self, &mut Tap)) {
+        // Taken out, so that the shard can be read meanwhile.
+        let mut all = std::mem::take(&mut self.taps);
+        all.get_mut(&slot).into_iter().flatten().for_each(|tap| f(self, tap));
+        self.taps = all;
+    }
+
+    /// A key is about to go without a command: it expired or is evicted.
+    #[inline]
+    pub(super) fn note_gone(&mut self, place: Place) {
+        if self.gates.state(place.slot).is_tapped() {
+            self.tell_gone(place);
+        }
+    }
+
+    #[cold]
+    fn tell_gone(&mut self, place: Place) {
+        let db = self.db_of(place.space);
+        self.each_tap(place.slot, |shard, tap| {
+            let key = shard.key(place.handle);
+            if tap.knows(db, place.hash, key) {
+                let mut out = Vec::new();
+                Record::Gone(db, key).write(place.slot, &mut out);
+                tap.send(&out);
+            }
+        });
+    }
+
+    /// Tells those who listen what a command did.
+    pub(super) fn tell_effect(&mut self, effect: &Effect<'_>) {
+        let command = effect.record();
+        self.each_tap(effect.slot, |shard, tap| {
+            let hash = |key: &[u8]| shard.hash(key);
+            let knows = |tap: &Tap, db: u8, key: &[u8]| tap.knows(db, hash(key), key);
+            if let Some(command) = &command
+                && effect.keys.iter().all(|(db, key, _)| knows(tap, *db, key))
+            {
+                return tap.send(command);
+            }
+            let mut out = Vec::new();
+            for (db, key, changed) in effect.keys {
+                if *changed && knows(tap, *db, key) {
+                    shard.write_state(tap, effect.slot, (*db, key), &mut out);
+                }
+            }
+            tap.send(&out);
+        });
+    }
+
+    /// Writes what became of a key that the other end knows.
+    fn write_state(&self, tap: &mut Tap, slot: u16, (db, key): (u8, &[u8]), out: &mut Vec<u8>) {
+        match self.find(&self.key_in(db, slot, key)) {
+            None => Record::Gone(db, key).write(slot, out),
+            Some(place) if !self.is_large(place.handle) => self.write_put(place.handle, slot, db, out),
+            // A copy that others rely on has to have it at once, whatever it takes.
+            Some(place) if tap.wait && tap.is_through() => {
+                let mut at = Some(0);
+                while let Some(from) = at {
+                    at = self.write_piece(place.handle, slot, db, from, out);
+                }
+            }
+            Some(_) => tap.postpone(db, key),
+        }
+    }
+
+    fn is_large(&self, handle: Handle) -> bool {
+        self.boxed(handle).is_some_and(|value| value.memory() > PIECE)
+    }
+
+    fn entry(&self, handle: Handle, db: u8, form: Form) -> Entry<'_> {
+        let item = self.item(handle);
+        let main = self.log.queue_of(handle) == Queue::Main;
+        let heat = Heat { accessed: item.accessed(), credit: item.credit(), main };
+        Entry { db, expires_at: item.expires_at(), heat, form, key: self.key(handle) }
+    }
+
+    /// Writes a key whole.
+    fn write_put(&self, handle: Handle, slot: u16, db: u8, out: &mut Vec<u8>) {
+        let string = |kept| match kept {
+            Kept::Whole => Some(Form::StrWhole),
+            Kept::Text => Some(Form::StrText),
+            Kept::Raw => Some(Form::StrRaw),
+            _ => None,
+        };
+        match self.found(handle) {
+            Found::Inline(kept, bytes) if let Some(form) = string(kept) => {
+                record::put(out, slot, &self.entry(handle, db, form), |out| out.extend_from_slice(bytes));
+            }
+            found => {
+                let value = found.value();
+                let entry = self.entry(handle, db, Form::of_value(&value));
+                record::put(out, slot, &entry, |out| {
+                    codec::write(&value, 0, usize::MAX, out);
+                });
+            }
+        }
+    }
+
+    /// Writes the piece of a key that begins at `at`; where the next one begins.
+    fn write_piece(&self, handle: Handle, slot: u16, db: u8, at: usize, out: &mut Vec<u8>) -> Option<usize> {
+        let value = self.found(handle).value();
+        if at == 0 {
+            Record::Large(self.entry(handle, db, Form::of_value(&value))).write(slot, out);
+        }
+        let next = record::piece(out, slot, |out| {
+            let most = out.len() + PIECE;
+            codec::write(&value, at, most, out)
+        });
+        if next.is_none() {
+            Record::Whole.write(slot, out);
+        }
+        next
+    }
+
+    /// Copies the next keys, about `budget` bytes.
+    fn copy(&self, tap: &mut Tap, slot: u16, budget: usize, out: &mut Vec<u8>) {
+        let mut buckets = BUCKETS_PER_HOLD;
+        while usize::from(tap.walk.0) < DATABASES {
+            if out.len() >= budget || buckets == 0 {
+                return;
+            }
+            let (db, place) = tap.walk;
+            let keys = self.keyspace(self.space(db)).map(|keys| keys.slot(slot));
+            let next = keys.filter(|index| index.len() > 0).map_or(0, |index| {
+                buckets -= 1;
+                index.visit(place, |handle| {
+                    if self.is_large(handle) {
+                        tap.postpone(db, self.key(handle));
+                    } else {
+                        self.write_put(handle, slot, db, out);
+                    }
+                })
+            });
+            tap.walk = if next == 0 { (db + 1, 0) } else { (db, next) };
+        }
+        if out.len() < budget {
+            self.copy_large(tap, slot, out);
+        }
+    }
+
+    /// Copies a piece of a large key.
+    fn copy_large(&self, tap: &mut Tap, slot: u16, out: &mut Vec<u8>) {
+        let first = |tap: &Tap| {
+            let (key, dbs) = tap.late.first_key_value()?;
+            Some(Busy { db: dbs.trailing_zeros() as u8, key: key.clone(), at: 0 })
+        };
+        let Some(mut busy) = tap.busy.take().or_else(|| first(tap)) else { return };
+        let next = match self.find(&self.key_in(busy.db, slot, &busy.key)) {
+            Some(place) if busy.at > 0 || self.is_large(place.handle) => {
+                self.write_piece(place.handle, slot, busy.db, busy.at, out)
+            }
+            Some(place) => {
+                self.write_put(place.handle, slot, busy.db, out);
+                None
+            }
+            None => {
+                Record::Gone(busy.db, &busy.key).write(slot, out);
+                None
+            }
+        };
+        match next {
+            Some(at) => {
+                busy.at = at;
+                tap.busy = Some(busy);
+            }
+            None => tap.done(busy.db, &busy.key),
+        }
+    }
+
+    /// Whether a command that changes this key of the slot has to wait until it was copied.
+    pub(super) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
+        let taps = self.taps.get(&slot).into_iter().flatten();
+        taps.filter_map(|tap| tap.busy.as_ref()).any(|busy| *busy.key == *key)
+    }
+
+    /// Whether writes to the slot have to wait until a copy that others rely on has caught up.
+    pub(super) fn is_behind(&self, slot: u16) -> bool {
+        self.taps.get(&slot).into_iter().flatten().any(|tap| tap.wait && tap.outbox.is_full())
+    }
+
+    /// The outboxes that replies about the slot wait for, and up to where.
+    pub(super) fn waits(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
+        let taps = self.taps.get(&slot).into_iter().flatten();
+        taps.filter(|tap| tap.wait && !tap.outbox.is_safe(tap.last)).map(|tap| (&tap.outbox, tap.last))
+    }
+
+    /// A database (or all) is about to be emptied, where its keys are served.
+    pub(super) fn tell_clear(&mut self, db: Option<u8>) {
+        for slot in self.taps.keys().copied().collect::<Vec<_>>() {
+            if self.gates.state(slot).gate() == Gate::Away {
+                continue;
+            }
+            let mut out = Vec::new();
+            Record::Clear(db).write(slot, &mut out);
+            self.each_tap(slot, |_, tap| tap.send(&out));
+        }
+    }
+
+    /// Two databases are about to be exchanged.
+    pub(super) fn tell_swap(&mut self, a: u8, b: u8) {
+        for slot in self.taps.keys().copied().collect::<Vec<_>>() {
+            if self.gates.state(slot).gate() == Gate::Away {
+                continue;
+            }
+            let len = |db: u8| self.keyspace(self.space(db)).map_or(0, |keys| keys.slot(slot).len());
+            let large = len(a) + len(b) > MOST_SWAPPED;
+            let mut out = Vec::new();
+            Record::Swap(a, b).write(slot, &mut out);
+            self.each_tap(slot, |_, tap| {
+                if !tap.is_through() || (large && !tap.wait) {
+                    tap.begin(slot);
+                } else {
+                    tap.send(&out);
+                }
+            });
+        }
+    }
+}
+
+impl Store {
+    /// From now on every change of the slot goes into `outbox`; [`copy_slot`](Self::copy_slot) sends what is there. With
+    /// `wait`, replies that saw a change wait until the peer has applied it. The position from which on the stream is
+    /// about the slot.
+    pub fn tap(&self, slot: u16, outbox: &Arc<Outbox>, wait: bool) -> u64 {
+        let mut shard = self.shards[shard_of(slot)].lock();
+        self.end_tap(&mut shard, slot, outbox);
+        let taps = shard.taps.entry(slot).or_default();
+        taps.push(Tap::new(outbox.clone(), wait));
+        let tap = taps.last_mut().expect("it was just pushed");
+        tap.begin(slot);
+        let position = tap.last;
+        shard.gates.state_mut(slot).set_tapped(true);
+        self.waited.fetch_add(usize::from(wait), Ordering::Relaxed);
+        position
+    }
+
+    /// Ends that; whether there was such a tap.
+    pub fn untap(&self, slot: u16, outbox: &Arc<Outbox>) -> bool {
+        self.end_tap(&mut self.shards[shard_of(slot)].lock(), slot, outbox)
+    }
+
+    fn end_tap(&self, shard: &mut Shard, slot: u16, outbox: &Arc<Outbox>) -> bool {
+        let Some(taps) = shard.taps.get_mut(&slot) else { return false };
+        let Some(at) = taps.iter().position(|tap| Arc::ptr_eq(&tap.outbox, outbox)) else { return false };
+        self.waited.fetch_sub(usize::from(taps.swap_remove(at).wait), Ordering::Relaxed);
+        if taps.is_empty() {
+            shard.taps.remove(&slot);
+            shard.gates.state_mut(slot).set_tapped(false);
+        }
+        true
+    }
+
+    /// Calls `f` with the outboxes that replies about everything wait for, and up to where.
+    pub(crate) fn each_wait(&self, mut f: impl FnMut(&Arc<Outbox>, u64)) {
+        if self.waited.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for shard in &self.shards {
+            let shard = shard.lock();
+            shard.taps.keys().flat_map(|slot| shard.waits(*slot)).for_each(|(outbox, at)| f(outbox, at));
+        }
+    }
+
+    /// Sends the next keys of a tapped slot, about `budget` bytes under one hold of the lock. Call it until all was
+    /// copied, and again after the slot is held: changes of large keys may have left something to copy.
+    pub fn copy_slot(&self, slot: u16, outbox: &Arc<Outbox>, budget: usize) -> Copied {
+        let budget = budget.min(outbox.room());
+        let mut out = Vec::with_capacity(budget + (8 << 10));
+        let mut shard = self.shards[shard_of(slot)].lock();
+        let mut copied = Copied::Nothing;
+        shard.each_tap(slot, |shard, tap| {
+            if !Arc::ptr_eq(&tap.outbox, outbox) || outbox.is_broken() {
+                return;
+            }
+            if !tap.is_through() && budget == 0 {
+                copied = Copied::NoRoom;
+                return;
+            }
+            shard.copy(tap, slot, budget, &mut out);
+            copied = Copied::More;
+            if tap.is_through() {
+                copied = Copied::All;
+                if !tap.told {
+                    tap.told = true;
+                    Record::Through.write(slot, &mut out);
+                }
+            }
+            tap.send(&out);
+        });
+        copied
+    }
+
+    /// The position in `outbox` behind the slot's last record, if it is tapped into it.
+    pub fn tapped_to(&self, slot: u16, outbox: &Arc<Outbox>) -> Option<u64> {
+        let shard = self.shards[shard_of(slot)].lock();
+        let tap = shard.taps.get(&slot)?.iter().find(|tap| Arc::ptr_eq(&tap.outbox, outbox))?;
+        Some(tap.last)
+    }
+}
