@@ -9,12 +9,13 @@ use std::net::IpAddr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Message;
 use crate::member::Identity;
 use crate::resp::request::{Args, OwnedArgs};
 use crate::view::{MAX_MEMBERS, Member, NodeId, View};
 
 /// Version of all messages. A field added, removed or changed makes a new one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest blob in bytes: a view of 1,024 members with a scattered table takes 0.2 MB.
 pub const MAX_BLOB: usize = 4 << 20;
@@ -34,16 +35,22 @@ pub enum Verb {
     Watch,
     /// [`Leave`] -> [`Latest`]: make a view without me.
     Leave,
+    /// [`Tell`] -> [`Heard`]: a message of the cluster's own protocol; what follows from it is told the same way.
+    Tell,
+    /// [`Stream`] -> [`Heard`]: slots follow on this connection, which is no longer one of requests.
+    Stream,
 }
 
 impl Verb {
-    const ALL: [(Verb, &'static str); 6] = [
+    const ALL: [(Verb, &'static str); 8] = [
         (Verb::Join, "JOIN"),
         (Verb::Members, "MEMBERS"),
         (Verb::View, "VIEW"),
         (Verb::Push, "PUSH"),
         (Verb::Watch, "WATCH"),
         (Verb::Leave, "LEAVE"),
+        (Verb::Tell, "TELL"),
+        (Verb::Stream, "STREAM"),
     ];
 
     /// As it is written on the wire.
@@ -84,8 +91,6 @@ pub struct Hello {
     pub cluster: u64,
     /// Epoch of its view; 0 if it has none.
     pub epoch: u64,
-    /// [`View::fingerprint`] of its view: two sides of a partition may have made different ones.
-    pub fingerprint: u64,
     /// Whom it holds to be up, itself included.
     pub up: Vec<Identity>,
 }
@@ -106,7 +111,7 @@ pub struct Members {
     pub epoch: u64,
     /// Whom it holds to be up, itself included.
     pub up: Vec<Identity>,
-    /// Its view, if that is newer than the asker's, or as new and different.
+    /// Its view, if that is newer than the asker's.
     pub view: Option<View>,
 }
 
@@ -133,7 +138,7 @@ pub struct Latest {
 /// A view to install.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Push {
-    /// Ignored unless it supersedes the receiver's.
+    /// One that was agreed. Ignored unless it is newer than the receiver's.
     pub view: View,
 }
 
@@ -145,6 +150,37 @@ pub struct Leave {
     /// Who leaves.
     pub id: NodeId,
 }
+
+/// A message from one member to another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tell {
+    /// Their cluster.
+    pub cluster: u64,
+    /// Who says it.
+    pub from: NodeId,
+    /// To whom: a process that was restarted is not the one that is meant.
+    pub to: NodeId,
+    /// What.
+    pub message: Message,
+}
+
+/// Slots come from this member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stream {
+    /// Their cluster.
+    pub cluster: u64,
+    /// Who sends.
+    pub from: NodeId,
+    /// Who is meant.
+    pub to: NodeId,
+}
+
+/// Taken note of.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Heard;
+
+/// Mark in front of a datagram that carries a [`Tell`] instead of gossip; the message follows.
+pub const TELL: [u8; 8] = *b"shoaltel";
 
 /// Why a request cannot be answered. The texts are for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -278,6 +314,29 @@ impl Check for Leave {
     }
 }
 
+impl Check for Tell {
+    fn is_sound(&self) -> bool {
+        match &self.message {
+            Message::Commit { view } | Message::Accept { view, .. } => view.check().is_ok(),
+            Message::Promise { accepted: Some((_, view)), .. } => view.check().is_ok(),
+            Message::Prepare { suspects, .. } => suspects.len() <= MAX_MEMBERS,
+            _ => true,
+        }
+    }
+}
+
+impl Check for Stream {
+    fn is_sound(&self) -> bool {
+        true
+    }
+}
+
+impl Check for Heard {
+    fn is_sound(&self) -> bool {
+        true
+    }
+}
+
 fn member_is_sound(member: &Member) -> bool {
     View::new(0, 0, vec![member.clone()], &[]).check().is_ok()
 }
@@ -306,12 +365,12 @@ mod tests {
             let owned = OwnedArgs::new(args);
             Request::parse(owned.args()).map(|r| r.verb).unwrap_err().to_string()
         };
-        assert_eq!(refusal(&["SHOAL", "JOIN", "1"]), Refusal::NotABusRequest.to_string());
-        assert_eq!(refusal(&["GET", "JOIN", "1", ""]), Refusal::NotABusRequest.to_string());
-        assert_eq!(refusal(&["SHOAL", "DANCE", "1", ""]), "ERR unknown SHOAL verb");
+        assert_eq!(refusal(&["SHOAL", "JOIN", "2"]), Refusal::NotABusRequest.to_string());
+        assert_eq!(refusal(&["GET", "JOIN", "2", ""]), Refusal::NotABusRequest.to_string());
+        assert_eq!(refusal(&["SHOAL", "DANCE", "2", ""]), "ERR unknown SHOAL verb");
         assert_eq!(
-            refusal(&["SHOAL", "JOIN", "2", ""]),
-            "ERR SHOAL version 2 is not spoken here, this process speaks version 1"
+            refusal(&["SHOAL", "JOIN", "1", ""]),
+            "ERR SHOAL version 1 is not spoken here, this process speaks version 2"
         );
         assert_eq!(
             decode::<Since>(Verb::Watch, &[1]).unwrap_err().to_string(),

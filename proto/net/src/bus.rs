@@ -42,6 +42,9 @@ pub trait Service: Send + Sync + 'static {
         blob: &[u8],
         from: IpAddr,
     ) -> impl Future<Output = Result<Vec<u8>, String>> + Send;
+
+    /// Takes over a connection whose [`Verb::Stream`] was answered. What came behind the request is in `rest`.
+    fn stream(&self, blob: &[u8], stream: TcpStream, rest: Vec<u8>);
 }
 
 /// Answers until the shutdown.
@@ -120,9 +123,15 @@ async fn converse<S: Service>(mut stream: TcpStream, peer: SocketAddr, service: 
             Ok(request) => service.answer(request.verb, request.blob, peer.ip()).await,
             Err(refusal) => Err(refusal.to_string()),
         };
+        let granted = answer.is_ok();
         reply(&mut stream, answer).await?;
-        if let Err(refusal) = parsed {
-            return Err(io::Error::other(refusal));
+        match parsed {
+            Err(refusal) => return Err(io::Error::other(refusal)),
+            Ok(request) if request.verb == Verb::Stream && granted => {
+                service.stream(request.blob, stream, input[consumed..].to_vec());
+                return Ok(());
+            }
+            Ok(_) => {}
         }
         input.drain(..consumed);
         if input.is_empty() {
@@ -196,9 +205,21 @@ impl Connection {
         message: &impl Serialize,
         limit: Duration,
     ) -> Result<T, CallError> {
-        let request = bus::request(verb, message);
+        self.ask(verb, &bus::request(verb, message), limit).await
+    }
+
+    /// The same with a request that is encoded already.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn ask<T: DeserializeOwned + Check>(
+        &mut self,
+        verb: Verb,
+        request: &[u8],
+        limit: Duration,
+    ) -> Result<T, CallError> {
         let exchange = async {
-            self.stream.write_all(&request).await?;
+            self.stream.write_all(request).await?;
             self.answer().await
         };
         let blob = timeout(limit, exchange).await.map_err(|_| CallError::Timeout(limit))??;
@@ -231,6 +252,11 @@ impl Connection {
         let blob = self.input[..len].to_vec();
         self.input.drain(..len + 2);
         Ok(blob)
+    }
+
+    /// The socket, for a stream that was granted, and what came behind the answer.
+    pub fn into_stream(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.input)
     }
 
     async fn fill(&mut self) -> io::Result<()> {
@@ -270,6 +296,8 @@ mod tests {
             }
             Ok(bus::encode(&Latest { cluster: since.cluster, epoch: since.epoch, view: None }))
         }
+
+        fn stream(&self, _: &[u8], _: TcpStream, _: Vec<u8>) {}
     }
 
     async fn server() -> (SocketAddr, crate::shutdown::Trigger) {
@@ -323,7 +351,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\n", "-ERR not a SHOAL request: expected SHOAL <verb> <version> <blob>\r\n"),
             (
                 b"*4\r\n$5\r\nSHOAL\r\n$4\r\nVIEW\r\n$2\r\n77\r\n$0\r\n\r\n",
-                "-ERR SHOAL version 77 is not spoken here, this process speaks version 1\r\n",
+                "-ERR SHOAL version 77 is not spoken here, this process speaks version 2\r\n",
             ),
         ] {
             let mut stream = TcpStream::connect(addr).await.unwrap();

@@ -1,14 +1,16 @@
 //! A node's place in the cluster: it joins, follows who is up, installs views and leaves.
 //!
-//! Node and router see only [`ClusterHandle`]: the view in force and who is up. How views come about today (the
-//! oldest member makes and pushes them, [`shoal_proto::view::lead`]) stays behind it. Everything runs as one task
-//! on the control thread; the data plane reads a pointer.
+//! The rest of a node sees [`ClusterHandle`], and implements [`Slots`]: what is done with slots and their data. The
+//! protocol itself is [`shoal_proto::cluster::Core`], a state machine; here is what drives it. Everything runs as one
+//! task on the control thread; the data plane reads a pointer.
 
 mod join;
 mod seeds;
 mod service;
 mod shared;
+mod slots;
 mod task;
+mod tell;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,13 +28,15 @@ use crate::listen::{self, ListenError};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Kind, Metric};
 use shared::{Command, Shared};
+pub use slots::{SlotEvent, Slots};
 use task::Task;
 
 /// Commands that may wait for the task. More means that it hangs; then peers are refused and ask again.
 const COMMANDS: usize = 256;
 
-/// How long [`ClusterHandle::leave`] waits for a view without us.
-pub const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// How long [`ClusterHandle::leave`] usually waits for a view without us, while our slots are handed over. Kubernetes
+/// kills a pod after its grace period, so that is the place for a limit.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(600);
 
 /// What this part of a daemon measures, by node name.
 pub const METRICS: &[Metric] = &[
@@ -90,6 +94,10 @@ pub struct Settings {
     /// Called when the cluster has gone on without this process: all data must be gone when it returns. It
     /// runs on the control thread.
     pub on_excluded: Arc<dyn Fn() + Send + Sync>,
+    /// Whoever keeps the data.
+    pub slots: Arc<dyn Slots>,
+    /// How long leaving may take.
+    pub leave_limit: Duration,
 }
 
 impl std::fmt::Debug for Settings {
@@ -105,7 +113,13 @@ impl std::fmt::Debug for Settings {
 
 impl Settings {
     /// Usual settings for a node that serves RESP at `resp`.
-    pub fn new(name: impl Into<String>, resp: SocketAddr, gossip: HostPort, seeds: Vec<HostPort>) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        resp: SocketAddr,
+        gossip: HostPort,
+        seeds: Vec<HostPort>,
+        slots: Arc<dyn Slots>,
+    ) -> Self {
         Self {
             name: name.into(),
             host: None,
@@ -116,6 +130,8 @@ impl Settings {
             zone: String::new(),
             profile: Profile::default(),
             on_excluded: Arc::new(|| {}),
+            slots,
+            leave_limit: LEAVE_LIMIT,
         }
     }
 }
@@ -205,14 +221,35 @@ impl ClusterHandle {
         }
     }
 
-    /// Leaves: asks for a view without us, waits at most [`LEAVE_LIMIT`] until there is one, then tells gossip.
-    /// Peers' questions are still answered until the shutdown. True if the others know.
+    /// Leaves: hands over all slots, waits at most [`Settings::leave_limit`] until there is a view without us, then
+    /// tells gossip. Peers' questions are still answered until the shutdown. True if the others know.
     pub async fn leave(&self) -> bool {
         let (done, left) = oneshot::channel();
         if self.shared.commands.send(Command::LeaveSelf(done)).await.is_err() {
             return false;
         }
         left.await.unwrap_or(false)
+    }
+
+    /// Tells of slots and streams; returns when that was dealt with, and all that follows from it was done.
+    pub async fn slots(&self, event: SlotEvent) {
+        let (done, dealt) = oneshot::channel();
+        if self.shared.commands.send(Command::Slots(event, done)).await.is_ok() {
+            // The task ended meanwhile: so does everything else.
+            let _ = dealt.await;
+        }
+    }
+
+    /// Makes a view of those who are up, without asking for a majority: an operator says that the others will never
+    /// come back. What only they had is lost.
+    ///
+    /// # Errors
+    /// When the task is too busy.
+    pub fn force(&self) -> Result<(), String> {
+        self.shared
+            .commands
+            .try_send(Command::Force)
+            .map_err(|_| "ERR this node is busy, ask again".to_owned())
     }
 
     /// Answers `SHOAL MEMBERS` and `SHOAL VIEW` on the node's RESP port, for newcomers and routers that know only

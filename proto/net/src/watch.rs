@@ -249,7 +249,7 @@ impl Shared {
                 new = view.cluster,
                 "the cluster was replaced by another one"
             );
-        } else if !view.supersedes(&current) {
+        } else if view.epoch <= current.epoch {
             return;
         }
         tracing::info!(epoch = view.epoch, members = view.members.len(), "view installed");

@@ -14,11 +14,20 @@ use shoal_net::{Cluster, ClusterHandle, HostPort, ViewWatch};
 use shoal_proto::bus::{Hello, Members, Verb, decode, encode};
 use shoal_proto::view::View;
 
+mod support;
+use support::{Data, World};
+
+thread_local! {
+    /// Where the nodes of one test, which runs on one thread, find each other's data.
+    static WORLD: Arc<World> = Arc::default();
+}
+
 struct Node {
     name: String,
     handle: ClusterHandle,
     trigger: Trigger,
     excluded: Arc<AtomicUsize>,
+    data: Arc<Data>,
 }
 
 impl Node {
@@ -31,15 +40,17 @@ impl Node {
         let resp: SocketAddr = "127.0.0.1:7000".parse().unwrap();
         let excluded = Arc::new(AtomicUsize::new(0));
         let count = excluded.clone();
+        let data = Data::new(WORLD.with(Arc::clone));
         let settings = Settings {
             on_excluded: Arc::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             }),
-            ..Settings::new(name, resp, gossip.parse().unwrap(), seeds.to_vec())
+            ..Settings::new(name, resp, gossip.parse().unwrap(), seeds.to_vec(), data.clone())
         };
         let (handle, task) = Cluster::start(settings, shutdown).unwrap();
+        data.belongs_to(handle.clone());
         tokio::spawn(task);
-        Self { name: name.to_owned(), handle, trigger, excluded }
+        Self { name: name.to_owned(), handle, trigger, excluded, data }
     }
 
     fn seed(&self) -> HostPort {
@@ -81,6 +92,7 @@ async fn agree(nodes: &[&Node], seconds: u64) -> Arc<View> {
         let first = nodes[0].handle.view();
         first.covers_all()
             && names(&first) == wanted
+            && !first.moves()
             && nodes.iter().all(|n| *n.handle.view() == *first && n.handle.ready().is_ok())
     })
     .await;
@@ -95,7 +107,7 @@ async fn nodes_find_each_other_and_outlive_one_another() {
     let b = Node::start("b", &[a.seed()]);
     let c = Node::start("c", &[a.seed()]);
     let three = agree(&[&a, &b, &c], 10).await;
-    assert!(three.epoch <= 3, "newcomers are batched");
+    assert!(three.epoch <= 5, "newcomers are batched, what has moved goes into one more view");
     for (place, _) in three.members.iter().enumerate() {
         assert!(three.ranges(place).iter().map(|(x, y)| y - x + 1).sum::<u16>().abs_diff(5461) <= 1);
     }
@@ -194,7 +206,7 @@ async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
     let b = Node::start("b", &[a.seed()]);
     let view = agree(&[&a, &b], 10).await;
     let old = b.handle.me().unwrap();
-    // A view without b, as if a had held it for dead.
+    // A view without b, as if a had held it for dead and a majority had agreed.
     let without = view.next(view.members.iter().filter(|m| m.id != old).cloned().collect());
     let push = shoal_proto::bus::Push { view: without.clone() };
     for node in [&a, &b] {
@@ -213,24 +225,45 @@ async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
 }
 
 #[tokio::test]
-async fn of_two_views_of_one_epoch_one_prevails() {
+async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let b = Node::start("b", &[a.seed()]);
+    let both = agree(&[&a, &b], 20).await;
+    for node in [&a, &b] {
+        let place = both.place(node.handle.me().unwrap()).unwrap();
+        let owned: Vec<u16> = both.ranges(place).iter().flat_map(|(x, y)| *x..=*y).collect();
+        assert_eq!(node.data.served(), owned);
+        assert_eq!(owned.len(), 8192);
+    }
+    assert_eq!(a.data.given_away(), 8192, "no slot moved without need");
+    assert!(a.handle.leave().await);
+    agree(&[&b], 20).await;
+    assert_eq!(b.data.served().len(), 16384);
+    assert_eq!(a.data.given_away(), 16384);
+    assert_eq!((a.data.lost(), b.data.lost()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_minority_makes_no_views_and_its_lease_ends() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);
-    let view = agree(&[&a, &b], 10).await;
-    // What a partition would have led to: each side went on alone.
-    for node in [&a, &b] {
-        let alone = view.members.iter().filter(|m| Some(m.id) == node.handle.me()).cloned().collect();
-        let push = shoal_proto::bus::Push { view: view.next(alone) };
-        let (addr, limit) = (node.handle.gossip_addr(), Duration::from_secs(5));
-        shoal_net::bus::call::<shoal_proto::bus::Latest>(addr, Verb::Push, &push, limit).await.unwrap();
-    }
-    until("the younger side flushes and comes back", 10, || {
-        b.excluded.load(Ordering::SeqCst) == 1 && b.handle.ready().is_ok()
+    let c = Node::start("c", &[a.seed()]);
+    let three = agree(&[&a, &b, &c], 20).await;
+    until("leases", 5, || c.data.may_serve()).await;
+    b.crash();
+    a.crash();
+    until("the lease ends", 5, || !c.data.may_serve()).await;
+    until("it knows that it is alone", 10, || {
+        c.handle.members().iter().filter(|m| m.health == shoal_proto::member::Health::Down).count() == 2
     })
     .await;
-    agree(&[&a, &b], 10).await;
-    assert_eq!(a.excluded.load(Ordering::SeqCst), 0);
-    assert!(a.handle.view().epoch > view.epoch + 1);
+    assert_eq!(c.handle.view().epoch, three.epoch);
+    // An operator says that the others will never come back.
+    c.handle.force().unwrap();
+    agree(&[&c], 10).await;
+    until("it serves again", 5, || c.data.may_serve()).await;
+    assert_eq!(c.data.served().len(), 16384);
 }
 
 #[tokio::test]
@@ -264,12 +297,12 @@ async fn clusters_do_not_merge() {
 async fn the_resp_port_answers_who_is_there_and_nothing_else() {
     let a = Node::start("a", &[]);
     agree(&[&a], 5).await;
-    let blob = a.handle.answer(b"members", b"1", &encode(&Hello::default())).unwrap();
+    let blob = a.handle.answer(b"members", b"2", &encode(&Hello::default())).unwrap();
     let members: Members = decode(Verb::Members, &blob).unwrap();
     assert_eq!(members.me.gossip_port, a.handle.gossip_addr().port());
     assert_eq!(names(&members.view.unwrap()), ["a"]);
     for (verb, version, blob) in
-        [("JOIN", "1", ""), ("MEMBERS", "9", ""), ("MEMBERS", "1", "x"), ("X", "1", "")]
+        [("JOIN", "2", ""), ("MEMBERS", "9", ""), ("MEMBERS", "2", "x"), ("X", "2", "")]
     {
         let answer = a.handle.answer(verb.as_bytes(), version.as_bytes(), blob.as_bytes());
         assert!(answer.unwrap_err().starts_with("ERR "));

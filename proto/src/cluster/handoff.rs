@@ -19,7 +19,7 @@ use crate::view::{NodeId, View};
 pub const IN_FLIGHT: usize = 16;
 
 /// What the driver must do with slots, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Serve the slot: it is here. `fresh`: it was made anew; what is kept of it is to be dropped before.
     Serve {

@@ -14,6 +14,9 @@ use crate::view::{NodeId, View};
 /// How often unanswered messages are sent again.
 pub(super) const RESEND: Duration = Duration::from_millis(100);
 
+/// How many epochs a view leaps that was made without a majority.
+const FORCED: u64 = 1 << 32;
+
 /// One attempt to make the view after `view`.
 #[derive(Debug)]
 pub(super) struct Proposer {
@@ -135,7 +138,12 @@ impl Proposer {
             self.resend_at = now;
         }
         match &self.proposal {
-            Some((next, who)) if self.decides(view, who) => Step::Chosen(next.clone()),
+            Some((next, who)) if self.decides(view, who) => {
+                let mut next = next.clone();
+                // Those who are given up may have agreed on views of their own: ours is newer than any of them.
+                next.epoch += if self.forced { FORCED } else { 0 };
+                Step::Chosen(next)
+            }
             _ => Step::Wait,
         }
     }

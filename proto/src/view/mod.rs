@@ -1,9 +1,8 @@
 //! The view: who is in the cluster and which node owns which slot, installed whole and versioned by epoch.
 //!
 //! Nodes decide by it what they serve, routers where they send. Whoever holds a view with a higher epoch is
-//! right. How a view comes about (today: the oldest member computes and pushes it) is not this module's business.
+//! right. How a view comes about is the business of [`crate::cluster`].
 
-pub mod lead;
 mod placement;
 pub mod redis;
 
@@ -136,33 +135,6 @@ impl View {
             return Err("someone leaves who is not in the view");
         }
         Ok(())
-    }
-
-    /// Whether this view is to be installed by a process that has `current`, both of one cluster: by epoch, and
-    /// between two views of one epoch (two sides of a partition made them) the one with more members, then
-    /// the one whose oldest member is older.
-    pub fn supersedes(&self, current: &View) -> bool {
-        let rank = |v: &View| {
-            let oldest = v.members.iter().map(|m| (m.id.boot, m.id.node)).collect::<Vec<_>>();
-            (v.epoch, v.members.len(), std::cmp::Reverse(oldest))
-        };
-        rank(self) > rank(current)
-    }
-
-    /// A number that two views of one epoch share only if they are the same, for all practical purposes.
-    pub fn fingerprint(&self) -> u64 {
-        let members = self.members.iter().flat_map(|m| [m.id.node, m.id.boot]);
-        let runs = self.runs.iter().map(|(last, owner)| u64::from(*last) << 16 | u64::from(*owner));
-        let targets = self.targets.iter().map(|(last, place)| u64::from(*last) << 32 | u64::from(*place));
-        let born = self.born.iter().flat_map(|(last, epoch)| [u64::from(*last), *epoch]);
-        let leaving = self.leaving.iter().flat_map(|id| [id.node, id.boot]);
-        members.chain(runs).chain(targets).chain(born).chain(leaving).fold(
-            self.cluster ^ self.epoch,
-            |hash, word| {
-                let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                mixed ^ (mixed >> 29)
-            },
-        )
     }
 
     /// A view from an explicit table: for each slot the owner's place in `members`. Nothing is to move, and all

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use shoal_proto::bus::{self, Hello, Join, Joined, Latest, Leave, Push, Since, Verb};
+use shoal_proto::bus::{self, Heard, Hello, Join, Joined, Latest, Leave, Push, Since, Verb};
 use shoal_proto::view::NodeId;
+
+use tokio::net::TcpStream;
 
 use super::shared::{Command, Shared};
 use crate::bus::Service;
@@ -18,6 +20,12 @@ impl Service for Shared {
             return self.watch(blob).await;
         }
         self.answer_now(verb, blob, Some(from))
+    }
+
+    fn stream(&self, blob: &[u8], stream: TcpStream, rest: Vec<u8>) {
+        if let Ok(hello) = bus::decode::<bus::Stream>(Verb::Stream, blob) {
+            self.slots.accept(hello.from, stream, rest);
+        }
     }
 }
 
@@ -55,6 +63,20 @@ impl Shared {
                 let since = Since { cluster: push.view.cluster, epoch: push.view.epoch };
                 self.command(Command::View(push.view))?;
                 Ok(bus::encode(&self.latest(&since)))
+            }
+            Verb::Tell => {
+                let tell: bus::Tell = bus::decode(verb, blob).map_err(refused)?;
+                self.same_cluster(tell.cluster)?;
+                self.command(Command::Tell(Box::new(tell)))?;
+                Ok(bus::encode(&Heard))
+            }
+            Verb::Stream => {
+                let hello: bus::Stream = bus::decode(verb, blob).map_err(refused)?;
+                self.same_cluster(hello.cluster)?;
+                if hello.to != self.me.load().id {
+                    return Err("ERR this is another process than the one that is meant".to_owned());
+                }
+                Ok(bus::encode(&Heard))
             }
             Verb::Leave => {
                 let leave: Leave = bus::decode(verb, blob).map_err(refused)?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use shoal_proto::bus::{Hello, Joined, Members};
+use shoal_proto::bus::{Hello, Joined, Members, Tell};
 use shoal_proto::member::{Health, Identity, node_of};
 use shoal_proto::view::{Member, NodeId, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{MemberState, Settings};
+use super::{MemberState, Settings, SlotEvent, Slots};
 
 /// What others want of the task.
 #[derive(Debug)]
@@ -27,10 +27,15 @@ pub(super) enum Command {
     LeaveSelf(oneshot::Sender<bool>),
     /// After an exclusion: the answer to our joining anew, or none.
     Rejoined(Option<Box<Joined>>),
+    /// A member says something.
+    Tell(Box<Tell>),
+    /// News of slots and their streams; answered when it was dealt with.
+    Slots(SlotEvent, oneshot::Sender<()>),
+    /// A view without a majority, on an operator's word.
+    Force,
 }
 
 /// See the module's documentation. Written by the task only.
-#[derive(Debug)]
 pub(super) struct Shared {
     /// Where gossip and the bus listen.
     pub gossip: SocketAddr,
@@ -52,6 +57,14 @@ pub(super) struct Shared {
     pub state: ArcSwap<String>,
     /// To the task.
     pub commands: mpsc::Sender<Command>,
+    /// Whoever keeps the data.
+    pub slots: Arc<dyn Slots>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("me", &self.me).field("gossip", &self.gossip).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -77,13 +90,14 @@ impl Shared {
             admitted: AtomicBool::new(false),
             state: ArcSwap::from_pointee("has not joined a cluster yet".to_owned()),
             commands,
+            slots: settings.slots.clone(),
         }
     }
 
     /// What we tell peers when we ask.
     pub(super) fn hello(&self) -> Hello {
         let view = self.view.load();
-        Hello { cluster: view.cluster, epoch: view.epoch, fingerprint: view.fingerprint(), up: self.up() }
+        Hello { cluster: view.cluster, epoch: view.epoch, up: self.up() }
     }
 
     /// Everyone who is up, ourselves included.
@@ -96,8 +110,7 @@ impl Shared {
     pub(super) fn members_for(&self, hello: &Hello) -> Members {
         let view = self.view.load();
         let ours = hello.cluster == 0 || hello.cluster == view.cluster;
-        let differs = hello.cluster != 0 && hello.fingerprint != view.fingerprint();
-        let news = ours && (view.epoch > hello.epoch || (view.epoch == hello.epoch && differs));
+        let news = ours && view.epoch > hello.epoch;
         Members {
             me: self.me.load().as_ref().clone(),
             process: self.process,

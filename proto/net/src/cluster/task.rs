@@ -8,12 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use shoal_proto::bus::{Latest, Leave, Members, Push, Verb};
+use shoal_proto::bus::{Latest, Leave, Members, Push, Tell, Verb};
+use shoal_proto::cluster::{self, Action, Core};
 use shoal_proto::member::{Dropped, Health, Identity, Membership, Output, Role};
-use shoal_proto::view::lead::Lead;
-use shoal_proto::view::{Member, NodeId, View};
+use shoal_proto::view::{Member, NOBODY, NodeId, View};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -21,9 +21,11 @@ use tokio::time::MissedTickBehavior;
 
 use super::join::{self, Start};
 use super::shared::{Command, Shared};
-use super::{LEAVE_LIMIT, MemberState, Settings, seeds};
+use super::tell::{self, Peers};
+use super::{MemberState, Settings, SlotEvent, seeds};
 use crate::address::HostPort;
 use crate::bus;
+use crate::control::uptime;
 use crate::shutdown::Shutdown;
 
 /// How often loose ends are looked at: strangers, leaving, missing members.
@@ -47,9 +49,11 @@ pub(super) struct Task {
     settings: Settings,
     shared: Arc<Shared>,
     udp: UdpSocket,
-    started: Instant,
+    /// Start of our time, in time since the machine's start.
+    started: Duration,
     membership: Membership,
-    lead: Lead,
+    core: Core,
+    peers: Peers,
     /// Newest identity known of each node, for addresses.
     book: BTreeMap<u64, Identity>,
     /// Strangers that are being asked.
@@ -104,10 +108,10 @@ impl Task {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             task.settle();
-            let wake = tokio::time::Instant::from_std(task.started + task.wake());
+            let wait = task.wake().saturating_sub(task.now());
             tokio::select! {
                 _ = task.udp.readable() => {}
-                () = tokio::time::sleep_until(wake) => {}
+                () = tokio::time::sleep(wait) => {}
                 Some(command) = inbox.recv() => task.command(command),
                 _ = tick.tick() => task.tick(),
                 () = shutdown.wait() => return Ok(()),
@@ -117,6 +121,9 @@ impl Task {
             let now = task.now();
             if task.membership.poll_timeout() <= now {
                 task.membership.on_timeout(now);
+            }
+            if task.core.poll_timeout() <= now {
+                task.core.on_timeout(now);
             }
         }
     }
@@ -131,9 +138,10 @@ impl Task {
             settings,
             shared,
             udp,
-            started: Instant::now(),
+            started: uptime(),
             membership,
-            lead: Lead::new(me),
+            core: Core::new(me),
+            peers: Peers::default(),
             book: BTreeMap::new(),
             asking: BTreeSet::new(),
             pushes: JoinSet::new(),
@@ -145,18 +153,17 @@ impl Task {
             warned_dropped: [false; 2],
         };
         task.publish_members();
-        task.adopt(view);
+        task.offer(view);
         task.meet(up);
         task
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        uptime().saturating_sub(self.started)
     }
 
     fn wake(&self) -> Duration {
-        let timeout = self.membership.poll_timeout();
-        self.lead.poll_timeout().map_or(timeout, |at| at.min(timeout))
+        self.membership.poll_timeout().min(self.core.poll_timeout())
     }
 
     /// Learns of members from a peer and says hello to them: they do not know us yet.
@@ -200,6 +207,11 @@ impl Task {
         for _ in 0..DATAGRAMS {
             let Ok((len, from)) = self.udp.try_recv_from(&mut buffer) else { return };
             let now = self.now();
+            if let Some(tell) = tell::parse(&buffer[..len]) {
+                self.hear(tell);
+                self.count_datagram("received");
+                continue;
+            }
             let outcome = match self.membership.on_datagram(now, &buffer[..len]) {
                 Ok(()) => "received",
                 Err(dropped) => {
@@ -228,14 +240,78 @@ impl Task {
     fn settle(&mut self) {
         while self.pushes.try_join_next().is_some() {}
         self.outputs();
-        let now = self.now();
-        if self.left {
+        while let Some(output) = self.core.poll_output() {
+            self.carry_out(output);
+        }
+        self.outputs();
+        self.shared.slots.peers(self.stream_peers());
+    }
+
+    fn carry_out(&mut self, output: cluster::Output) {
+        match output {
+            cluster::Output::Send { to, message } => self.tell(to, message),
+            cluster::Output::Install(view) => self.adopt(view),
+            cluster::Output::Lease(until) => self.shared.slots.lease(self.started + until),
+            cluster::Output::Slot(action) => {
+                self.shared.slots.act(action);
+                if let Action::Freeze { slot } = action {
+                    self.core.on_slots(|slots| slots.on_frozen(slot));
+                }
+            }
+            cluster::Output::Excluded => self.excluded_now(),
+        }
+    }
+
+    /// Members that slots are to be sent to.
+    fn stream_peers(&self) -> Vec<Member> {
+        let view = self.core.view();
+        let wanted = self.core.handoff().peers();
+        view.members.iter().filter(|m| wanted.contains(&m.id)).cloned().collect()
+    }
+
+    /// Sends a message of the core.
+    fn tell(&mut self, to: NodeId, message: cluster::Message) {
+        let brief = tell::is_brief(&message);
+        let tell = Tell { cluster: self.core.view().cluster, from: self.membership.me().id(), to, message };
+        if brief {
+            if let Some(identity) = self.book.get(&to.node).filter(|i| i.id() == to) {
+                let address = self.reachable(identity.gossip_addr());
+                let sent = self.udp.try_send_to(&tell::datagram(&tell), address).is_ok();
+                self.count_datagram(if sent { "sent" } else { "unsent" });
+            }
             return;
         }
-        if let Some(view) = self.lead.poll(now) {
-            self.push(&view);
-            self.adopt(view);
-            self.outputs();
+        let view = self.core.view().clone();
+        let member = view.members.iter().find(|m| m.id == to);
+        let identity = self.book.get(&to.node).filter(|i| i.id() == to);
+        let address = match (identity, member) {
+            (Some(identity), _) => identity.gossip_addr().into(),
+            (None, Some(member)) => HostPort::new(member.host.clone(), member.gossip_port),
+            // It is in neither this view nor in gossip: it will ask.
+            (None, None) => return,
+        };
+        self.peers.tell(|| address, &tell);
+    }
+
+    /// A message of another member's core.
+    fn hear(&mut self, tell: Tell) {
+        let ours = self.core.view().cluster == tell.cluster && self.membership.me().id() == tell.to;
+        if ours && !self.left {
+            let now = self.now();
+            self.core.on_message(now, tell.from, tell.message);
+        }
+    }
+
+    fn on_slots(&mut self, event: SlotEvent) {
+        match event {
+            SlotEvent::Synced { slot, copy } => self.core.on_slots(|slots| slots.on_synced(slot, copy)),
+            SlotEvent::Failed { slot, copy } => {
+                self.core.on_slots(|slots| slots.on_export_failed(slot, copy))
+            }
+            SlotEvent::Connected(peer) => self.core.on_slots(|slots| slots.on_connected(peer)),
+            SlotEvent::Disconnected(peer) => self.core.on_slots(|slots| slots.on_disconnected(peer)),
+            SlotEvent::SourceLost(peer) => self.core.on_slots(|slots| slots.on_source_lost(peer)),
+            SlotEvent::Transfer { from, message } => self.core.on_transfer(from, message),
         }
     }
 
@@ -308,7 +384,8 @@ impl Task {
             return;
         }
         let up = self.membership.up().filter(|i| i.role == Role::Node).map(Identity::id).collect();
-        self.lead.on_up(up);
+        let now = self.now();
+        self.core.on_up(now, up);
         let up = members.iter().filter(|m| m.health != Health::Down).count();
         metrics::gauge!("shoal_members_up", "node" => self.settings.name.clone()).set(up as f64);
         self.shared.members.store(members.into());
@@ -316,16 +393,17 @@ impl Task {
 
     /// Takes a view that somebody sent, if it is newer.
     fn offer(&mut self, view: View) {
-        let current = self.shared.view.load();
-        if view.cluster != current.cluster {
+        let current = self.core.view();
+        if current.epoch > 0 && view.cluster != current.cluster {
             self.warn_other(view.cluster);
-        } else if view.supersedes(&current) && view.check().is_ok() {
-            self.adopt(view);
+        } else if view.check().is_ok() {
+            let now = self.now();
+            self.core.learn(now, &view);
         }
     }
 
-    /// Installs a view.
-    fn adopt(&mut self, view: View) {
+    /// A view is in force.
+    fn adopt(&mut self, view: Arc<View>) {
         let me = self.membership.me().id();
         let inside = view.place(me).is_some();
         let members: Vec<&str> = view.members.iter().map(|m| m.name.as_str()).collect();
@@ -333,21 +411,27 @@ impl Task {
             node = self.settings.name,
             epoch = view.epoch,
             members = members.join(","),
+            moving = view.targets().iter().filter(|t| **t != NOBODY).count(),
             "view installed"
         );
         let node = self.settings.name.clone();
         metrics::gauge!("shoal_view_epoch", "node" => node.clone()).set(view.epoch as f64);
         metrics::gauge!("shoal_view_members", "node" => node).set(view.members.len() as f64);
-        self.lead.on_view(&view);
-        let view = Arc::new(view);
+        self.shared.slots.install(&view, me);
         self.shared.view.store(view.clone());
-        self.shared.views.send_replace(view);
+        self.shared.views.send_replace(view.clone());
+        self.peers.keep(|id| view.place(id).is_some());
         self.expect();
         if inside {
             self.shared.admitted.store(true, Ordering::Relaxed);
-        } else if self.leaving.is_some() {
+        }
+    }
+
+    /// The view in force lacks us, who were in the one before.
+    fn excluded_now(&mut self) {
+        if self.leaving.is_some() {
             self.finish_leaving(true);
-        } else if self.shared.admitted.load(Ordering::Relaxed) && !self.left {
+        } else if !self.left {
             self.notice_exclusion();
         }
     }
@@ -392,8 +476,27 @@ impl Task {
                     self.learn(*members);
                 }
             }
-            Command::Leave(id) => self.lead.on_leave(id),
+            Command::Leave(id) => {
+                let now = self.now();
+                self.core.on_leave(now, id);
+            }
             Command::LeaveSelf(done) => self.start_leaving(done),
+            Command::Tell(tell) => self.hear(*tell),
+            Command::Slots(event, done) => {
+                self.on_slots(event);
+                // What follows must have been done before the sender goes on.
+                self.settle();
+                // Whoever asked may be gone.
+                let _ = done.send(());
+            }
+            Command::Force => {
+                let now = self.now();
+                tracing::warn!(
+                    node = self.settings.name,
+                    "making a view without a majority, on an operator's word"
+                );
+                self.core.force(now);
+            }
             Command::Rejoined(None) => self.excluded = Exclusion::Noticed,
             Command::Rejoined(Some(joined)) => {
                 let now = self.now();
@@ -401,7 +504,7 @@ impl Task {
                 self.shared.admitted.store(false, Ordering::Relaxed);
                 self.membership.reboot(now, joined.boot);
                 let identity = self.membership.me().clone();
-                self.lead.rename(identity.id());
+                self.core.rename(identity.id());
                 let mut me = self.shared.me.load().as_ref().clone();
                 me.id = identity.id();
                 self.shared.me.store(me.into());
@@ -436,7 +539,8 @@ impl Task {
             self.push_to(addr.into());
         }
         if id.boot != 0 {
-            self.lead.on_record(members.me, members.admitted);
+            let now = self.now();
+            self.core.on_record(now, members.me, members.admitted);
         }
         if let Some(view) = members.view {
             self.offer(view);
@@ -473,17 +577,17 @@ impl Task {
         }
         let alone = self.membership.up().next().is_none();
         let seed_ticks = if alone { SEED_TICKS_ALONE } else { SEED_TICKS };
-        if self.ticks.is_multiple_of(seed_ticks) && (alone || self.lead.leads()) {
+        if self.ticks.is_multiple_of(seed_ticks) && (alone || self.core.leads()) {
             self.ask_seeds();
         }
     }
 
     /// The leader asks those who are up but not in the view who they are.
     fn ask_strangers(&mut self) {
-        if !self.lead.leads() || self.left {
+        if !self.core.leads() || self.left {
             return;
         }
-        let strangers: Vec<NodeId> = self.lead.strangers().filter(|id| !self.asking.contains(id)).collect();
+        let strangers: Vec<NodeId> = self.core.strangers().filter(|id| !self.asking.contains(id)).collect();
         for id in strangers {
             let Some(identity) = self.membership.up().find(|i| i.id() == id) else { continue };
             let addr = identity.gossip_addr();
@@ -539,19 +643,6 @@ impl Task {
         }
     }
 
-    /// Sends a view to everyone who is in it or was in the one before.
-    fn push(&mut self, view: &View) {
-        let me = self.membership.me().node;
-        let before = self.shared.view.load_full();
-        let members: BTreeMap<NodeId, &Member> =
-            before.members.iter().chain(&view.members).map(|m| (m.id, m)).collect();
-        for member in members.into_values().filter(|m| m.id.node != me) {
-            let address = self.address(member);
-            let message = Push { view: view.clone() };
-            self.pushes.spawn(send_view(address, message));
-        }
-    }
-
     fn push_to(&mut self, address: HostPort) {
         let view = self.shared.view.load().as_ref().clone();
         self.pushes.spawn(send_view(address, Push { view }));
@@ -566,12 +657,13 @@ impl Task {
             let _ = done.send(true);
             return;
         }
-        let deadline = self.now() + LEAVE_LIMIT;
+        let deadline = self.now() + self.settings.leave_limit;
         match &mut self.leaving {
             Some(leaving) => leaving.done.push(done),
             None => self.leaving = Some(Leaving { done: vec![done], deadline, attempt: 0 }),
         }
-        self.lead.on_leave(me);
+        let now = self.now();
+        self.core.on_leave(now, me);
         if alone {
             self.finish_leaving(true);
         } else {
@@ -584,20 +676,26 @@ impl Task {
         let now = self.now();
         let me = self.membership.me().id();
         let Some(leaving) = &mut self.leaving else { return };
+        let view = self.core.view();
+        if view.members.iter().all(|m| view.leaving.contains(&m.id)) {
+            // All go: there is nobody to hand over to.
+            self.finish_leaving(true);
+            return;
+        }
         if now >= leaving.deadline {
             tracing::warn!(
                 node = self.settings.name,
-                "nobody made a view without this node; leaving as if crashed"
+                "not all slots were handed over in time; leaving as if crashed"
             );
             self.finish_leaving(false);
             return;
         }
         let attempt = leaving.attempt;
         leaving.attempt += 1;
-        if self.lead.leads() {
+        if self.core.leads() {
             return;
         }
-        let line: Vec<&Member> = self.lead.line().filter(|m| m.id != me).take(2).collect();
+        let line: Vec<&Member> = self.core.line().filter(|m| m.id != me).take(2).collect();
         if line.is_empty() {
             return;
         }

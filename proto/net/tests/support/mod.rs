@@ -1,0 +1,135 @@
+//! A data plane without data: slots are served, given away and taken, and nothing is in them. Streams are channels.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use shoal_net::ClusterHandle;
+use shoal_net::cluster::{SlotEvent, Slots};
+use shoal_net::control::uptime;
+use shoal_proto::cluster::{Action, Transfer};
+use shoal_proto::view::{Member, NodeId, View};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// Nodes that find each other.
+#[derive(Default)]
+pub(crate) struct World(Mutex<Vec<ClusterHandle>>);
+
+/// One node's slots.
+pub(crate) struct Data {
+    world: Arc<World>,
+    handle: OnceLock<ClusterHandle>,
+    served: Mutex<Vec<bool>>,
+    given_away: AtomicUsize,
+    lost: AtomicUsize,
+    lease: Mutex<Duration>,
+    streams: Mutex<BTreeMap<NodeId, UnboundedSender<(NodeId, Transfer)>>>,
+}
+
+impl Data {
+    pub(crate) fn new(world: Arc<World>) -> Arc<Self> {
+        Arc::new(Self {
+            world,
+            handle: OnceLock::new(),
+            served: Mutex::new(vec![false; 16384]),
+            given_away: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
+            lease: Mutex::default(),
+            streams: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn belongs_to(&self, handle: ClusterHandle) {
+        self.world.0.lock().unwrap().push(handle.clone());
+        assert!(self.handle.set(handle).is_ok());
+    }
+
+    /// Slots that are served, ascending.
+    pub(crate) fn served(&self) -> Vec<u16> {
+        let served = self.served.lock().unwrap();
+        (0..16384).filter(|slot| served[usize::from(*slot)]).collect()
+    }
+
+    /// How many slots went elsewhere.
+    pub(crate) fn given_away(&self) -> usize {
+        self.given_away.load(Ordering::SeqCst)
+    }
+
+    /// How many slots that were served were dropped or began anew.
+    pub(crate) fn lost(&self) -> usize {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn may_serve(&self) -> bool {
+        uptime() < *self.lease.lock().unwrap()
+    }
+
+    fn tell(&self, event: SlotEvent) {
+        let handle = self.handle.get().unwrap().clone();
+        tokio::spawn(async move { handle.slots(event).await });
+    }
+
+    fn send(&self, to: NodeId, message: Transfer) {
+        let (me, world) = (self.handle.get().unwrap().me().unwrap(), self.world.clone());
+        let mut streams = self.streams.lock().unwrap();
+        let stream = streams.entry(to).or_insert_with(|| {
+            let (sender, mut messages) = unbounded_channel();
+            tokio::spawn(async move {
+                while let Some((from, message)) = messages.recv().await {
+                    let peer = world.0.lock().unwrap().iter().find(|h| h.me() == Some(to)).cloned();
+                    let Some(peer) = peer else { continue };
+                    peer.slots(SlotEvent::Transfer { from, message }).await;
+                }
+            });
+            sender
+        });
+        stream.send((me, message)).unwrap();
+    }
+}
+
+impl Slots for Data {
+    fn install(&self, _: &Arc<View>, _: NodeId) {}
+
+    fn act(&self, action: Action) {
+        let set = |slot: u16, served| {
+            std::mem::replace(&mut self.served.lock().unwrap()[usize::from(slot)], served)
+        };
+        match action {
+            Action::Serve { slot, fresh } => {
+                let was = set(slot, true);
+                self.lost.fetch_add(usize::from(was && fresh), Ordering::SeqCst);
+            }
+            Action::Freeze { slot } => {
+                set(slot, false);
+            }
+            Action::Gone { slot, .. } => {
+                set(slot, false);
+                self.given_away.fetch_add(1, Ordering::SeqCst);
+            }
+            Action::Drop { slot } => {
+                let was = set(slot, false);
+                self.lost.fetch_add(usize::from(was), Ordering::SeqCst);
+            }
+            Action::Export { slot, copy, .. } => self.tell(SlotEvent::Synced { slot, copy }),
+            Action::Send { to, message } => self.send(to, message),
+            Action::Unexport { .. } => {}
+        }
+    }
+
+    fn lease(&self, until: Duration) {
+        *self.lease.lock().unwrap() = until;
+    }
+
+    fn peers(&self, peers: Vec<Member>) {
+        for peer in peers {
+            if !self.streams.lock().unwrap().contains_key(&peer.id) {
+                self.send(peer.id, Transfer::Stop { slot: 0 });
+                self.tell(SlotEvent::Connected(peer.id));
+            }
+        }
+    }
+
+    fn accept(&self, _: NodeId, _: TcpStream, _: Vec<u8>) {}
+}
