@@ -37,11 +37,13 @@ pub enum Action {
         /// Names this copy: what is said of an earlier one counts no more.
         copy: u64,
     },
-    /// Execute nothing more on the slot until told to serve it or that it is gone; say [`Handoff::on_frozen`] before
-    /// the next action is taken.
+    /// Execute nothing more on the slot, at once, until told to serve it or that it is gone; say [`Handoff::on_frozen`]
+    /// when all of it is in the stream.
     Freeze {
         /// Which.
         slot: u16,
+        /// Names this freeze: what is said of an earlier one counts no more.
+        id: u64,
     },
     /// Put this into the stream to `to`, behind all data so far.
     Send {
@@ -75,7 +77,7 @@ pub enum Action {
 enum Out {
     Syncing,
     Synced,
-    Frozen,
+    Frozen(u64),
     Sent(u64),
 }
 
@@ -146,7 +148,7 @@ impl Handoff {
             return;
         }
         self.wedged = true;
-        let frozen = self.exports.iter_mut().filter(|(_, e)| e.state == Out::Frozen);
+        let frozen = self.exports.iter_mut().filter(|(_, e)| matches!(e.state, Out::Frozen(_)));
         for (slot, export) in frozen {
             export.state = Out::Synced;
             self.actions.push_back(Action::Serve { slot: *slot, fresh: false });
@@ -193,7 +195,7 @@ impl Handoff {
             self.owned.insert(slot);
             self.actions.push_back(Action::Serve { slot, fresh: true });
         } else if let Some(export) = self.exports.get_mut(&slot)
-            && matches!(export.state, Out::Frozen | Out::Sent(_))
+            && matches!(export.state, Out::Frozen(_) | Out::Sent(_))
         {
             export.state = Out::Synced;
             self.actions.push_back(Action::Serve { slot, fresh: false });
@@ -233,7 +235,7 @@ impl Handoff {
     /// Ends an export of a slot that we go on serving.
     fn unexport(&mut self, slot: u16) {
         let Some(export) = self.exports.remove(&slot) else { return };
-        if export.state == Out::Frozen {
+        if matches!(export.state, Out::Frozen(_)) {
             self.actions.push_back(Action::Serve { slot, fresh: false });
         }
         self.actions.push_back(Action::Unexport { slot, to: export.to });
@@ -270,8 +272,9 @@ impl Handoff {
     fn freeze(&mut self, slot: u16) {
         let Some(export) = self.exports.get_mut(&slot) else { return };
         if export.state == Out::Synced && !self.wedged && self.connected.contains(&export.to) {
-            export.state = Out::Frozen;
-            self.actions.push_back(Action::Freeze { slot });
+            self.next_id += 1;
+            export.state = Out::Frozen(self.next_id);
+            self.actions.push_back(Action::Freeze { slot, id: self.next_id });
         }
     }
 
@@ -322,9 +325,9 @@ impl Handoff {
     }
 
     /// Nothing more is executed on the slot, and all of it is in the stream.
-    pub fn on_frozen(&mut self, slot: u16) {
+    pub fn on_frozen(&mut self, slot: u16, id: u64) {
         let Some(export) = self.exports.get_mut(&slot) else { return };
-        if export.state != Out::Frozen {
+        if export.state != Out::Frozen(id) {
             return;
         }
         self.next_id += 1;

@@ -14,8 +14,7 @@ pub trait Slots: Send + Sync + 'static {
     /// A view is in force.
     fn install(&self, view: &Arc<View>, me: NodeId);
 
-    /// Something is to be done with a slot. After [`Action::Freeze`] nothing is executed on it any more, and all that
-    /// was is in the stream.
+    /// Something is to be done with a slot.
     fn act(&self, action: Action);
 
     /// Until when this node may serve, in time of [`crate::control::uptime`].
@@ -37,6 +36,13 @@ pub enum SlotEvent {
         slot: u16,
         /// Of [`Action::Export`].
         copy: u64,
+    },
+    /// All of a frozen slot is in the stream.
+    Frozen {
+        /// Which.
+        slot: u16,
+        /// Of [`Action::Freeze`].
+        id: u64,
     },
     /// A slot could not be sent.
     Failed {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shoal_proto::bus::{Latest, Leave, Members, Push, Tell, Verb};
-use shoal_proto::cluster::{self, Action, Core};
+use shoal_proto::cluster::{self, Core};
 use shoal_proto::member::{Dropped, Health, Identity, Membership, Output, Role};
 use shoal_proto::view::{Member, NOBODY, NodeId, View};
 use tokio::net::{TcpListener, UdpSocket};
@@ -252,12 +252,7 @@ impl Task {
             cluster::Output::Send { to, message } => self.tell(to, message),
             cluster::Output::Install(view) => self.adopt(view),
             cluster::Output::Lease(until) => self.shared.slots.lease(self.started + until),
-            cluster::Output::Slot(action) => {
-                self.shared.slots.act(action);
-                if let Action::Freeze { slot } = action {
-                    self.core.on_slots(|slots| slots.on_frozen(slot));
-                }
-            }
+            cluster::Output::Slot(action) => self.shared.slots.act(action),
             cluster::Output::Excluded => self.excluded_now(),
         }
     }
@@ -305,6 +300,7 @@ impl Task {
     fn on_slots(&mut self, event: SlotEvent) {
         match event {
             SlotEvent::Synced { slot, copy } => self.core.on_slots(|slots| slots.on_synced(slot, copy)),
+            SlotEvent::Frozen { slot, id } => self.core.on_slots(|slots| slots.on_frozen(slot, id)),
             SlotEvent::Failed { slot, copy } => {
                 self.core.on_slots(|slots| slots.on_export_failed(slot, copy))
             }

@@ -101,8 +101,9 @@ impl Slots for Data {
                 let was = set(slot, true);
                 self.lost.fetch_add(usize::from(was && fresh), Ordering::SeqCst);
             }
-            Action::Freeze { slot } => {
+            Action::Freeze { slot, id } => {
                 set(slot, false);
+                self.tell(SlotEvent::Frozen { slot, id });
             }
             Action::Gone { slot, .. } => {
                 set(slot, false);
