@@ -1,0 +1,280 @@
+//! Carries out what the cluster wants done with slots: gates, copies, streams to and from other nodes.
+//!
+//! Decisions are made on the control thread by [`shoal_proto::cluster::Core`]; what takes long (copying, applying,
+//! sockets) runs on a thread of its own, so that neither gossip nor clients wait for it. A peer that slots go to has a
+//! [`sender`], one that they come from a [`receiver`].
+
+mod receiver;
+mod sender;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use metrics::Unit;
+use parking_lot::Mutex;
+use shoal_net::{
+    ClusterHandle, Control,
+    cluster::{SlotEvent, Slots},
+    telemetry::{Kind, Metric},
+};
+use shoal_proto::{
+    cluster::{Action, Transfer},
+    view::{Member, NodeId, View},
+};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
+
+use super::Outbox;
+use crate::{
+    server::{Ownership, Shared},
+    store::{Gate, SlotSet},
+};
+
+/// What is measured of slots that move.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        name: "shoal_handoff_slots_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Slots that changed hands without loss, by direction: in, out.",
+    },
+    Metric {
+        name: "shoal_handoff_bytes_total",
+        kind: Kind::Counter,
+        unit: Unit::Bytes,
+        help: "Bytes of slots on the move, by direction: in, out.",
+    },
+    Metric {
+        name: "shoal_slots_emptied_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Slots that began anew here, empty, because whoever had them is gone.",
+    },
+    Metric {
+        name: "shoal_handoff_left",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Slots that this node has yet to hand over in the view in force.",
+    },
+];
+
+/// See the module's documentation.
+pub struct Mover {
+    shared: Arc<Shared>,
+    name: String,
+    cluster: OnceLock<ClusterHandle>,
+    /// Copies, streams.
+    thread: Control,
+    state: Mutex<State>,
+    /// Held while a stream from a peer begins or ends.
+    accepting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    me: Option<NodeId>,
+    view: Option<Arc<View>>,
+    senders: BTreeMap<NodeId, sender::Handle>,
+    receivers: BTreeMap<NodeId, Receiver>,
+    /// Slots that each peer may send, shared with whoever applies them.
+    incoming: BTreeMap<NodeId, Arc<Mutex<SlotSet>>>,
+    /// Owners that changed since the view in force, not yet told to the data plane.
+    moved: Vec<(u16, u16)>,
+}
+
+struct Receiver {
+    task: JoinHandle<()>,
+    answers: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Mover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mover").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Mover {
+    /// For a node's data. It may serve nothing until it holds a lease.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(shared: Arc<Shared>, name: &str) -> std::io::Result<Arc<Self>> {
+        shared.renew_lease(0);
+        Ok(Arc::new(Self {
+            shared,
+            name: name.to_owned(),
+            cluster: OnceLock::new(),
+            thread: Control::start("node-handoff")?,
+            state: Mutex::default(),
+            accepting: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Where news of slots go. To be called once, before the cluster's task runs.
+    pub fn tell(&self, cluster: ClusterHandle) {
+        self.cluster.set(cluster).expect("there is one cluster");
+    }
+
+    async fn event(&self, event: SlotEvent) {
+        if let Some(cluster) = self.cluster.get() {
+            cluster.slots(event).await;
+        }
+    }
+
+    fn count(&self, what: &'static str, direction: &'static str, by: u64) {
+        metrics::counter!(what, "node" => self.name.clone(), "direction" => direction).increment(by);
+    }
+
+    /// The place of a member in the view in force.
+    fn place(state: &State, id: NodeId) -> Option<u16> {
+        state.view.as_ref()?.place(id).map(|place| place as u16)
+    }
+
+    /// Tells the data plane who owns what has moved.
+    fn flush_moved(&self, state: &mut State) {
+        if !state.moved.is_empty() {
+            self.shared.moved(&std::mem::take(&mut state.moved));
+        }
+    }
+
+    /// The slot's data, if any, comes from nobody any more.
+    fn refuse(state: &State, slot: u16) {
+        for allowed in state.incoming.values() {
+            allowed.lock()[usize::from(slot) / 64] &= !(1 << (slot % 64));
+        }
+    }
+
+    fn serve(&self, state: &mut State, slot: u16, fresh: bool) {
+        Self::refuse(state, slot);
+        if fresh {
+            self.shared.set_gate(slot, Gate::Away);
+            self.shared.store.drop_slot(slot);
+            if state.view.as_ref().is_some_and(|view| view.epoch > 1) {
+                metrics::counter!("shoal_slots_emptied_total", "node" => self.name.clone()).increment(1);
+            }
+        }
+        if let Some(place) = state.me.and_then(|me| Self::place(state, me))
+            && !self.shared.ownership().owns(slot)
+        {
+            state.moved.push((slot, place));
+            self.flush_moved(state);
+        }
+        self.shared.set_gate(slot, Gate::Open);
+    }
+
+    fn send(&self, state: &mut State, to: NodeId, message: Transfer) {
+        match message {
+            Transfer::Taken { .. } | Transfer::Refused { .. } => {
+                if matches!(message, Transfer::Taken { .. }) {
+                    self.count("shoal_handoff_slots_total", "in", 1);
+                }
+                if let Some(receiver) = state.receivers.get(&to) {
+                    // A stream that is gone needs no answer: the offer is made again.
+                    let _ = receiver.answers.send(wire::answer(&message));
+                }
+            }
+            Transfer::Begin { .. } | Transfer::Take { .. } | Transfer::Stop { .. } => {
+                if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
+                    outbox.send(&wire::message(&message));
+                }
+            }
+        }
+    }
+
+    fn export(&self, state: &mut State, slot: u16, to: NodeId, copy: u64) {
+        if let Some(sender) = state.senders.get(&to)
+            && let Some(outbox) = sender.outbox()
+        {
+            self.shared.store.tap(slot, &outbox, false);
+            sender.copy(sender::Job { slot, copy, outbox });
+        }
+    }
+
+    fn unexport(&self, state: &mut State, slot: u16, to: NodeId) {
+        if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
+            self.shared.store.untap(slot, &outbox);
+        }
+    }
+
+    fn gone(&self, state: &mut State, slot: u16, to: NodeId) {
+        self.shared.set_gate(slot, Gate::Away);
+        if let Some(place) = Self::place(state, to) {
+            state.moved.push((slot, place));
+            self.flush_moved(state);
+        }
+        self.count("shoal_handoff_slots_total", "out", 1);
+        self.shared.store.doom_slot(slot);
+    }
+}
+
+impl Slots for Arc<Mover> {
+    fn install(&self, view: &Arc<View>, me: NodeId) {
+        let state = &mut *self.state.lock();
+        state.view = Some(view.clone());
+        state.me = Some(me);
+        state.moved.clear();
+        self.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
+        // Whoever is not in it sends us nothing.
+        state.incoming.retain(|id, _| view.place(*id).is_some());
+        state.receivers.retain(|id, receiver| {
+            let stays = view.place(*id).is_some();
+            if !stays {
+                receiver.task.abort();
+            }
+            stays
+        });
+        if view.place(me).is_none() {
+            // Nothing here counts any more; clients hear where it is.
+            self.shared.forget_everything();
+            self.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
+        }
+    }
+
+    fn act(&self, action: Action) {
+        let state = &mut *self.state.lock();
+        match action {
+            Action::Serve { slot, fresh } => self.serve(state, slot, fresh),
+            Action::Freeze { slot, id } => {
+                self.shared.set_gate(slot, Gate::Held);
+                for sender in state.senders.values() {
+                    sender.drain(slot, id);
+                }
+            }
+            Action::Export { slot, to, copy } => self.export(state, slot, to, copy),
+            Action::Unexport { slot, to } => self.unexport(state, slot, to),
+            Action::Send { to, message } => self.send(state, to, message),
+            Action::Gone { slot, to } => self.gone(state, slot, to),
+            Action::Drop { slot } => {
+                Mover::refuse(state, slot);
+                self.shared.set_gate(slot, Gate::Away);
+                self.shared.store.doom_slot(slot);
+            }
+        }
+    }
+
+    fn lease(&self, until: Duration) {
+        let outside = {
+            let state = self.state.lock();
+            state.view.as_ref().zip(state.me).is_some_and(|(view, me)| view.place(me).is_none())
+        };
+        // Who has no slots needs no leave to say so.
+        self.shared.renew_lease(if outside { u64::MAX } else { until.as_millis() as u64 });
+    }
+
+    fn peers(&self, peers: Vec<Member>) {
+        let state = &mut *self.state.lock();
+        state.senders.retain(|id, _| peers.iter().any(|m| m.id == *id));
+        for peer in peers {
+            state.senders.entry(peer.id).or_insert_with(|| sender::start(self, peer));
+        }
+    }
+
+    fn accept(&self, from: NodeId, stream: TcpStream, rest: Vec<u8>) {
+        // From the runtime of the control thread to ours.
+        let Ok(stream) = stream.into_std() else { return };
+        self.thread.spawn(receiver::run(self.clone(), from, stream, rest));
+    }
+}

@@ -1,0 +1,159 @@
+//! Slots from one peer: records are put into effect as they come, what the peer says is passed on in between.
+
+use std::{net::TcpStream as StdStream, sync::Arc};
+
+use parking_lot::Mutex;
+use shoal_net::cluster::SlotEvent;
+use shoal_proto::{cluster::Transfer, view::NodeId};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedReadHalf},
+    sync::mpsc,
+};
+
+use super::{Mover, Receiver, wire};
+use crate::{
+    handoff::{Applied, Applier, ApplyError, Event, record},
+    store::SlotSet,
+};
+
+/// Bytes read at once.
+const READ: usize = 256 << 10;
+
+/// Takes over from the stream that the peer had before, then serves this one until it ends.
+pub(super) async fn run(mover: Arc<Mover>, from: NodeId, stream: StdStream, rest: Vec<u8>) {
+    // One after the other: a peer may try again before it was served.
+    let _turn = mover.accepting.lock().await;
+    let before = mover.state.lock().receivers.remove(&from);
+    if let Some(before) = before {
+        before.task.abort();
+        // Aborted or ended: it applies nothing any more.
+        let _ = before.task.await;
+    }
+    mover.event(SlotEvent::SourceLost(from)).await;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let (answers, frames) = mpsc::unbounded_channel();
+    let allowed: Arc<Mutex<SlotSet>> = Arc::new(Mutex::new([0; 256]));
+    let incoming = Incoming {
+        mover: mover.clone(),
+        from,
+        allowed: allowed.clone(),
+        applier: Applier::new(),
+        answers: answers.clone(),
+        bytes: rest,
+        position: 0,
+    };
+    let mut state = mover.state.lock();
+    state.incoming.insert(from, allowed);
+    let task = mover.thread.spawn(incoming.serve(stream, frames));
+    state.receivers.insert(from, Receiver { task, answers });
+}
+
+/// A stream has ended: what came is worth nothing, the peer begins anew; unless it has done so already.
+async fn end(mover: Arc<Mover>, from: NodeId, answers: mpsc::UnboundedSender<Vec<u8>>) {
+    let _turn = mover.accepting.lock().await;
+    let is_ours = |receiver: &mut Receiver| receiver.answers.same_channel(&answers);
+    if mover.state.lock().receivers.get_mut(&from).is_some_and(is_ours) {
+        mover.state.lock().receivers.remove(&from);
+        mover.event(SlotEvent::SourceLost(from)).await;
+    }
+}
+
+/// Leaves out one record.
+fn skip(bytes: &[u8]) -> Result<Applied<'_>, String> {
+    let record = record::read(bytes).map_err(|error| error.to_string())?;
+    Ok(Applied { consumed: record.map_or(0, |(_, _, len)| len), event: None })
+}
+
+struct Incoming {
+    mover: Arc<Mover>,
+    from: NodeId,
+    /// Slots that may come, as the core has it.
+    allowed: Arc<Mutex<SlotSet>>,
+    applier: Applier,
+    answers: mpsc::UnboundedSender<Vec<u8>>,
+    bytes: Vec<u8>,
+    /// How much of the stream was put into effect.
+    position: u64,
+}
+
+impl Incoming {
+    async fn serve(mut self, stream: TcpStream, mut frames: mpsc::UnboundedReceiver<Vec<u8>>) {
+        let _ = stream.set_nodelay(true);
+        let (reader, mut writer) = stream.into_split();
+        let answer = async {
+            while let Some(frame) = frames.recv().await {
+                if writer.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = self.take_in(reader) => ended,
+            () = answer => Ok(()),
+        };
+        if let Err(reason) = ended {
+            tracing::warn!(node = self.mover.name, from = %self.from.hex(), reason, "a stream of slots ended");
+        }
+        self.mover.thread.spawn(end(self.mover.clone(), self.from, self.answers));
+    }
+
+    async fn take_in(&mut self, mut reader: OwnedReadHalf) -> Result<(), String> {
+        loop {
+            self.apply().await?;
+            self.bytes.reserve(READ);
+            match reader.read_buf(&mut self.bytes).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Puts all complete records into effect.
+    async fn apply(&mut self) -> Result<(), String> {
+        let mut done = 0;
+        loop {
+            let Mover { shared, .. } = &*self.mover;
+            let (consumed, message) = {
+                // Held meanwhile: what is refused from now on is not put into effect any more.
+                let allowed = self.allowed.lock();
+                let bytes = &self.bytes[done..];
+                let Applied { consumed, event } =
+                    match self.applier.apply(&shared.store, &shared.dispatch, &allowed, bytes) {
+                        // Sent before the peer heard that the slot goes elsewhere now.
+                        Err(ApplyError::Unasked(_) | ApplyError::Served(_)) => skip(bytes)?,
+                        applied => applied.map_err(|error| error.to_string())?,
+                    };
+                let message = match event {
+                    Some(Event::Message(body)) => Some(wire::parse(body).map_err(|error| error.to_string())?),
+                    Some(Event::Begun(_) | Event::Through(_)) | None => None,
+                };
+                (consumed, message)
+            };
+            if consumed == 0 {
+                break;
+            }
+            done += consumed;
+            match message {
+                Some(message) => self.pass_on(message).await,
+                None => tokio::task::yield_now().await,
+            }
+        }
+        if done > 0 {
+            self.bytes.drain(..done);
+            self.position += done as u64;
+            self.mover.count("shoal_handoff_bytes_total", "in", done as u64);
+            // The peer that does not read it is gone.
+            let _ = self.answers.send(wire::applied(self.position));
+        }
+        Ok(())
+    }
+
+    /// Tells the core, and waits until it has dealt with it: the data behind depends on that.
+    async fn pass_on(&self, message: Transfer) {
+        self.mover.event(SlotEvent::Transfer { from: self.from, message }).await;
+        if let Transfer::Begin { slot } = message {
+            self.allowed.lock()[usize::from(slot) / 64] |= 1 << (slot % 64);
+        }
+    }
+}

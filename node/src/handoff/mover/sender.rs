@@ -1,0 +1,248 @@
+//! Slots to one peer: a connection that is made again and again, the copying of slots into it, what comes back.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use shoal_net::{HostPort, bus::Connection, cluster::SlotEvent};
+use shoal_proto::{
+    bus::{self, Heard, Verb},
+    view::Member,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+use super::{
+    Mover,
+    wire::{self, Back},
+};
+use crate::{
+    handoff::{LIMIT, Outbox},
+    store::Copied,
+};
+
+/// Bytes copied under one hold of a lock.
+const BUDGET: usize = 64 << 10;
+
+/// A slot is as good as through when no more than this is not applied at the target: what is left when clients have to wait.
+const LAG: u64 = 64 << 10;
+
+/// How long a peer may take to grant a stream.
+const OPEN: Duration = Duration::from_secs(1);
+
+/// How long to wait for a peer to get on before looking again.
+const LONG: Duration = Duration::from_secs(1);
+
+/// Pause before the next attempt.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A slot to be copied.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub slot: u16,
+    /// Of [`shoal_proto::cluster::Action::Export`].
+    pub copy: u64,
+    pub outbox: Arc<Outbox>,
+}
+
+#[derive(Debug)]
+enum Task {
+    Copy(Job),
+    /// What a frozen slot has left: the slot, and the freeze's name.
+    Drain(u16, u64),
+}
+
+/// The way to a sender. Dropping it ends the stream.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// Of the stream that stands.
+    outbox: Arc<ArcSwapOption<Outbox>>,
+    tasks: mpsc::UnboundedSender<Task>,
+    running: JoinHandle<()>,
+    mover: Arc<Mover>,
+    peer: Member,
+}
+
+impl Handle {
+    /// Where to put what goes to the peer; none while there is no stream.
+    pub(super) fn outbox(&self) -> Option<Arc<Outbox>> {
+        self.outbox.load_full()
+    }
+
+    /// Copies a slot that is tapped.
+    pub(super) fn copy(&self, job: Job) {
+        // The task ends with the handle only.
+        let _ = self.tasks.send(Task::Copy(job));
+    }
+
+    /// Puts what is left of a frozen slot into the stream, if it goes there.
+    pub(super) fn drain(&self, slot: u16, id: u64) {
+        let _ = self.tasks.send(Task::Drain(slot, id));
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.running.abort();
+        if let Some(outbox) = self.outbox.swap(None) {
+            outbox.break_off();
+        }
+        let (mover, peer) = (self.mover.clone(), self.peer.id);
+        self.mover.thread.spawn(async move { mover.event(SlotEvent::Disconnected(peer)).await });
+    }
+}
+
+/// Starts sending to a peer.
+pub(super) fn start(mover: &Arc<Mover>, peer: Member) -> Handle {
+    let (tasks, inbox) = mpsc::unbounded_channel();
+    let outbox = Arc::new(ArcSwapOption::empty());
+    let sender = Sender { mover: mover.clone(), peer: peer.clone(), outbox: outbox.clone(), inbox };
+    let running = mover.thread.spawn(sender.run());
+    Handle { outbox, tasks, running, mover: mover.clone(), peer }
+}
+
+struct Sender {
+    mover: Arc<Mover>,
+    peer: Member,
+    outbox: Arc<ArcSwapOption<Outbox>>,
+    inbox: mpsc::UnboundedReceiver<Task>,
+}
+
+impl Sender {
+    async fn run(mut self) {
+        loop {
+            if let Some((connection, rest)) = self.open().await {
+                let outbox = Outbox::new(LIMIT, self.mover.shared.changes.clone());
+                self.outbox.store(Some(outbox.clone()));
+                self.mover.event(SlotEvent::Connected(self.peer.id)).await;
+                let (reader, writer) = connection.into_split();
+                let ended = tokio::select! {
+                    ended = write(&self.mover, writer, &outbox) => ended,
+                    ended = read(&self.mover, &self.peer, reader, rest, &outbox) => ended,
+                    () = copy(&self.mover, &mut self.inbox, &outbox) => "this node stops",
+                };
+                outbox.break_off();
+                self.outbox.store(None);
+                tracing::info!(node = self.mover.name, peer = self.peer.name, reason = ended, "a stream of slots ended");
+                self.mover.event(SlotEvent::Disconnected(self.peer.id)).await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn open(&self) -> Option<(tokio::net::TcpStream, Vec<u8>)> {
+        let (from, cluster) = {
+            let state = self.mover.state.lock();
+            (state.me?, state.view.as_ref()?.cluster)
+        };
+        let hello = bus::Stream { cluster, from, to: self.peer.id };
+        let address = HostPort::new(self.peer.host.clone(), self.peer.gossip_port);
+        for addr in address.resolve().await.unwrap_or_default() {
+            let Ok(mut connection) = Connection::open(addr, OPEN).await else { continue };
+            match connection.call::<Heard>(Verb::Stream, &hello, OPEN).await {
+                Ok(Heard) => return Some(connection.into_stream()),
+                Err(error) => tracing::debug!(peer = self.peer.name, %error, "no stream of slots yet"),
+            }
+        }
+        None
+    }
+}
+
+/// Writes what is put into the outbox.
+async fn write(mover: &Mover, mut writer: OwnedWriteHalf, outbox: &Outbox) -> &'static str {
+    let mut bytes = Vec::new();
+    loop {
+        outbox.filled().await;
+        if outbox.take(&mut bytes).is_err() {
+            return "the peer did not keep up";
+        }
+        if writer.write_all(&bytes).await.is_err() {
+            return "the connection broke";
+        }
+        mover.count("shoal_handoff_bytes_total", "out", bytes.len() as u64);
+    }
+}
+
+/// Reads what comes back.
+async fn read(
+    mover: &Mover,
+    peer: &Member,
+    mut reader: OwnedReadHalf,
+    mut bytes: Vec<u8>,
+    outbox: &Outbox,
+) -> &'static str {
+    loop {
+        let mut done = 0;
+        loop {
+            match wire::next(&bytes[done..]) {
+                Ok(Some((back, len))) => {
+                    done += len;
+                    match back {
+                        Back::Applied(position) => outbox.ack(position),
+                        Back::Answer(message) => {
+                            mover.event(SlotEvent::Transfer { from: peer.id, message }).await;
+                        }
+                    }
+                }
+                Ok(None) => break,
+                Err(wire::Malformed) => return "the peer does not keep to the protocol",
+            }
+        }
+        bytes.drain(..done);
+        match reader.read_buf(&mut bytes).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return "the connection broke",
+        }
+    }
+}
+
+/// Copies slots one after the other, and says of each when nearly all of it is applied at the target.
+async fn copy(mover: &Mover, inbox: &mut mpsc::UnboundedReceiver<Task>, outbox: &Arc<Outbox>) {
+    let mut through: VecDeque<(u64, Job)> = VecDeque::new();
+    loop {
+        while let Some((position, job)) = through.pop_front() {
+            if position > outbox.acked() + LAG {
+                through.push_front((position, job));
+                break;
+            }
+            mover.event(SlotEvent::Synced { slot: job.slot, copy: job.copy }).await;
+        }
+        let seen = outbox.acks().seen();
+        let task = tokio::select! {
+            biased;
+            task = inbox.recv() => task,
+            () = outbox.acks().after(seen, LONG), if !through.is_empty() => continue,
+        };
+        match task {
+            // Of a stream before this one.
+            Some(Task::Copy(job)) if !Arc::ptr_eq(&job.outbox, outbox) => {}
+            Some(Task::Copy(job)) => {
+                if copy_all(mover, job.slot, outbox).await {
+                    through.push_back((outbox.appended(), job));
+                }
+            }
+            Some(Task::Drain(slot, id)) => {
+                if copy_all(mover, slot, outbox).await {
+                    mover.event(SlotEvent::Frozen { slot, id }).await;
+                }
+            }
+            None => return,
+        }
+    }
+}
+
+/// Puts all of a slot into the stream, a piece under each hold of its shard's lock; whether it is still to go there.
+async fn copy_all(mover: &Mover, slot: u16, outbox: &Arc<Outbox>) -> bool {
+    loop {
+        let seen = outbox.acks().seen();
+        match mover.shared.store.copy_slot(slot, outbox, BUDGET) {
+            Copied::All => return true,
+            Copied::Nothing => return false,
+            Copied::More => tokio::task::yield_now().await,
+            Copied::NoRoom => outbox.acks().after(seen, LONG).await,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What stands in a stream of slots besides records.
+//!
+//! Towards the target, in order with the records: [`Transfer`] in a record of its own. Back: frames of four bytes of length,
+//! a byte that says what, and that.
+
+use shoal_proto::cluster::Transfer;
+
+/// Longest frame: an answer takes some twenty bytes.
+const MAX_FRAME: usize = 64;
+
+/// What comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Back {
+    /// The stream was applied up to this position.
+    Applied(u64),
+    /// An answer.
+    Answer(Transfer),
+}
+
+const APPLIED: u8 = 1;
+const ANSWER: u8 = 2;
+
+/// What came is not of this protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer does not keep to the protocol")]
+pub(super) struct Malformed;
+
+/// The body of a record.
+pub(super) fn message(message: &Transfer) -> Vec<u8> {
+    postcard::to_stdvec(message).expect("numbers can be written")
+}
+
+/// A record's body as a message.
+pub(super) fn parse(body: &[u8]) -> Result<Transfer, Malformed> {
+    match postcard::take_from_bytes(body) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(Malformed),
+    }
+}
+
+/// The frame of an answer.
+pub(super) fn answer(message: &Transfer) -> Vec<u8> {
+    frame(ANSWER, &self::message(message))
+}
+
+/// The frame that says how far the stream was applied.
+pub(super) fn applied(position: u64) -> Vec<u8> {
+    frame(APPLIED, &position.to_le_bytes())
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(5 + body.len());
+    frame.extend_from_slice(&(body.len() as u32 + 1).to_le_bytes());
+    frame.push(kind);
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// The first frame of `bytes` and its length; none if it is not complete.
+pub(super) fn next(bytes: &[u8]) -> Result<Option<(Back, usize)>, Malformed> {
+    let Some((len, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let len = u32::from_le_bytes(*len) as usize;
+    if len == 0 || len > MAX_FRAME {
+        return Err(Malformed);
+    }
+    let Some((kind, body)) = rest.get(..len).and_then(<[u8]>::split_first) else { return Ok(None) };
+    let back = match *kind {
+        APPLIED => Back::Applied(u64::from_le_bytes(body.try_into().map_err(|_| Malformed)?)),
+        ANSWER => Back::Answer(parse(body)?),
+        _ => return Err(Malformed),
+    };
+    Ok(Some((back, 4 + len)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn frames_come_out_as_they_went_in() {
+        let taken = Transfer::Taken { slot: 16383, id: u64::MAX };
+        let mut bytes = answer(&taken);
+        bytes.extend(applied(7));
+        for cut in 0..bytes.len() {
+            assert!(next(&bytes[..cut.min(10)]).is_ok());
+        }
+        let (first, len) = next(&bytes).unwrap().unwrap();
+        assert_eq!(first, Back::Answer(taken));
+        assert_eq!(next(&bytes[len..]).unwrap(), Some((Back::Applied(7), bytes.len() - len)));
+        assert_eq!(parse(&message(&taken)), Ok(taken));
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            if let Ok(Some((_, len))) = next(&bytes) {
+                prop_assert!(len <= bytes.len());
+            }
+            let _ = parse(&bytes);
+        }
+    }
+}
