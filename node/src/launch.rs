@@ -17,6 +17,7 @@ use shoal_net::{
 
 use crate::{
     config::Config,
+    handoff::mover::{self, DataPlane, Mover},
     metrics,
     server::{self, Node, Shared, Wiring},
 };
@@ -42,6 +43,10 @@ pub struct NodeSettings {
     pub weight: u16,
     /// Failure domain.
     pub zone: String,
+    /// How long leaving may take.
+    pub leave_limit: Duration,
+    /// How long clients are told where slots went before the process ends.
+    pub linger: Duration,
     /// Everything that CONFIG knows.
     pub config: Config,
 }
@@ -59,6 +64,8 @@ impl NodeSettings {
             announce: None,
             weight: 100,
             zone: String::new(),
+            leave_limit: cluster::LEAVE_LIMIT,
+            linger: LINGER,
             config: Config::default(),
         }
     }
@@ -90,17 +97,25 @@ pub struct Running {
     /// The admin address in use.
     pub admin: Option<SocketAddr>,
     data: Node,
+    linger: Duration,
 }
 
 impl Running {
-    /// Leaves the cluster, then ends the data plane.
+    /// Leaves the cluster: hands over all slots, goes on telling clients where they are for [`LINGER`], then ends the
+    /// data plane.
     pub async fn leave(self) {
         if !self.cluster.leave().await {
             tracing::warn!("left without the other nodes' knowing; they will notice");
         }
+        if self.cluster.view().members.iter().any(|m| Some(m.id) != self.cluster.me()) {
+            tokio::time::sleep(self.linger).await;
+        }
         tokio::task::spawn_blocking(move || drop(self.data)).await.expect("ending threads does not panic");
     }
 }
+
+/// How long a node that has left goes on answering `MOVED`: clients ask for the slots' owners anew meanwhile.
+pub const LINGER: Duration = Duration::from_secs(3);
 
 /// How long a cluster of one may take to make its first view.
 const FIRST_VIEW: Duration = Duration::from_secs(5);
@@ -128,30 +143,41 @@ pub fn start(
     let shared = shared(settings.config, &handle, stop);
     let alone = settings.join.is_empty();
     let excluded = shared.clone();
+    let mover = Mover::new(shared.clone(), &name)?;
     let place = cluster::Settings {
         host: settings.announce,
         weight: settings.weight,
         zone: settings.zone,
         on_excluded: Arc::new(move || excluded.forget_everything()),
-        ..cluster::Settings::new(name.clone(), resp, settings.gossip, settings.join)
+        leave_limit: settings.leave_limit,
+        ..cluster::Settings::new(
+            name.clone(),
+            resp,
+            settings.gossip,
+            settings.join,
+            Arc::new(DataPlane(mover.clone())),
+        )
     };
     let guard = control.runtime().enter();
     let (cluster, task) = Cluster::start(place, shutdown.clone())?;
     drop(guard);
     handle.set(cluster.clone()).expect("this is the only place that sets it");
+    mover.tell(cluster.clone());
     let admin = match settings.admin {
         Some(address) => Some(serve_admin(&address, &name, &cluster, control, shutdown)?),
         None => None,
     };
     control.spawn(task);
-    control.spawn(follow(cluster.clone(), shared.clone()));
     control.spawn(metrics::publish(shared.clone(), name));
     if alone {
         let first = cluster.clone();
         let installed = shared.clone();
         control.run(async move {
             let ready = async {
-                while first.ready().is_err() || !installed.ownership().covered() {
+                while first.ready().is_err()
+                    || !installed.ownership().covered()
+                    || !installed.lease.is_valid()
+                {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             };
@@ -159,7 +185,8 @@ pub fn start(
         })?;
     }
     let data = server::start(shared.clone(), listener, settings.threads)?;
-    Ok(Running { shared, cluster, resp, admin, data })
+    let linger = settings.linger;
+    Ok(Running { shared, cluster, resp, admin, data, linger })
 }
 
 fn shared(
@@ -179,24 +206,9 @@ fn shared(
     Shared::new(config.store_settings(), config, wiring, true)
 }
 
-/// Installs each view as it comes.
-async fn follow(cluster: ClusterHandle, shared: Arc<Shared>) {
-    let mut views = cluster.subscribe();
-    loop {
-        let view = views.borrow_and_update().clone();
-        if let Some(me) = cluster.me().filter(|_| view.epoch > 0) {
-            tracing::debug!(epoch = view.epoch, members = view.members.len(), "view installed");
-            shared.install(view, me);
-        }
-        if views.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Gives the recorder the help texts of everything that a node measures.
 pub fn describe_metrics() {
-    let tables: [&[Metric]; 2] = [metrics::METRICS, cluster::METRICS];
+    let tables: [&[Metric]; 3] = [metrics::METRICS, cluster::METRICS, mover::METRICS];
     tables.into_iter().for_each(telemetry::describe);
 }
 

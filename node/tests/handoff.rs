@@ -105,7 +105,9 @@ impl Contents {
             }
             Value::Set(set) => {
                 let mut members = BTreeSet::new();
-                set.each(|member| drop(members.insert(member.to_vec())));
+                set.each(|member| {
+                    members.insert(member.to_vec());
+                });
                 Self::Set(members)
             }
             Value::Zset(zset) => {

@@ -35,6 +35,7 @@ fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
         weight: flags.weight,
         zone: flags.zone.clone(),
         config: config(&flags)?,
+        ..NodeSettings::new(flags.common.addresses(&NodeFlags::default_listen()).listen)
     };
     let control = Control::start("node-control")?;
     let (trigger, shutdown) = shutdown::channel();

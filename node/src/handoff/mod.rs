@@ -18,6 +18,7 @@
 
 mod apply;
 pub(crate) mod codec;
+pub mod mover;
 mod outbox;
 pub mod record;
 

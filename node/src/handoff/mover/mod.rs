@@ -27,7 +27,6 @@ use shoal_proto::{
 };
 use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
 
-use super::Outbox;
 use crate::{
     server::{Ownership, Shared},
     store::{Gate, SlotSet},
@@ -210,13 +209,17 @@ impl Mover {
     }
 }
 
-impl Slots for Arc<Mover> {
+/// The mover as the cluster's task sees it.
+#[derive(Debug)]
+pub struct DataPlane(pub Arc<Mover>);
+
+impl Slots for DataPlane {
     fn install(&self, view: &Arc<View>, me: NodeId) {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.state.lock();
         state.view = Some(view.clone());
         state.me = Some(me);
         state.moved.clear();
-        self.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
+        self.0.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
         // Whoever is not in it sends us nothing.
         state.incoming.retain(|id, _| view.place(*id).is_some());
         state.receivers.retain(|id, receiver| {
@@ -228,53 +231,53 @@ impl Slots for Arc<Mover> {
         });
         if view.place(me).is_none() {
             // Nothing here counts any more; clients hear where it is.
-            self.shared.forget_everything();
-            self.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
+            self.0.shared.forget_everything();
+            self.0.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
         }
     }
 
     fn act(&self, action: Action) {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.state.lock();
         match action {
-            Action::Serve { slot, fresh } => self.serve(state, slot, fresh),
+            Action::Serve { slot, fresh } => self.0.serve(state, slot, fresh),
             Action::Freeze { slot, id } => {
-                self.shared.set_gate(slot, Gate::Held);
+                self.0.shared.set_gate(slot, Gate::Held);
                 for sender in state.senders.values() {
                     sender.drain(slot, id);
                 }
             }
-            Action::Export { slot, to, copy } => self.export(state, slot, to, copy),
-            Action::Unexport { slot, to } => self.unexport(state, slot, to),
-            Action::Send { to, message } => self.send(state, to, message),
-            Action::Gone { slot, to } => self.gone(state, slot, to),
+            Action::Export { slot, to, copy } => self.0.export(state, slot, to, copy),
+            Action::Unexport { slot, to } => self.0.unexport(state, slot, to),
+            Action::Send { to, message } => self.0.send(state, to, message),
+            Action::Gone { slot, to } => self.0.gone(state, slot, to),
             Action::Drop { slot } => {
                 Mover::refuse(state, slot);
-                self.shared.set_gate(slot, Gate::Away);
-                self.shared.store.doom_slot(slot);
+                self.0.shared.set_gate(slot, Gate::Away);
+                self.0.shared.store.doom_slot(slot);
             }
         }
     }
 
     fn lease(&self, until: Duration) {
         let outside = {
-            let state = self.state.lock();
+            let state = self.0.state.lock();
             state.view.as_ref().zip(state.me).is_some_and(|(view, me)| view.place(me).is_none())
         };
         // Who has no slots needs no leave to say so.
-        self.shared.renew_lease(if outside { u64::MAX } else { until.as_millis() as u64 });
+        self.0.shared.renew_lease(if outside { u64::MAX } else { until.as_millis() as u64 });
     }
 
     fn peers(&self, peers: Vec<Member>) {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.state.lock();
         state.senders.retain(|id, _| peers.iter().any(|m| m.id == *id));
         for peer in peers {
-            state.senders.entry(peer.id).or_insert_with(|| sender::start(self, peer));
+            state.senders.entry(peer.id).or_insert_with(|| sender::start(&self.0, peer));
         }
     }
 
     fn accept(&self, from: NodeId, stream: TcpStream, rest: Vec<u8>) {
         // From the runtime of the control thread to ours.
         let Ok(stream) = stream.into_std() else { return };
-        self.thread.spawn(receiver::run(self.clone(), from, stream, rest));
+        self.0.thread.spawn(receiver::run(self.0.clone(), from, stream, rest));
     }
 }

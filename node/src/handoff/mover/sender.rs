@@ -126,7 +126,12 @@ impl Sender {
                 };
                 outbox.break_off();
                 self.outbox.store(None);
-                tracing::info!(node = self.mover.name, peer = self.peer.name, reason = ended, "a stream of slots ended");
+                tracing::info!(
+                    node = self.mover.name,
+                    peer = self.peer.name,
+                    reason = ended,
+                    "a stream of slots ended"
+                );
                 self.mover.event(SlotEvent::Disconnected(self.peer.id)).await;
             }
             tokio::time::sleep(PAUSE).await;
