@@ -3,6 +3,8 @@
 //! One loop: take in what arrived (datagrams before time-outs), ask the state machines what follows, do it. Calls
 //! to peers run as tasks of their own and come back as commands, so the loop never waits for anybody.
 
+mod leave;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -10,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use shoal_proto::bus::{Latest, Leave, Members, Push, Tell, Verb};
+use shoal_proto::bus::{Latest, Members, Push, Tell, Verb};
 use shoal_proto::cluster::{self, Core};
 use shoal_proto::member::{Dropped, Health, Identity, Membership, Output, Role};
 use shoal_proto::view::{Member, NOBODY, NodeId, View};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -27,6 +29,7 @@ use crate::address::HostPort;
 use crate::bus;
 use crate::control::uptime;
 use crate::shutdown::Shutdown;
+use leave::Leaving;
 
 /// How often loose ends are looked at: strangers, leaving, missing members.
 const TICK: Duration = Duration::from_millis(250);
@@ -67,13 +70,6 @@ pub(super) struct Task {
     warned: BTreeSet<u64>,
     /// Whether foreign and malformed datagrams were seen.
     warned_dropped: [bool; 2],
-}
-
-/// A wish to leave that is under way.
-struct Leaving {
-    done: Vec<oneshot::Sender<bool>>,
-    deadline: Duration,
-    attempt: usize,
 }
 
 /// Whether the cluster went on without us.
@@ -642,84 +638,6 @@ impl Task {
     fn push_to(&mut self, address: HostPort) {
         let view = self.shared.view.load().as_ref().clone();
         self.pushes.spawn(send_view(address, Push { view }));
-    }
-
-    fn start_leaving(&mut self, done: oneshot::Sender<bool>) {
-        let view = self.shared.view.load();
-        let me = self.membership.me().id();
-        let alone = view.members.len() <= 1 || view.place(me).is_none();
-        if self.left {
-            // A caller that is gone needs no answer.
-            let _ = done.send(true);
-            return;
-        }
-        let deadline = self.now() + self.settings.leave_limit;
-        match &mut self.leaving {
-            Some(leaving) => leaving.done.push(done),
-            None => self.leaving = Some(Leaving { done: vec![done], deadline, attempt: 0 }),
-        }
-        let now = self.now();
-        self.core.on_leave(now, me);
-        if alone {
-            self.finish_leaving(true);
-        } else {
-            self.go_on_leaving();
-        }
-    }
-
-    /// Asks the oldest for a view without us, every other time the next one; gives up after a while.
-    fn go_on_leaving(&mut self) {
-        let now = self.now();
-        let me = self.membership.me().id();
-        let Some(leaving) = &mut self.leaving else { return };
-        let view = self.core.view();
-        if view.members.iter().all(|m| view.leaving.contains(&m.id)) {
-            // All go: there is nobody to hand over to.
-            self.finish_leaving(true);
-            return;
-        }
-        if now >= leaving.deadline {
-            tracing::warn!(
-                node = self.settings.name,
-                "not all slots were handed over in time; leaving as if crashed"
-            );
-            self.finish_leaving(false);
-            return;
-        }
-        let attempt = leaving.attempt;
-        leaving.attempt += 1;
-        if self.core.leads() {
-            return;
-        }
-        let line: Vec<&Member> = self.core.line().filter(|m| m.id != me).take(2).collect();
-        if line.is_empty() {
-            return;
-        }
-        let address = self.address(line[attempt % line.len()]);
-        let leave = Leave { cluster: self.shared.view.load().cluster, id: me };
-        tokio::spawn(async move {
-            for addr in address.resolve().await.unwrap_or_default() {
-                // Unanswered: the next tick asks again.
-                let _ = bus::call::<Latest>(addr, Verb::Leave, &leave, CALL).await;
-            }
-        });
-    }
-
-    fn finish_leaving(&mut self, known: bool) {
-        let now = self.now();
-        self.membership.leave(now);
-        self.left = true;
-        self.outputs();
-        tracing::info!(node = self.settings.name, "left the cluster");
-        let done = self.leaving.take().map(|l| l.done).unwrap_or_default();
-        // If we led, the others must have the view before the process ends.
-        let mut pushes = std::mem::take(&mut self.pushes);
-        tokio::spawn(async move {
-            while pushes.join_next().await.is_some() {}
-            for done in done {
-                let _ = done.send(known);
-            }
-        });
     }
 }
 
