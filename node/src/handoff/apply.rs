@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use shoal_proto::{
     command::table,
     resp::{Args, Protocol, Reply, request::Span},
+    slot::key_slot,
 };
 
 use super::{
@@ -127,6 +128,7 @@ impl Applier {
                 alone(None)
             }
             Record::Large(entry) => {
+                in_slot(slot, entry.key)?;
                 self.begin(store, slot, &entry);
                 alone(None)
             }
@@ -164,8 +166,9 @@ impl Applier {
                 break;
             }
             match record {
-                Record::Put(entry, bytes) => put(&mut db, &entry, bytes, fill)?,
+                Record::Put(entry, bytes) => put(&mut db, slot, &entry, bytes, fill)?,
                 Record::Gone(index, key) => {
+                    in_slot(slot, key)?;
                     let begun = |large: &Large| large.db == index && large.key == key;
                     if self.large.get(&slot).is_some_and(begun) {
                         self.large.remove(&slot);
@@ -251,7 +254,13 @@ fn empty(store: &Store, slot: u16, db: Option<u8>) -> Result<(), ApplyError> {
     Ok(())
 }
 
-fn put(db: &mut Db<'_>, entry: &Entry<'_>, bytes: &[u8], fill: Fill) -> Result<(), Malformed> {
+/// Checks that a key is one of the slot.
+fn in_slot(slot: u16, key: &[u8]) -> Result<(), Malformed> {
+    if key_slot(key) == slot { Ok(()) } else { Err(Malformed) }
+}
+
+fn put(db: &mut Db<'_>, slot: u16, entry: &Entry<'_>, bytes: &[u8], fill: Fill) -> Result<(), Malformed> {
+    in_slot(slot, entry.key)?;
     let value = match entry.form {
         Form::StrWhole | Form::StrText | Form::StrRaw => Incoming::Str(bytes),
         form => Incoming::Value(codec::read(form, bytes, fill)?),

@@ -87,14 +87,14 @@ impl Shard {
     ) -> bool {
         for db in db.map_or(0..DATABASES as u8, |db| db..db + 1) {
             loop {
-                let Some(keys) = self.keyspace(self.space(db)) else { break };
-                let handles: Vec<_> = keys.slot(slot).handles().take(most).collect();
-                if handles.is_empty() {
+                let Some(keys) = self.keyspace(self.space(db)).filter(|keys| keys.slot(slot).len() > 0)
+                else {
                     break;
-                }
+                };
                 if most == 0 {
                     return true;
                 }
+                let handles: Vec<_> = keys.slot(slot).handles().take(most).collect();
                 most -= handles.len();
                 for handle in handles {
                     let place = self.place_of(handle);

@@ -3,119 +3,17 @@
 //! `HANDOFF_SEED=n` replays one run, `HANDOFF_RUNS=n` sets how many there are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    ops::RangeInclusive,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use shoal_node::{
-    command::{Scope, dispatch::Dispatch},
-    handoff::{Applier, ApplyError, Outbox, record},
-    server::Changes,
-    store::{Copied, Gate, Policy, Settings, SlotSet, Store, Sweep},
-    value::Value,
+    handoff::{ApplyError, record},
+    store::{Copied, Gate, Policy, Settings, Sweep},
 };
-use shoal_proto::{
-    resp::{Protocol, Reply, request::OwnedArgs},
-    slot::key_slot,
-};
+use shoal_proto::slot::key_slot;
 
-const NOW: u64 = 1_700_000_000_000;
-const EVERY_SLOT: SlotSet = [u64::MAX; 256];
-
-/// SplitMix64: a run is known by its seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
-
-/// One node's core.
-struct Core {
-    store: Store,
-    dispatch: Dispatch,
-}
-
-impl Core {
-    fn new(settings: Settings, gate: Gate) -> Self {
-        let core = Self { store: Store::new(settings), dispatch: Dispatch::default() };
-        core.store.set_gates(|_| Some(gate));
-        core
-    }
-
-    fn run(&self, db: u8, now: u64, words: &[Vec<u8>]) -> Vec<u8> {
-        let args = OwnedArgs::new(words);
-        let mut out = Vec::new();
-        let scope = Scope { db, now, touch: true, within: None, alone: true, waits: None };
-        let now = now.max(self.store.clock_floor());
-        self.dispatch.execute(
-            &self.store,
-            Scope { now, ..scope },
-            args.args(),
-            &mut Reply::new(&mut out, Protocol::Resp2),
-        );
-        out
-    }
-
-    /// All that a slot holds.
-    fn slot(&self, slot: u16) -> BTreeMap<(u8, Vec<u8>), (Contents, u64)> {
-        let mut all = BTreeMap::new();
-        self.store.inspect_slot(slot, |db, key, value, expires_at| {
-            all.insert((db, key.to_vec()), (Contents::of(value), expires_at));
-        });
-        all
-    }
-}
-
-/// A value to be compared. How it is kept is each node's own business: a command that changes nothing may still make a
-/// collection a table.
-#[derive(Debug, PartialEq)]
-enum Contents {
-    Str(Vec<u8>),
-    List(Vec<Vec<u8>>),
-    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
-    Set(BTreeSet<Vec<u8>>),
-    Zset(Vec<(Vec<u8>, u64)>),
-}
-
-impl Contents {
-    fn of(value: &Value) -> Self {
-        match value {
-            Value::Str(string) => Self::Str(string.bytes().to_vec()),
-            Value::List(list) => Self::List(list.iter().map(|elem| elem.to_vec()).collect()),
-            Value::Hash(hash) => {
-                let mut fields = BTreeMap::new();
-                hash.each(|field, value| drop(fields.insert(field.to_vec(), value.to_vec())));
-                Self::Hash(fields)
-            }
-            Value::Set(set) => {
-                let mut members = BTreeSet::new();
-                set.each(|member| {
-                    members.insert(member.to_vec());
-                });
-                Self::Set(members)
-            }
-            Value::Zset(zset) => {
-                Self::Zset(zset.all().map(|(member, score)| (member.to_vec(), score.to_bits())).collect())
-            }
-        }
-    }
-}
+use crate::core::{Core, Meddle, NOW, Random, Stream, compare};
 
 const TAGS: [&str; 3] = ["a", "b", "c"];
 
@@ -282,9 +180,6 @@ struct Pair {
     over: AtomicBool,
 }
 
-/// What a test does to the bytes on their way.
-type Meddle<'a> = &'a mut dyn FnMut(&mut Vec<u8>);
-
 impl Pair {
     fn new(settings: Settings) -> Self {
         let cores = [Core::new(settings, Gate::Open), Core::new(Settings::default(), Gate::Away)];
@@ -334,9 +229,8 @@ impl Pair {
         random: &mut Random,
         meddle: Meddle<'_>,
     ) -> Result<(), ApplyError> {
-        let outbox = Outbox::new(64 << 20, Arc::new(Changes::default()));
-        let mut stream =
-            Stream { outbox: outbox.clone(), bytes: Vec::new(), applied: 0, applier: Applier::new() };
+        let mut stream = Stream::new(64 << 20);
+        let outbox = stream.outbox.clone();
         let source = &self.cores[from].store;
         source.tap(slot, &outbox, false);
         let mut rounds = 0;
@@ -372,49 +266,12 @@ impl Pair {
     }
 }
 
-/// The bytes between an outbox and the other end.
-struct Stream {
-    outbox: Arc<Outbox>,
-    bytes: Vec<u8>,
-    applied: u64,
-    applier: Applier,
-}
-
-impl Stream {
-    fn pump(&mut self, target: &Core, random: &mut Random, meddle: Meddle<'_>) -> Result<(), ApplyError> {
-        let mut chunk = Vec::new();
-        self.outbox.take(&mut chunk).expect("it never overflows here");
-        let sent = chunk.len();
-        meddle(&mut chunk);
-        self.applied += sent as u64 - chunk.len() as u64;
-        self.bytes.extend_from_slice(&chunk);
-        // Arrives in pieces.
-        let mut at = 0;
-        let mut arrived = 0;
-        while arrived < self.bytes.len() {
-            arrived = (arrived + 1 + random.below(60_000) as usize).min(self.bytes.len());
-            loop {
-                let bytes = &self.bytes[at..arrived];
-                let applied = self.applier.apply(&target.store, &target.dispatch, &EVERY_SLOT, bytes)?;
-                at += applied.consumed;
-                if applied.consumed == 0 {
-                    break;
-                }
-            }
-        }
-        self.applied += at as u64;
-        self.bytes.drain(..at);
-        self.outbox.ack(self.applied);
-        Ok(())
-    }
-}
-
 /// Moves slots to and fro while others change them.
 fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
     let mut random = Random(seed);
     let mut settings = Settings::default();
     if random.below(3) == 0 {
-        (settings.maxmemory, settings.policy) = (6 << 20, Policy::AllkeysS3FifoSize);
+        (settings.maxmemory, settings.policy) = (12 << 20, Policy::AllkeysS3FifoSize);
     }
     let pair = Pair::new(settings);
     fill(&pair.cores[0]);
@@ -440,25 +297,6 @@ fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
     })
 }
 
-type Slot = BTreeMap<(u8, Vec<u8>), (Contents, u64)>;
-
-fn compare(source: &Slot, target: &Slot) -> Result<(), String> {
-    for (name, value) in source {
-        if target.get(name) != Some(value) {
-            let name = (name.0, String::from_utf8_lossy(&name.1));
-            let text = format!(
-                "{name:?} differs: {value:?} became {:?}",
-                target.get(&(name.0, name.1.as_bytes().to_vec()))
-            );
-            return Err(text.chars().take(2000).collect());
-        }
-    }
-    match target.keys().find(|name| !source.contains_key(*name)) {
-        Some(name) => Err(format!("{name:?} is only at the target")),
-        None => Ok(()),
-    }
-}
-
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -477,7 +315,7 @@ fn both_ends_hold_the_same_whatever_happens_meanwhile() {
 }
 
 /// Removes one effect from the stream, as if a change were not told.
-fn lose_one(kinds: std::ops::RangeInclusive<u8>, mut nth: u64) -> impl FnMut(&mut Vec<u8>) {
+fn lose_one(kinds: RangeInclusive<u8>, mut nth: u64) -> impl FnMut(&mut Vec<u8>) {
     move |bytes| {
         let mut at = 0;
         while let Ok(Some((_, _, len))) = record::read(&bytes[at..]) {

@@ -1,0 +1,6 @@
+//! Slots on their way from one node to another.
+
+mod core;
+mod random;
+mod rules;
+mod served;

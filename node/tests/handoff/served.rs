@@ -1,0 +1,88 @@
+//! Replies of a node whose slots have copies.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use shoal_node::{
+    config::Config,
+    handoff::Outbox,
+    server::{self, Node, Shared, Wiring},
+    store::Copied,
+};
+use shoal_proto::slot::key_slot;
+use shoal_testkit::{Client, Frame};
+
+fn start() -> Node {
+    let config = Config::default();
+    let shared = Shared::new(config.store_settings(), config, Wiring::none(), false);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    server::start(shared, listener, 1).expect("threads are to be had")
+}
+
+fn client(node: &Node) -> Client {
+    Client::connect(([127, 0, 0, 1], node.shared.port()).into()).expect("the node listens")
+}
+
+fn tap(node: &Node) -> Arc<Outbox> {
+    let outbox = Outbox::new(1 << 20, node.shared.changes.clone());
+    node.shared.store.tap(key_slot(b"a"), &outbox, true);
+    assert_eq!(node.shared.store.copy_slot(key_slot(b"a"), &outbox, 1000), Copied::All);
+    outbox.ack(outbox.appended());
+    outbox
+}
+
+/// No reply comes within a while.
+fn silent(client: &mut Client) -> bool {
+    client.set_patience(Duration::from_millis(30)).expect("the socket is open");
+    let silent = client.receive().is_err();
+    client.set_patience(Duration::from_secs(30)).expect("the socket is open");
+    silent
+}
+
+#[test]
+fn replies_wait_until_every_copy_has_what_they_saw() {
+    let node = start();
+    let (first, second) = (tap(&node), tap(&node));
+    let [mut writer, mut reader, mut other] = [(); 3].map(|()| client(&node));
+    writer.send(["SET", "a", "1"]).unwrap();
+    assert!(silent(&mut writer));
+    // It was executed, but nobody may see it yet.
+    reader.send(["GET", "a"]).unwrap();
+    assert!(silent(&mut reader));
+    assert_eq!(other.line("SET b 1").unwrap(), Frame::Simple(b"OK".to_vec()));
+    first.ack(first.appended());
+    assert!(silent(&mut writer) && silent(&mut reader));
+    second.ack(second.appended());
+    assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
+    assert_eq!(reader.receive().unwrap(), Frame::Bulk(b"1".to_vec()));
+    assert_eq!(reader.line("GET a").unwrap(), Frame::Bulk(b"1".to_vec()), "now it is with everybody");
+}
+
+#[test]
+fn nobody_waits_for_a_copy_that_is_none() {
+    let node = start();
+    let (first, second) = (tap(&node), tap(&node));
+    let mut writer = client(&node);
+    writer.send(["SET", "a", "1"]).unwrap();
+    writer.send(["FLUSHALL"]).unwrap();
+    first.ack(first.appended());
+    assert!(silent(&mut writer));
+    first.release();
+    second.break_off();
+    assert!(silent(&mut writer), "that it is broken does not make it none");
+    second.release();
+    for _ in 0..2 {
+        assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
+    }
+}
+
+#[test]
+fn a_reply_about_everything_waits_for_everything() {
+    let node = start();
+    let outbox = tap(&node);
+    let mut writer = client(&node);
+    node.shared.store.lock_slot(0, key_slot(b"b"), 1).set_str(b"b", b"1", shoal_node::store::Expiry::Never);
+    writer.send(["FLUSHALL"]).unwrap();
+    assert!(silent(&mut writer));
+    outbox.ack(outbox.appended());
+    assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
+}
