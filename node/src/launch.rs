@@ -201,6 +201,7 @@ fn shared(
             Some(cluster) => cluster.answer(verb, version, message),
             None => Err("ERR this node is still starting".into()),
         }),
+        cluster: handle.clone(),
         stop: Box::new(stop),
     };
     Shared::new(config.store_settings(), config, wiring, true)

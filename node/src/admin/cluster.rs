@@ -9,7 +9,7 @@ use shoal_proto::{
     view::redis::{self, Node},
 };
 
-use super::{Cx, Handlers, help};
+use super::{Cx, Handlers, help, plan};
 use crate::server::Ownership;
 
 pub(super) const HANDLERS: Handlers = &[
@@ -23,6 +23,7 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|countkeysinslot", count_keys_in_slot),
     ("cluster|getkeysinslot", get_keys_in_slot),
     ("cluster|links", links),
+    ("cluster|forget", plan::forget),
     ("cluster|help", help),
 ];
 

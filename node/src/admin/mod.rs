@@ -7,6 +7,7 @@ mod digest;
 mod info;
 mod latency;
 mod memory;
+mod plan;
 mod server;
 mod shoal;
 mod slowlog;

@@ -6,10 +6,17 @@ use shoal_proto::{
     resp::{Args, Reply},
 };
 
-use super::{Cx, Handlers, help};
+use super::{Cx, Handlers, help, plan};
 
-pub(super) const HANDLERS: Handlers =
-    &[("shoal|upstream", upstream), ("shoal|members", bus), ("shoal|view", bus), ("shoal|help", help)];
+pub(super) const HANDLERS: Handlers = &[
+    ("shoal|upstream", upstream),
+    ("shoal|members", bus),
+    ("shoal|view", bus),
+    ("shoal|cluster", plan::state),
+    ("shoal|plan", plan::plan),
+    ("shoal|force", plan::force),
+    ("shoal|help", help),
+];
 
 /// Version of the router-to-node conventions.
 const UPSTREAM_VERSION: &[u8] = b"1";

@@ -1,11 +1,12 @@
 //! What all workers of a node share.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
+use shoal_net::ClusterHandle;
 use shoal_proto::{
     command::table,
     session::{self, Access, Registry},
@@ -41,6 +42,8 @@ pub struct Wiring {
     pub me: Box<dyn Fn() -> Option<NodeId> + Send + Sync>,
     /// Answers a request of the cluster's bus that came to the RESP port: verb, version, message.
     pub bus: BusHandler,
+    /// The cluster, once there is one.
+    pub cluster: Arc<OnceLock<ClusterHandle>>,
     /// Asks the process to end.
     pub stop: Box<dyn Fn() + Send + Sync>,
 }
@@ -57,6 +60,7 @@ impl Wiring {
         Self {
             me: Box::new(|| None),
             bus: Box::new(|_, _, _| Err("ERR this node has no cluster bus".into())),
+            cluster: Arc::default(),
             stop: Box::new(|| {}),
         }
     }
@@ -197,9 +201,14 @@ impl Shared {
 
     /// Drops everything and serves nothing: this process was declared dead and starts anew.
     pub fn forget_everything(&self) {
+        self.serve_nothing(Ownership::nothing());
+    }
+
+    /// Drops everything and serves nothing; clients are sent where `ownership` says.
+    pub fn serve_nothing(&self, ownership: Ownership) {
         self.resets.fetch_add(1, Ordering::Release);
         self.store.set_gates(|_| Some(Gate::Away));
-        self.adopt(Arc::new(Ownership::nothing()));
+        self.adopt(Arc::new(ownership));
         self.store.clear();
     }
 

@@ -240,6 +240,17 @@ impl ClusterHandle {
         }
     }
 
+    /// Makes a member hand over what it has and leaves it out of the view.
+    ///
+    /// # Errors
+    /// When the task is too busy.
+    pub fn forget(&self, id: NodeId) -> Result<(), String> {
+        self.shared
+            .commands
+            .try_send(Command::Leave(id))
+            .map_err(|_| "ERR this node is busy, ask again".to_owned())
+    }
+
     /// Makes a view of those who are up, without asking for a majority: an operator says that the others will never
     /// come back. What only they had is lost.
     ///

@@ -219,7 +219,13 @@ impl Slots for DataPlane {
         state.view = Some(view.clone());
         state.me = Some(me);
         state.moved.clear();
-        self.0.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
+        let ownership = Ownership::of(view.clone(), me);
+        if view.place(me).is_some() {
+            self.0.shared.adopt(Arc::new(ownership));
+        } else {
+            // Nothing here counts any more; clients hear where it is.
+            self.0.shared.serve_nothing(ownership);
+        }
         // Whoever is not in it sends us nothing.
         state.incoming.retain(|id, _| view.place(*id).is_some());
         state.receivers.retain(|id, receiver| {
@@ -229,11 +235,6 @@ impl Slots for DataPlane {
             }
             stays
         });
-        if view.place(me).is_none() {
-            // Nothing here counts any more; clients hear where it is.
-            self.0.shared.forget_everything();
-            self.0.shared.adopt(Arc::new(Ownership::of(view.clone(), me)));
-        }
     }
 
     fn act(&self, action: Action) {

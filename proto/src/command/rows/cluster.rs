@@ -66,8 +66,8 @@ const CLUSTER: &[Command] = &[
         .never(OWN_SLOTS),
     cluster("forget", 3, "3.0.0", "no_async_loading admin stale")
         .syntax("node-id")
-        .about("Removes a node from the list of nodes.", "O(1)")
-        .never(OWN_SLOTS),
+        .about("Makes a node hand over what it has, and leaves it out of the view.", "O(1)")
+        .local(),
     cluster("getkeysinslot", 4, "3.0.0", "stale")
         .syntax("slot count")
         .about("Lists keys of a slot.", "O(N), N keys returned")

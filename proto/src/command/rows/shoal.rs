@@ -9,6 +9,18 @@ pub(super) static COMMANDS: &[Command] = &[shoal("shoal", -2, "")
     .subcommands(SHOAL)];
 
 const SHOAL: &[Command] = &[
+    shoal("cluster", 2, "admin noscript loading stale")
+        .about(
+            "Shows the view, who is up, the lease, and how far slots have come on their way.",
+            "O(N), N slots",
+        )
+        .local(),
+    shoal("force", 2, "admin noscript loading stale")
+        .about(
+            "Makes a view of those who are up without a majority: the others will never come back.",
+            "O(N), N slots",
+        )
+        .local(),
     shoal("help", 2, "loading stale").about("Explains the subcommands.", "O(1)").local(),
     // Asked by nodes and routers that know only this port; the gossip port answers the same to everybody. Without
     // arguments a router shows these things to people.
@@ -18,6 +30,10 @@ const SHOAL: &[Command] = &[
             "Exchanges what gossip knows of the members, in the form of the cluster bus.",
             "O(N), N members",
         )
+        .local(),
+    shoal("plan", -2, "admin noscript loading stale")
+        .syntax("[JOIN [count] | LEAVE name [name ...]]")
+        .about("Shows which slots move, or would move, with this node's keys and bytes.", "O(N), N slots")
         .local(),
     shoal("upstream", -2, "admin noscript loading stale")
         .syntax("[version]")
