@@ -86,11 +86,7 @@ impl Shard {
         mut value: impl FnMut(Value),
     ) -> bool {
         for db in db.map_or(0..DATABASES as u8, |db| db..db + 1) {
-            loop {
-                let Some(keys) = self.keyspace(self.space(db)).filter(|keys| keys.slot(slot).len() > 0)
-                else {
-                    break;
-                };
+            while let Some(keys) = self.keyspace(self.space(db)).filter(|keys| keys.slot(slot).len() > 0) {
                 if most == 0 {
                     return true;
                 }
