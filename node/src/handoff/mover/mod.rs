@@ -220,11 +220,11 @@ impl Slots for DataPlane {
         state.me = Some(me);
         state.moved.clear();
         let ownership = Ownership::of(view.clone(), me);
-        if view.place(me).is_some() {
-            self.0.shared.adopt(Arc::new(ownership));
-        } else {
+        if view.place(me).is_none() && self.0.shared.ownership().count() > 0 {
             // Nothing here counts any more; clients hear where it is.
             self.0.shared.serve_nothing(ownership);
+        } else {
+            self.0.shared.adopt(Arc::new(ownership));
         }
         // Whoever is not in it sends us nothing.
         state.incoming.retain(|id, _| view.place(*id).is_some());

@@ -1,0 +1,172 @@
+//! Real nodes come and go while clients write to them directly: nothing is lost, nothing fails, nothing is old.
+//!
+//! Each client has keys of its own, of several types, so that it knows exactly what every answer must be.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use shoal_testkit::{Client, Frame, process::Process};
+
+const CLIENTS: usize = 3;
+const KEYS: usize = 60;
+
+/// How long a change of the cluster may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn node(join: Option<&Process>) -> Process {
+    let seed = join.map(|seed| seed.address().to_string());
+    Process::start(env!("CARGO_BIN_EXE_shoal-node"), 3, |ports| {
+        let mut args: Vec<String> = Vec::new();
+        for (flag, port) in ["--listen", "--gossip", "--admin"].iter().zip(ports) {
+            args.extend([(*flag).to_owned(), format!("127.0.0.1:{port}")]);
+        }
+        args.extend(["--threads".to_owned(), "1".to_owned()]);
+        if let Some(seed) = &seed {
+            args.extend(["--join".to_owned(), seed.clone()]);
+        }
+        args
+    })
+    .unwrap()
+}
+
+/// Slots by address, as a node sees them.
+fn shares(of: &Process) -> HashMap<String, usize> {
+    let reply = of.client().unwrap().call(["CLUSTER", "NODES"]).unwrap();
+    let text = String::from_utf8(reply.text().unwrap().to_vec()).unwrap();
+    let share = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let slots = words[8..].iter().map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            last.parse::<usize>().unwrap() + 1 - first.parse::<usize>().unwrap()
+        });
+        (words[1].split('@').next().unwrap().to_owned(), slots.sum())
+    };
+    text.lines().map(share).collect()
+}
+
+/// Waits until all nodes see all of them with their even shares.
+fn settle(nodes: &[&Process]) {
+    let (deadline, even) = (Instant::now() + PATIENCE, 16384 / nodes.len());
+    let settled = |shares: &HashMap<String, usize>| {
+        shares.len() == nodes.len() && shares.values().all(|n| (even..=even + 1).contains(n))
+    };
+    while !nodes.iter().all(|node| settled(&shares(node))) {
+        assert!(Instant::now() < deadline, "{:?}", nodes.iter().map(|n| shares(n)).collect::<Vec<_>>());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A client that goes where it is sent.
+struct Follower {
+    home: SocketAddr,
+    connections: HashMap<SocketAddr, Client>,
+    /// Where each key was last.
+    places: HashMap<String, SocketAddr>,
+}
+
+impl Follower {
+    fn call(&mut self, key: &str, command: &str) -> Frame {
+        let mut at = *self.places.get(key).unwrap_or(&self.home);
+        for _ in 0..100 {
+            let client = self.connections.entry(at).or_insert_with(|| Client::connect(at).unwrap());
+            let reply = client.line(command).unwrap_or_else(|error| panic!("{command} at {at}: {error}"));
+            let Frame::Error(text) = &reply else {
+                self.places.insert(key.to_owned(), at);
+                return reply;
+            };
+            let text = String::from_utf8_lossy(text).into_owned();
+            let moved = text.strip_prefix("MOVED ").and_then(|rest| rest.split(' ').nth(1));
+            at =
+                moved.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{command}: {text}"));
+        }
+        panic!("{command}: sent around in a circle");
+    }
+
+    /// One round over all keys; every answer must be what it was before, and one more.
+    fn round(&mut self, id: usize, round: u64) {
+        for k in 0..KEYS {
+            let key = format!("{id}:{k}");
+            let (reply, expected) = match k % 4 {
+                0 => (self.call(&key, &format!("INCR {key}")), Frame::Int(round as i64)),
+                1 => (self.call(&key, &format!("RPUSH {key} {round}")), Frame::Int(round as i64)),
+                // The same field every seventh time.
+                2 => {
+                    let reply = self.call(&key, &format!("HINCRBY {key} {} 1", round % 7));
+                    (reply, Frame::Int(round.div_ceil(7) as i64))
+                }
+                _ => {
+                    let before = self.call(&key, &format!("GET {key}"));
+                    let old = if round == 1 {
+                        Frame::NullBulk
+                    } else {
+                        Frame::Bulk((round - 1).to_string().into())
+                    };
+                    assert_eq!(before, old, "{key} in round {round}");
+                    (self.call(&key, &format!("SET {key} {round} EX 1000")), Frame::Simple(b"OK".to_vec()))
+                }
+            };
+            assert_eq!(reply, expected, "{key} in round {round}");
+        }
+    }
+}
+
+#[test]
+fn nodes_come_and_go_and_clients_notice_nothing() {
+    let first = node(None);
+    let stop = AtomicBool::new(false);
+    // Outlives the clients.
+    let mut last = None;
+    let rounds: Vec<AtomicU64> = (0..CLIENTS).map(|_| AtomicU64::new(0)).collect();
+    std::thread::scope(|scope| {
+        for (id, done) in rounds.iter().enumerate() {
+            let (home, stop) = (first.address(), &stop);
+            scope.spawn(move || {
+                let mut follower = Follower { home, connections: HashMap::new(), places: HashMap::new() };
+                while !stop.load(Ordering::Relaxed) {
+                    let round = done.load(Ordering::Relaxed) + 1;
+                    follower.round(id, round);
+                    done.store(round, Ordering::Relaxed);
+                }
+            });
+        }
+        // Ends the clients also if something here fails.
+        let _stop = StopAtEnd(&stop);
+        let goes_on = || {
+            let before: Vec<u64> = rounds.iter().map(|r| r.load(Ordering::Relaxed)).collect();
+            let deadline = Instant::now() + PATIENCE;
+            while rounds.iter().zip(&before).any(|(r, b)| r.load(Ordering::Relaxed) < b + 2) {
+                assert!(Instant::now() < deadline, "clients are stuck");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        goes_on();
+        let (second, third) = (node(Some(&first)), node(Some(&first)));
+        settle(&[&first, &second, &third]);
+        goes_on();
+        let leave = |mut gone: Process| {
+            gone.signal("TERM").unwrap();
+            assert_eq!(gone.wait(PATIENCE).unwrap(), Some(0), "{}", gone.output());
+        };
+        leave(first);
+        settle(&[&second, &third]);
+        goes_on();
+        let fourth = node(Some(&third));
+        settle(&[&second, &third, &fourth]);
+        leave(second);
+        leave(third);
+        settle(&[last.insert(fourth)]);
+        goes_on();
+    });
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
