@@ -57,11 +57,11 @@ impl Copies {
         self.lengths.push_back(request.len());
     }
 
-    /// The oldest request's place; it stays until the next [`Copies::tidy`].
-    fn pop(&mut self) -> std::ops::Range<usize> {
+    /// The oldest request; it stays until the next [`Copies::tidy`].
+    fn pop(&mut self) -> &[u8] {
         let start = self.head;
         self.head += self.lengths.pop_front().unwrap_or(0);
-        start..self.head
+        &self.bytes[start..self.head]
     }
 
     /// Frees the room of answered requests, once they are more than half of it.
@@ -184,7 +184,7 @@ impl Connection {
         if let Some(copies) = &mut self.copies {
             copies.clear();
         }
-        let lost = self.waiting.iter().filter(|waiting| waiting.about.command != ASIDE).count() as u64;
+        let lost = self.waiting.iter().filter(|waiting| waiting.about.command() != ASIDE).count() as u64;
         self.waiting.clear();
         lost
     }
@@ -238,6 +238,22 @@ impl Connection {
         Ok(count)
     }
 
+    /// Takes a shared buffer for what it is going to send, if it needs one.
+    #[inline]
+    pub fn lend(&mut self, spare: &mut Vec<u8>) {
+        if self.out.is_empty() {
+            std::mem::swap(&mut self.out, spare);
+        }
+    }
+
+    /// Gives the shared buffer back if everything in it is written.
+    #[inline]
+    pub fn give_back(&mut self, spare: &mut Vec<u8>) {
+        if self.out.is_empty() && self.out.capacity() > spare.capacity() {
+            std::mem::swap(&mut self.out, spare);
+        }
+    }
+
     /// Reads what has come and calls `on_answer` with each answered request, its reply and the time of the
     /// read, and the request's bytes if copies are kept. `closing` says that the other side has hung up, so the end has to be read too. Returns the bytes read.
     #[inline]
@@ -252,7 +268,9 @@ impl Connection {
         let mut total = 0;
         loop {
             let start = self.carry.len();
-            buffer[..start].copy_from_slice(&self.carry);
+            if start > 0 {
+                buffer[..start].copy_from_slice(&self.carry);
+            }
             let count = match socket.read(&mut buffer[start..]) {
                 Ok(0) => return Err(Broken::Io(io::ErrorKind::ConnectionReset.into())),
                 Ok(count) => count,
@@ -262,32 +280,32 @@ impl Connection {
             };
             total += count as u64;
             let now = clock();
-            let mut refused = None;
-            let (waiting, opening, copies) = (&mut self.waiting, &mut self.opening, &mut self.copies);
-            let used = self.framer.feed(&buffer[..start + count], |reply| {
-                if *opening > 0 {
-                    *opening -= 1;
-                    refused =
-                        refused.take().or(reply.error.map(|text| String::from_utf8_lossy(text).into_owned()));
-                } else if let Some(request) = waiting.pop_front() {
-                    match copies {
-                        None => on_answer(request, reply, now, &[]),
-                        Some(copies) => {
-                            let place = copies.pop();
-                            on_answer(request, reply, now, &copies.bytes[place]);
-                        }
+            let bytes = &buffer[..start + count];
+            let mut used = 0;
+            while let Some(reply) =
+                self.framer.next(bytes, &mut used).map_err(|wrong| Broken::Protocol(wrong.0))?
+            {
+                if self.opening > 0 {
+                    self.opening -= 1;
+                    if let Some(text) = reply.error {
+                        return Err(Broken::Opening(String::from_utf8_lossy(text).into_owned()));
                     }
-                } else {
-                    let text = reply.error.map_or("a reply nobody asked for".into(), String::from_utf8_lossy);
-                    refused.get_or_insert_with(|| text.into_owned());
+                    continue;
                 }
-            });
-            let used = used.map_err(|wrong| Broken::Protocol(wrong.0))?;
-            if let Some(text) = refused {
-                return Err(Broken::Opening(text));
+                let Some(request) = self.waiting.pop_front() else {
+                    let text = reply.error.map_or("a reply nobody asked for".into(), String::from_utf8_lossy);
+                    return Err(Broken::Opening(text.into_owned()));
+                };
+                let copy = match &mut self.copies {
+                    None => &[][..],
+                    Some(copies) => copies.pop(),
+                };
+                on_answer(request, reply, now, copy);
             }
             self.carry.clear();
-            self.carry.extend_from_slice(&buffer[used..start + count]);
+            if used < start + count {
+                self.carry.extend_from_slice(&buffer[used..start + count]);
+            }
             debug_assert!(self.carry.len() <= MAX_CARRY);
             // A short read has emptied the socket: the next bytes, and a hang-up that is not known yet, make a
             // new event.

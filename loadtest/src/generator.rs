@@ -32,7 +32,7 @@ use crate::random::Random;
 use crate::requests::{About, Requests};
 use crate::tally::Tally;
 use crate::transport::Endpoint;
-use count::{Kind, Row};
+use count::{Alike, Kind};
 use routed::Routed;
 
 /// How long after a failed attempt a connection is tried again, in nanoseconds.
@@ -134,6 +134,10 @@ pub struct Generator {
     retries: VecDeque<(u64, usize)>,
     made: u64,
     followed: Vec<About>,
+    alike: Alike,
+    /// Requests are encoded into this buffer and sent from it: one for all connections stays in the cache. A
+    /// connection keeps it when its socket does not take everything.
+    spare: Vec<u8>,
     start: Instant,
 }
 
@@ -174,6 +178,8 @@ impl Generator {
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             retries: VecDeque::new(),
             followed: Vec::new(),
+            alike: Alike::new(requests.commands().len()),
+            spare: Vec::new(),
             due: 0,
             is_blocked: false,
             blocked: 0,
@@ -195,8 +201,8 @@ impl Generator {
         let mut own = None;
         self.turn_interval(0);
         self.begin();
+        let mut now = self.now();
         loop {
-            let now = self.now();
             if own.is_none() && now >= self.plan.warmup {
                 own = Some((now, procfs::own_thread()));
             }
@@ -214,16 +220,19 @@ impl Generator {
             let woken = self.now();
             // Before the answers are counted: they belong to the interval in which they came.
             self.turn_interval(woken);
+            let mut last = 0;
             for event in events.iter() {
                 if event.token() != TIMER {
                     let readable = event.is_readable() || event.is_error();
-                    self.on_event(event.token().0, readable, event.is_read_closed());
+                    last = self.on_event(event.token().0, readable, event.is_read_closed()).max(last);
                 }
             }
-            if matches!(self.plan.pace, Pace::Closed) && !events.is_empty() {
-                let lag = self.now() - woken;
-                self.tally.lag.saturating_record(lag);
+            if last > 0 && matches!(self.plan.pace, Pace::Closed) {
+                self.tally.lag.saturating_record(last.saturating_sub(woken));
             }
+            // What was answered last and sent since is too short a time to matter where nothing is due.
+            let is_due = self.routed.is_some() || matches!(self.plan.pace, Pace::Open(_));
+            now = if is_due || last == 0 { self.now() } else { last };
         }
         Ok(self.finish(own))
     }
@@ -385,6 +394,7 @@ impl Generator {
     fn fill(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
         self.requests.at(self.due);
+        connection.lend(&mut self.spare);
         while self.due <= now
             && self.due < self.plan.end
             && self.made < self.plan.limit
@@ -417,6 +427,7 @@ impl Generator {
         let room = self.plan.pipeline.saturating_sub(connection.waiting.len()) as u64;
         let count = room.min(self.plan.limit - self.made).min(connection.left);
         self.requests.at(now);
+        connection.lend(&mut self.spare);
         for _ in 0..count {
             let about = self.requests.next(&mut connection.out);
             connection.waiting.push_back(Waiting { since: now, about });
@@ -428,15 +439,17 @@ impl Generator {
 
     #[inline]
     fn flush(&mut self, index: usize) {
-        match self.connections[index].flush() {
+        let connection = &mut self.connections[index];
+        match connection.flush() {
             Ok(count) => self.tally.sent += count,
-            Err(broken) => self.on_broken(index, broken),
+            Err(broken) => return self.on_broken(index, broken),
         }
+        connection.give_back(&mut self.spare);
     }
 
-    /// Reads answers of a connection, counts them and sends what follows.
+    /// Reads answers of a connection, counts them and sends what follows; returns when answers came, 0 if none did.
     #[inline]
-    fn on_event(&mut self, index: usize, readable: bool, closing: bool) {
+    fn on_event(&mut self, index: usize, readable: bool, closing: bool) -> u64 {
         if self.routed.is_some() {
             return self.on_routed_event(index, readable, closing);
         }
@@ -446,21 +459,25 @@ impl Generator {
         if readable {
             let (tally, kinds, followed, start) =
                 (&mut self.tally, &self.kinds, &mut self.followed, self.start);
-            let mut row = Row::new(connection.endpoint);
+            let alike = &mut self.alike;
+            alike.begin(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
             let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
                 last = now;
                 served |= reply.error.is_none();
-                row.add(tally, request, now);
-                row.interpret(tally, kinds, followed, request.about, reply);
+                alike.add(tally, request, now);
+                alike.interpret(tally, kinds, followed, request.about, reply);
             });
-            row.record(&mut self.tally);
+            alike.record(&mut self.tally);
             if served {
                 self.tally.note_served(last);
             }
             match received {
                 Ok(bytes) => self.tally.received += bytes,
-                Err(broken) => return self.on_broken(index, broken),
+                Err(broken) => {
+                    self.on_broken(index, broken);
+                    return last;
+                }
             }
         }
         if !self.followed.is_empty() {
@@ -483,11 +500,13 @@ impl Generator {
             _ if connection.is_flushed() => {}
             _ => self.flush(index),
         }
+        last
     }
 
     /// Sends the commands that follow answers, on the connections where these came.
     fn follow_up(&mut self, index: usize, now: u64) {
         let connection = &mut self.connections[index];
+        connection.lend(&mut self.spare);
         for about in self.followed.drain(..) {
             if let Some(about) = self.requests.follow_up(about, &mut connection.out) {
                 connection.waiting.push_back(Waiting { since: now, about });

@@ -91,7 +91,8 @@ impl KeyText {
 }
 
 /// How many digits a number has.
-fn digits(number: u64) -> usize {
+#[inline]
+pub fn digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 

@@ -49,80 +49,99 @@ impl Framer {
         !self.started
     }
 
-    /// Takes bytes, calls `on_reply` for each reply that ends in them, and returns how many were used. What is
-    /// left is the start of a line and has to be given again with more behind it.
-    #[inline]
-    pub fn feed(&mut self, bytes: &[u8], mut on_reply: impl FnMut(Reply<'_>)) -> Result<usize, NotResp> {
-        let mut at = 0;
-        while at < bytes.len() {
-            if self.skip > 0 {
-                let some = self.skip.min((bytes.len() - at) as u64);
-                self.skip -= some;
-                at += some as usize;
-                if self.skip == 0 {
-                    self.element_done(None, 0, &mut on_reply);
-                }
-                continue;
-            }
-            // Nearly all replies are whole strings; they need no state.
-            if let Some(length) = whole_string(&bytes[at..]).filter(|_| !self.started) {
-                on_reply(Reply { error: None, nulls: 0, number: 0 });
-                at += length;
-                continue;
-            }
-            let Some(length) = memchr::memchr(b'\n', &bytes[at..]) else {
-                if bytes.len() - at > MAX_LINE {
-                    return Err(NotResp("a line of more than 64 kB".into()));
-                }
-                break;
+    /// Takes bytes from `at` on, and returns the next reply that ends in them. `at` is moved behind what was used;
+    /// what is left when there is no whole reply any more is the start of a line and has to be given again with
+    /// more behind it.
+    // Inlined, so that the reply of the usual case is never put together in memory.
+    #[inline(always)]
+    pub fn next<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Result<Option<Reply<'a>>, NotResp> {
+        if !self.started {
+            // Nearly all replies are whole strings, nulls and OKs; they need no state.
+            let (length, nulls) = match &bytes[*at..] {
+                [b'+', b'O', b'K', b'\r', b'\n', ..] => (5, 0),
+                [b'$', b'-', b'1', b'\r', b'\n', ..] => (5, 1),
+                rest => (whole_string(rest).unwrap_or(0), 0),
             };
-            let line = &bytes[at..at + length];
-            let Some(line) = line.strip_suffix(b"\r").filter(|line| !line.is_empty()) else {
-                return Err(NotResp(format!("the line '{}'", line.escape_ascii())));
-            };
-            at += length + 1;
-            self.line(line, &mut on_reply)?;
+            if length > 0 {
+                *at += length;
+                return Ok(Some(Reply { error: None, nulls, number: 0 }));
+            }
         }
-        Ok(at)
+        self.step(bytes, at)
     }
 
-    /// Takes a whole line, which starts an element.
+    /// As [`Framer::next`], for every kind of reply.
+    fn step<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Result<Option<Reply<'a>>, NotResp> {
+        while *at < bytes.len() {
+            let done = if self.skip > 0 {
+                let some = self.skip.min((bytes.len() - *at) as u64);
+                self.skip -= some;
+                *at += some as usize;
+                if self.skip > 0 {
+                    break;
+                }
+                self.element_done(None, 0)
+            } else {
+                let rest = &bytes[*at..];
+                let Some(length) = memchr::memchr(b'\n', rest) else {
+                    if rest.len() > MAX_LINE {
+                        return Err(NotResp("a line of more than 64 kB".into()));
+                    }
+                    break;
+                };
+                let line = &rest[..length];
+                let Some(line) = line.strip_suffix(b"\r").filter(|line| !line.is_empty()) else {
+                    return Err(NotResp(format!("the line '{}'", line.escape_ascii())));
+                };
+                *at += length + 1;
+                self.line(line)?
+            };
+            if done.is_some() {
+                return Ok(done);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a whole line, which starts an element; returns the reply that it ends.
     #[inline]
-    fn line(&mut self, line: &[u8], on_reply: &mut impl FnMut(Reply<'_>)) -> Result<(), NotResp> {
+    fn line<'a>(&mut self, line: &'a [u8]) -> Result<Option<Reply<'a>>, NotResp> {
         let wrong = || NotResp(format!("the line '{}'", line[..line.len().min(60)].escape_ascii()));
         if !self.started {
             self.started = true;
             self.open = 1;
         }
-        match line[0] {
+        Ok(match line[0] {
             b'$' | b'=' | b'!' => match number(&line[1..]).ok_or_else(wrong)? {
                 -1 => {
                     self.nulls += 1;
-                    self.element_done(None, 0, on_reply);
+                    self.element_done(None, 0)
                 }
-                length => self.skip = u64::try_from(length).map_err(|_| wrong())? + 2,
+                length => {
+                    self.skip = u64::try_from(length).map_err(|_| wrong())? + 2;
+                    None
+                }
             },
-            b'+' | b',' | b'#' | b'(' => self.element_done(None, 0, on_reply),
-            b':' => self.element_done(None, number(&line[1..]).ok_or_else(wrong)?, on_reply),
-            b'-' => self.element_done(Some(&line[1..]), 0, on_reply),
+            b'+' | b',' | b'#' | b'(' => self.element_done(None, 0),
+            b':' => self.element_done(None, number(&line[1..]).ok_or_else(wrong)?),
+            b'-' => self.element_done(Some(&line[1..]), 0),
             b'_' => {
                 self.nulls += 1;
-                self.element_done(None, 0, on_reply);
+                self.element_done(None, 0)
             }
             kind @ (b'*' | b'~' | b'>' | b'%' | b'|') => {
                 let count = number(&line[1..]).ok_or_else(wrong)?;
-                self.aggregate(kind, count, on_reply).ok_or_else(wrong)?;
+                if self.opens(kind, count).ok_or_else(wrong)? { self.element_done(None, 0) } else { None }
             }
             _ => return Err(wrong()),
-        }
-        Ok(())
+        })
     }
 
-    fn aggregate(&mut self, kind: u8, count: i64, on_reply: &mut impl FnMut(Reply<'_>)) -> Option<()> {
+    /// Takes the header of an aggregate; true if it is an element itself, none if it cannot be.
+    fn opens(&mut self, kind: u8, count: i64) -> Option<bool> {
         if count == -1 && kind == b'*' {
             self.nulls += 1;
-            self.element_done(None, 0, on_reply);
-            return Some(());
+            return Some(true);
         }
         let count = u64::try_from(count).ok().filter(|count| *count < MAX_OPEN)?;
         self.nested |= kind != b'|';
@@ -131,7 +150,7 @@ impl Framer {
             // An attribute stands before the element it belongs to and is none itself.
             b'|' => {
                 self.open += 2 * count;
-                return Some(());
+                return Some(false);
             }
             b'>' => {
                 self.push = self.open == 1;
@@ -139,22 +158,18 @@ impl Framer {
             }
             _ => self.open += count,
         }
-        if self.open > MAX_OPEN {
-            return None;
-        }
-        self.element_done(None, 0, on_reply);
-        Some(())
+        (self.open <= MAX_OPEN).then_some(true)
     }
 
     #[inline]
-    fn element_done(&mut self, error: Option<&[u8]>, number: i64, on_reply: &mut impl FnMut(Reply<'_>)) {
+    fn element_done<'a>(&mut self, error: Option<&'a [u8]>, number: i64) -> Option<Reply<'a>> {
         self.open -= 1;
-        if self.open == 0 {
-            if !self.push {
-                on_reply(Reply { error: error.filter(|_| !self.nested), nulls: self.nulls, number });
-            }
-            *self = Self::default();
+        if self.open > 0 {
+            return None;
         }
+        let whole = std::mem::take(self);
+        let error = error.filter(|_| !whole.nested);
+        (!whole.push).then_some(Reply { error, nulls: whole.nulls, number })
     }
 }
 
@@ -208,11 +223,10 @@ mod tests {
         let mut seen = Vec::new();
         for chunk in stream.chunks(piece.max(1)) {
             carry.extend_from_slice(chunk);
-            let used = framer
-                .feed(&carry, |reply| {
-                    seen.push((reply.error.map(|e| String::from_utf8_lossy(e).into_owned()), reply.nulls));
-                })
-                .unwrap();
+            let mut used = 0;
+            while let Some(reply) = framer.next(&carry, &mut used).unwrap() {
+                seen.push((reply.error.map(|e| String::from_utf8_lossy(e).into_owned()), reply.nulls));
+            }
             carry.drain(..used);
         }
         assert!(carry.is_empty() && framer.is_idle());
@@ -247,16 +261,18 @@ mod tests {
             b":\r\n",
             b"*99999999999\r\n",
         ] {
-            let answer = Framer::default().feed(bytes, |_| {});
+            let answer = Framer::default().next(bytes, &mut 0);
             assert!(answer.is_err(), "{}", bytes.escape_ascii());
         }
-        assert!(Framer::default().feed(&vec![b'+'; MAX_LINE + 2], |_| {}).is_err());
+        assert!(Framer::default().next(&vec![b'+'; MAX_LINE + 2], &mut 0).is_err());
     }
 
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Framer::default().feed(&bytes, |_| {});
+            let (mut framer, mut at) = (Framer::default(), 0);
+            while let Ok(Some(_)) = framer.next(&bytes, &mut at) {}
+            prop_assert!(at <= bytes.len());
         }
 
         #[test]

@@ -45,14 +45,41 @@ const WRITERS: &[&str] =
     &["SET", "SETEX", "PSETEX", "SETNX", "HSET", "SADD", "ZADD", "LPUSH", "RPUSH", "XADD"];
 
 /// What a request was about; kept while its reply is awaited.
+///
+/// Two whole words: the parts of a smaller one would be written one by one and read back together, for which
+/// processors wait until the writes are through. There is one for each request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
+    /// The command in the lower 16 bits, the number of keys above.
+    what: u64,
+    key: u64,
+}
+
+impl About {
+    /// A request of this command (by its place in [`Requests::commands`]) for so many keys, of which `key` is the
+    /// first one's number.
+    #[inline]
+    pub fn new(command: u16, keys: u32, key: u64) -> Self {
+        Self { what: u64::from(command) | u64::from(keys) << 16, key }
+    }
+
     /// The command's place in [`Requests::commands`].
-    pub command: u16,
+    #[inline]
+    pub fn command(self) -> u16 {
+        self.what as u16
+    }
+
     /// How many keys it asked for.
-    pub keys: u32,
+    #[inline]
+    pub fn keys(self) -> u32 {
+        (self.what >> 16) as u32
+    }
+
     /// The key's number, of several the first one's.
-    pub key: u64,
+    #[inline]
+    pub fn key(self) -> u64 {
+        self.key
+    }
 }
 
 /// Draws and encodes requests.
@@ -119,17 +146,17 @@ impl Requests {
         let chooser = &mut self.chooser;
         let more = |random: &mut Random| chooser.next(random);
         let keys = command.template.encode(key, &self.filling, &mut self.random, more, out);
-        About { command: index as u16, keys, key }
+        About::new(index as u16, keys, key)
     }
 
     /// Appends the request that follows the answer of `about`, if the workload has one.
     pub fn follow_up(&mut self, about: About, out: &mut Vec<u8>) -> Option<About> {
-        let (_, index) = self.commands[usize::from(about.command)].follow_up?;
+        let (_, index) = self.commands[usize::from(about.command())].follow_up?;
         let chooser = &mut self.chooser;
         let more = |random: &mut Random| chooser.next(random);
         let template = &self.commands[index].template;
-        let keys = template.encode(about.key, &self.filling, &mut self.follow_up, more, out);
-        Some(About { command: index as u16, keys, key: about.key })
+        let keys = template.encode(about.key(), &self.filling, &mut self.follow_up, more, out);
+        Some(About::new(index as u16, keys, about.key()))
     }
 
     /// The hash slot of a request that was just encoded; none if it may go to any node.
@@ -309,8 +336,8 @@ mod tests {
             assert_eq!(a, b);
             let set = missing.follow_up(about, &mut extra).unwrap();
             assert_eq!(
-                (set.key, missing.commands()[usize::from(set.command)].label.as_str()),
-                (about.key, "SET")
+                (set.key(), missing.commands()[usize::from(set.command())].label.as_str()),
+                (about.key(), "SET")
             );
         }
     }
@@ -319,7 +346,7 @@ mod tests {
     fn commands_are_drawn_by_weight() {
         let mut requests = Requests::new(&workload(), 0, 1).unwrap();
         let mut out = Vec::new();
-        let sets = (0..100_000).filter(|_| requests.next(&mut out).command == 1).count();
+        let sets = (0..100_000).filter(|_| requests.next(&mut out).command() == 1).count();
         assert!(sets.abs_diff(10_000) < 400, "{sets}");
     }
 
@@ -329,7 +356,7 @@ mod tests {
         let mut seen = Vec::new();
         for part in 0..2 {
             let mut requests = Requests::preload(&workload, part, 2).unwrap();
-            seen.extend((0..500).map(|_| requests.next(&mut Vec::new()).key));
+            seen.extend((0..500).map(|_| requests.next(&mut Vec::new()).key()));
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..1000).collect::<Vec<u64>>());
@@ -367,13 +394,13 @@ mod tests {
             let mut out = Vec::new();
             let about = requests.next(&mut out);
             let mut key = Vec::new();
-            requests.filling.keys.append(about.key, &mut key);
-            let expected = match about.command {
+            requests.filling.keys.append(about.key(), &mut key);
+            let expected = match about.command() {
                 3 => Some(12182),
                 4 => None,
                 _ => Some(slot::slot(&key)),
             };
-            assert_eq!(requests.slot_of(about.command, &out), expected, "{}", out.escape_ascii());
+            assert_eq!(requests.slot_of(about.command(), &out), expected, "{}", out.escape_ascii());
         }
         let refused = requests.check_for_cluster("k").unwrap_err();
         assert!(refused.starts_with("the keys of one MGET"), "{refused}");
@@ -399,7 +426,7 @@ mod tests {
         for part in 0..2 {
             let mut requests = Requests::new(&workload, part, 2).unwrap();
             let abouts: Vec<About> = (0..1000).map(|_| requests.next(&mut Vec::new())).collect();
-            added.extend(abouts.iter().filter(|about| about.command == 1).map(|about| about.key));
+            added.extend(abouts.iter().filter(|about| about.command() == 1).map(|about| about.key()));
         }
         let count = added.len();
         added.sort_unstable();
@@ -416,7 +443,7 @@ mod tests {
             workload.preload = Some(CommandSpec::new("DEL {key}", 1));
             let first = |mut requests: Requests| {
                 let mut out = Vec::new();
-                while requests.next(&mut out).key != 0 {
+                while requests.next(&mut out).key() != 0 {
                     out.clear();
                 }
                 out

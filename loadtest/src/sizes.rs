@@ -191,6 +191,9 @@ impl ValueText {
     /// Long enough that values of different keys differ, short enough to stay in the second-level cache.
     const LENGTH: usize = 64 << 10;
 
+    /// Values up to this size never go beyond the end of the text.
+    pub const SHORT: usize = Self::LENGTH / 2;
+
     /// The text of this seed: letters and digits, so that values can be read in a terminal.
     pub fn new(seed: u64) -> Self {
         const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
@@ -201,7 +204,7 @@ impl ValueText {
     /// Appends `size` bytes, which ones depending on `key`.
     #[inline]
     pub fn append(&self, key: u64, size: usize, out: &mut Vec<u8>) {
-        let start = (mix(key) % (Self::LENGTH as u64 / 2)) as usize;
+        let start = Self::start(key);
         let first = size.min(Self::LENGTH - start);
         out.extend_from_slice(&self.text[start..start + first]);
         let mut left = size - first;
@@ -210,6 +213,18 @@ impl ValueText {
             out.extend_from_slice(&self.text[..some]);
             left -= some;
         }
+    }
+
+    /// The same bytes in place of those that are there, [`ValueText::SHORT`] at most.
+    #[inline]
+    pub fn write(&self, key: u64, place: &mut [u8]) {
+        let start = Self::start(key);
+        place.copy_from_slice(&self.text[start..start + place.len()]);
+    }
+
+    #[inline]
+    fn start(key: u64) -> usize {
+        (mix(key) % (Self::LENGTH as u64 / 2)) as usize
     }
 }
 
@@ -269,6 +284,9 @@ mod tests {
             let mut out = Vec::new();
             text.append(7, size, &mut out);
             assert_eq!(out.len(), size);
+            let mut place = vec![0; size.min(ValueText::SHORT)];
+            text.write(7, &mut place);
+            assert!(out.starts_with(&place));
         }
         let (mut a, mut b) = (Vec::new(), Vec::new());
         text.append(1, 20, &mut a);

@@ -150,18 +150,18 @@ impl Tally {
     /// Makes it empty again, keeping its memory.
     pub fn clear(&mut self) {
         for command in &mut self.commands {
-            command.latency.reset();
+            reset(&mut command.latency);
             (command.errors, command.hits, command.misses) = (0, 0, 0);
         }
         for endpoint in &mut self.endpoints {
-            endpoint.latency.reset();
+            reset(&mut endpoint.latency);
             endpoint.errors = 0;
         }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
         (self.redirects, self.longest_wait) = (0, 0);
-        self.connect.reset();
+        reset(&mut self.connect);
         self.interval = None;
-        self.lag.reset();
+        reset(&mut self.lag);
         self.served = None;
         self.error_kinds.clear();
     }
@@ -260,6 +260,13 @@ impl Tally {
     /// Error replies of all commands.
     pub fn errors(&self) -> u64 {
         self.commands.iter().map(|command| command.errors).sum()
+    }
+}
+
+/// Empties a histogram; one that is empty costs nothing.
+fn reset(histogram: &mut Histogram<u64>) {
+    if !histogram.is_empty() {
+        histogram.reset();
     }
 }
 

@@ -148,19 +148,21 @@ fn version(info: &str) -> String {
 pub fn ask(socket: &mut Blocking, command: &[u8], target: &Target) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Connect { address: target.name.clone(), source };
     socket.write_all(command).map_err(failed)?;
-    let (mut framer, mut reply, mut fed, mut whole) = (Framer::default(), Vec::new(), 0, false);
+    let (mut framer, mut reply, mut fed) = (Framer::default(), Vec::new(), 0);
     let mut buffer = [0; 4096];
-    while !whole {
+    loop {
         let count = socket.read(&mut buffer).map_err(failed)?;
         if count == 0 {
             return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
         }
         reply.extend_from_slice(&buffer[..count]);
-        fed += framer
-            .feed(&reply[fed..], |_| whole = true)
+        let whole = framer
+            .next(&reply, &mut fed)
             .map_err(|wrong| Error::Protocol { address: target.name.clone(), message: wrong.0 })?;
+        if whole.is_some() {
+            return Ok(reply);
+        }
     }
-    Ok(reply)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 
 mod word;
 
-use crate::key_text::KeyText;
+use std::ops::Range;
+
+use crate::key_text::{KeyText, digits};
 use crate::random::Random;
 use crate::sizes::{Sizes, ValueText};
 use crate::ttl::Ttls;
@@ -61,8 +63,8 @@ struct Drawn {
 /// A piece of an encoded request.
 #[derive(Clone, Debug)]
 enum Piece {
-    /// Headers, constant words and keys. The keys are there as key number zero; where their texts end is kept
-    /// apart, so that one copy and a few digits make this piece.
+    /// Headers, constant words, keys and short values of one size. Of keys and values the places are kept apart, so
+    /// that one copy, a few digits and the values make this piece.
     Known(Known),
     /// The request's key, where keys have no common length.
     Key,
@@ -76,12 +78,17 @@ enum Piece {
     Word(Vec<Part>),
 }
 
-/// Bytes that change only in the digits of the key.
+/// Bytes that change only in the digits of the key, which are there as key number zero, and in values.
 #[derive(Clone, Debug, Default)]
 struct Known {
     bytes: Vec<u8>,
     key_ends: Vec<usize>,
+    values: Vec<Range<usize>>,
 }
+
+/// Values of more bytes are not in known pieces: copying the piece would cost more than it saves.
+const SHORT: usize = 512;
+const _: () = assert!(SHORT <= ValueText::SHORT);
 
 impl Template {
     /// Compiles a line. Words are parted by spaces. A word may hold `{key}` (the request's key), `{new}` (a key
@@ -109,7 +116,7 @@ impl Template {
             if let Word::Keys { count: Count::Fixed(count), .. } = word {
                 keys += count as u32 - 1;
             }
-            builder.word(word, &filling.keys);
+            builder.word(word, filling);
         }
         let shape = shape.is_variable(filling).then_some(shape);
         Ok(Self { name, pieces: builder.finish(), shape, keys, adds })
@@ -150,8 +157,12 @@ impl Template {
                 Piece::Known(known) => {
                     let start = out.len();
                     out.extend_from_slice(&known.bytes);
+                    let piece = &mut out[start..];
                     for end in &known.key_ends {
-                        KeyText::number(key, &mut out[start..start + end]);
+                        KeyText::number(key, &mut piece[..*end]);
+                    }
+                    for place in &known.values {
+                        filling.values.write(key, &mut piece[place.clone()]);
                     }
                 }
                 Piece::Key => append_key(key, filling, out),
@@ -229,13 +240,14 @@ struct Builder {
 }
 
 impl Builder {
-    fn word(&mut self, word: Word, keys: &KeyText) {
+    fn word(&mut self, word: Word, filling: &Filling) {
+        let keys = &filling.keys;
         match word {
             Word::Constant(text) => self.text_and_keys(&[Part::Text(text.into_bytes())], keys),
             Word::Keys { count, with_values } => {
                 self.text_and_keys(&[Part::Key], keys);
                 if with_values {
-                    self.push(Piece::Value);
+                    self.value(&filling.sizes);
                 }
                 let count = match count {
                     Count::Fixed(1) => return,
@@ -251,7 +263,7 @@ impl Builder {
                 encoded.extend_from_slice(b"\r\n");
                 self.push(Piece::Expire { word: encoded, per_second });
             }
-            Word::Parts(parts) if parts == [Part::Value] => self.push(Piece::Value),
+            Word::Parts(parts) if parts == [Part::Value] => self.value(&filling.sizes),
             Word::Parts(parts) if parts.iter().all(Part::is_text_or_key) => self.text_and_keys(&parts, keys),
             Word::Parts(parts) => self.push(Piece::Word(parts)),
         }
@@ -280,6 +292,19 @@ impl Builder {
         bytes.extend_from_slice(b"\r\n");
     }
 
+    fn value(&mut self, sizes: &Sizes) {
+        let size = match sizes {
+            Sizes::Fixed(size) if *size <= SHORT as u64 => *size as usize,
+            _ => return self.push(Piece::Value),
+        };
+        let bytes = &mut self.known.bytes;
+        bulk_header(size, bytes);
+        let start = bytes.len();
+        bytes.resize(start + size, b'.');
+        self.known.values.push(start..start + size);
+        bytes.extend_from_slice(b"\r\n");
+    }
+
     fn push(&mut self, piece: Piece) {
         self.end_known();
         self.pieces.push(piece);
@@ -299,9 +324,11 @@ impl Builder {
 
 #[inline]
 fn bulk_header(length: usize, out: &mut Vec<u8>) {
-    out.push(b'$');
-    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    let mut header = [b'$'; 24];
+    let end = 1 + digits(length as u64);
+    KeyText::number(length as u64, &mut header[1..end]);
+    header[end..end + 2].copy_from_slice(b"\r\n");
+    out.extend_from_slice(&header[..end + 2]);
 }
 
 #[inline]

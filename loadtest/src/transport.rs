@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::{RecvFlags, SendFlags};
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::tls::{Secured, Tls};
@@ -106,11 +107,12 @@ impl Transport {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes what the socket takes. Plain sockets go to the kernel without the C library, whose system calls cost
+    /// more in a process with several threads, since each may be where a thread is cancelled.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => socket.write(bytes),
+            Self::Plain(socket) => Ok(rustix::net::send(&*socket, bytes, SendFlags::NOSIGNAL)?),
             Self::Secured(secured) => secured.write(bytes),
         }
     }
@@ -119,7 +121,7 @@ impl Transport {
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => socket.read(buffer),
+            Self::Plain(socket) => Ok(rustix::net::recv(&*socket, buffer, RecvFlags::empty())?.1),
             Self::Secured(secured) => secured.read(buffer),
         }
     }

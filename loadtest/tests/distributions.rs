@@ -359,9 +359,9 @@ fn commands_and_numbers_of_keys() {
     for _ in 0..200_000 {
         out.clear();
         let about = requests.next(&mut out);
-        commands[usize::from(about.command)] += 1;
-        if about.command == 1 {
-            keys[about.keys as usize - 1] += 1;
+        commands[usize::from(about.command())] += 1;
+        if about.command() == 1 {
+            keys[about.keys() as usize - 1] += 1;
         }
     }
     assert!(chi_square(&commands, &[70.0, 25.0, 5.0]) < LIMIT, "{commands:?}");

@@ -1,9 +1,14 @@
-//! Counting answers: what a reply says of its request, and rows of equal latencies recorded at once.
+//! Counting answers: what a reply says of its request, and equal latencies recorded at once.
+
+use std::ops::Range;
 
 use crate::connection::Waiting;
 use crate::reply::Reply;
 use crate::requests::{About, Command, Follows};
 use crate::tally::Tally;
+
+/// No command.
+const NONE: Range<usize> = usize::MAX..0;
 
 /// What the generator must know of a command when its answer comes.
 #[derive(Clone, Copy, Debug)]
@@ -18,41 +23,59 @@ impl Kind {
     }
 }
 
-/// Answers in a row of one server with the same command and latency, recorded at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
+/// Answers of one server with the same latency, such as those of a batch that was written at once and whose
+/// replies were read at once: recorded together, once for each command.
+#[derive(Clone, Debug)]
+pub(super) struct Alike {
     endpoint: usize,
-    command: u16,
     latency: u64,
-    count: u64,
+    /// How many there are of each command.
+    counts: Vec<u64>,
+    /// All counts outside are zero.
+    touched: Range<usize>,
 }
 
-impl Row {
-    /// An empty one for answers of this server.
-    pub(super) fn new(endpoint: usize) -> Self {
-        Self { endpoint, command: 0, latency: 0, count: 0 }
+impl Alike {
+    /// Of none of so many commands.
+    pub(super) fn new(commands: usize) -> Self {
+        Self { endpoint: 0, latency: 0, counts: vec![0; commands], touched: NONE }
     }
 
-    /// Adds an answer, or records the row and starts another with it.
+    /// Says that the next answers are this server's; those before must be recorded.
+    #[inline]
+    pub(super) fn begin(&mut self, endpoint: usize) {
+        debug_assert_eq!(self.touched, NONE);
+        self.endpoint = endpoint;
+    }
+
+    /// Adds an answer; those before are recorded if they are not like it.
     #[inline]
     pub(super) fn add(&mut self, tally: &mut Tally, request: Waiting, now: u64) {
         let latency = now.saturating_sub(request.since);
-        if self.count > 0 && self.command == request.about.command && self.latency == latency {
-            self.count += 1;
-            return;
+        if latency != self.latency {
+            self.record(tally);
+            self.latency = latency;
         }
-        self.record(tally);
-        (self.command, self.latency, self.count) = (request.about.command, latency, 1);
+        let command = usize::from(request.about.command());
+        self.counts[command] += 1;
+        self.touched = self.touched.start.min(command)..self.touched.end.max(command + 1);
     }
 
     /// Records what is in it.
     #[inline]
-    pub(super) fn record(&self, tally: &mut Tally) {
-        if self.count > 0 {
-            tally.commands[usize::from(self.command)].latency.saturating_record_n(self.latency, self.count);
-            if let Some(endpoint) = tally.endpoints.get_mut(self.endpoint) {
-                endpoint.latency.saturating_record_n(self.latency, self.count);
+    pub(super) fn record(&mut self, tally: &mut Tally) {
+        let mut all = 0;
+        for command in std::mem::replace(&mut self.touched, NONE) {
+            let count = std::mem::take(&mut self.counts[command]);
+            if count > 0 {
+                tally.commands[command].latency.saturating_record_n(self.latency, count);
             }
+            all += count;
+        }
+        if all > 0
+            && let Some(endpoint) = tally.endpoints.get_mut(self.endpoint)
+        {
+            endpoint.latency.saturating_record_n(self.latency, all);
         }
     }
 
@@ -66,7 +89,7 @@ impl Row {
         about: About,
         reply: Reply<'_>,
     ) {
-        let command = usize::from(about.command);
+        let command = usize::from(about.command());
         if let Some(text) = reply.error {
             if let Some(endpoint) = tally.endpoints.get_mut(self.endpoint) {
                 endpoint.errors += 1;
@@ -76,7 +99,7 @@ impl Row {
         let kind = kinds[command];
         if kind.looks_up {
             let counts = &mut tally.commands[command];
-            let keys = u64::from(about.keys);
+            let keys = u64::from(about.keys());
             let missed = u64::from(reply.nulls).min(keys);
             counts.misses += missed;
             counts.hits += keys - missed;

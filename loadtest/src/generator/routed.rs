@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::count::Row;
 use super::{Generator, LOOK_UP, Pace, Plan};
 use crate::cluster::Layout;
 use crate::cluster::redirect::Redirect;
@@ -183,7 +182,7 @@ impl Generator {
     }
 
     fn place_by_slot(&mut self, request: Held, now: u64) -> bool {
-        let slot = self.requests.slot_of(request.about.command, &request.bytes);
+        let slot = self.requests.slot_of(request.about.command(), &request.bytes);
         let Some(routed) = &mut self.routed else { return false };
         let place = routed.home(slot);
         self.place(place, request, now)
@@ -302,8 +301,9 @@ impl Generator {
         }
     }
 
-    /// Reads answers of a connection, counts them, and sends on what its node sends elsewhere.
-    pub(super) fn on_routed_event(&mut self, index: usize, readable: bool, closing: bool) {
+    /// Reads answers of a connection, counts them, and sends on what its node sends elsewhere; returns
+    /// when answers came, 0 if none did.
+    pub(super) fn on_routed_event(&mut self, index: usize, readable: bool, closing: bool) -> u64 {
         let mut now = 0;
         if readable {
             now = self.receive_routed(index, closing);
@@ -313,15 +313,15 @@ impl Generator {
         }
         let connection = &self.connections[index];
         if connection.is_open() && connection.left == 0 && connection.waiting.is_empty() {
-            return self.recycle(index);
-        }
-        if now > 0 {
+            self.recycle(index);
+        } else if now > 0 {
             self.offer(index, now);
         } else if !connection.is_flushed()
             && let Some(routed) = &mut self.routed
         {
             routed.mark_dirty(index);
         }
+        now
     }
 
     /// Returns when answers came, 0 if none did.
@@ -329,13 +329,14 @@ impl Generator {
         let Some(routed) = &mut self.routed else { return 0 };
         let connection = &mut self.connections[index];
         let (tally, kinds, followed, start) = (&mut self.tally, &self.kinds, &mut self.followed, self.start);
-        let mut row = Row::new(connection.endpoint);
+        let alike = &mut self.alike;
+        alike.begin(connection.endpoint);
         let (mut last, mut answered, mut served) = (0, 0, false);
         let clock = || start.elapsed().as_nanos() as u64;
         let turned = &mut routed.turned;
         let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, bytes| {
             last = now;
-            if request.about.command == ASIDE {
+            if request.about.command() == ASIDE {
                 return;
             }
             if let Some(redirect) = reply.error.and_then(Redirect::parse) {
@@ -346,10 +347,10 @@ impl Generator {
             }
             answered += 1;
             served |= reply.error.is_none();
-            row.add(tally, request, now);
-            row.interpret(tally, kinds, followed, request.about, reply);
+            alike.add(tally, request, now);
+            alike.interpret(tally, kinds, followed, request.about, reply);
         });
-        row.record(&mut self.tally);
+        alike.record(&mut self.tally);
         if served {
             self.tally.note_served(last);
         }
@@ -439,7 +440,7 @@ impl Generator {
 /// Appends a request to what a connection sends.
 fn append(connection: &mut Connection, request: &Held, now: u64) {
     if request.asking {
-        connection.send(ASKING, Waiting { since: now, about: About { command: ASIDE, keys: 0, key: 0 } });
+        connection.send(ASKING, Waiting { since: now, about: About::new(ASIDE, 0, 0) });
     }
     connection.send(&request.bytes, Waiting { since: request.since.unwrap_or(now), about: request.about });
     connection.left = connection.left.saturating_sub(1);
