@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes real reports with shoal-loadtest and opens them in headless Chromium.
 
-A 3 s run against redis-server, the same with events and nodes added, two runs over each other, a comparison and an
-HdrHistogram log: each must show its plots, write nothing to the console, load nothing, fit its window and read out
+A 3 s run against redis-server, a scenario with three of them of which one is killed, both over each other, a comparison
+and an HdrHistogram log: each must show its plots, write nothing to the console, load nothing, fit its window and read out
 values under the pointer, light and dark, wide and narrow. Needs target/release/shoal-loadtest, redis-server and
 chromium; PROFILE=debug takes the other build. `python3 .ci/report.py [DIRECTORY]` keeps the reports and their
 pictures there. Prints one line per page, exits 1 when something is wrong.
@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import pathlib
-import random
 import shutil
 import socket
 import subprocess
@@ -163,38 +162,38 @@ def loadtest(*arguments):
         sys.exit(f"shoal-loadtest {arguments[0]}: {done.stderr.strip()}")
 
 
-def with_events(run, seconds=30):
-    """A run's figures made longer, with a scenario's events, three nodes and some errors."""
-    chance = random.Random(1)
-    base = run["seconds"][1] | {"errors": 0, "hits": 900, "misses": 100}
-    nodes = [f"127.0.0.1:{port}" for port in (7001, 7002, 7003)]
-    run["seconds"] = []
-    for second in range(seconds):
-        down, scaled = 10 <= second < 14, second >= 22
-        rate = base["answered"] * (0.6 if down else 1.0) * chance.uniform(0.95, 1.05)
-        parts = [0.4, 0.0 if down else 0.32, 0.28] if not scaled else [0.34, 0.33, 0.33]
-        tail = base["p99_us"] * (20 if down else 1) * chance.uniform(0.9, 1.3)
-        run["seconds"].append(base | {
-            "second": second, "answered": round(rate), "errors": round(rate / 50) if down else 0,
-            "p99_us": tail, "max_us": tail * chance.uniform(2, 5), "hits": 600 + 15 * min(second, 20),
-            "misses": 400 - 15 * min(second, 20) + (200 if down else 0),
-            "endpoints": [round(rate * part) for part in parts],
-        })
-    total = run["total"]
-    for index, node in enumerate(nodes):
-        answered = sum(second["endpoints"][index] for second in run["seconds"])
-        figures = {key: value for key, value in total.items() if key.endswith("_us")}
-        run.setdefault("endpoints", []).append(
-            figures | {"endpoint": node, "answered": answered, "per_s": answered / seconds, "errors": 0})
-    run["events"] = [{"at_s": 10.0, "text": "kill -9 node 2"}, {"at_s": 14.0, "text": "start node 2"},
-                     {"at_s": 14.6, "text": "assert errors stop"}, {"at_s": 22.0, "text": "rebalance"},
-                     {"at_s": 29.0, "text": "assert p99 < 5 ms"}]
-    run["errors"] = [{"word": "CLUSTERDOWN", "count": sum(second["errors"] for second in run["seconds"]),
-                      "example": "CLUSTERDOWN <the slot> is not served"}]
-    run["elapsed_s"] = float(seconds)
-    total["errors"] = run["errors"][0]["count"]
-    total["answered"] = sum(second["answered"] for second in run["seconds"])
-    return run
+# Three servers under load, of which one is killed and comes back.
+SCENARIO = """about = "One of three servers is killed and comes back"
+[nodes]
+count = 3
+command = "redis-server --port {port} --bind {address} --save '' --appendonly no --dir {dir}"
+[load]
+workload = "cache-aside"
+target = "nodes"
+keys = 20_000
+rate = 2000
+connections = 12
+[[step]]
+load = "on"
+[[step]]
+name = "steady"
+wait = "2s"
+[[step]]
+name = "crash"
+kill = "node-2"
+[[step]]
+wait = "2s"
+[[step]]
+start = "node-2"
+[[step]]
+wait = "3s"
+[[step]]
+assert = ["errors = 0", "answered >= 100"]
+of = "steady"
+[[step]]
+assert = ["answered >= 100", "longest_gap <= 10s"]
+since = "crash"
+"""
 
 
 def make_reports(out, target):
@@ -203,9 +202,11 @@ def make_reports(out, target):
     one = out / "run.json"
     loadtest("run", "--target", target, *common, "-d", "3s", "--warmup", "500ms",
              "--json", one, "--html", out / "run.html", "--hdr", out / "run.hlog")
-    scenario = out / "scenario.json"
-    scenario.write_text(json.dumps(with_events(json.loads(one.read_text()))))
-    loadtest("report", scenario, "--html", out / "scenario.html")
+    steps, scenario = out / "scenario.toml", out / "scenario.json"
+    steps.write_text(SCENARIO)
+    loadtest("scenario", steps, "--quiet", "--json", scenario, "--html", out / "scenario.html",
+             "--hdr", out / "scenario.hlog", "--logs", out / "logs")
+    loadtest("report", out / "scenario.hlog")
     loadtest("report", one, scenario, "--html", out / "two.html")
     loadtest("report", out / "run.hlog", "--html", out / "log.html")
     loadtest("compare", "-A", f"first={target}", "-B", f"second={target}", "--rounds", 2, "-d", "1s",

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """What a request costs the generator: shoal-loadtest beside redis-benchmark, against the same redis-server.
 
-  generator.py [--runs 5] [--requests 100000] [--connections 50] [--port PORT] [--json]
+  generator.py [--runs 5] [--requests 100000] [--connections 50] [--gets] [--port PORT] [--json]
 
 Needs redis-server and redis-benchmark (Debian: redis-server redis-tools), two cores, and
 `cargo build --release -p shoal-loadtest`. The server runs on core 0, the generators in turns on core 1. The cost is user
 and system time of the whole generator process (wait4), start included, divided by its requests: it holds on a machine
 that is busy with other things; wall time and throughput do not and are not shown. Both send as many GETs as SETs of
-100 bytes to 100,000 uniform keys of 16 bytes: redis-benchmark first the SETs and then the GETs, shoal-loadtest mixed.
+100 bytes to 100,000 uniform keys of 16 bytes, redis-benchmark first the SETs and then the GETs, shoal-loadtest mixed;
+with --gets both send GETs only.
 The ratio is that of each round; median, smallest and largest are shown.
 
 A generator that is faster than the server sleeps between answers, and going to sleep costs CPU as well. With --port PORT the
@@ -58,8 +59,9 @@ def cost(command, requests):
 def measure(arguments, server, port, pipeline):
     requests = arguments.requests * (1 if pipeline == 1 else 5)
     shared = ["-c", arguments.connections, "-P", pipeline]
-    theirs = ["redis-benchmark", "-p", port, "-t", "set,get", "-n", requests // 2, "-r", 100_000, "-d", 100, "-q"]
-    ours = [TARGET / "shoal-loadtest", "run", "--target", f"127.0.0.1:{port}", "--ratio", "1:1", "-n", requests]
+    tests, each, ratio = ("get", requests, "1:0") if arguments.gets else ("set,get", requests // 2, "1:1")
+    theirs = ["redis-benchmark", "-p", port, "-t", tests, "-n", each, "-r", 100_000, "-d", 100, "-q"]
+    ours = [TARGET / "shoal-loadtest", "run", "--target", f"127.0.0.1:{port}", "--ratio", ratio, "-n", requests]
     ours += ["-k", 100_000, "--key-size", 16, "--value-size", 100, "-q"]
     # Told the server's process, it need not search /proc for it, which is work of its start and not of a request.
     ours += ["--pid", server.pid if server else os.getpid()]
@@ -85,6 +87,7 @@ def main():
     parser.add_argument("--port", type=int, help="a server that runs already")
     parser.add_argument("--requests", type=int, default=100_000, help="per run at pipeline 1, five times it at 16")
     parser.add_argument("--connections", type=int, default=50)
+    parser.add_argument("--gets", action="store_true", help="no SETs")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     for program in (*([] if arguments.port else ["redis-server"]), "redis-benchmark", TARGET / "shoal-loadtest"):
@@ -92,6 +95,9 @@ def main():
             sys.exit(f"{program} is not there")
     server, port = (None, arguments.port) if arguments.port else start_server()
     try:
+        # All keys are there from the start, so that GETs are answered by values in every run.
+        fill = ["--preload", "-k", 100_000, "--key-size", 16, "--value-size", 100, "-n", 1, "-q"]
+        cost([TARGET / "shoal-loadtest", "run", "--target", f"127.0.0.1:{port}", *fill], 1)
         results = [measure(arguments, server, port, pipeline) for pipeline in (1, 16)]
     finally:
         if server:

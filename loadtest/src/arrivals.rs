@@ -24,6 +24,9 @@ pub struct Step {
     pub until: u64,
 }
 
+/// Pieces of a step, each of which stands for all of its due times in [`Arrivals::expected`].
+const SLICES: u64 = 1000;
+
 /// The due times of one thread's requests.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
@@ -82,9 +85,46 @@ impl Arrivals {
     }
 }
 
+impl Arrivals {
+    /// How many requests are due between two times, by the rates alone and without drawing them: times, and about
+    /// how many are due around each.
+    pub fn expected(&self, from: u64, until: u64) -> Vec<(u64, u64)> {
+        let mut expected = Vec::new();
+        let (mut from, mut sum, mut told) = (from, 0.0, 0);
+        for (index, step) in self.steps.iter().enumerate() {
+            let end = if index + 1 == self.steps.len() { until } else { step.until.min(until) };
+            let length = end.saturating_sub(from);
+            let slices = SLICES.min(length);
+            for slice in 0..slices {
+                sum += step.rate * length as f64 / 1e9 / slices as f64;
+                let count = sum.round() as u64 - told;
+                told += count;
+                let middle = (length as u128 * (2 * u128::from(slice) + 1) / (2 * u128::from(slices))) as u64;
+                expected.push((from + middle, count));
+            }
+            from = from.max(end);
+        }
+        expected
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_drawn_is_expected() {
+        let steps = vec![Step { rate: 1e9, until: 1_000_000_000 }, Step { rate: 10.0, until: u64::MAX }];
+        let arrivals = Arrivals::new(steps, Spacing::Even, 0, 1);
+        let expected = arrivals.expected(500_000_000, 3_000_000_000);
+        let count = |slow: bool| -> u64 {
+            expected.iter().filter(|(at, _)| (*at > 1_000_000_000) == slow).map(|(_, count)| count).sum()
+        };
+        assert_eq!((count(false), count(true)), (500_000_000, 20));
+        assert!(expected.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+        assert!(expected.iter().all(|(at, _)| (500_000_000..3_000_000_000).contains(at)));
+        assert!(arrivals.expected(5, 5).is_empty());
+    }
 
     fn due(rate: f64, spacing: Spacing, seed: u64, count: usize) -> Vec<u64> {
         let steps = vec![Step { rate, until: u64::MAX }];

@@ -9,6 +9,7 @@
 //! In a cluster a request goes to the owner of its key instead of the next connection: `routed`.
 
 mod count;
+mod outage;
 mod routed;
 
 use std::collections::VecDeque;
@@ -25,7 +26,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use crate::arrivals::Arrivals;
 use crate::cluster::{Layout, Nodes};
-use crate::connection::{Broken, Connection, READ_BUFFER, Waiting};
+use crate::connection::{ASIDE, Broken, Connection, READ_BUFFER, Waiting};
 use crate::error::Error;
 use crate::procfs;
 use crate::random::Random;
@@ -33,6 +34,7 @@ use crate::requests::{About, Requests};
 use crate::tally::Tally;
 use crate::transport::Endpoint;
 use count::{Alike, Kind};
+use outage::Outages;
 use routed::Routed;
 
 /// How long after a failed attempt a connection is tried again, in nanoseconds.
@@ -41,6 +43,10 @@ const RETRY: u64 = 100_000_000;
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// More intervals than this in a row are not told of one by one.
 const MOST_MISSED: u64 = 100;
+/// At the end this many requests that were due and not sent are drawn one by one; of more, only the number is told.
+const MOST_DRAWN: u64 = 1_000_000;
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 /// The token of the timer; connections have smaller ones.
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -68,6 +74,8 @@ pub struct Plan {
     pub pipeline: usize,
     /// How requests are paced.
     pub pace: Pace,
+    /// Whether to measure how long slots are without service.
+    pub outages: bool,
     /// Nanoseconds that one tally covers, above zero.
     pub interval: u64,
     /// Nanoseconds at the start that are not counted.
@@ -135,6 +143,7 @@ pub struct Generator {
     made: u64,
     followed: Vec<About>,
     alike: Alike,
+    outages: Option<Box<Outages>>,
     /// Requests are encoded into this buffer and sent from it: one for all connections stays in the cache. A
     /// connection keeps it when its socket does not take everything.
     spare: Vec<u8>,
@@ -143,7 +152,10 @@ pub struct Generator {
 
 impl Generator {
     /// Connects everything. The clock starts with [`Generator::run`].
-    pub fn new(plan: Plan, requests: Requests, channel: Channel) -> Result<Self, Error> {
+    pub fn new(plan: Plan, mut requests: Requests, channel: Channel) -> Result<Self, Error> {
+        if plan.outages {
+            requests.mark_slots();
+        }
         let system = |what| move |source: io::Error| Error::System { what, source };
         let poll = Poll::new().map_err(system("cannot create a poller"))?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -179,6 +191,7 @@ impl Generator {
             retries: VecDeque::new(),
             followed: Vec::new(),
             alike: Alike::new(requests.commands().len()),
+            outages: plan.outages.then(|| Box::new(Outages::new())),
             spare: Vec::new(),
             due: 0,
             is_blocked: false,
@@ -459,13 +472,16 @@ impl Generator {
         if readable {
             let (tally, kinds, followed, start) =
                 (&mut self.tally, &self.kinds, &mut self.followed, self.start);
-            let alike = &mut self.alike;
+            let (alike, outages) = (&mut self.alike, &mut self.outages);
             alike.begin(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
             let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
                 last = now;
                 served |= reply.error.is_none();
                 alike.add(tally, request, now);
+                if let Some(outages) = outages {
+                    outages.on_answer(tally, request, reply, now);
+                }
                 alike.interpret(tally, kinds, followed, request.about, reply);
             });
             alike.record(&mut self.tally);
@@ -530,6 +546,10 @@ impl Generator {
     #[cold]
     fn on_broken(&mut self, index: usize, broken: Broken) {
         self.followed.clear();
+        if let Some(outages) = &mut self.outages {
+            let waiting = self.connections[index].waiting.iter();
+            waiting.for_each(|waiting| outages.on_failure(waiting.about, waiting.since));
+        }
         let lost = self.connections[index].close();
         self.tally.lost += lost;
         self.on_node_lost(index, lost);
@@ -553,15 +573,35 @@ impl Generator {
             if self.due < self.plan.end && self.made < self.plan.limit {
                 self.tally.longest_wait = self.tally.longest_wait.max(end - self.due.min(end));
             }
-            let waiting = self.connections.iter().map(|connection| connection.waiting.len() as u64);
-            self.tally.unanswered =
-                waiting.sum::<u64>() + self.routed.as_ref().map_or(0, |r| r.held() as u64);
-            while self.due < self.plan.end && self.made < self.plan.limit {
-                self.tally.unanswered += 1;
+            let sent = self.connections.iter().flat_map(|connection| &connection.waiting);
+            let sent = sent.filter(|waiting| waiting.about.command() != ASIDE).map(|waiting| waiting.since);
+            let held = self.routed.iter().flat_map(|routed| routed.held_since());
+            let mut missed = |since: u64, count: u64| {
+                self.tally.unanswered += count;
+                self.tally.waits.saturating_record_n(end.saturating_sub(since), count);
+            };
+            sent.chain(held).for_each(|since| missed(since, 1));
+            let mut drawn = 0;
+            while self.due < self.plan.end && self.made < self.plan.limit && drawn < MOST_DRAWN {
+                missed(self.due, 1);
                 self.made += 1;
+                drawn += 1;
                 self.due = arrivals.next(&mut self.random);
             }
+            if self.due < self.plan.end {
+                for (at, count) in arrivals.expected(self.due, self.plan.end) {
+                    let count = count.min(self.plan.limit - self.made);
+                    missed(at, count);
+                    self.made += count;
+                }
+            }
         }
+        if let Some(outages) = &self.outages {
+            let open = outages.longest_open(end).max(self.tally.longest_wait);
+            self.tally.outage = self.tally.outage.max(open);
+        }
+        let counted = end.min(self.plan.end).saturating_sub(self.plan.warmup);
+        self.tally.cut = counted % SECOND;
         let commands = self.kinds.len();
         let last = std::mem::replace(&mut self.tally, Box::new(Tally::new(commands)));
         let _ = self.channel.finished.send(last);

@@ -102,7 +102,7 @@ pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io
         socket,
         reader,
         out: Vec::new(),
-        asked: 0,
+        asked: Vec::new(),
         values: ValueText::new(1),
         counts: Counts::default(),
     };
@@ -161,8 +161,8 @@ struct Player {
     socket: TcpStream,
     reader: BufReader<TcpStream>,
     out: Vec<u8>,
-    /// Requests in `out`.
-    asked: usize,
+    /// For each request in `out` whether it stores a value.
+    asked: Vec<bool>,
     values: ValueText,
     counts: Counts,
 }
@@ -235,7 +235,9 @@ impl Player {
         } else {
             self.ask(&[b"SET", &key, &value]);
         }
-        self.counts.stored += 1;
+        if let Some(last) = self.asked.last_mut() {
+            *last = true;
+        }
         if self.out.len() >= PIECE { self.answers().map(drop) } else { Ok(()) }
     }
 
@@ -246,19 +248,21 @@ impl Player {
             self.out.extend_from_slice(word);
             self.out.extend_from_slice(b"\r\n");
         }
-        self.asked += 1;
+        self.asked.push(false);
     }
 
     /// Sends what was asked and returns the answers in order.
     fn answers(&mut self) -> io::Result<Vec<Answer>> {
         self.socket.write_all(&self.out)?;
         self.out.clear();
-        let mut answers = Vec::with_capacity(self.asked);
-        for _ in 0..std::mem::take(&mut self.asked) {
+        let mut answers = Vec::with_capacity(self.asked.len());
+        for stores in self.asked.drain(..) {
             let answer = answer::read(&mut self.reader)?;
             if let Answer::Error(text) = &answer {
                 self.counts.errors += 1;
                 self.counts.first_error.get_or_insert_with(|| text.clone());
+            } else if stores {
+                self.counts.stored += 1;
             }
             answers.push(answer);
         }

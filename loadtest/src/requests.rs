@@ -50,7 +50,8 @@ const WRITERS: &[&str] =
 /// processors wait until the writes are through. There is one for each request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
-    /// The command in the lower 16 bits, the number of keys above.
+    /// The command in the lowest 16 bits, the number of keys in 32, and on top the slot, counted from 1, if it was
+    /// wanted and is known.
     what: u64,
     key: u64,
 }
@@ -75,6 +76,18 @@ impl About {
         (self.what >> 16) as u32
     }
 
+    /// The same with the hash slot of its key.
+    pub fn with_slot(self, slot: Option<u16>) -> Self {
+        let slot = slot.map_or(0, |slot| u64::from(slot) + 1);
+        Self { what: self.what & (u64::MAX >> 16) | slot << 48, ..self }
+    }
+
+    /// The hash slot of its key, if [`Requests::mark_slots`] has asked for it and there is one.
+    #[inline]
+    pub fn slot(self) -> Option<u16> {
+        ((self.what >> 48) as u16).checked_sub(1)
+    }
+
     /// The key's number, of several the first one's.
     #[inline]
     pub fn key(self) -> u64 {
@@ -92,6 +105,7 @@ pub struct Requests {
     filling: Filling,
     random: Random,
     follow_up: Random,
+    marks_slots: bool,
 }
 
 impl Requests {
@@ -107,6 +121,7 @@ impl Requests {
             filling,
             random: Random::part(workload.seed, 2 * part),
             follow_up: Random::part(workload.seed, 2 * part + 1),
+            marks_slots: false,
         })
     }
 
@@ -123,6 +138,11 @@ impl Requests {
     /// The commands, in the order of the workload, followed by those that answer misses.
     pub fn commands(&self) -> &[Command] {
         &self.commands
+    }
+
+    /// Computes the slot of every request from now on.
+    pub fn mark_slots(&mut self) {
+        self.marks_slots = true;
     }
 
     /// Says what time it is, in nanoseconds since the start; only a hot key that moves with time needs it.
@@ -145,8 +165,10 @@ impl Requests {
         };
         let chooser = &mut self.chooser;
         let more = |random: &mut Random| chooser.next(random);
+        let start = out.len();
         let keys = command.template.encode(key, &self.filling, &mut self.random, more, out);
-        About::new(index as u16, keys, key)
+        let about = About::new(index as u16, keys, key);
+        if self.marks_slots { about.with_slot(self.slot_of(index as u16, &out[start..])) } else { about }
     }
 
     /// Appends the request that follows the answer of `about`, if the workload has one.
@@ -155,8 +177,11 @@ impl Requests {
         let chooser = &mut self.chooser;
         let more = |random: &mut Random| chooser.next(random);
         let template = &self.commands[index].template;
+        let start = out.len();
         let keys = template.encode(about.key(), &self.filling, &mut self.follow_up, more, out);
-        Some(About::new(index as u16, keys, about.key()))
+        let next = About::new(index as u16, keys, about.key());
+        let slot = if self.marks_slots { self.slot_of(index as u16, &out[start..]) } else { None };
+        Some(next.with_slot(slot))
     }
 
     /// The hash slot of a request that was just encoded; none if it may go to any node.

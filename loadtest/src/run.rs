@@ -96,6 +96,8 @@ pub enum Purpose {
 pub trait Observer {
     /// How long a tally shall cover: a second, or a part of which a second holds a whole number.
     const INTERVAL: Duration;
+    /// Whether to measure how long slots are without service, which costs a little per request.
+    const OUTAGES: bool = false;
     /// The generators' clock starts.
     fn on_start(&mut self, _start: Instant) {}
     /// A thread has finished an interval; its number counts from the end of the warm-up.
@@ -147,7 +149,7 @@ pub fn observe<O: Observer>(
         if settings.cluster {
             requests.check_for_cluster(&settings.workload.key_prefix).map_err(Error::Usage)?;
         }
-        let plan = Plan { interval, ..plan(settings, &servers, purpose, part) };
+        let plan = Plan { interval, outages: O::OUTAGES, ..plan(settings, &servers, purpose, part) };
         threads.push(Generator::new(plan, requests, channel)?);
         returns.push(give_back);
     }
@@ -224,6 +226,7 @@ fn plan(settings: &Settings, servers: &Servers, purpose: Purpose, part: usize) -
         reconnect_every: settings.workload.reconnect_every.unwrap_or(u64::MAX),
         pipeline: settings.pipeline,
         pace: Pace::Closed,
+        outages: false,
         interval: SECOND,
         warmup,
         end: warmup.saturating_add(settings.duration.as_nanos().min(u128::from(u64::MAX)) as u64),

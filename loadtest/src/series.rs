@@ -12,6 +12,9 @@ use crate::tally::Tally;
 pub struct Second {
     /// Which one, counted from the end of the warm-up.
     pub second: u64,
+    /// How long it was, in seconds: less than 1 where the run ended in it.
+    #[serde(default = "whole")]
+    pub length_s: f64,
     /// Answered requests.
     pub answered: u64,
     /// Error replies and broken connections.
@@ -37,6 +40,7 @@ impl Second {
         let quantile = |share| total.latency.value_at_quantile(share) as f64 / 1000.0;
         Self {
             second,
+            length_s: if tally.cut > 0 { tally.cut as f64 / 1e9 } else { whole() },
             answered: total.answered(),
             errors: total.errors + tally.broken,
             p50_us: quantile(0.5),
@@ -48,11 +52,24 @@ impl Second {
         }
     }
 
+    /// Answered requests per second.
+    pub fn rate(&self) -> f64 {
+        // Files of older versions and tests have no length.
+        self.answered as f64 / if self.length_s > 0.0 { self.length_s.max(SHORTEST_S) } else { whole() }
+    }
+
     /// The share of looked-up keys that were found, if any were looked up.
     pub fn hit_ratio(&self) -> Option<f64> {
         let asked = self.hits + self.misses;
         (asked > 0).then(|| self.hits as f64 / asked as f64)
     }
+}
+
+/// The rate of a shorter time says nothing.
+const SHORTEST_S: f64 = 0.05;
+
+fn whole() -> f64 {
+    1.0
 }
 
 /// Puts tallies together.

@@ -97,8 +97,15 @@ pub struct Tally {
     pub broken: u64,
     /// Requests due or sent but not answered when the run ended.
     pub unanswered: u64,
-    /// How long the longest of those had waited, in nanoseconds.
+    /// How long those of an open loop had waited, in nanoseconds: less than their latencies would have been.
+    pub waits: Histogram<u64>,
+    /// How long the longest of those had waited, of a closed loop as well, in nanoseconds.
     pub longest_wait: u64,
+    /// How many nanoseconds of its second had passed when the run ended, if the second is not whole; else 0.
+    pub cut: u64,
+    /// The longest time that a slot was without service, of those that ended in this interval, in nanoseconds; see
+    /// `generator::outage`.
+    pub outage: u64,
     /// Requests that a node of a cluster sent elsewhere or wanted again.
     pub redirects: u64,
     /// How long connections took that were opened during the run, in nanoseconds: TCP, TLS and the opening commands.
@@ -138,7 +145,10 @@ impl Tally {
             lost: 0,
             broken: 0,
             unanswered: 0,
+            waits: histogram(),
             longest_wait: 0,
+            cut: 0,
+            outage: 0,
             redirects: 0,
             connect: histogram(),
             lag: histogram(),
@@ -158,7 +168,8 @@ impl Tally {
             endpoint.errors = 0;
         }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
-        (self.redirects, self.longest_wait) = (0, 0);
+        (self.redirects, self.longest_wait, self.cut, self.outage) = (0, 0, 0, 0);
+        reset(&mut self.waits);
         reset(&mut self.connect);
         self.interval = None;
         reset(&mut self.lag);
@@ -183,6 +194,9 @@ impl Tally {
         self.lost += other.lost;
         self.broken += other.broken;
         self.unanswered += other.unanswered;
+        add(&mut self.waits, &other.waits);
+        self.cut = self.cut.max(other.cut);
+        self.outage = self.outage.max(other.outage);
         self.longest_wait = self.longest_wait.max(other.longest_wait);
         add(&mut self.lag, &other.lag);
         if let Some((first, last)) = other.served {
@@ -250,6 +264,14 @@ impl Tally {
             total.add(command);
         }
         total
+    }
+
+    /// Latencies of all commands together, with the waits of what an open loop did not get answered: leaving those
+    /// out would make a server look the better the less it answers.
+    pub fn latencies(&self) -> Histogram<u64> {
+        let mut all = self.total().latency;
+        add(&mut all, &self.waits);
+        all
     }
 
     /// Answered requests of all commands.

@@ -4,7 +4,7 @@
 //! password or speaks another protocol is told of in one sentence before any load is made.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -131,6 +131,24 @@ pub fn greet(target: &Target, opening: &Opening) -> Result<Blocking, Error> {
     Ok(socket)
 }
 
+/// Says in plain words that a server is silent or does not speak TLS; TLS itself only sees a message that is none.
+fn explain(error: io::Error, target: &Target) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let is_silent = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    let seconds = PATIENCE.as_secs();
+    match (inner, is_silent, &target.tls) {
+        (Some(rustls::Error::InvalidMessage(_)), ..) => {
+            io::Error::other("it does not speak TLS at this port (its answer is no TLS message)")
+        }
+        (_, true, Some(_)) => {
+            let text = format!("no answer within {seconds} s; perhaps it does not speak TLS at this port");
+            io::Error::new(ErrorKind::TimedOut, text)
+        }
+        (_, true, None) => io::Error::new(ErrorKind::TimedOut, format!("no answer within {seconds} s")),
+        _ => error,
+    }
+}
+
 /// Finds name and version in the text of INFO.
 fn version(info: &str) -> String {
     let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -146,7 +164,7 @@ fn version(info: &str) -> String {
 
 /// Sends a command and returns the bytes of its reply.
 pub fn ask(socket: &mut Blocking, command: &[u8], target: &Target) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::Connect { address: target.name.clone(), source };
+    let failed = |source| Error::Connect { address: target.name.clone(), source: explain(source, target) };
     socket.write_all(command).map_err(failed)?;
     let (mut framer, mut reply, mut fed) = (Framer::default(), Vec::new(), 0);
     let mut buffer = [0; 4096];
@@ -198,6 +216,26 @@ mod tests {
         assert_eq!(version("# Server\r\nredis_version:7.0.15\r\n"), "redis 7.0.15");
         assert_eq!(version("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n"), "valkey 8.0.1");
         assert_eq!(version("-ERR unknown command"), "");
+    }
+
+    #[test]
+    fn silence_and_plain_answers_are_told() {
+        let mut target = Target::resolve("127.0.0.1:1").unwrap();
+        let told = |target: &Target| explain(ErrorKind::WouldBlock.into(), target).to_string();
+        assert_eq!(told(&target), "no answer within 10 s");
+        let wanted = crate::tls::Wanted { insecure: true, ..crate::tls::Wanted::default() };
+        target.tls = Some(Tls::new(&wanted).unwrap());
+        assert_eq!(told(&target), "no answer within 10 s; perhaps it does not speak TLS at this port");
+        let other = explain(ErrorKind::ConnectionReset.into(), &target);
+        assert_eq!(other.kind(), ErrorKind::ConnectionReset);
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        target.address = listener.local_addr().unwrap();
+        let server =
+            std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"-ERR Protocol error\r\n"));
+        let error = look_at(&target, &Opening::default()).unwrap_err().to_string();
+        assert!(error.contains("it does not speak TLS at this port"), "{error}");
+        server.join().unwrap().unwrap();
     }
 
     #[test]

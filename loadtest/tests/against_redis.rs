@@ -173,6 +173,7 @@ fn a_single_server_tells_the_truth() {
     let Some(server) = redis_server() else { return };
     let settings = driver::Settings {
         addresses: vec![server.address()],
+        cluster: false,
         opening: Vec::new(),
         clients: 8,
         pipeline: 4,
@@ -197,6 +198,7 @@ fn a_flushed_server_is_found_out() {
     let Some(server) = redis_server() else { return };
     let run = |limit| driver::Settings {
         addresses: vec![server.address()],
+        cluster: false,
         opening: Vec::new(),
         clients: 4,
         pipeline: 1,
@@ -258,4 +260,69 @@ fn a_replay_counts_hits_of_objects_and_bytes() {
     assert_eq!(client.call(["STRLEN", "k:00000000000002"]).unwrap(), Frame::Int(300));
     let Frame::Int(lives) = client.call(["TTL", "k:00000000000002"]).unwrap() else { panic!() };
     assert!((1..=60).contains(&lives));
+}
+
+#[test]
+fn a_run_that_only_gets_errors_fails() {
+    let Some(server) = redis_server() else { return };
+    let exit = |command: &str| {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-loadtest"));
+        program.args(["run", "--quiet", "-n", "100", "--target", &server.address().to_string()]);
+        program.args(["--command", command]).stdout(std::process::Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!((exit("NOSUCH {key}"), exit("PING")), (Some(1), Some(0)));
+}
+
+#[test]
+fn refused_values_are_not_stored() {
+    let Some(server) = redis_server() else { return };
+    let settings = replay::Settings {
+        address: server.address(),
+        opening: Vec::new(),
+        batch: 8,
+        pace: replay::Pace::Max,
+        flush: false,
+        warmup: 0.0,
+    };
+    let access = |key| trace::Access { key, at: 0, size: 100, ttl: 0, kind: trace::Kind::Get };
+    let accesses: Vec<_> = (0..100).map(access).collect();
+    let mut client = server.client().unwrap();
+    client.call(["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let stop = AtomicBool::new(false);
+    let refused = replay::replay(&settings, &accesses, &stop).unwrap();
+    assert_eq!((refused.stored, refused.errors), (0, 100));
+    client.call(["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    let taken = replay::replay(&settings, &accesses, &stop).unwrap();
+    assert_eq!((taken.stored, taken.errors), (100, 0));
+}
+
+#[test]
+fn what_is_never_answered_is_in_the_percentiles() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::resolve(&listener.local_addr().unwrap().to_string()).unwrap();
+    let Some(server) = redis_server() else { return };
+    for (rate, unanswered) in [(1000.0, 500), (1e9, 500_000_000)] {
+        let settings = Settings {
+            targets: vec![target.clone()],
+            rates: vec![(rate, Duration::MAX)],
+            duration: Duration::from_millis(500),
+            grace: Duration::from_millis(100),
+            limit: u64::MAX,
+            ..settings(&server)
+        };
+        let outcome = measure(&settings);
+        assert_eq!(outcome.tally.answered(), 0);
+        assert!(
+            outcome.tally.unanswered.abs_diff(unanswered) <= unanswered / 100,
+            "{}",
+            outcome.tally.unanswered
+        );
+        let figures = Figures::new(&settings, &[], &outcome);
+        let total = &figures.total;
+        // Due over half a second, and waited for until a tenth after it.
+        assert!(total.p50_us >= 300_000.0 && total.p99_us >= 550_000.0, "{total:?}");
+        assert!(
+            total.p99_us <= total.max_us && figures.warnings.iter().any(|text| text.contains("no answer"))
+        );
+    }
 }

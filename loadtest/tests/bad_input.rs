@@ -219,3 +219,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn files_that_cannot_be_written_are_told_before_the_load() {
+    let folder = Folder::new("unwritable");
+    for option in ["--json", "--html", "--hdr"] {
+        // Nobody listens at port 1: the file is told first.
+        let output = program(&folder.0, &["run", "--target", "127.0.0.1:1", option, "no/such/file"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.starts_with("shoal-loadtest: no/such/file: "), "{option}: {text}");
+    }
+}

@@ -13,6 +13,7 @@ use shoal_loadtest::report::figures::Figures;
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
 use shoal_loadtest::tls::{Tls, Wanted};
+use shoal_loadtest::verify::{check, driver};
 use shoal_loadtest::workload::{CommandSpec, Workload};
 use shoal_testkit::process::{Process, redis_server};
 use shoal_testkit::{Client, Frame};
@@ -435,6 +436,42 @@ fn requests_follow_slots_that_move() {
             cluster.call(node, &["FLUSHALL"]);
         }
     }
+}
+
+#[test]
+fn checked_requests_follow_slots_that_move() {
+    let Some(cluster) = Cluster::start("checked") else { return };
+    let settings = driver::Settings {
+        addresses: vec![cluster.nodes[0].address()],
+        cluster: true,
+        opening: Vec::new(),
+        clients: 4,
+        pipeline: 1,
+        keys: 20,
+        value_size: 40,
+        duration: Duration::MAX,
+        limit: u64::MAX,
+        patience: PATIENCE,
+        seed: 1,
+        run: 1,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let recorded = std::thread::scope(|scope| {
+        let running = scope.spawn(|| driver::record(&settings, &stop));
+        cluster.wait_until(|| (0..3).map(|node| cluster.size(node)).sum::<i64>() >= 15);
+        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+            for slot in cluster.held(from).into_iter().take(4) {
+                cluster.move_slot(slot, from, to);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap()
+    });
+    assert_eq!((recorded.failures, recorded.first_failure.as_deref()), (0, None));
+    assert!(recorded.operations.len() > 100, "{}", recorded.operations.len());
+    assert_eq!(check::check(recorded.operations), []);
+    driver::remove_keys(&settings).unwrap();
+    assert_eq!((0..3).map(|node| cluster.size(node)).sum::<i64>(), 0);
 }
 
 #[test]

@@ -89,13 +89,13 @@ fn a_pause_is_measured_and_marked() {
          [[step]]\nname = \"steady\"\nwait = \"1s\"\n\
          [[step]]\nname = \"stall\"\npause = \"redis\"\nfor = \"700ms\"\n\
          [[step]]\nwait = \"500ms\"\n\
-         [[step]]\nassert = [\"errors = 0\", \"longest_gap >= 0.65s\", \"max >= 650ms\", \"hit_ratio = 100%\"]\nsince = \"stall\"\n\
-         [[step]]\nassert = [\"errors = 0\", \"longest_gap < 650ms\"]\nof = \"steady\"\n",
+         [[step]]\nassert = [\"errors = 0\", \"longest_gap >= 0.65s\", \"max >= 650ms\", \"longest_outage >= 650ms\", \"hit_ratio = 100%\"]\nsince = \"stall\"\n\
+         [[step]]\nassert = [\"errors = 0\", \"answered >= 100\"]\nof = \"steady\"\n",
     );
     let (output, code) = run(&folder, &text, &["--json", json.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("PASS  scenario"), "{output}");
-    assert!(output.contains("6 of 6 claims true"), "{output}");
+    assert!(output.contains("7 of 7 claims true"), "{output}");
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     let events = report["figures"]["events"].as_array().unwrap();
     let texts: Vec<&str> = events.iter().map(|event| event["text"].as_str().unwrap()).collect();
@@ -172,14 +172,17 @@ fn a_load_can_follow_a_cluster() {
     let folder = Folder::new("cluster");
     let text = format!(
         "[nodes]\ncount = 1\ncommand = \"{REDIS} --cluster-enabled yes --cluster-announce-ip {{address}} --dir {{dir}}\"\n\n\
-         [load]\ncluster = true\nkeys = 1000\nrate = 1000\n\n\
+         [load]\ncluster = true\nkeys = 1000\nrate = 1000\nverify = true\nverify_connections = 2\n\n\
          [[step]]\nsend = \"CLUSTER ADDSLOTSRANGE 0 16383\"\nto = \"nodes\"\n\
          [[step]]\nwait_until = \"nodes CLUSTER INFO cluster_state = ok\"\n\
          [[step]]\nload = \"on\"\n[[step]]\nwait = \"600ms\"\n\
-         [[step]]\nassert = [\"errors = 0\", \"throughput >= 100\"]\n"
+         [[step]]\nassert = [\"errors = 0\", \"answered >= 10\", \"violations = 0\", \"longest_outage <= 10s\"]\n"
     );
-    let (output, code) = run(&folder, &text, &[]);
+    let log = folder.0.join("load.hlog");
+    let (output, code) = run(&folder, &text, &["--hdr", log.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("operations, nothing wrong found"), "{output}");
+    assert!(std::fs::read_to_string(log).unwrap().contains("\nTag=GET,0.000,1.000,"));
     assert_eq!(folder.processes(), Vec::<String>::new());
 }
 

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
-use super::hdr::{Recorder, path_for};
 use super::load::LoadArguments;
 use super::run::{measure, preload, stop_on_interrupt};
 use crate::compare::{Figure, compare};
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::progress::Progress;
+use crate::report::recorder::{Recorder, path_for};
 use crate::report::runs::{Other, Run, Runs};
 use crate::report::{html, json, side_by_side};
 use crate::rounds;
@@ -63,6 +63,7 @@ struct Contender {
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     let stop = stop_on_interrupt()?;
+    json::check([&arguments.json, &arguments.html])?;
     let mut contenders = Vec::new();
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
         let settings = arguments.load.settings(std::slice::from_ref(address))?;
@@ -71,7 +72,7 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
             preload(&settings, &stop, arguments.quiet)?;
         }
         let path = arguments.hdr.as_deref().map(|path| path_for(path, name));
-        let recorder = Recorder::new(path.as_deref(), &settings)?;
+        let recorder = Recorder::new(path.as_deref(), &settings.workload)?;
         let (name, rounds) = (name.clone(), Vec::new());
         contenders.push(Contender { name, server, settings, rounds, whole: None, recorder });
     }

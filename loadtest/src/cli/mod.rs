@@ -1,7 +1,6 @@
 //! The command line: what `shoal-loadtest` can be asked for. Each subcommand has a file of its own.
 
 mod compare;
-mod hdr;
 mod load;
 mod replay;
 mod report;

@@ -59,6 +59,7 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
             arguments.trace.display()
         )));
     }
+    json::check([&arguments.json])?;
     let opening =
         Opening { user: arguments.user.clone(), password: arguments.password.clone(), ..Opening::default() };
     let target = Target::resolve(&arguments.target)?;
@@ -97,7 +98,9 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
     if let Some(path) = &arguments.json {
         json::write(path, &counts)?;
     }
-    Ok(ExitCode::SUCCESS)
+    // Every look-up and every write was refused: the ratio above says nothing.
+    let is_useful = counts.accesses == 0 || counts.errors < counts.accesses;
+    Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

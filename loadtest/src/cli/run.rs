@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
-use super::hdr::Recorder;
 use super::load::LoadArguments;
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::progress::Progress;
+use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
 use crate::run::{Outcome, Purpose, Settings};
 use crate::target::look_at;
@@ -43,6 +43,8 @@ pub(super) struct RunArguments {
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     let settings = arguments.load.settings(&arguments.target)?;
     let stop = stop_on_interrupt()?;
+    json::check([&arguments.json, &arguments.html])?;
+    let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
     let mut servers = Vec::new();
     for target in &settings.targets {
         servers.push(look_at(target, &settings.opening)?);
@@ -50,7 +52,6 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     if arguments.preload {
         preload(&settings, &stop, arguments.quiet)?;
     }
-    let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings)?;
     let progress = Progress::new(arguments.quiet);
     let outcome = measure(&settings, &stop, progress, &mut recorder)?;
     let figures = Figures::new(&settings, &servers, &outcome);
@@ -62,7 +63,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
         html::write(path, &figures)?;
     }
     recorder.finish()?;
-    Ok(if figures.total.answered == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    // Errors are answers too; a run that got nothing else has measured nothing.
+    let is_useful = figures.total.answered > figures.total.errors;
+    Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Makes ^C end the run early; a second ^C ends the program.

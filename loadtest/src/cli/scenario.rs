@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
 use crate::error::Error;
+use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
 use crate::scenario::engine::{Options, run as run_scenario};
 use crate::scenario::file::{BUILT_IN, Scenario};
@@ -35,6 +36,9 @@ pub(super) struct ScenarioArguments {
     /// Write a report with plots to this file; it needs no network to be looked at.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write latencies to this file as an HdrHistogram log, one line per second and command.
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
     /// Show no progress of the load.
     #[arg(short, long)]
     quiet: bool,
@@ -51,13 +55,21 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
         print!("{}", plan(&scenario));
         return Ok(ExitCode::SUCCESS);
     }
+    json::check([&arguments.json, &arguments.html])?;
+    let log = match (&arguments.hdr, &scenario.load) {
+        (Some(path), Some(load)) => Recorder::new(Some(path), &load.workload)?,
+        (Some(_), None) => return Err(Error::Usage("there is no load, so there is nothing to log".into())),
+        (None, _) => Recorder::default(),
+    };
+    let log = Arc::new(Mutex::new(log));
     let stop = stop_on_signal()?;
     let folder = folder(arguments, &scenario)?;
     println!("{}", title(&scenario));
     let options = Options { folder: folder.clone(), keep: arguments.keep, quiet: arguments.quiet };
-    let report =
-        run_scenario(&scenario, &options, &stop, &mut |line| println!("{line}")).map_err(Error::Usage)?;
+    let report = run_scenario(&scenario, &options, &log, &stop, &mut |line| println!("{line}"))
+        .map_err(Error::Usage)?;
     show(&report);
+    std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner)).finish()?;
     if let Some(path) = &arguments.json {
         json::write(path, &report)?;
     }

@@ -19,6 +19,10 @@ pub(super) struct VerifyArguments {
     /// The server as HOST:PORT; several share the connections.
     #[arg(long, default_value = "127.0.0.1:6379", value_delimiter = ',')]
     target: Vec<String>,
+    /// The target is a node of a cluster: send each request to the owner of its key, follow redirects. One request
+    /// at a time is under way per connection then.
+    #[arg(long, conflicts_with = "pipeline")]
+    cluster: bool,
     /// Connections, each with a thread of its own.
     #[arg(short, long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     connections: u32,
@@ -110,6 +114,7 @@ fn settings(arguments: &VerifyArguments) -> Result<Settings, Error> {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Ok(Settings {
         addresses,
+        cluster: arguments.cluster,
         opening: opening.commands(),
         clients: arguments.connections,
         pipeline: arguments.pipeline as usize,

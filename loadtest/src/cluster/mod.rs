@@ -15,7 +15,10 @@ use crate::target::{Opening, Target, ask, encode, greet};
 use crate::transport::Endpoint;
 use slot::SLOTS;
 
-/// The servers of a run; it only grows.
+/// The most servers of a run. Redirects to ever new ones must not use up sockets and memory.
+pub const MAX_NODES: usize = 1024;
+
+/// The servers of a run; it only grows, and not beyond [`MAX_NODES`].
 #[derive(Debug, Default)]
 pub struct Nodes(Mutex<Vec<Endpoint>>);
 
@@ -31,7 +34,7 @@ impl Nodes {
     }
 
     /// The place of the node that `teller` named `host:port`, which is added if it is new; `None` if it has no
-    /// address. Secured as the teller is.
+    /// address or there are too many already. Secured as the teller is.
     pub fn place(&self, name: &str, teller: &Endpoint) -> Option<usize> {
         let (host, port) = name.rsplit_once(':')?;
         let port = port.parse::<u16>().ok()?;
@@ -46,6 +49,9 @@ impl Nodes {
         let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(place) = all.iter().position(|endpoint| endpoint.address == address) {
             return Some(place);
+        }
+        if all.len() >= MAX_NODES {
+            return None;
         }
         let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         all.push(Endpoint { name: name.into(), address, tls: teller.tls.clone() });
@@ -208,5 +214,9 @@ mod tests {
         assert_eq!(nodes.place(":7001", &named), Some(1), "a name that only we know needs no look-up");
         let names: Vec<String> = nodes.all().iter().map(|node| node.name.to_string()).collect();
         assert_eq!(names, ["127.0.0.1:7000", "127.0.0.1:7001", "[::1]:7001"]);
+        let new: Vec<_> =
+            (1..2000).filter_map(|port| nodes.place(&format!("127.0.0.1:{port}"), &first)).collect();
+        assert_eq!((new.len() + 3, nodes.all().len()), (MAX_NODES, MAX_NODES));
+        assert_eq!(nodes.place(":7001", &first), Some(1), "those that are known stay known");
     }
 }

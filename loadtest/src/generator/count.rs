@@ -1,14 +1,12 @@
 //! Counting answers: what a reply says of its request, and equal latencies recorded at once.
 
-use std::ops::Range;
-
 use crate::connection::Waiting;
 use crate::reply::Reply;
 use crate::requests::{About, Command, Follows};
 use crate::tally::Tally;
 
-/// No command.
-const NONE: Range<usize> = usize::MAX..0;
+/// From one command to before another one: none.
+const NONE: (usize, usize) = (usize::MAX, 0);
 
 /// What the generator must know of a command when its answer comes.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +30,7 @@ pub(super) struct Alike {
     /// How many there are of each command.
     counts: Vec<u64>,
     /// All counts outside are zero.
-    touched: Range<usize>,
+    touched: (usize, usize),
 }
 
 impl Alike {
@@ -58,14 +56,15 @@ impl Alike {
         }
         let command = usize::from(request.about.command());
         self.counts[command] += 1;
-        self.touched = self.touched.start.min(command)..self.touched.end.max(command + 1);
+        self.touched = (self.touched.0.min(command), self.touched.1.max(command + 1));
     }
 
     /// Records what is in it.
     #[inline]
     pub(super) fn record(&mut self, tally: &mut Tally) {
         let mut all = 0;
-        for command in std::mem::replace(&mut self.touched, NONE) {
+        let (first, end) = std::mem::replace(&mut self.touched, NONE);
+        for command in first..end {
             let count = std::mem::take(&mut self.counts[command]);
             if count > 0 {
                 tally.commands[command].latency.saturating_record_n(self.latency, count);

@@ -104,6 +104,12 @@ impl Routed {
         self.pending + self.parked.len()
     }
 
+    /// When those were due; the ones of a closed loop that were never sent are not due.
+    pub(super) fn held_since(&self) -> impl Iterator<Item = u64> + '_ {
+        let pending = self.lanes.iter().flat_map(|lane| &lane.pending);
+        pending.chain(self.parked.iter().map(|(_, held)| held)).filter_map(|held| held.since)
+    }
+
     /// The node to send to: the slot's owner, or any. While an owner cannot be reached the others know best.
     fn home(&mut self, slot: Option<u16>) -> usize {
         let owner = match slot {
@@ -329,7 +335,7 @@ impl Generator {
         let Some(routed) = &mut self.routed else { return 0 };
         let connection = &mut self.connections[index];
         let (tally, kinds, followed, start) = (&mut self.tally, &self.kinds, &mut self.followed, self.start);
-        let alike = &mut self.alike;
+        let (alike, outages) = (&mut self.alike, &mut self.outages);
         alike.begin(connection.endpoint);
         let (mut last, mut answered, mut served) = (0, 0, false);
         let clock = || start.elapsed().as_nanos() as u64;
@@ -348,6 +354,9 @@ impl Generator {
             answered += 1;
             served |= reply.error.is_none();
             alike.add(tally, request, now);
+            if let Some(outages) = outages {
+                outages.on_answer(tally, request, reply, now);
+            }
             alike.interpret(tally, kinds, followed, request.about, reply);
         });
         alike.record(&mut self.tally);
@@ -392,10 +401,16 @@ impl Generator {
             };
             let teller = &self.endpoints[self.connections[index].endpoint];
             let Some(place) = self.plan.nodes.place(to, teller) else {
-                self.tally.count_note(&format!("redirect to '{to}', which has no address"));
+                self.tally
+                    .count_note(&format!("redirect to '{to}', which has no address or is one node too many"));
                 self.park(request, now);
                 continue;
             };
+            if place == self.connections[index].endpoint {
+                // A node that sends elsewhere to itself has not made up its mind; at once it would say the same.
+                self.park(request, now);
+                continue;
+            }
             self.want_lane(place, now);
             let Some(routed) = &mut self.routed else { return };
             match redirect {

@@ -5,6 +5,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::number::count;
 use super::origin::Origin;
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
@@ -229,11 +230,18 @@ pub struct GeneratorFigures {
 }
 
 impl Figures {
+    /// True if only latencies are known, as of a log; what was counted besides them reads as zero.
+    pub fn only_latencies(&self) -> bool {
+        self.targets.is_empty()
+    }
+
     /// Computes the figures. `servers` are the names the servers gave.
     pub fn new(settings: &Settings, servers: &[String], outcome: &Outcome) -> Self {
         let seconds = outcome.elapsed.as_secs_f64().max(1e-9);
         let commands = outcome.labels.iter().zip(&outcome.tally.commands);
-        let mut total = CommandFigures::new("all", &outcome.tally.total(), seconds);
+        let latencies = outcome.tally.latencies();
+        let total = CommandFigures::new("all", &outcome.tally.total(), seconds);
+        let mut total = total.with_latencies(&latencies);
         let longest_wait_us = outcome.tally.longest_wait as f64 / 1e3;
         let stalled = longest_wait_us > total.max_us.max(STALLED_US);
         if stalled {
@@ -272,12 +280,16 @@ impl Figures {
             total,
             generator,
             warnings: Vec::new(),
-            curve: curve(&outcome.tally.total().latency),
+            curve: curve(&latencies),
             seconds: outcome.seconds.clone(),
             events: Vec::new(),
             claims: Vec::new(),
             origin: Origin::new(outcome.elapsed),
         };
+        if let [only] = figures.commands.as_mut_slice() {
+            // What was not even sent can only have been this command.
+            *only = only.clone().with_latencies(&latencies);
+        }
         figures.warnings = figures.warn();
         if stalled && figures.unanswered == 0 {
             figures.warnings.push(format!(
@@ -318,8 +330,9 @@ impl Figures {
         }
         if self.unanswered > 0 {
             warnings.push(format!(
-                "{} requests had no answer when the run ended; of their waits only the longest is shown, as the maximum",
-                self.unanswered
+                "{} requests had no answer when the run ended; the percentiles of all commands together count them with \
+                 their waits so far",
+                count(self.unanswered)
             ));
         }
         if self.total.answered == 0 {
@@ -378,22 +391,31 @@ fn asked(settings: &Settings) -> String {
 impl CommandFigures {
     /// Of what was counted in so many seconds.
     pub fn new(command: &str, tally: &CommandTally, seconds: f64) -> Self {
-        let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
         let asked = tally.hits + tally.misses;
-        Self {
+        let counts = Self {
             command: command.into(),
             answered: tally.answered(),
             per_s: tally.answered() as f64 / seconds,
             errors: tally.errors,
             hit_ratio: (asked > 0).then(|| tally.hits as f64 / asked as f64),
-            mean_us: tally.latency.mean() / 1e3,
+            ..Self::default()
+        };
+        counts.with_latencies(&tally.latency)
+    }
+
+    /// The same counts with these latencies.
+    fn with_latencies(self, latency: &Histogram<u64>) -> Self {
+        let quantile = |share| latency.value_at_quantile(share) as f64 / 1e3;
+        Self {
+            mean_us: latency.mean() / 1e3,
             p50_us: quantile(0.5),
             p90_us: quantile(0.9),
             p99_us: quantile(0.99),
             p999_us: quantile(0.999),
             p9999_us: quantile(0.9999),
-            max_us: tally.latency.max() as f64 / 1e3,
-            curve: curve(&tally.latency),
+            max_us: latency.max() as f64 / 1e3,
+            curve: curve(latency),
+            ..self
         }
     }
 }

@@ -5,6 +5,7 @@
 //! written as the seconds pass. What a log does not hold (errors, hits, CPU time) is empty when it is read back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,15 @@ pub struct Log {
     /// Where the time of the next second's line begins.
     offset: u64,
     written: u64,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("path", &self.path)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Log {
@@ -82,6 +92,11 @@ impl Log {
             }
         }
         self.file.write_all(&lines).map_err(|source| Error::Path { path: self.path.clone(), source })
+    }
+
+    /// The seconds of the next run count from this one.
+    pub fn begin_at(&mut self, second: u64) {
+        self.offset = second;
     }
 
     /// The seconds of the next run follow on those written so far.

@@ -9,6 +9,7 @@ pub mod number;
 pub mod origin;
 pub mod progress;
 pub mod read;
+pub mod recorder;
 pub mod runs;
 pub mod side_by_side;
 pub mod table;

@@ -74,7 +74,7 @@ impl Progress {
         if self.quiet {
             return;
         }
-        for (values, value) in [(&mut self.rates, second.answered as f64), (&mut self.tails, second.p99_us)] {
+        for (values, value) in [(&mut self.rates, second.rate()), (&mut self.tails, second.p99_us)] {
             values.push(value);
             values.drain(..values.len().saturating_sub(SPARKS));
         }
@@ -124,7 +124,7 @@ impl Progress {
         // From the most to the least important; the order of printing is that of the numbers.
         let parts = [
             (0, Some(format!("{}{:>8}", self.label, self.time(second)))),
-            (1, Some(format!("{:>9}/s", count(second.answered)))),
+            (1, Some(format!("{:>9}/s", count(second.rate().round() as u64)))),
             (3, Some(format!("p99 {:>7}", micros(second.p99_us)))),
             (5, (second.errors > 0).then(|| format!("errors {}", count(second.errors)))),
             (2, Some(format!("p50 {:>7}", micros(second.p50_us)))),
@@ -188,7 +188,7 @@ fn summary(seconds: &[Second], time: String) -> String {
     let sign = if seconds.len() > 1 { "<=" } else { "" };
     format!(
         "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {:>8}  errors {}{hits}",
-        count(sum(|second| second.answered) / seconds.len().max(1) as u64),
+        count((seconds.iter().map(Second::rate).sum::<f64>() / seconds.len().max(1) as f64).round() as u64),
         most(|second| second.p50_us),
         most(|second| second.p99_us),
         most(|second| second.max_us),

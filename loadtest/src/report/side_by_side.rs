@@ -39,7 +39,7 @@ fn rows(runs: &[Run]) -> String {
             run.name.clone(),
             count(total.answered),
             count(total.per_s.round() as u64),
-            count(total.errors),
+            if run.figures.only_latencies() { "-".into() } else { count(total.errors) },
             total.hit_ratio.map_or("-".into(), percent),
             run.figures.server.as_ref().map_or("-".into(), |server| micros(server.cpu_us)),
         ];

@@ -7,6 +7,9 @@ use super::number::{bytes, count, micros, percent};
 
 /// Everything a person wants to know of a run, as text.
 pub fn run(figures: &Figures) -> String {
+    if figures.only_latencies() {
+        return latencies(figures);
+    }
     let mut out = String::new();
     let line = |out: &mut String, text: String| {
         out.push_str(&text);
@@ -85,6 +88,25 @@ pub fn run(figures: &Figures) -> String {
         line(&mut out, format!("warning    {warning}"));
     }
     out
+}
+
+/// All that a log of latencies tells.
+fn latencies(figures: &Figures) -> String {
+    let head = ["command", "requests", "per s", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let commands = figures.commands.iter();
+    for command in commands.chain((figures.commands.len() > 1).then_some(&figures.total)) {
+        let mut cells = row(command);
+        // Errors and hits, which a log does not hold.
+        cells.drain(3..5);
+        rows.push(cells);
+    }
+    format!(
+        "{}: a log of {:.1} s, which holds latencies only\n\n{}",
+        figures.workload,
+        figures.elapsed_s,
+        table(&rows)
+    )
 }
 
 /// The table of commands, the sum last.

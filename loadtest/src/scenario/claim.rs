@@ -43,6 +43,8 @@ pub enum LoadFigure {
     Max,
     /// The longest time without a good answer, in microseconds.
     LongestGap,
+    /// The longest time that a slot gave no good answer to those who asked, in microseconds.
+    LongestOutage,
 }
 
 const FIGURES: &[(&str, Figure)] = &[
@@ -58,6 +60,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("p999", Figure::Load(LoadFigure::P999)),
     ("max", Figure::Load(LoadFigure::Max)),
     ("longest_gap", Figure::Load(LoadFigure::LongestGap)),
+    ("longest_outage", Figure::Load(LoadFigure::LongestOutage)),
     ("violations", Figure::Violations(None)),
     ("stale_reads", Figure::Violations(Some(Wrong::StaleRead))),
     ("lost_writes", Figure::Violations(Some(Wrong::LostWrite))),
@@ -114,6 +117,7 @@ impl LoadFigure {
             Self::P999 => latency(window.p999_us),
             Self::Max => latency(window.max_us),
             Self::LongestGap => Some(window.longest_gap_s * 1e6),
+            Self::LongestOutage => Some(window.longest_outage_s * 1e6),
         }
     }
 }
@@ -328,6 +332,7 @@ mod tests {
             loaded_s: 2.0,
             p99_us: 2500.0,
             longest_gap_s: 1.25,
+            longest_outage_s: 0.04,
             ..Window::default()
         };
         for (claim, passed, measured) in [
@@ -341,6 +346,7 @@ mod tests {
             ("throughput >= 50", true, "50"),
             ("hit_ratio >= 95%", false, "90.00 %"),
             ("longest_gap <= 1.3s", true, "1.25 s"),
+            ("longest_outage <= 40ms", true, "40.0 ms"),
             ("violations = 0", true, "0"),
         ] {
             assert_eq!(judge(claim, &window), (passed, measured.to_owned()), "{claim}");

@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::cluster::Cluster;
 use super::condition::Condition;
 use super::file::Scenario;
-use super::load::{Driver, Live};
+use super::load::{Driver, Live, Log};
 use super::outcome::{ClaimReport, Report, StepReport, VerifyReport, by_kind};
 use super::record::{Record, TICK, Window};
 use super::step::{Action, Span, Step};
@@ -46,10 +46,11 @@ impl From<String> for Failure {
     }
 }
 
-/// Does a scenario. `say` gets the lines for the terminal. An error means that it could not begin.
+/// Does a scenario. Latencies of the load go to `log`, `say` gets the lines for the terminal. An error means that it could not begin.
 pub fn run(
     scenario: &Scenario,
     options: &Options,
+    log: &Log,
     stop: &Arc<AtomicBool>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, String> {
@@ -63,10 +64,9 @@ pub fn run(
     say(&format!("started after {:.2} s: {}", began.elapsed().as_secs_f64(), started.join(", ")));
     let live: Live = Arc::new(Mutex::new(Progress::new(options.quiet)));
     let record = Record::new(Instant::now());
-    let driver = scenario
-        .load
-        .clone()
-        .map(|load| Driver::new(load, cluster.client_namespace(), record.clone(), Arc::clone(&live)));
+    let driver = scenario.load.clone().map(|load| {
+        Driver::new(load, cluster.client_namespace(), record.clone(), Arc::clone(&live), Arc::clone(log))
+    });
     let mut engine = Engine { scenario, stop, cluster, driver, record, changes: 0, done: Vec::new() };
     for step in &scenario.steps {
         let (report, ends) = engine.step(step);

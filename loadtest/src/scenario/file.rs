@@ -117,6 +117,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("partition", include_str!("../../scenarios/partition.toml")),
     ("shoal-crash", include_str!("../../scenarios/shoal-crash.toml")),
     ("shoal-rescale", include_str!("../../scenarios/shoal-rescale.toml")),
+    ("shoal-rescale-direct", include_str!("../../scenarios/shoal-rescale-direct.toml")),
     ("shoal-rolling-restart", include_str!("../../scenarios/shoal-rolling-restart.toml")),
     ("stall", include_str!("../../scenarios/stall.toml")),
 ];
@@ -374,11 +375,6 @@ impl Scenario {
         };
         if load.preload && workload.preload.is_none() {
             let message = format!("the workload '{}' has no 'preload' command", workload.name);
-            return Err(place.wrong(&whole, message));
-        }
-        if load.cluster && load.verify {
-            let message =
-                "the checker cannot follow the redirects of a cluster: give verify or cluster, not both";
             return Err(place.wrong(&whole, message));
         }
         let threads = place.within(load.threads, (1, 64), "the number of threads", 1)?;

@@ -15,6 +15,7 @@ use crate::arrivals::Spacing;
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::progress::Progress;
+use crate::report::recorder;
 use crate::rounds::align;
 use crate::run::{Observer, Outcome, Purpose, Settings, observe, run};
 use crate::series::Second;
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The live line, shared with the thread that fills it.
 pub type Live = Arc<Mutex<Progress>>;
 
+/// The log of latencies, if one is wanted, shared with that thread as well.
+pub type Log = Arc<Mutex<recorder::Recorder>>;
+
 /// The load of a scenario.
 #[derive(Debug)]
 pub struct Driver {
@@ -39,6 +43,7 @@ pub struct Driver {
     namespace: Option<String>,
     record: Record,
     live: Live,
+    log: Log,
     servers: Vec<String>,
     settings: Option<Settings>,
     loaded: bool,
@@ -74,32 +79,42 @@ struct Checker {
 struct Recorder {
     record: Record,
     live: Live,
+    log: Log,
 }
 
 impl Observer for Recorder {
     const INTERVAL: Duration = TICK;
+    const OUTAGES: bool = true;
 
     fn on_start(&mut self, start: Instant) {
         self.record.begin(start);
+        let first = self.record.first_load().unwrap_or(0);
+        let offset = self.record.since_epoch(start).saturating_sub(first);
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .begin_at((offset + 500_000_000) / 1_000_000_000);
     }
 
     fn on_tally(&mut self, tally: &Tally) {
         self.record.add(tally);
     }
 
-    fn on_second(&mut self, second: &Second, _: &Tally) {
+    fn on_second(&mut self, second: &Second, counted: &Tally) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).second(second, counted);
         self.live.lock().unwrap_or_else(PoisonError::into_inner).show(second);
     }
 }
 
 impl Driver {
     /// A load that is off. Its threads will run in `namespace`.
-    pub fn new(load: Load, namespace: Option<String>, record: Record, live: Live) -> Self {
+    pub fn new(load: Load, namespace: Option<String>, record: Record, live: Live, log: Log) -> Self {
         Self {
             load,
             namespace,
             record,
             live,
+            log,
             servers: Vec::new(),
             settings: None,
             loaded: false,
@@ -130,7 +145,8 @@ impl Driver {
             move || prepare(&settings, preload, &stop)
         })?;
         self.stop = Arc::default();
-        let mut recorder = Recorder { record: self.record.clone(), live: Arc::clone(&self.live) };
+        let (live, log) = (Arc::clone(&self.live), Arc::clone(&self.log));
+        let mut recorder = Recorder { record: self.record.clone(), live, log };
         let (namespace, stop, own) = (self.namespace.clone(), Arc::clone(&self.stop), settings.clone());
         let before = self.record.last_load();
         let running = std::thread::spawn(move || {
@@ -242,6 +258,7 @@ impl Driver {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settings = driver::Settings {
             addresses: settings.targets.iter().map(|target| target.address).collect(),
+            cluster: settings.cluster,
             opening: Vec::new(),
             clients,
             pipeline: 1,

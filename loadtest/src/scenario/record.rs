@@ -24,6 +24,7 @@ struct Tick {
     hits: u64,
     misses: u64,
     served: Option<(u64, u64)>,
+    outage: u64,
     /// Latencies and how often they came: a whole histogram per tick would take too much memory.
     latency: Vec<(u64, u64)>,
 }
@@ -79,6 +80,8 @@ pub struct Window {
     pub max_us: f64,
     /// The longest time without an answer that is no error, in seconds.
     pub longest_gap_s: f64,
+    /// The longest time that a slot was without service, of those that ended in it, in seconds.
+    pub longest_outage_s: f64,
 }
 
 impl Record {
@@ -142,6 +145,7 @@ impl Record {
         tick.answered += total.answered();
         tick.error_replies += total.errors;
         tick.lost += tally.lost;
+        tick.outage = tick.outage.max(tally.outage);
         tick.hits += total.hits;
         tick.misses += total.misses;
         if let Some((first, last)) = tally.served {
@@ -184,6 +188,7 @@ impl Record {
             window.answered += tick.answered;
             window.error_replies += tick.error_replies;
             window.lost += tick.lost;
+            window.longest_outage_s = window.longest_outage_s.max(seconds(tick.outage));
             window.hits += tick.hits;
             window.misses += tick.misses;
             for (value, count) in &tick.latency {

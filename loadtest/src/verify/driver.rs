@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::history::{Action, NEVER, Operation};
+use super::way::Way;
 use crate::answer::{self, Answer};
+use crate::cluster::slot::slot;
 use crate::random::Random;
 use crate::target::encode;
 
@@ -20,6 +22,8 @@ use crate::target::encode;
 pub struct Settings {
     /// Where; connections are dealt out in turn.
     pub addresses: Vec<SocketAddr>,
+    /// They are nodes of a cluster: requests go to the owner of their key.
+    pub cluster: bool,
     /// Opening commands, encoded.
     pub opening: Vec<Vec<u8>>,
     /// How many connections.
@@ -76,6 +80,14 @@ pub fn record(settings: &Settings, stop: &Arc<AtomicBool>) -> Recorded {
 
 /// Removes the keys of a run; a server that is gone keeps them.
 pub fn remove_keys(settings: &Settings) -> io::Result<()> {
+    if settings.cluster {
+        let mut way = Way::new(settings, 0);
+        for key in 0..settings.keys {
+            let text = key_text(settings.run, key);
+            way.ask(slot(text.as_bytes()), &encode(&["DEL", &text]))?;
+        }
+        return Ok(());
+    }
     let mut line = Line::open(settings, 0)?;
     for key in 0..settings.keys {
         line.socket.write_all(&encode(&["DEL", &key_text(settings.run, key)]))?;
@@ -85,14 +97,17 @@ pub fn remove_keys(settings: &Settings) -> io::Result<()> {
 }
 
 /// A connection with its reader.
-struct Line {
-    socket: TcpStream,
-    reader: BufReader<TcpStream>,
+pub(super) struct Line {
+    pub(super) socket: TcpStream,
+    pub(super) reader: BufReader<TcpStream>,
 }
 
 impl Line {
     fn open(settings: &Settings, number: u32) -> io::Result<Self> {
-        let address = settings.addresses[number as usize % settings.addresses.len()];
+        Self::to(settings, settings.addresses[number as usize % settings.addresses.len()])
+    }
+
+    pub(super) fn to(settings: &Settings, address: SocketAddr) -> io::Result<Self> {
         let mut socket = TcpStream::connect_timeout(&address, settings.patience)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(settings.patience))?;
@@ -128,7 +143,37 @@ impl<'a> Client<'a> {
         Self { settings, number, start, random, written: 0, recorded: Recorded::default() }
     }
 
-    fn run(mut self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
+    fn run(self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
+        if self.settings.cluster { self.run_routed(stop, issued) } else { self.run_alone(stop, issued) }
+    }
+
+    /// One request after the other, each to the node that owns its key.
+    fn run_routed(mut self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
+        let mut way = Way::new(self.settings, self.number);
+        let mut answered = Instant::now();
+        while !stop.load(Ordering::Relaxed)
+            && self.start.elapsed() < self.settings.duration
+            && issued.fetch_add(1, Ordering::Relaxed) < self.settings.limit
+        {
+            let mut bytes = Vec::new();
+            let (key, action) = self.request(&mut bytes);
+            let start = self.now();
+            let answer = way.ask(slot(key_text(self.settings.run, key).as_bytes()), &bytes);
+            let operation = Operation { key, client: self.number, start, end: self.now(), action };
+            match self.take_down(operation, answer) {
+                Ok(()) => answered = Instant::now(),
+                Err(error) => {
+                    self.fail(format!("connection: {error}"));
+                    if self.settings.duration == Duration::MAX && answered.elapsed() > GIVE_UP {
+                        break;
+                    }
+                }
+            }
+        }
+        self.recorded
+    }
+
+    fn run_alone(mut self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
         let mut line = None;
         let mut connected = Instant::now();
         while !stop.load(Ordering::Relaxed) && self.start.elapsed() < self.settings.duration {
@@ -183,20 +228,25 @@ impl<'a> Client<'a> {
                 Ok(()) => answer::read(&mut line.reader),
                 Err(_) => Err(io::ErrorKind::NotConnected.into()),
             };
-            let mut operation = Operation { key, client: self.number, start, end: self.now(), action };
-            match answer {
-                Ok(answer) => self.judge(&mut operation, answer),
-                Err(error) => {
-                    operation.end = NEVER;
-                    if outcome.is_ok() {
-                        outcome = Err(error);
-                    }
-                }
+            let operation = Operation { key, client: self.number, start, end: self.now(), action };
+            if let Err(error) = self.take_down(operation, answer)
+                && outcome.is_ok()
+            {
+                outcome = Err(error);
             }
-            let read = matches!(action, Action::ReadNothing | Action::ReadCounter(_));
-            if !(read && operation.end == NEVER) {
-                self.recorded.operations.push(operation);
-            }
+        }
+        outcome
+    }
+
+    /// Takes down an operation with its answer; one without may have happened or not.
+    fn take_down(&mut self, mut operation: Operation, answer: io::Result<Answer>) -> io::Result<()> {
+        let read = matches!(operation.action, Action::ReadNothing | Action::ReadCounter(_));
+        let outcome = answer.map(|answer| self.judge(&mut operation, answer));
+        if outcome.is_err() {
+            operation.end = NEVER;
+        }
+        if !(read && operation.end == NEVER) {
+            self.recorded.operations.push(operation);
         }
         outcome
     }
@@ -296,6 +346,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             addresses: Vec::new(),
+            cluster: false,
             opening: Vec::new(),
             clients: 1,
             pipeline: 1,

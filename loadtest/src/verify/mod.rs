@@ -12,3 +12,4 @@ pub mod counter;
 pub mod driver;
 pub mod history;
 pub mod register;
+mod way;

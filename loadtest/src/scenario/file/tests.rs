@@ -64,7 +64,6 @@ fn errors_in_the_load_name_file_and_line() {
         ("[load]\n\nworkload = \"none.toml\"\n", "s.toml:6: there is no workload"),
         ("[load]\ntarget = \"router\"\n", "s.toml:5: there is no 'router'; there are redis"),
         ("[load]\nrate = 0.0\n", "s.toml:5: the rate must be from 0.1"),
-        ("[load]\ncluster = true\nverify = true\n", "s.toml:4: the checker cannot follow the redirects"),
         ("[load]\nworkload = \"queue\"\npreload = true\n", "s.toml:4: the workload 'queue' has no 'preload'"),
     ] {
         let error = error(&format!("{SERVER}{load}[[step]]\nload = \"on\"\n"));

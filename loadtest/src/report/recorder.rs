@@ -1,46 +1,53 @@
-//! `--hdr`: the option that writes latencies as an HdrHistogram log while they are measured.
+//! Latencies written as an HdrHistogram log while they are measured, if one is wanted.
 
 use std::path::{Path, PathBuf};
 
+use super::hlog::{EXTENSION, Log};
 use crate::error::Error;
-use crate::report::hlog::{EXTENSION, Log};
 use crate::requests::Requests;
-use crate::run::Settings;
 use crate::series::Second;
 use crate::tally::Tally;
+use crate::workload::Workload;
 
 /// A log, or none if none is wanted; the first failure is kept until the run is over.
-#[derive(Default)]
-pub(super) struct Recorder {
+#[derive(Debug, Default)]
+pub struct Recorder {
     log: Option<Log>,
     failure: Option<Error>,
 }
 
 impl Recorder {
-    /// Creates the file, if one is wanted, for what `settings` will ask.
-    pub(super) fn new(path: Option<&Path>, settings: &Settings) -> Result<Self, Error> {
+    /// Creates the file, if one is wanted, for what `workload` will ask.
+    pub fn new(path: Option<&Path>, workload: &Workload) -> Result<Self, Error> {
         let Some(path) = path else { return Ok(Self::default()) };
-        let requests = Requests::new(&settings.workload, 0, 1).map_err(Error::Usage)?;
+        let requests = Requests::new(workload, 0, 1).map_err(Error::Usage)?;
         let labels: Vec<String> = requests.commands().iter().map(|command| command.label.clone()).collect();
         Ok(Self { log: Some(Log::create(path, &labels)?), failure: None })
     }
 
     /// Takes what was counted in a second.
-    pub(super) fn second(&mut self, second: &Second, counted: &Tally) {
+    pub fn second(&mut self, second: &Second, counted: &Tally) {
         if let (Some(log), None) = (&mut self.log, &self.failure) {
             self.failure = log.second(second.second, counted).err();
         }
     }
 
+    /// The second with number 0 of the run that begins now is this one of the log.
+    pub fn begin_at(&mut self, second: u64) {
+        if let Some(log) = &mut self.log {
+            log.begin_at(second);
+        }
+    }
+
     /// A run is over, and the next one follows in the same log.
-    pub(super) fn next_run(&mut self) {
+    pub fn next_run(&mut self) {
         if let Some(log) = &mut self.log {
             log.next_run();
         }
     }
 
     /// Ends the log and tells what went wrong with it.
-    pub(super) fn finish(self) -> Result<(), Error> {
+    pub fn finish(self) -> Result<(), Error> {
         match (self.failure, self.log) {
             (Some(failure), _) => Err(failure),
             (None, Some(log)) => log.finish(),
@@ -50,7 +57,7 @@ impl Recorder {
 }
 
 /// The log of one of several servers: `out.hlog` becomes `out.NAME.hlog`.
-pub(super) fn path_for(path: &Path, name: &str) -> PathBuf {
+pub fn path_for(path: &Path, name: &str) -> PathBuf {
     let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = name.chars().map(plain).collect();
     let extension = path.extension().map_or(EXTENSION.into(), |extension| extension.to_string_lossy());
