@@ -47,6 +47,16 @@ pub struct RouterFlags {
     )]
     pub maxmemory: String,
 
+    /// What embedded nodes evict when their memory is full; as for a node.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "SHOAL_MAXMEMORY_POLICY",
+        default_value = "allkeys-s3fifo-size",
+        help_heading = "Embedded nodes"
+    )]
+    pub maxmemory_policy: String,
+
     /// Most clients at a time.
     #[arg(
         long,
@@ -71,6 +81,28 @@ pub struct RouterFlags {
     /// What clients see that ask CLUSTER SLOTS: this router as the only shard, or the real nodes.
     #[arg(long, value_enum, env = "SHOAL_CLUSTER_VIEW", default_value = "self", help_heading = "Clients")]
     pub cluster_view: CliClusterView,
+
+    /// How long a request may wait for a node that cannot serve it at once (its node failed, its slot moves), in ms.
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "SHOAL_HOLD_MS",
+        default_value_t = 2500,
+        value_parser = clap::value_parser!(u32).range(1..=600_000),
+        help_heading = "Nodes"
+    )]
+    pub hold_ms: u32,
+
+    /// Most such requests at a time, for each thread; one more is an error at once.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_MAX_HELD",
+        default_value_t = 20_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Nodes"
+    )]
+    pub max_held: u32,
 
     /// Password of the nodes.
     #[arg(

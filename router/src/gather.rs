@@ -5,7 +5,7 @@
 use shoal_proto::{command::Merge, resp::Protocol};
 use smallvec::SmallVec;
 
-use crate::{merge, split::Parts, whole::Whole};
+use crate::{merge, split::Parts, upstream::log::Effect, whole::Whole};
 
 /// What to do when the last reply is in.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Done,
     /// Send these first; their replies take the numbers 0, 1, ...
     Again(Vec<(Target, Vec<u8>)>),
+    /// Ask all of it again, see [`Gather::restart`].
+    Anew,
 }
 
 /// Where a part goes.
@@ -44,23 +46,65 @@ pub(crate) struct Gather {
     left: usize,
     /// Whether the client wants no reply.
     pub(crate) muted: bool,
+    /// When the request was accepted, in the worker's ms.
+    pub(crate) at: u32,
+    /// The worker's count of views when the parts were sent.
+    pub(crate) turn: u16,
+    /// What sending it all again would do.
+    pub(crate) effect: Effect,
+    /// A part went nowhere because its node left: what is there does not tell the whole.
+    incomplete: bool,
+}
+
+/// What all parts have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) muted: bool,
+    pub(crate) at: u32,
+    pub(crate) turn: u16,
+    pub(crate) effect: Effect,
 }
 
 impl Gather {
     /// For a request that was split by key.
-    pub(crate) fn split(merge: Merge, parts: &Parts, muted: bool) -> Self {
+    pub(crate) fn split(merge: Merge, parts: &Parts, origin: Origin) -> Self {
         let (rule, order) = match merge {
             Merge::Values => (Rule::Values, parts.order.clone()),
             Merge::Sum => (Rule::Sum, Vec::new()),
             _ => (Rule::Alike, Vec::new()),
         };
-        let left = parts.parts.len();
-        Self { rule, order, replies: vec![None; left], left, muted }
+        Self::new(rule, order, parts.parts.len(), origin)
     }
 
     /// For a request about the whole cluster, sent to `left` nodes.
-    pub(crate) fn whole(whole: Whole, left: usize, muted: bool) -> Self {
-        Self { rule: Rule::Whole(Box::new(whole)), order: Vec::new(), replies: vec![None; left], left, muted }
+    pub(crate) fn whole(whole: Whole, left: usize, origin: Origin) -> Self {
+        Self::new(Rule::Whole(Box::new(whole)), Vec::new(), left, origin)
+    }
+
+    fn new(rule: Rule, order: Vec<u16>, left: usize, origin: Origin) -> Self {
+        let Origin { muted, at, turn, effect } = origin;
+        Self { rule, order, replies: vec![None; left], left, muted, at, turn, effect, incomplete: false }
+    }
+
+    /// Notes that one part has nobody to answer it, who is gone for good: its reply will be empty.
+    pub(crate) fn lacks_one(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// For a request about the whole cluster: asks all of it again, from the beginning, of so many nodes.
+    pub(crate) fn restart(&mut self, members: u16, turn: u16) -> Vec<(Target, Vec<u8>)> {
+        let Rule::Whole(whole) = &mut self.rule else { return Vec::new() };
+        whole.restart(members);
+        let next = whole.start();
+        self.turn = turn;
+        self.incomplete = false;
+        self.expect(next.len());
+        next
+    }
+
+    fn expect(&mut self, parts: usize) {
+        self.replies = vec![None; parts];
+        self.left = parts;
     }
 
     /// Takes the reply to one part, each part's once; `true` when it was the last one missing. That one is not kept
@@ -98,11 +142,14 @@ impl Gather {
         protocol: Protocol,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        if self.incomplete && self.effect != Effect::Write && matches!(self.rule, Rule::Whole(_)) {
+            return Outcome::Anew;
+        }
         let mark = out.len();
         let kept = self.replies.iter().map(|r| r.as_deref().unwrap_or_default());
         let mut replies: SmallVec<[&[u8]; 8]> = kept.collect();
         replies[usize::from(part)] = last;
-        // A part that was split again has no reply of its own.
+        // A part that was split again has no reply of its own, nor has one whose node is gone.
         let asked: SmallVec<[&[u8]; 8]> = replies.iter().copied().filter(|r| !r.is_empty()).collect();
         let result = match (&mut self.rule, merge::first_error(&asked)) {
             (Rule::Whole(whole), _) => whole.finish(&asked, protocol, out),
@@ -119,8 +166,7 @@ impl Gather {
             Ok(None) => {}
             Ok(Some(next)) => {
                 out.truncate(mark);
-                self.replies = vec![None; next.len()];
-                self.left = next.len();
+                self.expect(next.len());
                 return Outcome::Again(next);
             }
             Err(error) => {
@@ -134,9 +180,11 @@ impl Gather {
 
 #[cfg(test)]
 mod tests {
-    use shoal_proto::resp::request::OwnedArgs;
+    use shoal_proto::{resp::request::OwnedArgs, slot::key_slot};
 
     use super::*;
+
+    const ORIGIN: Origin = Origin { muted: false, at: 0, turn: 0, effect: Effect::Read };
 
     fn finished(gather: &mut Gather, part: u16, last: &[u8]) -> Vec<u8> {
         assert!(gather.answer(part, last));
@@ -149,13 +197,13 @@ mod tests {
     fn a_part_that_moves_is_split_again() {
         let mut parts = Parts::default();
         let keys = ["mget", "a", "b", "c", "d"];
-        let to = |key: &[u8]| Ok::<u16, ()>(u16::from(key == b"b"));
-        parts.group(OwnedArgs::new(keys).args(), 1, to).unwrap();
-        let mut gather = Gather::split(Merge::Values, &parts, false);
+        let to = |slot: u16| u16::from(slot == key_slot(b"b"));
+        parts.group(OwnedArgs::new(keys).args(), 1, to);
+        let mut gather = Gather::split(Merge::Values, &parts, ORIGIN);
         assert!(!gather.answer(1, b"*1\r\n+B\r\n"));
         // Part 0 was a, c, d; c has another owner now.
-        let to = |key: &[u8]| Ok::<u16, ()>(u16::from(key == b"c"));
-        parts.group(OwnedArgs::new(["mget", "a", "c", "d"]).args(), 1, to).unwrap();
+        let to = |slot: u16| u16::from(slot == key_slot(b"c"));
+        parts.group(OwnedArgs::new(["mget", "a", "c", "d"]).args(), 1, to);
         assert_eq!(gather.split_again(0, &parts), Some(2));
         assert!(!gather.answer(3, b"*1\r\n+C\r\n"));
         let reply = finished(&mut gather, 2, b"*2\r\n+A\r\n+D\r\n");
@@ -165,9 +213,9 @@ mod tests {
     #[test]
     fn one_failed_part_fails_all() {
         let mut parts = Parts::default();
-        let to = |key: &[u8]| Ok::<u16, ()>(u16::from(key == b"b"));
-        parts.group(OwnedArgs::new(["del", "a", "b"]).args(), 1, to).unwrap();
-        let mut gather = Gather::split(Merge::Sum, &parts, false);
+        let to = |slot: u16| u16::from(slot == key_slot(b"b"));
+        parts.group(OwnedArgs::new(["del", "a", "b"]).args(), 1, to);
+        let mut gather = Gather::split(Merge::Sum, &parts, ORIGIN);
         gather.answer(0, b":1\r\n");
         assert_eq!(finished(&mut gather, 1, b"-OOM x\r\n"), b"-OOM x\r\n");
     }

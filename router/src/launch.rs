@@ -54,7 +54,8 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
         await_first_view(&views, nodes.len(), &control)?;
     }
     let (stop, stopped) = shutdown::channel();
-    let source = Views { current: views.subscribe(), refresh: Box::new(|| {}) };
+    let doubted = views.clone();
+    let source = Views { current: views.subscribe(), refresh: Box::new(move || doubted.refresh()) };
     let router = Router::start(settings(flags), vec![listener], source, Box::new(move || stop.fire()))?;
     print_page(&router, admin, &nodes);
     let (signal, signalled) = shutdown::channel();
@@ -89,6 +90,8 @@ fn settings(flags: &RouterFlags) -> Settings {
         password: flags.requirepass.clone().map(String::into_bytes),
         upstream_password: node_password.or(embedded).map(String::into_bytes),
         cluster_view: flags.cluster_view.into(),
+        patience: Duration::from_millis(flags.hold_ms.into()),
+        max_held: flags.max_held as usize,
         ..Settings::default()
     }
 }
@@ -105,7 +108,11 @@ fn embedded_nodes(
     }
     let config = || {
         let config = Config::default();
-        let given = [("maxmemory", Some(&flags.maxmemory)), ("requirepass", flags.requirepass.as_ref())];
+        let given = [
+            ("maxmemory", Some(&flags.maxmemory)),
+            ("maxmemory-policy", Some(&flags.maxmemory_policy)),
+            ("requirepass", flags.requirepass.as_ref()),
+        ];
         for (name, value) in given {
             if let Some(value) = value {
                 config.set_at_start(name, value).map_err(|why| format!("--{name} '{value}': {why}"))?;

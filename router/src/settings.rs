@@ -37,8 +37,15 @@ pub struct Settings {
     /// Requests that one connection to a node may hold unanswered, in bytes; clients whose requests
     /// go there are not read beyond that until half of them are answered.
     pub upstream_buffer: usize,
-    /// How long a request waits for a node that cannot be reached, and how long it may follow redirects.
+    /// How long a request may take that a node cannot serve at once: one that is redirected, refused for now, sent to a
+    /// node that cannot be reached, or to a slot without an owner.
     pub patience: Duration,
+    /// Such requests that one worker holds.
+    pub max_held: usize,
+    /// Their bytes.
+    pub max_held_bytes: usize,
+    /// How long a node that left may take to answer what it was asked before.
+    pub farewell: Duration,
     /// Redirects that one request follows.
     pub max_hops: u8,
     /// How long connecting to a node, with the handshake, may take.
@@ -63,6 +70,9 @@ impl Default for Settings {
             client_output_hard: 1 << 30,
             upstream_buffer: 4 << 20,
             patience: Duration::from_millis(2500),
+            max_held: 20_000,
+            max_held_bytes: 64 << 20,
+            farewell: Duration::from_millis(500),
             max_hops: 5,
             connect_timeout: Duration::from_millis(1000),
             backoff_min: Duration::from_millis(5),

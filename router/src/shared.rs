@@ -82,11 +82,14 @@ impl Shared {
     /// What `INFO` says about the router itself.
     pub(crate) fn own_info(&self) -> Own {
         let uptime = self.started.elapsed().unwrap_or_default().as_secs();
+        let executable = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default();
         let total = |f: fn(&Totals) -> u64| self.totals.iter().map(|t| f(t)).sum::<u64>().to_string();
         Own {
             fields: vec![
                 ("redis_version", REDIS_VERSION.to_owned()),
                 ("redis_mode", "standalone".to_owned()),
+                ("shoal_version", env!("CARGO_PKG_VERSION").to_owned()),
+                ("executable", executable),
                 ("tcp_port", self.port.to_string()),
                 ("process_id", std::process::id().to_string()),
                 ("run_id", self.run_id.clone()),

@@ -60,9 +60,16 @@ counters! {
     protocol_errors, "shoal_router_protocol_errors_total", "Clients closed because they did not speak RESP.";
     slow_clients_closed, "shoal_router_slow_clients_closed_total", "Clients closed because they did not read their replies.";
     redirects, "shoal_router_redirects_total", "Redirects followed.";
+    overrides, "shoal_router_slot_overrides_total", "Slots that a node said are elsewhere than the view says.";
+    refusals, "shoal_router_refusals_total", "Answers CLUSTERDOWN and TRYAGAIN of nodes, after which a request was held.";
+    held, "shoal_router_held_total", "Times that a request was held because no node could serve it at once.";
+    overloads, "shoal_router_overloads_total", "Requests answered with an error because too many were held.";
+    overtaken, "shoal_router_overtaken_total", "Refused requests answered with an error because a later write of their client was executed.";
+    restarts, "shoal_router_restarts_total", "Requests about the whole cluster asked again because nodes left.";
     retries, "shoal_router_retries_total", "Reads sent again after a connection was lost.";
+    reborn, "shoal_router_writes_resent_total", "Writes sent again after their slot was made anew without the node that may have executed them.";
     lost, "shoal_router_lost_total", "Requests answered with an error because a connection was lost after they were sent.";
-    unreachable, "shoal_router_unreachable_total", "Requests that waited in vain for a node.";
+    unreachable, "shoal_router_unreachable_total", "Requests that waited in vain for a node that serves them.";
     connects, "shoal_router_node_connects_total", "Connections opened to nodes.";
     connect_failures, "shoal_router_node_connect_failures_total", "Attempts to connect to a node that failed.";
 }

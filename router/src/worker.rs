@@ -26,9 +26,6 @@ use crate::{client, desk::Desk, pace::Pace, routing::Routing, shared::Shared, st
 /// Bytes read from a client at once.
 const SCRATCH: usize = 64 << 10;
 
-/// How often deadlines are looked at while requests wait for a node.
-const EXPIRY_STEP: Duration = Duration::from_millis(25);
-
 /// Something that others ask of a worker.
 pub(crate) enum Errand {
     /// Serve this client.
@@ -238,20 +235,19 @@ fn await_room(worker: Rc<Worker>, writer: Rc<OwnedWriteHalf>, then: impl FnOnce(
 
 /// Looks after deadlines while something waits.
 async fn expire(worker: Rc<Worker>) {
+    let mut next: Option<Duration> = None;
     loop {
-        worker.waiting.notified().await;
-        loop {
-            tokio::time::sleep(EXPIRY_STEP).await;
-            let mut desk = worker.desk.borrow_mut();
-            let clean = desk.is_clean();
-            desk.tick();
-            let more = desk.expire();
-            desk.waiting = false;
-            worker.touched(&desk, clean);
-            if !more {
-                break;
-            }
+        match next {
+            None => worker.waiting.notified().await,
+            // Something new may be due earlier.
+            Some(pause) => drop(tokio::time::timeout(pause, worker.waiting.notified()).await),
         }
+        let mut desk = worker.desk.borrow_mut();
+        let clean = desk.is_clean();
+        desk.tick();
+        next = desk.expire().map(|ms| Duration::from_millis(ms.into()));
+        desk.waiting = false;
+        worker.touched(&desk, clean);
     }
 }
 

@@ -170,7 +170,8 @@ fn an_unreachable_node_is_waited_for_in_bounded_time() {
 
 #[test]
 fn slots_without_an_owner() {
-    let bench = Bench::new(2);
+    let patience = Duration::from_millis(300);
+    let bench = Bench::with(2, Settings { patience, ..settings() });
     let mut owners = thirds(2);
     let key = bench.key_of(1, "k");
     owners[usize::from(key_slot(key.as_bytes()))] = u16::MAX;

@@ -40,6 +40,9 @@ fn scan(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) ->
             found += 1;
         }
     });
+    if let Some(slot) = next.elsewhere {
+        return Err(Error::NotHere(slot));
+    }
     out.array(2);
     out.bulk(itoa::Buffer::new().format(next.cursor).as_bytes());
     out.array(found);
@@ -92,7 +95,42 @@ impl<'a> Pattern<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Core;
+    use shoal_proto::{
+        Error,
+        resp::{Protocol, Reply, request::OwnedArgs},
+        slot::{SLOTS, key_slot},
+    };
+
+    use super::super::{Scope, testing::Core};
+    use crate::store::slot_cursor;
+
+    #[test]
+    fn a_router_is_told_that_a_slot_is_elsewhere() {
+        let mut core = Core::new();
+        core.run("SET a 1");
+        let slot = key_slot(b"a");
+        let mut owned = [u64::MAX; SLOTS as usize / 64];
+        let scan = |owned: &[u64; SLOTS as usize / 64], cursor: u64| {
+            let scope =
+                Scope { db: 0, now: core.now, touch: true, within: Some(owned), alone: false, waits: None };
+            let request = OwnedArgs::new(["SCAN", &cursor.to_string(), "COUNT", "100000"]);
+            let mut out = Vec::new();
+            let mut reply = Reply::new(&mut out, Protocol::Resp2);
+            super::scan(&core.store, scope, request.args(), &mut reply)
+                .map(|()| String::from_utf8_lossy(&out).into_owned())
+        };
+        assert_eq!(scan(&owned, 0).unwrap(), "*2\r\n$1\r\n0\r\n*1\r\n$1\r\na\r\n");
+        owned[usize::from(slot) / 64] &= !(1 << (slot % 64));
+        let next = slot_cursor(slot).to_string();
+        let empty = format!("*2\r\n${}\r\n{next}\r\n*0\r\n", next.len());
+        assert_eq!(scan(&owned, 0).unwrap(), empty, "the walk ends before the slot");
+        assert_eq!(scan(&owned, slot_cursor(slot)), Err(Error::NotHere(slot)));
+        assert_eq!(scan(&owned, slot_cursor(slot) + 5), Err(Error::NotHere(slot)));
+        assert_eq!(scan(&owned, slot_cursor(slot + 1)).unwrap(), "*2\r\n$1\r\n0\r\n*0\r\n");
+        assert_eq!(scan(&owned, slot_cursor(SLOTS - 1) + 1).unwrap(), "*2\r\n$1\r\n0\r\n*0\r\n");
+        owned[0] &= !1;
+        assert_eq!(scan(&owned, 0), Err(Error::NotHere(0)), "and does not say that all was seen");
+    }
 
     #[test]
     fn expired_keys_are_not_listed() {

@@ -29,6 +29,8 @@ pub enum Expiry {
 pub struct Scanned {
     /// The next cursor.
     pub cursor: u64,
+    /// The slot at which the walk should have begun, when that is not served here: nothing was seen.
+    pub elsewhere: Option<u16>,
 }
 
 /// Locked shards, one database, one moment. All times are ms since 1970.

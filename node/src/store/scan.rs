@@ -41,7 +41,8 @@ impl Store {
         within: Option<&SlotSet>,
         mut f: impl FnMut(&[u8], &'static str),
     ) -> Scanned {
-        let mut slot = cursor_slot(cursor);
+        let first = cursor_slot(cursor);
+        let mut slot = first;
         let mut place = (cursor & ((1 << PLACE_BITS) - 1)) as u32;
         let mut seen = 0;
         // Like Redis, look at no more than ten times as many buckets as keys were asked for.
@@ -66,7 +67,8 @@ impl Store {
                         break;
                     }
                     if seen >= count || buckets == 0 {
-                        return Scanned { cursor: u64::from(slot) << PLACE_BITS | u64::from(place) };
+                        let cursor = u64::from(slot) << PLACE_BITS | u64::from(place);
+                        return Scanned { cursor, elsewhere: None };
                     }
                 }
             }
@@ -76,7 +78,8 @@ impl Store {
                 break;
             }
         }
-        Scanned { cursor: slot_cursor(slot) }
+        // The cursor of slot 0 is also the one that says that all was seen.
+        Scanned { cursor: slot_cursor(slot), elsewhere: (slot == first && slot < SLOTS).then_some(slot) }
     }
 
     /// Visits every key of a database that is not expired, one shard's lock at a time.

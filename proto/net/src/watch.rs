@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use shoal_proto::bus::{Hello, Latest, Members, Since, Verb};
 use shoal_proto::view::View;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::address::HostPort;
 use crate::bus::{CallError, Connection};
@@ -35,6 +35,13 @@ const REPLACED: Duration = Duration::from_secs(2);
 /// First and longest pause after a failure.
 const PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// How many nodes are asked at once when the view in force is doubted.
+const ASKED: usize = 2;
+
+/// Shortest and longest pause between such questions. It grows while nobody has anything newer.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+const MAX_ASK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts following a cluster. See [`ViewWatch::start`].
 #[derive(Debug, Clone)]
@@ -57,6 +64,8 @@ struct Shared {
     last_live: Mutex<Instant>,
     /// Whether failing has been logged.
     lost: AtomicBool,
+    /// Somebody doubts the view in force.
+    doubted: Notify,
 }
 
 impl ViewWatch {
@@ -75,12 +84,14 @@ impl ViewWatch {
             live: AtomicUsize::new(0),
             last_live: Mutex::new(Instant::now()),
             lost: AtomicBool::new(false),
+            doubted: Notify::new(),
         });
         let handle = ViewWatch { shared: shared.clone() };
         let task = async move {
             let watches: [_; WATCHES] = std::array::from_fn(|i| follow(shared.clone(), i));
             tokio::select! {
                 () = join_all(watches) => {}
+                () = ask_around(&shared) => {}
                 () = shutdown.wait() => {}
             }
         };
@@ -95,6 +106,12 @@ impl ViewWatch {
     /// Every view as it arrives; the latest wins.
     pub fn subscribe(&self) -> watch::Receiver<Arc<View>> {
         self.shared.views.subscribe()
+    }
+
+    /// Asks for a newer view, because something does not fit the one in force: a node refuses, or cannot be reached. The
+    /// watched nodes may hang, or be cut off from those that have it. Costs nothing if called often.
+    pub fn refresh(&self) {
+        self.shared.doubted.notify_one();
     }
 
     /// Whether there is a view that gives every slot an owner. A view stays good if all nodes fall silent.
@@ -136,6 +153,24 @@ async fn follow(shared: Arc<Shared>, number: usize) {
         // A watch that held for a while was good: begin again with a short pause.
         pause = if before.elapsed() > 2 * MAX_PAUSE { PAUSE } else { (pause * 2).min(MAX_PAUSE) };
         shared.report_loss();
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+}
+
+/// Asks nodes that are not being watched for a newer view, as often as somebody doubts the one in force.
+async fn ask_around(shared: &Shared) {
+    let mut pause = ASK_PAUSE;
+    loop {
+        shared.doubted.notified().await;
+        let before = shared.epoch();
+        let mut others = shared.candidates(0).await;
+        let watched = shared.watched.lock().clone();
+        others.sort_by_key(|addr| watched.contains(addr));
+        let mut asked = [None; ASKED];
+        asked.iter_mut().zip(others).for_each(|(place, addr)| *place = Some(addr));
+        let [one, two] = asked;
+        tokio::join!(shared.ask(one), shared.ask(two));
+        pause = if shared.epoch() > before { ASK_PAUSE } else { (pause * 2).min(MAX_ASK_PAUSE) };
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
     }
 }
@@ -222,6 +257,22 @@ impl Shared {
             if let Some(view) = latest.view {
                 self.install(view);
             }
+        }
+    }
+
+    /// Takes the view that a node has, if it is of our cluster and newer.
+    async fn ask(&self, addr: Option<SocketAddr>) {
+        let (Some(addr), ours) = (addr, self.view.load().cluster) else { return };
+        let question = async {
+            let since = Since { cluster: ours, epoch: self.epoch() };
+            Connection::open(addr, LIMIT).await?.call::<Latest>(Verb::View, &since, LIMIT).await
+        };
+        match question.await {
+            Ok(Latest { cluster, view: Some(view), .. }) if cluster == ours && view.cluster == ours => {
+                self.install(view);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%addr, %error, "a node does not say which view it has"),
         }
     }
 

@@ -24,6 +24,14 @@ impl NodeId {
     pub fn hex(self) -> String {
         format!("{:016x}{:016x}{:08x}", self.node, self.boot, self.node as u32 ^ self.boot as u32)
     }
+
+    /// The node that [`hex`](Self::hex) was written for; `None` for anything else.
+    pub fn from_hex(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let number = |range| u64::from_str_radix(text.get(range)?, 16).ok();
+        let id = Self { node: number(0..16)?, boot: number(16..32)? };
+        (id.hex() == text).then_some(id)
+    }
 }
 
 /// A node as views describe it.

@@ -165,9 +165,7 @@ impl Connection {
 
     fn end(&mut self) {
         let mut desk = self.worker.desk.borrow_mut();
-        if desk.client(self.intake.place, self.intake.generation).is_some() {
-            desk.clients.remove(self.intake.place as usize);
-        }
+        desk.dismiss(self.intake.place, self.intake.generation);
         self.worker.shared.registry.remove(self.intake.session.record.id);
         self.worker.left();
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shoal_proto::{
     Error,
-    command::{Entry, Flags, Merge, table},
+    command::{Entry, Flags, table},
     resp::{Args, Limits, Protocol, Reply, Request, Scanner},
     session::{ReplyMode, Session},
 };
@@ -138,51 +138,45 @@ impl Intake {
         if plan == Plan::Local {
             return self.local(desk, entry, args, last);
         }
+        let client = &mut desk.clients[self.place as usize];
+        let (client, generation, lane) = (self.place, self.generation, client.lane);
+        let mut order = Order { client, generation, lane, entry, args, muted: false };
+        if let Some(wait) = obstacle(desk, &order, plan) {
+            desk.clients[self.place as usize].wait = wait;
+            return Fate::Later(Go::Wait);
+        }
         *last = Some(entry.id);
         desk.tally.requests += 1;
-        let muted = self.session.reply_mode != ReplyMode::On && !self.session.replies();
-        let order = Order {
-            client: self.place,
-            generation: self.generation,
-            lane: desk.clients[self.place as usize].lane,
-            entry,
-            args,
-            muted,
-        };
+        order.muted = self.session.reply_mode != ReplyMode::On && !self.session.replies();
         let used = match plan {
-            Plan::Slot(slot) => desk.forward(&order, slot),
+            Plan::Slot(slot) => Ok(desk.forward(&order, slot)),
             Plan::Any => desk.forward_any(&order),
             Plan::Split { step, merge } => desk.split(&order, step, merge),
             Plan::AllNodes(merge) => {
                 let shared = self.shared.clone();
-                let asked = desk.ask_all(&order, merge, || shared.own_info());
-                if let Err(error) = asked
-                    && !muted
-                {
-                    self.error(desk, &error);
-                }
-                // Asked in several rounds: a later request must not be at a node before the last of them.
-                if matches!(merge, Merge::Scan | Merge::Random) {
-                    let client = &mut desk.clients[self.place as usize];
-                    client.barrier |= !client.tickets.is_empty();
-                }
+                desk.ask_all(&order, merge, || shared.own_info());
+                let client = &mut desk.clients[self.place as usize];
+                client.barrier |= !client.tickets.is_empty();
                 return Fate::Done;
             }
             Plan::Local => return Fate::Done,
         };
         match used {
-            Ok(upstream) => self.heed(desk, upstream),
-            Err(error) if !muted => self.error(desk, &error),
-            Err(_) => {}
+            Ok(Some(upstream)) => self.heed(desk, upstream),
+            Err(error) if !order.muted => self.error(desk, &error),
+            Ok(None) | Err(_) => {}
         }
         Fate::Done
     }
 
-    /// Stops taking requests while a node's connection holds too many.
+    /// Stops taking requests while a node's connection holds too many, or while there is none and half of what may wait
+    /// does: the rest is for other clients.
     #[inline]
     fn heed(&self, desk: &mut Desk, upstream: u32) {
+        let settings = &self.shared.settings;
+        let crowded = desk.upstreams[upstream as usize].stuck && desk.load().requests > settings.max_held / 2;
         let upstream = &mut desk.upstreams[upstream as usize];
-        if upstream.log.held() > self.shared.settings.upstream_buffer {
+        if crowded || upstream.log.held() > settings.upstream_buffer {
             upstream.waiters.push((self.place, self.generation));
             desk.clients[self.place as usize].wait = Wait::Upstream;
         }
@@ -240,6 +234,18 @@ impl Intake {
     fn error(&mut self, desk: &mut Desk, error: &Error) {
         desk.clients[self.place as usize].reply(&crate::merge::error(error));
         desk.touch_client(self.place);
+    }
+}
+
+/// What a request has to wait for so that it does not overtake an earlier one.
+#[inline]
+fn obstacle(desk: &mut Desk, order: &Order<'_>, plan: Plan) -> Option<Wait> {
+    let client = &desk.clients[order.client as usize];
+    match plan {
+        // What is under way may be redirected, and reach a node after this.
+        Plan::AllNodes(_) if !client.tickets.is_empty() => Some(Wait::Drained),
+        _ if client.is_cautious() => desk.obstacle(order, plan),
+        _ => None,
     }
 }
 

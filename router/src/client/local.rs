@@ -155,7 +155,7 @@ fn shoal(desk: &Desk, sub: &str, out: &mut Reply<'_>) -> Result {
             out.verbatim(&lines.concat());
         }
         "upstream" => {
-            let mut text = String::new();
+            let mut text = desk.troubles();
             for (_, upstream) in &desk.upstreams {
                 let node = &desk.nodes[upstream.node as usize];
                 text.push_str(&format!(

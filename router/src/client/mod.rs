@@ -3,6 +3,7 @@
 //! The other half, what is read from the client, belongs to the client's task ([`connection`]).
 
 pub(crate) mod connection;
+pub(crate) mod detour;
 mod intake;
 mod local;
 
@@ -10,7 +11,8 @@ use std::{collections::VecDeque, rc::Rc};
 
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 
-use crate::{gather::Gather, upstream::log::Pending};
+use crate::gather::Gather;
+use detour::Detour;
 
 /// Whom a reply is for: a ticket of a client, and which part of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,18 @@ pub(crate) struct Asker {
     /// The ticket's number.
     pub(crate) seq: u32,
     pub(crate) part: u16,
+}
+
+impl Asker {
+    /// Whether the same client sent this request before the other one. Numbers wrap.
+    pub(crate) fn is_of_earlier(self, other: Self) -> bool {
+        (self.seq.wrapping_sub(other.seq) as i32) < 0
+    }
+
+    /// The same; parts of one request come by their numbers.
+    pub(crate) fn is_before(self, other: Self) -> bool {
+        self.is_of_earlier(other) || (self.seq == other.seq && self.part < other.part)
+    }
 }
 
 /// A place in a client's reply order.
@@ -50,29 +64,22 @@ pub(crate) enum Wait {
     Output,
     /// Until a node has answered more.
     Upstream,
+    /// Until a detour ends.
+    Detour,
+    /// Until the ticket of this number is answered and all before it.
+    Ticket(u32),
     /// Until everything is answered and sent: the connection ends then.
     Finished,
 }
 
-/// A redirected request: later ones of the same client and slot queue up behind it, so that they cannot overtake it
-/// on their way to the new owner.
-#[derive(Debug)]
-pub(crate) struct Redirect {
+/// A slot of a request that went to one node together with keys of other slots. Such a request is refused as a whole when
+/// one slot has moved, and only then taken apart: until it is answered, nothing of its client that conflicts with it may
+/// follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wide {
     pub(crate) seq: u32,
-    pub(crate) part: u16,
     pub(crate) slot: u16,
-    /// The request itself while it queues.
-    pub(crate) parked: Option<Parked>,
-}
-
-/// A request that queues behind a redirected one.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    pub(crate) pending: Pending,
-    pub(crate) request: Vec<u8>,
-    /// The node it shall go to.
-    pub(crate) host: Rc<str>,
-    pub(crate) port: u16,
+    pub(crate) write: bool,
 }
 
 /// One client.
@@ -92,15 +99,19 @@ pub(crate) struct Client {
     pub(crate) blocked: bool,
     /// Nothing can be or need be sent any more.
     pub(crate) dead: bool,
-    /// The view changed under requests that are not answered, or one of them is asked in several rounds: later ones
-    /// wait for them, lest they overtake them at another node.
+    /// Something is asked of all nodes: later requests wait for it, lest they overtake it at another node.
     pub(crate) barrier: bool,
     pub(crate) wait: Wait,
     /// Wakes the client's task from its wait.
     pub(crate) resume: Rc<Notify>,
     /// Which of a node's connections it uses: database and RESP version.
     pub(crate) lane: u8,
-    pub(crate) redirects: Vec<Redirect>,
+    /// Slots in trouble.
+    pub(crate) detours: Vec<Detour>,
+    /// Slots of requests that are or lately were under way, oldest first.
+    wide: VecDeque<Wide>,
+    /// How many of them are of writes.
+    wide_writes: u32,
     /// When it asked last, for [`Crowd`](crate::pace::Crowd).
     pub(crate) asked: u32,
 }
@@ -156,7 +167,9 @@ impl Client {
             wait: Wait::Nothing,
             resume: Rc::new(Notify::new()),
             lane: 0,
-            redirects: Vec::new(),
+            detours: Vec::new(),
+            wide: VecDeque::new(),
+            wide_writes: 0,
             asked: u32::MAX,
         }
     }
@@ -215,7 +228,8 @@ impl Client {
     #[inline]
     pub(crate) fn check_wait(&mut self, max_outstanding: usize, output_soft: usize) {
         let over = match self.wait {
-            Wait::Nothing | Wait::Upstream => false,
+            Wait::Nothing | Wait::Upstream | Wait::Detour => false,
+            Wait::Ticket(seq) => self.is_answered(seq),
             Wait::Drained => self.tickets.is_empty(),
             Wait::Fewer => self.tickets.len() <= max_outstanding / 2,
             Wait::Output => self.owed() <= output_soft / 2,
@@ -227,11 +241,48 @@ impl Client {
         }
     }
 
-    /// An earlier redirect is answered: takes it off the list and returns the next one of its slot that queued.
-    pub(crate) fn settle(&mut self, seq: u32, part: u16) -> Option<Parked> {
-        let here =
-            self.redirects.iter().position(|r| r.seq == seq && r.part == part && r.parked.is_none())?;
-        let slot = self.redirects.remove(here).slot;
-        self.redirects.iter_mut().find(|r| r.slot == slot)?.parked.take()
+    /// Whether the ticket and all before it are answered. Numbers wrap.
+    pub(crate) fn is_answered(&self, seq: u32) -> bool {
+        (self.base.wrapping_sub(seq) as i32) > 0
+    }
+
+    /// Whether a new request has to be looked at for what is under way.
+    #[inline]
+    pub(crate) fn is_cautious(&self) -> bool {
+        !self.detours.is_empty() || !self.wide.is_empty()
+    }
+
+    /// Notes the slots of a request that is about to be sent to nodes with several slots each.
+    pub(crate) fn widen(&mut self, seq: u32, slots: &[u16], write: bool) {
+        self.wide.extend(slots.iter().map(|slot| Wide { seq, slot: *slot, write }));
+        if write {
+            self.wide_writes += slots.len() as u32;
+        }
+    }
+
+    /// Whether one of these is among the slots of a request that went to nodes with several slots each.
+    pub(crate) fn spans(&self, seq: u32, slots: impl Fn(u16) -> bool) -> bool {
+        self.wide.iter().any(|w| w.seq == seq && slots(w.slot))
+    }
+
+    /// What a new request on these slots has to wait for.
+    pub(crate) fn obstacle(&mut self, write: bool, slots: impl Fn(u16) -> bool) -> Option<Wait> {
+        if self.detours.iter().any(|d| slots(d.slot)) {
+            return Some(Wait::Detour);
+        }
+        while let Some(oldest) = self.wide.front().copied().filter(|w| self.is_answered(w.seq)) {
+            self.wide.pop_front();
+            self.wide_writes -= u32::from(oldest.write);
+        }
+        if !write && self.wide_writes == 0 {
+            return None;
+        }
+        let conflict = self.wide.iter().rev().find(|w| (write || w.write) && slots(w.slot))?;
+        Some(Wait::Ticket(conflict.seq))
+    }
+
+    /// The detour of a slot.
+    pub(crate) fn detour(&mut self, slot: u16) -> Option<&mut Detour> {
+        self.detours.iter_mut().find(|d| d.slot == slot)
     }
 }

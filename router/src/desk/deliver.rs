@@ -8,12 +8,14 @@ use shoal_proto::{
     },
 };
 
-use super::{Desk, shut};
+use shoal_proto::view::NodeId;
+
+use super::{Desk, refusal::Refusal, shut};
 use crate::{
     client::{Asker, Ticket},
-    gather::Outcome,
+    gather::{Outcome, Target},
     merge,
-    upstream::log::{Pending, Way},
+    upstream::log::Pending,
 };
 
 /// Why what a node sent cannot be used. The connection is closed.
@@ -46,15 +48,20 @@ impl Desk {
             }
             let log = &mut self.upstreams[place as usize].log;
             let pending = log.answered().ok_or(Nonsense::Unasked)?;
-            if reply[0] == b'-' && reply.starts_with(b"-MOVED ") && pending.way != Way::Node {
-                let request = log.last(&pending).to_vec();
-                self.redirect(place, pending, request, reply);
-            } else {
+            if reply[0] == b'-'
+                && let Some(refusal) = Refusal::of(reply)
+            {
+                self.refused(place, pending, refusal, reply);
+            } else if self.troubled.is_empty() || self.in_order(place, &pending) {
                 self.deliver(pending.asker, reply);
             }
         }
         let upstream = &mut self.upstreams[place as usize];
         upstream.log.trim();
+        if !upstream.gates.is_empty() {
+            self.open_gates(place);
+        }
+        let upstream = &mut self.upstreams[place as usize];
         if !upstream.waiters.is_empty() && upstream.log.held() <= self.shared.settings.upstream_buffer / 2 {
             let waiters = std::mem::take(&mut upstream.waiters);
             self.release(&waiters);
@@ -77,7 +84,6 @@ impl Desk {
         if client.out.capacity() == 0 {
             client.out = self.buffers.pop().unwrap_or_default();
         }
-        let released = if client.redirects.is_empty() { None } else { client.settle(asker.seq, asker.part) };
         match client.tickets.get_mut(index) {
             Some(Ticket::Waiting) if index == 0 => {
                 client.out.extend_from_slice(reply);
@@ -99,9 +105,6 @@ impl Desk {
             Some(Ticket::Ready(_)) | None => debug_assert!(false, "a second reply for one ticket"),
         }
         self.delivered(asker);
-        if let Some(parked) = released {
-            self.unpark(parked);
-        }
     }
 
     /// The client may have something to write, or to go on with.
@@ -148,10 +151,15 @@ impl Desk {
             }
             Outcome::Again(next) => {
                 debug_assert_eq!(client.out.len(), mark, "nothing is written before the end");
-                let pending =
-                    Pending { asker, len: 0, at: self.now, way: Way::Node, hops: 0, repeatable: true };
+                let pending = Pending { effect: gather.effect, ..Pending::node(asker, gather.at) };
+                let members = next.iter().any(|(target, _)| matches!(target, Target::Member(_)));
+                if members && gather.turn != self.turn {
+                    // They are counted differently now.
+                    return self.anew(asker, lane);
+                }
                 self.ask(pending, lane, next);
             }
+            Outcome::Anew => self.anew(asker, lane),
         }
     }
 
@@ -161,12 +169,21 @@ impl Desk {
     }
 
     /// A connection is open and agreed on: what waits can be written.
-    pub(crate) fn opened(&mut self, place: u32, writer: std::rc::Rc<tokio::net::tcp::OwnedWriteHalf>) {
+    pub(crate) fn opened(
+        &mut self,
+        place: u32,
+        writer: std::rc::Rc<tokio::net::tcp::OwnedWriteHalf>,
+        process: Option<NodeId>,
+    ) {
         let upstream = &mut self.upstreams[place as usize];
+        let node = upstream.node;
+        upstream.process = process;
+        (upstream.curious, upstream.stuck) = (false, false);
         upstream.generation = upstream.generation.wrapping_add(1);
         upstream.blocked = false;
         upstream.state = crate::upstream::State::Ready(writer);
         self.touch_upstream(place);
+        self.met(node, process);
     }
 
     /// Bytes that cannot be replies came: nothing that this connection sends can be trusted.

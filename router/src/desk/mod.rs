@@ -1,22 +1,30 @@
 //! Everything a worker knows, and what happens to it: requests go out, replies come back, connections and views change.
 //!
 //! All of it runs on the worker's thread, in the tasks of its sockets; nothing here waits or does I/O.
-//! Files: [`send`] towards nodes, [`deliver`] towards clients, [`detour`] for requests that have to go elsewhere.
+//! Files: [`send`] towards nodes, [`deliver`] towards clients; for requests that cannot take the usual way
+//! [`refusal`] (a node says so), [`lost`] (connections), [`views`], [`detour`] (where they queue), [`stray`] (those
+//! about the whole cluster), [`deadlines`].
 
+mod deadlines;
 mod deliver;
 mod detour;
+mod lost;
+mod refusal;
 mod send;
+mod stray;
+mod views;
 
 pub(crate) use send::Order;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
+use shoal_proto::slot::SLOTS;
 use slab::Slab;
 
 use crate::{
-    client::{Client, Spares},
+    client::{Asker, Client, Spares},
     pace::Crowd,
-    routing::Routing,
+    routing::{NOBODY, Routing},
     shared::Shared,
     split::Parts,
     stats::Tally,
@@ -29,12 +37,28 @@ const SPARE_BUFFERS: usize = 64;
 /// A buffer that grew beyond this is given back to the system.
 const KEEP: usize = 1 << 20;
 
+/// Most slots that `SHOAL UPSTREAM` lists.
+const MOST_SHOWN: usize = 100;
+
 /// A worker's state.
 pub(crate) struct Desk {
     pub(crate) shared: Arc<Shared>,
     pub(crate) routing: Arc<Routing>,
     /// By a member's place in the view, its place among `nodes`.
     places: Vec<u32>,
+    /// By slot, the place among `nodes` of the one that requests go to: the owner by the view, or whom a node has named
+    /// since; [`NOBODY`] if there is none.
+    owners: Vec<u16>,
+    /// Counts views; wraps.
+    turn: u16,
+    /// Slots of clients that are on a detour.
+    troubled: HashSet<detour::Trouble>,
+    /// Parts of requests about the whole cluster that wait for their node.
+    strays: Vec<stray::Stray>,
+    /// Requests about the whole cluster, and their lanes, that wait for a view with anybody in it.
+    homeless: Vec<(Asker, u8)>,
+    /// What waits in detours and among the strays.
+    held: detour::Load,
     pub(crate) nodes: Slab<Node>,
     pub(crate) clients: Slab<Client>,
     pub(crate) upstreams: Slab<Upstream>,
@@ -64,6 +88,12 @@ impl Desk {
             shared,
             routing: routing.clone(),
             places: Vec::new(),
+            owners: vec![NOBODY; usize::from(SLOTS)],
+            turn: 0,
+            troubled: HashSet::new(),
+            strays: Vec::new(),
+            homeless: Vec::new(),
+            held: detour::Load::default(),
             nodes: Slab::new(),
             clients: Slab::new(),
             upstreams: Slab::new(),
@@ -113,6 +143,76 @@ impl Desk {
         (place as u32, self.generation)
     }
 
+    /// Forgets a client that is gone, with what it waits for.
+    pub(crate) fn dismiss(&mut self, place: u32, generation: u32) {
+        if self.client(place, generation).is_none() {
+            return;
+        }
+        for detour in self.clients.remove(place as usize).detours {
+            self.troubled.remove(&detour::Trouble { client: place, generation, slot: detour.slot });
+            detour.queue().iter().for_each(|held| self.held.remove(held));
+        }
+    }
+
+    /// Requests that wait for a node that cannot serve them at once.
+    pub(crate) fn load(&self) -> detour::Load {
+        let waiting = self.upstreams.iter().map(|(_, u)| u).filter(|u| u.stuck);
+        waiting.fold(self.held, |sum, u| detour::Load {
+            requests: sum.requests + u.log.len(),
+            bytes: sum.bytes + u.log.held(),
+        })
+    }
+
+    /// Whether no more can wait.
+    fn is_full(&self) -> bool {
+        let (load, settings) = (self.load(), &self.shared.settings);
+        load.requests >= settings.max_held || load.bytes >= settings.max_held_bytes
+    }
+
+    /// What this worker holds, for people (`SHOAL UPSTREAM`).
+    pub(crate) fn troubles(&self) -> String {
+        let (load, tally) = (self.load(), &self.tally);
+        let elsewhere = (0..SLOTS).filter(|slot| self.is_overridden(*slot)).count();
+        let mut text = format!(
+            "held={} bytes={} detours={} slots_elsewhere={elsewhere} redirects={} refusals={} retries={} \
+             writes_resent={} lost={} gave_up={}\n",
+            load.requests,
+            load.bytes,
+            self.troubled.len(),
+            tally.redirects,
+            tally.refusals,
+            tally.retries,
+            tally.reborn,
+            tally.lost,
+            tally.unreachable,
+        );
+        let mut slots: std::collections::BTreeMap<u16, (usize, usize, u32)> =
+            std::collections::BTreeMap::new();
+        for trouble in &self.troubled {
+            let client = self.clients.get(trouble.client as usize);
+            let detour = client.and_then(|c| c.detours.iter().find(|d| d.slot == trouble.slot));
+            let Some(detour) = detour else { continue };
+            let oldest = detour.queue().iter().map(|h| self.now.wrapping_sub(h.pending.at)).max();
+            let (clients, waiting, longest) = slots.entry(trouble.slot).or_default();
+            *clients += 1;
+            *waiting += detour.queue().len();
+            *longest = (*longest).max(oldest.unwrap_or(0));
+        }
+        for (slot, (clients, waiting, longest)) in slots.into_iter().take(MOST_SHOWN) {
+            text.push_str(&format!("slot={slot} clients={clients} waiting={waiting} longest_ms={longest}\n"));
+        }
+        text
+    }
+
+    /// Whether requests for the slot go elsewhere than the view says.
+    fn is_overridden(&self, slot: u16) -> bool {
+        let owner = match self.routing.owner(slot) {
+            NOBODY => NOBODY,
+            member => self.places[usize::from(member)] as u16,
+        };
+        owner != self.owners[usize::from(slot)]
+    }
+
     /// The client, if it is still the same one.
     #[inline]
     pub(crate) fn client(&mut self, place: u32, generation: u32) -> Option<&mut Client> {
@@ -148,40 +248,13 @@ impl Desk {
         }
     }
 
-    /// Installs a view: new requests follow it at once.
-    pub(crate) fn adopt(&mut self, routing: Arc<Routing>) {
-        self.routing = routing.clone();
-        self.nodes.iter_mut().for_each(|(_, node)| node.member = false);
-        self.places = routing.members().iter().map(|m| self.node(&m.host, m.resp_port)).collect();
-        for place in self.places.clone() {
-            self.nodes[place as usize].member = true;
-        }
-        // What is under way may still be redirected: what comes later must not overtake it.
-        for (_, client) in &mut self.clients {
-            client.barrier |= !client.tickets.is_empty();
-        }
-        let mut elsewhere = Vec::new();
-        for (place, upstream) in &mut self.upstreams {
-            let member = self.nodes[upstream.node as usize].member;
-            upstream.retired = if member { None } else { Some(upstream.retired.unwrap_or(self.now)) };
-            if !upstream.is_ready() && !upstream.log.is_empty() {
-                elsewhere.push(place as u32);
-            } else if !member && upstream.log.is_empty() {
-                close(upstream);
-            }
-            self.waiting |= !member;
-        }
-        for place in elsewhere {
-            self.replan(place);
-        }
-    }
-
     /// The place of the node at this address.
     pub(crate) fn node(&mut self, host: &str, port: u16) -> u32 {
         match self.nodes.iter().find(|(_, n)| n.port == port && *n.host == *host) {
             Some((place, _)) => place as u32,
             None => {
-                let node = Node { host: host.into(), port, member: false, lanes: [NONE; LANES] };
+                let (host, lanes) = (host.into(), [NONE; LANES]);
+                let node = Node { host, port, member: false, meetings: 0, met: None, lanes };
                 self.nodes.insert(node) as u32
             }
         }
@@ -223,51 +296,6 @@ impl Desk {
                 client.wait = crate::client::Wait::Nothing;
                 client.resume.notify_one();
             }
-        }
-    }
-
-    /// Answers requests that waited too long, and ends connections to nodes that left. Returns whether something
-    /// still waits.
-    pub(crate) fn expire(&mut self) -> bool {
-        let patience = self.shared.settings.patience.as_millis() as u32;
-        self.waiting = false;
-        for place in self.upstreams.iter().map(|(place, _)| place as u32).collect::<Vec<_>>() {
-            self.expire_one(place, patience);
-        }
-        self.waiting
-    }
-
-    fn expire_one(&mut self, place: u32, patience: u32) {
-        let now = self.now;
-        let upstream = &mut self.upstreams[place as usize];
-        if let Some(since) = upstream.retired {
-            if upstream.log.is_empty() || now.wrapping_sub(since) > patience {
-                close(upstream);
-            }
-            self.waiting = true;
-        }
-        if upstream.is_ready() {
-            return;
-        }
-        if upstream.retired.is_some() && upstream.log.is_empty() && matches!(upstream.state, State::New) {
-            // It has no task that would do so.
-            return self.forget(place);
-        }
-        let mut late = Vec::new();
-        while upstream.log.front().is_some_and(|p| now.wrapping_sub(p.at) > patience) {
-            late.extend(upstream.log.drop_front());
-        }
-        upstream.log.trim();
-        self.waiting |= !upstream.log.is_empty();
-        let waiters = std::mem::take(&mut upstream.waiters);
-        if late.is_empty() {
-            self.upstreams[place as usize].waiters = waiters;
-        } else {
-            self.release(&waiters);
-        }
-        for pending in late {
-            self.tally.unreachable += 1;
-            self.fail(pending.asker, &detour::UNREACHABLE);
         }
     }
 }

@@ -2,19 +2,26 @@
 
 use shoal_proto::{
     Error,
-    command::{Entry, Flags, Merge},
+    command::{Entry, Flags, Merge, Route},
     resp::Args,
     slot::key_slot,
 };
 
-use super::Desk;
+use super::{Desk, detour::Terms};
 use crate::{
-    client::{Asker, Ticket},
-    gather::{Gather, Target},
+    client::{Asker, Ticket, Wait, detour::Held},
+    gather::{Gather, Origin, Target},
+    merge,
+    plan::Plan,
     routing::NOBODY,
-    upstream::log::{Pending, Way},
+    split::Parts,
+    upstream::log::{Effect, Pending, Way},
     whole::{Own, Whole},
 };
+
+/// Why a request is refused that would have to wait.
+const OVERLOADED: Error =
+    Error::text("CLUSTERDOWN The cluster is down: too many requests wait for nodes that cannot serve them");
 
 /// A request that is about to be sent.
 #[derive(Debug, Clone, Copy)]
@@ -32,49 +39,89 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     #[inline]
     fn pending(&self, seq: u32, part: u16, at: u32, way: Way) -> Pending {
-        Pending {
-            asker: Asker { client: self.client, generation: self.generation, seq, part },
-            len: 0,
-            at,
-            way,
-            hops: 0,
-            repeatable: self.entry.command.flags.contains(Flags::READONLY),
-        }
+        let asker = Asker { client: self.client, generation: self.generation, seq, part };
+        Pending { asker, len: 0, at, way, turn: 0, hops: 0, effect: self.effect() }
+    }
+
+    fn ticket(&self) -> Ticket {
+        if self.muted { Ticket::Muted } else { Ticket::Waiting }
+    }
+
+    #[inline]
+    fn effect(&self) -> Effect {
+        if self.entry.command.flags.contains(Flags::READONLY) { Effect::Read } else { effect(self.entry) }
+    }
+}
+
+/// What sending a command twice would do that is not marked as a read.
+fn effect(entry: &Entry) -> Effect {
+    match entry.command.route {
+        Route::AllNodes(Merge::Info) => Effect::Read,
+        // Reports; DEBUG is for tests, and everything at once.
+        Route::AllNodes(Merge::Special) if !entry.name.starts_with("debug") => Effect::Read,
+        _ => Effect::Write,
+    }
+}
+
+impl Pending {
+    /// A part of a request about the whole cluster.
+    pub(super) fn node(asker: Asker, at: u32) -> Self {
+        Self { asker, len: 0, at, way: Way::Node, turn: 0, hops: 0, effect: Effect::Read }
     }
 }
 
 impl Desk {
-    /// Forwards a request as it is to the owner of `slot`. Returns the connection it went to.
-    ///
-    /// # Errors
-    /// When nobody owns the slot.
-    #[inline]
-    pub(crate) fn forward(&mut self, order: &Order<'_>, slot: u16) -> Result<u32, Error> {
-        let owner = self.routing.owner(slot);
-        if owner == NOBODY {
-            return Err(Error::ClusterDown);
+    /// What a request has to wait for before it is sent, lest it overtake another one of its client.
+    #[cold]
+    pub(crate) fn obstacle(&mut self, order: &Order<'_>, plan: Plan) -> Option<Wait> {
+        let write = order.effect() == Effect::Write;
+        let client = &mut self.clients[order.client as usize];
+        match plan {
+            Plan::Slot(slot) => client.obstacle(write, |s| s == slot),
+            Plan::Split { step, .. } => {
+                let keys = (1..order.args.len()).step_by(usize::from(step));
+                let mut slots: Vec<u16> = keys.map(|at| key_slot(order.args.at(at))).collect();
+                slots.sort_unstable();
+                client.obstacle(write, |s| slots.binary_search(&s).is_ok())
+            }
+            Plan::Any | Plan::AllNodes(_) | Plan::Local => None,
         }
-        Ok(self.forward_to(order, owner, Way::Slot(slot)))
+    }
+
+    /// Forwards a request as it is to the owner of `slot`. Returns the connection it went to, if it went.
+    #[inline]
+    pub(crate) fn forward(&mut self, order: &Order<'_>, slot: u16) -> Option<u32> {
+        match self.owners[usize::from(slot)] {
+            NOBODY => {
+                self.hold(order, Way::Slot(slot));
+                None
+            }
+            owner => self.forward_to(order, u32::from(owner), Way::Slot(slot)),
+        }
     }
 
     /// Forwards a request that any node can answer.
     ///
     /// # Errors
     /// When there is no node.
-    pub(crate) fn forward_any(&mut self, order: &Order<'_>) -> Result<u32, Error> {
+    pub(crate) fn forward_any(&mut self, order: &Order<'_>) -> Result<Option<u32>, Error> {
         let first = *self.routing.serving.first().ok_or(Error::ClusterDown)?;
-        Ok(self.forward_to(order, first, Way::Node))
+        Ok(self.forward_to(order, self.places[usize::from(first)], Way::Node))
     }
 
     #[inline]
-    fn forward_to(&mut self, order: &Order<'_>, member: u16, way: Way) -> u32 {
-        let place = self.upstream(self.places[usize::from(member)], order.lane);
+    fn forward_to(&mut self, order: &Order<'_>, node: u32, way: Way) -> Option<u32> {
+        let place = self.upstream(node, order.lane);
+        if self.upstreams[place as usize].stuck && self.is_full() {
+            self.overloaded(order);
+            return None;
+        }
         let client = &mut self.clients[order.client as usize];
-        let pending = order.pending(client.next_seq(), 0, self.now, way);
-        client.tickets.push_back(if order.muted { Ticket::Muted } else { Ticket::Waiting });
+        let pending = Pending { turn: self.turn, ..order.pending(client.next_seq(), 0, self.now, way) };
+        client.tickets.push_back(order.ticket());
         self.upstreams[place as usize].log.push(order.args.raw(), pending);
         self.sent(place);
-        place
+        Some(place)
     }
 
     /// Something was appended to a connection.
@@ -84,86 +131,128 @@ impl Desk {
         self.touch_upstream(place);
     }
 
+    /// Keeps a request whose slots nobody serves.
+    #[cold]
+    fn hold(&mut self, order: &Order<'_>, way: Way) {
+        let client = &mut self.clients[order.client as usize];
+        let pending = order.pending(client.next_seq(), 0, self.now, way);
+        client.tickets.push_back(order.ticket());
+        let (request, why) = (order.args.raw().to_vec(), merge::error(&Error::ClusterDown));
+        self.detain_all(Held { pending, request, why, doubt: None }, Terms::default());
+    }
+
+    /// Answers a request that cannot wait because too many do already.
+    #[cold]
+    fn overloaded(&mut self, order: &Order<'_>) {
+        self.tally.overloads += 1;
+        let client = &mut self.clients[order.client as usize];
+        let asker = order.pending(client.next_seq(), 0, self.now, Way::Node).asker;
+        client.tickets.push_back(order.ticket());
+        self.fail(asker, &OVERLOADED);
+    }
+
     /// Splits a request by node; forwards it as it is if all keys are at one. Returns the last connection used.
     ///
     /// # Errors
-    /// When nobody owns one of the slots, or the arguments do not come in whole steps (the node's own text).
-    pub(crate) fn split(&mut self, order: &Order<'_>, step: u8, merge: Merge) -> Result<u32, Error> {
+    /// When the arguments do not come in whole steps (the node's own text).
+    pub(crate) fn split(&mut self, order: &Order<'_>, step: u8, merge: Merge) -> Result<Option<u32>, Error> {
         if !(order.args.len() - 1).is_multiple_of(usize::from(step)) {
             return Err(Error::Arity(order.entry.name.clone().into()));
         }
-        let routing = self.routing.clone();
         let mut parts = std::mem::take(&mut self.parts);
-        let grouped = parts.group(order.args, step, |key| match routing.owner(key_slot(key)) {
-            NOBODY => Err(Error::ClusterDown),
-            owner => Ok(owner),
-        });
-        let result = grouped.map(|()| match parts.parts[..] {
-            [(owner, _)] => self.forward_to(order, owner, Way::Split(step)),
-            _ => {
-                let client = &mut self.clients[order.client as usize];
-                let seq = client.next_seq();
-                client.tickets.push_back(Ticket::Gather(Box::new(Gather::split(merge, &parts, order.muted))));
-                let mut last = 0;
-                for (part, (owner, _)) in parts.parts.iter().enumerate() {
-                    last = self.upstream(self.places[usize::from(*owner)], order.lane);
-                    let pending = order.pending(seq, part as u16, self.now, Way::Split(step));
-                    let log = &mut self.upstreams[last as usize].log;
-                    let from = log.buffer().len();
-                    parts.encode(part as u16, order.args, step, log.buffer());
-                    log.commit(from, pending);
-                    self.sent(last);
-                }
-                last
+        parts.group(order.args, step, |slot| self.owners[usize::from(slot)]);
+        let (seq, effect) = (self.clients[order.client as usize].next_seq(), order.effect());
+        let used = match parts.parts[..] {
+            [part] if part.to == NOBODY => {
+                self.hold(order, part.way(step));
+                None
             }
-        });
+            [part] => self.forward_to(order, u32::from(part.to), part.way(step)),
+            _ => self.split_up(order, &parts, step, merge),
+        };
+        if parts.is_mixed() {
+            let client = &mut self.clients[order.client as usize];
+            client.widen(seq, &parts.slots, effect == Effect::Write);
+        }
         self.parts = parts;
-        result
+        Ok(used)
+    }
+
+    fn split_up(&mut self, order: &Order<'_>, parts: &Parts, step: u8, merge: Merge) -> Option<u32> {
+        let (now, turn, effect) = (self.now, self.turn, order.effect());
+        let client = &mut self.clients[order.client as usize];
+        let seq = client.next_seq();
+        let origin = Origin { muted: order.muted, at: now, turn, effect };
+        client.tickets.push_back(Ticket::Gather(Box::new(Gather::split(merge, parts, origin))));
+        let mut used = None;
+        for (number, part) in parts.parts.iter().enumerate() {
+            let pending = Pending { turn, ..order.pending(seq, number as u16, now, part.way(step)) };
+            if part.to == NOBODY {
+                let mut request = Vec::new();
+                parts.encode(number as u16, order.args, step, &mut request);
+                let why = merge::error(&Error::ClusterDown);
+                self.detain_all(Held { pending, request, why, doubt: None }, Terms::default());
+                continue;
+            }
+            let place = self.upstream(u32::from(part.to), order.lane);
+            if self.upstreams[place as usize].stuck && self.is_full() {
+                self.tally.overloads += 1;
+                self.fail(pending.asker, &OVERLOADED);
+                continue;
+            }
+            let log = &mut self.upstreams[place as usize].log;
+            let from = log.buffer().len();
+            parts.encode(number as u16, order.args, step, log.buffer());
+            log.commit(from, pending);
+            self.sent(place);
+            used = Some(place);
+        }
+        used
     }
 
     /// Asks every node, and merges what they answer.
-    ///
-    /// # Errors
-    /// When there is no node.
-    pub(crate) fn ask_all(
-        &mut self,
-        order: &Order<'_>,
-        merge: Merge,
-        own: impl FnOnce() -> Own,
-    ) -> Result<(), Error> {
+    pub(crate) fn ask_all(&mut self, order: &Order<'_>, merge: Merge, own: impl FnOnce() -> Own) {
         let members = self.routing.members().len() as u16;
-        if members == 0 {
-            return Err(Error::ClusterDown);
-        }
         let whole = Whole::new(order.entry, merge, order.args, members, own);
-        let next = whole.start();
+        let next = if members > 0 { whole.start() } else { Vec::new() };
+        let (effect, now, turn) = (order.effect(), self.now, self.turn);
         let client = &mut self.clients[order.client as usize];
         let seq = client.next_seq();
-        client.tickets.push_back(Ticket::Gather(Box::new(Gather::whole(whole, next.len(), order.muted))));
-        let pending = order.pending(seq, 0, self.now, Way::Node);
+        let origin = Origin { muted: order.muted, at: now, turn, effect };
+        client.tickets.push_back(Ticket::Gather(Box::new(Gather::whole(whole, next.len(), origin))));
+        let pending = order.pending(seq, 0, now, Way::Node);
+        if members == 0 {
+            return self.anew(pending.asker, order.lane);
+        }
         self.ask(pending, order.lane, next);
-        Ok(())
     }
 
     /// Sends the parts of a request about the whole cluster, numbered from 0.
     pub(super) fn ask(&mut self, pending: Pending, lane: u8, next: Vec<(Target, Vec<u8>)>) {
         for (part, (target, request)) in next.into_iter().enumerate() {
-            let (member, way) = match target {
-                Target::Slot(slot) => (self.routing.owner(slot), Way::Slot(slot)),
-                Target::Member(member) => (member, Way::Node),
-            };
-            let pending = Pending { asker: Asker { part: part as u16, ..pending.asker }, way, ..pending };
-            match self.places.get(usize::from(member)).copied() {
-                Some(node) => self.send(node, lane, pending, &request),
-                None => self.fail(pending.asker, &Error::ClusterDown),
+            let pending = Pending { asker: Asker { part: part as u16, ..pending.asker }, ..pending };
+            match target {
+                Target::Slot(slot) => {
+                    // By whoever has it now: the cursor of a SCAN leads through the slots one by one.
+                    let pending = Pending { way: Way::Slot(slot), ..pending };
+                    self.again(0, lane, pending, request);
+                }
+                Target::Member(member) => match self.places.get(usize::from(member)).copied() {
+                    Some(node) => {
+                        self.send(node, lane, pending, &request);
+                    }
+                    None => self.gone(lane, pending, request),
+                },
             }
         }
     }
 
-    /// Appends a request to a node's connection.
-    pub(super) fn send(&mut self, node: u32, lane: u8, pending: Pending, request: &[u8]) {
+    /// Appends a request to a node's connection; returns the connection.
+    pub(super) fn send(&mut self, node: u32, lane: u8, pending: Pending, request: &[u8]) -> u32 {
         let place = self.upstream(node, lane);
+        let pending = Pending { turn: self.turn, ..pending };
         self.upstreams[place as usize].log.push(request, pending);
         self.sent(place);
+        place
     }
 }

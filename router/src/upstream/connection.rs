@@ -4,9 +4,12 @@ use std::{io, rc::Rc, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use rand::RngExt;
-use shoal_proto::resp::{
-    frame::{self, Frames},
-    request::OwnedArgs,
+use shoal_proto::{
+    resp::{
+        frame::{self, Frames},
+        request::OwnedArgs,
+    },
+    view::NodeId,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,6 +26,10 @@ const READ_AHEAD: usize = 4 << 20;
 
 /// A read buffer that grew beyond this is given back when it is empty.
 const KEEP: usize = 1 << 20;
+
+/// How many times a request's patience a node's machine may take to acknowledge bytes, or to make room for more.
+#[cfg(target_os = "linux")]
+const SILENCE: u32 = 4;
 
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +75,7 @@ async fn needed(worker: &Worker, place: u32) -> bool {
         let wake = {
             let mut desk = worker.desk.borrow_mut();
             let upstream = &desk.upstreams[place as usize];
-            if !upstream.log.is_empty() {
+            if !upstream.log.is_empty() || upstream.curious {
                 return true;
             }
             if upstream.retired.is_some() {
@@ -91,6 +98,7 @@ fn pause(settings: &Settings, failures: u32) -> Duration {
 fn report(worker: &Worker, place: u32, error: &ConnectError, failures: u32) {
     let mut desk = worker.desk.borrow_mut();
     desk.tally.connect_failures += 1;
+    desk.upstreams[place as usize].stuck = true;
     let node = &desk.nodes[desk.upstreams[place as usize].node as usize];
     if failures == 0 {
         tracing::warn!(node = %format_args!("{}:{}", node.host, node.port), %error, "cannot connect to a node");
@@ -110,24 +118,32 @@ async fn open(worker: &Worker, place: u32) -> Result<OwnedReadHalf, ConnectError
     let connect = async {
         let mut socket = TcpStream::connect((&*host, port)).await?;
         socket.set_nodelay(true)?;
-        shake_hands(&mut socket, settings, lane).await?;
-        Ok(socket)
+        // Where packets vanish on the way, nothing else would ever tell. A node that is merely slow acknowledges them.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(settings.patience * SILENCE))?;
+        let process = shake_hands(&mut socket, settings, lane).await?;
+        Ok((socket, process))
     };
-    let socket = tokio::time::timeout(settings.connect_timeout, connect)
+    let (socket, process) = tokio::time::timeout(settings.connect_timeout, connect)
         .await
         .unwrap_or(Err(ConnectError::Timeout))?;
     let (reader, writer) = socket.into_split();
     let mut desk = worker.desk.borrow_mut();
     let clean = desk.is_clean();
     desk.tally.connects += 1;
-    desk.opened(place, Rc::new(writer));
+    desk.opened(place, Rc::new(writer), process);
     worker.touched(&desk, clean);
     tracing::debug!(node = %format_args!("{host}:{port}"), lane, "connected to a node");
     Ok(reader)
 }
 
-/// Tells the node who is there and what the connection is for; all in one write.
-async fn shake_hands(socket: &mut TcpStream, settings: &Settings, lane: u8) -> Result<(), ConnectError> {
+/// Tells the node who is there and what the connection is for; all in one write. Returns which process answers, if it
+/// was asked and says so.
+async fn shake_hands(
+    socket: &mut TcpStream,
+    settings: &Settings,
+    lane: u8,
+) -> Result<Option<NodeId>, ConnectError> {
     let (db, resp3) = (lane >> 1, lane & 1 == 1);
     let mut words: Vec<Vec<Vec<u8>>> = Vec::new();
     let line = |text: &str| text.split(' ').map(|w| w.as_bytes().to_vec()).collect::<Vec<_>>();
@@ -143,13 +159,17 @@ async fn shake_hands(socket: &mut TcpStream, settings: &Settings, lane: u8) -> R
     if db > 0 {
         words.push(line(&format!("SELECT {db}")));
     }
+    if settings.upstream_handshake {
+        words.push(line("CLUSTER MYID"));
+    }
     if words.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let requests: Vec<u8> = words.iter().flat_map(|w| OwnedArgs::new(w).args().raw().to_vec()).collect();
     socket.write_all(&requests).await?;
     let mut buffer = BytesMut::new();
     let mut frames = Frames::new();
+    let mut process = None;
     for _ in 0..words.len() {
         let len = loop {
             match frames.next(&buffer) {
@@ -165,11 +185,13 @@ async fn shake_hands(socket: &mut TcpStream, settings: &Settings, lane: u8) -> R
             let text = frame::text(&buffer[..len]).unwrap_or_default();
             return Err(ConnectError::Refused(String::from_utf8_lossy(text).into_owned()));
         }
+        // The last answer counts.
+        process = frame::text(&buffer[..len]).and_then(NodeId::from_hex);
         buffer.advance(len);
     }
     // Nothing else was asked.
     if buffer.is_empty() {
-        Ok(())
+        Ok(process)
     } else {
         Err(ConnectError::Refused("it said more than it was asked".to_owned()))
     }

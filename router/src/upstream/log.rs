@@ -25,6 +25,17 @@ pub(crate) enum Way {
     Node,
 }
 
+/// What sending a request twice would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing.
+    Read,
+    /// Nothing, but it was sent twice already.
+    Reread,
+    /// Perhaps something.
+    Write,
+}
+
 /// A request that is not answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pending {
@@ -32,13 +43,14 @@ pub(crate) struct Pending {
     pub(crate) asker: Asker,
     /// Length of its bytes.
     pub(crate) len: u32,
-    /// When it was accepted or last sent, in the worker's ms.
+    /// When it was accepted, in the worker's ms.
     pub(crate) at: u32,
     pub(crate) way: Way,
+    /// The worker's count of views when it was sent; wraps, and is only compared with later ones of the same seconds.
+    pub(crate) turn: u16,
     /// Redirects followed.
     pub(crate) hops: u8,
-    /// Whether sending it twice changes nothing.
-    pub(crate) repeatable: bool,
+    pub(crate) effect: Effect,
 }
 
 /// Requests of one connection, oldest first.
@@ -50,6 +62,8 @@ pub(crate) struct Log {
     /// Bytes before this offset are written.
     written: usize,
     pending: VecDeque<Pending>,
+    /// Requests that were here and no longer are.
+    passed: u64,
 }
 
 impl Log {
@@ -88,8 +102,25 @@ impl Log {
         self.pending.len()
     }
 
-    pub(crate) fn front(&self) -> Option<&Pending> {
-        self.pending.front()
+    /// The requests, oldest first, each with its number: [`passed`](Self::passed) reaches that when it is answered.
+    pub(crate) fn numbered(&self) -> impl DoubleEndedIterator<Item = (u64, &Pending)> + ExactSizeIterator {
+        let next = self.passed + 1;
+        self.pending.iter().enumerate().map(move |(i, pending)| (next + i as u64, pending))
+    }
+
+    /// The same, with their bytes.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = (u64, &Pending, &[u8])> {
+        let mut at = self.start;
+        self.numbered().map(move |(number, pending)| {
+            let request = &self.bytes[at..at + pending.len as usize];
+            at += pending.len as usize;
+            (number, pending, request)
+        })
+    }
+
+    /// How many requests were here and no longer are.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// What is to be written next.
@@ -112,6 +143,7 @@ impl Log {
             return None;
         }
         self.start += len;
+        self.passed += 1;
         self.pending.pop_front()
     }
 
@@ -146,17 +178,31 @@ impl Log {
             at = end;
             (pending, end <= self.written, request)
         });
-        let all = all.collect();
+        let all: Vec<_> = all.collect();
+        self.passed += all.len() as u64;
         (self.bytes, self.start, self.written) = (Vec::new(), 0, 0);
         all
     }
 
-    /// Takes the oldest request, written or not.
-    pub(crate) fn drop_front(&mut self) -> Option<Pending> {
-        let pending = self.pending.pop_front()?;
-        self.start += pending.len as usize;
-        self.written = self.written.max(self.start);
-        Some(pending)
+    /// Takes the requests that are late, of a log of which nothing is written. The others get new numbers: the second
+    /// result is, for each of the old ones in order, the number that now tells that it and all before it are gone.
+    pub(crate) fn take_late(&mut self, is_late: impl Fn(&Pending) -> bool) -> (Vec<Pending>, Vec<u64>) {
+        debug_assert_eq!(self.written, self.start, "late requests are not under way");
+        let passed = self.passed + self.pending.iter().filter(|p| is_late(p)).count() as u64;
+        if passed == self.passed {
+            return (Vec::new(), Vec::new());
+        }
+        let (mut late, mut numbers) = (Vec::new(), Vec::new());
+        for (pending, _, request) in self.take() {
+            if is_late(&pending) {
+                late.push(pending);
+            } else {
+                self.push(&request, pending);
+            }
+            numbers.push(passed + self.pending.len() as u64);
+        }
+        self.passed = passed;
+        (late, numbers)
     }
 }
 
@@ -168,7 +214,7 @@ mod tests {
 
     fn pending(seq: u32) -> Pending {
         let asker = Asker { client: 0, generation: 0, seq, part: 0 };
-        Pending { asker, len: 0, at: 0, way: Way::Slot(0), hops: 0, repeatable: false }
+        Pending { asker, len: 0, at: 0, way: Way::Slot(0), turn: 0, hops: 0, effect: Effect::Write }
     }
 
     #[test]
@@ -179,6 +225,38 @@ mod tests {
         log.wrote(3);
         assert_eq!(log.answered().unwrap().asker.seq, 1);
         assert!(log.answered().is_none());
+    }
+
+    #[test]
+    fn a_request_takes_no_more_than_half_a_cache_line() {
+        assert_eq!(size_of::<Pending>(), 32);
+    }
+
+    #[test]
+    fn numbers_tell_what_is_answered() {
+        let mut log = Log::default();
+        log.push(b"one", pending(1));
+        log.push(b"two", pending(2));
+        assert_eq!(log.numbered().map(|(n, _)| n).collect::<Vec<_>>(), [1, 2]);
+        log.wrote(6);
+        log.answered();
+        assert_eq!((log.passed(), log.numbered().next().unwrap().0), (1, 2));
+        assert_eq!(log.requests().map(|(_, _, bytes)| bytes).collect::<Vec<_>>(), [b"two"]);
+        log.take();
+        assert_eq!(log.passed(), 2);
+    }
+
+    #[test]
+    fn late_requests_leave_from_the_middle() {
+        let mut log = Log::default();
+        for seq in 1..=4 {
+            log.push(b"x", pending(seq));
+        }
+        let (late, numbers) = log.take_late(|p| p.asker.seq % 2 == 1);
+        assert_eq!(late.iter().map(|p| p.asker.seq).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!((log.passed(), numbers), (2, vec![2, 3, 3, 4]));
+        assert_eq!(log.numbered().map(|(n, p)| (n, p.asker.seq)).collect::<Vec<_>>(), [(3, 2), (4, 4)]);
+        assert_eq!(log.unwritten(), b"xx");
     }
 
     #[test]

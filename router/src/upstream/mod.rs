@@ -5,6 +5,7 @@ pub(crate) mod log;
 
 use std::rc::Rc;
 
+use shoal_proto::view::NodeId;
 use tokio::{net::tcp::OwnedWriteHalf, sync::Notify};
 
 /// Databases times RESP versions.
@@ -23,10 +24,23 @@ pub(crate) fn lane(db: u8, resp3: bool) -> u8 {
 pub(crate) struct Node {
     pub(crate) host: Rc<str>,
     pub(crate) port: u16,
-    /// Whether the view names it.
+    /// Whether the view names it, or another node has since.
     pub(crate) member: bool,
+    /// How often a connection to it was opened, and which process answered last, if it says.
+    pub(crate) meetings: u32,
+    pub(crate) met: Option<NodeId>,
     /// By lane, the connection's place on the worker.
     pub(crate) lanes: [u32; LANES],
+}
+
+/// The detour that goes on when a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gate {
+    /// The request's number in the connection's log.
+    pub(crate) number: u64,
+    pub(crate) client: u32,
+    pub(crate) generation: u32,
+    pub(crate) slot: u16,
 }
 
 /// Where a connection stands.
@@ -47,6 +61,14 @@ pub(crate) struct Upstream {
     pub(crate) lane: u8,
     pub(crate) log: log::Log,
     pub(crate) state: State,
+    /// The process that answers or answered last, if it says which it is.
+    pub(crate) process: Option<NodeId>,
+    /// It was lost or cannot be opened: whatever is to be sent on it waits for who knows how long.
+    pub(crate) stuck: bool,
+    /// Somebody wants to know whether that process lives: a reason to connect.
+    pub(crate) curious: bool,
+    /// Detours that wait until a request of this number is answered.
+    pub(crate) gates: Vec<Gate>,
     /// Counts connections, so that what belongs to an earlier one is never taken for this one's.
     pub(crate) generation: u32,
     /// In the list of those with something to write.
@@ -67,6 +89,10 @@ impl Upstream {
             node,
             lane,
             log: log::Log::default(),
+            process: None,
+            stuck: false,
+            curious: false,
+            gates: Vec::new(),
             state: State::New,
             generation: 0,
             dirty: false,

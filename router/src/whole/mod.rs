@@ -3,6 +3,7 @@
 //! Pure: [`Whole::start`] says what to send, [`Whole::finish`] what to do with the replies. Rules that need more than a
 //! few lines have files of their own.
 
+mod config;
 mod info;
 mod latency;
 mod slowlog;
@@ -47,6 +48,7 @@ enum Rule {
     /// Texts for people, one node after another.
     Texts,
     MemoryStats,
+    ConfigGet,
     Slowlog,
     LatencyLatest,
     LatencyHistory,
@@ -84,7 +86,8 @@ impl Whole {
                 "latency|histogram" => Rule::LatencyHistogram,
                 "memory|stats" => Rule::MemoryStats,
                 "memory|doctor" | "memory|malloc-stats" | "latency|doctor" | "latency|graph" => Rule::Texts,
-                // CONFIG GET: settings are the same everywhere. DEBUG: whoever has something to say.
+                "config|get" => Rule::ConfigGet,
+                // DEBUG: whoever has something to say.
                 _ => Rule::Any,
             },
         };
@@ -99,6 +102,19 @@ impl Whole {
             }
             Rule::Random { .. } => self.everybody(&OwnedArgs::new(["DBSIZE"])),
             _ => self.everybody(&self.request),
+        }
+    }
+
+    /// Forgets what was learned so far: there are so many members now.
+    pub(crate) fn restart(&mut self, members: u16) {
+        self.members = members;
+        match &mut self.rule {
+            Rule::Random { counts, tries } => {
+                counts.clear();
+                *tries = 0;
+            }
+            Rule::Scan { hops } => *hops = 0,
+            _ => {}
         }
     }
 
@@ -156,6 +172,7 @@ impl Whole {
                 Reply::new(out, protocol).verbatim(&String::from_utf8_lossy(&text));
             }
             Rule::MemoryStats => stats::memory(replies, &mut Reply::new(out, protocol)),
+            Rule::ConfigGet => config::get(replies.first().ok_or(UNEXPECTED)?, out),
             Rule::Slowlog => slowlog::get(args, replies, out),
             Rule::LatencyLatest => latency::latest(replies, out),
             Rule::LatencyHistory => latency::history(replies, out),

@@ -13,7 +13,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -72,6 +72,8 @@ pub struct Connection {
     pub db: usize,
     pub resp3: bool,
     pub upstream: bool,
+    /// The node's boot when it began.
+    pub boot: u64,
 }
 
 pub struct FakeNode {
@@ -82,6 +84,8 @@ pub struct FakeNode {
     sockets: Mutex<Vec<TcpStream>>,
     pub seen: Mutex<Vec<Vec<Vec<u8>>>>,
     pub requests: AtomicUsize,
+    /// Which run of the node's process this is.
+    pub boot: AtomicU64,
 }
 
 impl FakeNode {
@@ -94,6 +98,7 @@ impl FakeNode {
             sockets: Mutex::default(),
             seen: Mutex::default(),
             requests: AtomicUsize::new(0),
+            boot: AtomicU64::new(1),
         });
         let this = node.clone();
         std::thread::spawn(move || {
@@ -120,6 +125,10 @@ impl FakeNode {
         sockets.iter().filter(|s| s.shutdown(Shutdown::Both).is_ok()).count()
     }
 
+    pub fn id(&self) -> NodeId {
+        NodeId { node: u64::from(self.addr.port()), boot: self.boot.load(Ordering::Relaxed) }
+    }
+
     pub fn saw(&self, request: &[&str]) -> bool {
         let wanted: Vec<Vec<u8>> = request.iter().map(|w| w.as_bytes().to_vec()).collect();
         self.seen.lock().unwrap().contains(&wanted)
@@ -131,7 +140,8 @@ impl FakeNode {
 
     fn serve(&self, mut socket: TcpStream) {
         socket.set_nodelay(true).unwrap();
-        let mut state = Connection { db: 0, resp3: false, upstream: false };
+        let mut state =
+            Connection { db: 0, resp3: false, upstream: false, boot: self.boot.load(Ordering::Relaxed) };
         let (mut input, mut scanner) = (Vec::new(), Scanner::new());
         let mut chunk = vec![0; 1 << 16];
         loop {
@@ -192,6 +202,7 @@ impl FakeNode {
                 state.resp3 = true;
                 out.extend(b"%1\r\n+proto\r\n:3\r\n");
             }
+            "CLUSTER" => bulk(out, self.id().hex().as_bytes()),
             "SELECT" => {
                 state.db = word(1).parse().unwrap();
                 out.extend(b"+OK\r\n");
@@ -258,7 +269,8 @@ pub struct Bench {
 }
 
 pub fn settings() -> Settings {
-    Settings { threads: 1, patience: Duration::from_secs(10), ..Settings::default() }
+    let (patience, farewell) = (Duration::from_secs(10), Duration::from_millis(100));
+    Settings { threads: 1, patience, farewell, ..Settings::default() }
 }
 
 impl Bench {
@@ -299,9 +311,15 @@ pub fn thirds(n: usize) -> Vec<u16> {
     (0..16384).map(|slot| (slot / 16384usize.div_ceil(n)) as u16).collect()
 }
 
+/// A view in which all slots have their data of epoch 1.
 pub fn view(epoch: u64, nodes: &[Arc<FakeNode>], owners: &[u16]) -> View {
+    born(epoch, nodes, owners, &[1; 16384])
+}
+
+/// A view in which slots were made anew in these epochs.
+pub fn born(epoch: u64, nodes: &[Arc<FakeNode>], owners: &[u16], born: &[u64]) -> View {
     let member = |(i, node): (usize, &Arc<FakeNode>)| Member {
-        id: NodeId { node: u64::from(node.addr.port()), boot: 1 },
+        id: node.id(),
         name: format!("n{i}"),
         host: "127.0.0.1".to_owned(),
         resp_port: node.addr.port(),
@@ -309,7 +327,7 @@ pub fn view(epoch: u64, nodes: &[Arc<FakeNode>], owners: &[u16]) -> View {
         weight: 100,
         zone: String::new(),
     };
-    View::new(1, epoch, nodes.iter().enumerate().map(member).collect(), owners)
+    View::new(1, epoch, nodes.iter().enumerate().map(member).collect(), owners).born_at(born)
 }
 
 /// Polls until `condition` holds.

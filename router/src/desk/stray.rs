@@ -1,0 +1,119 @@
+//! Parts of requests about the whole cluster that cannot be answered yet: their node is not ready, or left.
+
+use shoal_proto::Error;
+
+use super::Desk;
+use crate::{
+    client::{Asker, Ticket, detour::Held},
+    upstream::log::Pending,
+};
+
+/// A node left while a command for it was under way.
+const GONE: Error = Error::text("CLUSTERDOWN A node left the cluster while the command was under way");
+
+/// A part that waits; the node is a member of the view.
+#[derive(Debug)]
+pub(crate) struct Stray {
+    /// The node's place on the worker.
+    pub(super) node: u32,
+    pub(super) lane: u8,
+    pub(super) held: Held,
+    /// Not to be sent before; `None` while it waits for a decision.
+    pub(super) resume_at: Option<u32>,
+}
+
+impl Desk {
+    /// Keeps a part for later.
+    pub(super) fn keep(&mut self, stray: Stray) {
+        if self.is_full() {
+            self.tally.overloads += 1;
+            return self.deliver(stray.held.pending.asker, &stray.held.why);
+        }
+        self.tally.held += 1;
+        self.held.add(&stray.held);
+        self.strays.push(stray);
+        self.waiting = true;
+    }
+
+    pub(super) fn take_strays(&mut self, is: impl Fn(&Stray) -> bool) -> Vec<Stray> {
+        let (taken, kept): (Vec<Stray>, Vec<Stray>) =
+            std::mem::take(&mut self.strays).into_iter().partition(is);
+        self.strays = kept;
+        taken.iter().for_each(|stray| self.held.remove(&stray.held));
+        taken
+    }
+
+    /// Sends what waits and may go, and gives up what is late.
+    pub(super) fn tick_strays(&mut self) {
+        let (now, patience) = (self.now, self.patience());
+        for late in self.take_strays(|s| now.wrapping_sub(s.held.pending.at) > patience) {
+            self.tally.unreachable += 1;
+            self.deliver(late.held.pending.asker, &late.held.why);
+        }
+        let due = |s: &Stray| s.resume_at.is_some_and(|until| until.wrapping_sub(now) as i32 <= 0);
+        for Stray { node, lane, held, .. } in self.take_strays(due) {
+            self.again(node, lane, held.pending, held.request);
+        }
+        for (asker, lane) in std::mem::take(&mut self.homeless) {
+            self.anew(asker, lane);
+        }
+    }
+
+    /// The view changed: what waits for nodes that left is decided, the rest is tried at once.
+    pub(super) fn review_strays(&mut self) {
+        let nodes = &self.nodes;
+        let left: Vec<u32> = nodes.iter().filter(|(_, n)| !n.member).map(|(place, _)| place as u32).collect();
+        for Stray { node, lane, held, .. } in
+            self.take_strays(|s| s.held.doubt.is_none() || left.contains(&s.node))
+        {
+            // A node that left takes with it what it did to itself.
+            self.again(node, lane, held.pending, held.request);
+        }
+        for (asker, lane) in std::mem::take(&mut self.homeless) {
+            self.anew(asker, lane);
+        }
+    }
+
+    /// The node that a request was meant for is no member any more.
+    pub(super) fn gone(&mut self, lane: u8, pending: Pending, request: Vec<u8>) {
+        let Asker { client, generation, seq, .. } = pending.asker;
+        let Some(client) = self.client(client, generation) else { return };
+        let index = client.index(seq);
+        match client.tickets.get_mut(index) {
+            Some(Ticket::Gather(gather)) => {
+                gather.lacks_one();
+                self.deliver(pending.asker, b"");
+            }
+            // Any node will do.
+            _ => match self.routing.serving.first() {
+                Some(member) => {
+                    self.send(self.places[usize::from(*member)], lane, pending, &request);
+                }
+                None => self.fail(pending.asker, &GONE),
+            },
+        }
+    }
+
+    /// Asks again what was asked of a cluster that has changed since.
+    pub(super) fn anew(&mut self, asker: Asker, lane: u8) {
+        let (members, turn, now, patience) =
+            (self.routing.members().len() as u16, self.turn, self.now, self.patience());
+        let Some(client) = self.client(asker.client, asker.generation) else { return };
+        let index = client.index(asker.seq);
+        let Some(Ticket::Gather(gather)) = client.tickets.get_mut(index) else { return };
+        let (at, effect) = (gather.at, gather.effect);
+        let late = now.wrapping_sub(at) > patience;
+        if members == 0 && !late {
+            self.waiting = true;
+            return self.homeless.push((asker, lane));
+        }
+        if late {
+            let muted = gather.muted;
+            client.tickets[index] = if muted { Ticket::Muted } else { Ticket::Waiting };
+            return self.fail(asker, &GONE);
+        }
+        let next = gather.restart(members, turn);
+        self.tally.restarts += 1;
+        self.ask(Pending { effect, ..Pending::node(asker, at) }, lane, next);
+    }
+}
