@@ -24,11 +24,12 @@ pub fn key_slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
 }
 
-/// CRC16/XMODEM tables for two bytes at a time: `TABLES[0]` is the usual table, `TABLES[1]` one byte further.
-static TABLES: [[u16; 256]; 2] = tables();
+/// CRC16/XMODEM tables: `TABLES[0]` is the usual one, `TABLES[k]` that of a byte with `k` more behind it. Eight bytes are
+/// eight independent look-ups instead of eight that wait for each other.
+static TABLES: [[u16; 256]; 8] = tables();
 
-const fn tables() -> [[u16; 256]; 2] {
-    let mut t = [[0u16; 256]; 2];
+const fn tables() -> [[u16; 256]; 8] {
+    let mut t = [[0u16; 256]; 8];
     let mut i = 0;
     while i < 256 {
         let mut crc = (i as u16) << 8;
@@ -40,11 +41,15 @@ const fn tables() -> [[u16; 256]; 2] {
         t[0][i] = crc;
         i += 1;
     }
-    i = 0;
-    while i < 256 {
-        let c = t[0][i];
-        t[1][i] = (c << 8) ^ t[0][(c >> 8) as usize];
-        i += 1;
+    let mut k = 1;
+    while k < 8 {
+        i = 0;
+        while i < 256 {
+            let c = t[k - 1][i];
+            t[k][i] = (c << 8) ^ t[0][(c >> 8) as usize];
+            i += 1;
+        }
+        k += 1;
     }
     t
 }
@@ -52,12 +57,19 @@ const fn tables() -> [[u16; 256]; 2] {
 #[inline]
 fn crc16(bytes: &[u8]) -> u16 {
     let mut crc = 0u16;
-    let mut pairs = bytes.chunks_exact(2);
-    for pair in &mut pairs {
-        let x = crc ^ u16::from_be_bytes([pair[0], pair[1]]);
-        crc = TABLES[1][usize::from(x >> 8)] ^ TABLES[0][usize::from(x & 0xff)];
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for b in eights {
+        let x = crc ^ u16::from_be_bytes([b[0], b[1]]);
+        crc = TABLES[7][usize::from(x >> 8)]
+            ^ TABLES[6][usize::from(x & 0xff)]
+            ^ TABLES[5][usize::from(b[2])]
+            ^ TABLES[4][usize::from(b[3])]
+            ^ TABLES[3][usize::from(b[4])]
+            ^ TABLES[2][usize::from(b[5])]
+            ^ TABLES[1][usize::from(b[6])]
+            ^ TABLES[0][usize::from(b[7])];
     }
-    for byte in pairs.remainder() {
+    for byte in rest {
         crc = (crc << 8) ^ TABLES[0][usize::from((crc >> 8) as u8 ^ byte)];
     }
     crc

@@ -291,3 +291,25 @@ fn keys_of_requests() {
         assert_eq!(entry.each_key(args.args(), |_| ()).is_ok(), counted, "{wrong}");
     }
 }
+
+#[test]
+fn what_entries_remember_follows_from_the_specifications() {
+    for entry in executable().filter(|e| e.one_key) {
+        let arity = usize::from(entry.command.arity.unsigned_abs()).max(2);
+        // Whatever stands behind the key, more of it changes nothing.
+        for more in [0, 1, 7] {
+            let mut words: Vec<&str> = entry.name.split('|').collect();
+            words.resize(arity + more, "1");
+            let (args, mut found) = (OwnedArgs::new(words), Vec::new());
+            entry.each_key(args.args(), |at| found.push(at)).unwrap();
+            assert_eq!(found, [1], "{}", entry.name);
+        }
+    }
+    let one_key = |name: &str| table().by_full_name(name.as_bytes()).unwrap().one_key;
+    for name in ["get", "set", "hset", "lpush", "zadd", "expire", "incr", "lrange"] {
+        assert!(one_key(name), "{name}");
+    }
+    for name in ["mget", "del", "ping", "rename", "sort", "object|encoding", "zunion", "migrate"] {
+        assert!(!one_key(name), "{name}");
+    }
+}

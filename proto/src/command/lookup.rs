@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::{Command, Flags, KeyError, KeyFlags, KeySpec, Route, Status, rows};
+use super::{Begin, Command, Find, Flags, KeyError, KeyFlags, KeySpec, Route, Status, rows};
 use crate::{Error, resp::Args};
 
 /// A command in the table: its description and where it stands.
@@ -18,17 +18,32 @@ pub struct Entry {
     pub subcommands: std::ops::Range<u16>,
     /// The container's id, if this is a subcommand.
     pub parent: Option<u16>,
+    /// Whether argument 1 is its only key, as for most commands: no specification has to be evaluated then.
+    pub one_key: bool,
+    /// Whether it works on single values whatever is stored, so that nobody need look at the clock for it: Redis's FAST
+    /// commands, and those of constant cost.
+    pub quick: bool,
 }
 
 /// The table, indexed by name and by number.
 #[derive(Debug)]
 pub struct Table {
     entries: Vec<Entry>,
-    /// Open addressing over the top-level names; `u16::MAX` is empty.
-    names: Box<[u16; BUCKETS]>,
+    /// Open addressing over the top-level names by their [`word`].
+    names: Box<[Name; BUCKETS]>,
 }
 
-const BUCKETS: usize = 2048;
+/// A place in the index of names.
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    word: u64,
+    /// `u16::MAX`: nothing is here.
+    id: u16,
+    /// The word is the whole name, and a name with the same word is the same name.
+    exact: bool,
+}
+
+const BUCKETS: usize = 1024;
 
 /// The one table of this process.
 pub fn table() -> &'static Table {
@@ -36,11 +51,30 @@ pub fn table() -> &'static Table {
     &TABLE
 }
 
-/// FNV-1a over the letters without case: names are short and few.
+/// The first eight bytes of a name, zeros behind a shorter one, all with the bit set that tells small letters from
+/// capitals. Names that consist of letters have the same word if and only if they differ in case alone.
 #[inline]
-fn bucket(name: &[u8]) -> usize {
-    let hash = name.iter().fold(0x811c_9dc5u32, |h, c| (h ^ u32::from(c | 0x20)).wrapping_mul(0x0100_0193));
-    (hash ^ (hash >> 15)) as usize % BUCKETS
+fn word(name: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    match *name {
+        [a, b, c] => bytes = [a, b, c, 0, 0, 0, 0, 0],
+        _ => {
+            let len = name.len().min(8);
+            bytes[..len].copy_from_slice(&name[..len]);
+        }
+    }
+    u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020
+}
+
+#[inline]
+fn bucket(word: u64) -> usize {
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % BUCKETS
+}
+
+/// Whether a name is told by its word alone.
+fn exact(name: &str) -> bool {
+    // Behind a shorter name the word has blanks, which stand for zero bytes as well: those are no letters.
+    name.len() <= 8 && name.bytes().all(|c| c.is_ascii_lowercase())
 }
 
 impl Table {
@@ -56,6 +90,8 @@ impl Table {
                 command,
                 subcommands: first..last,
                 parent: None,
+                one_key: one_key(command),
+                quick: quick(command),
             });
             for sub in command.subcommands {
                 let name = format!("{}|{}", command.name, sub.name);
@@ -66,16 +102,19 @@ impl Table {
                     command: sub,
                     subcommands: here..here,
                     parent: Some(id),
+                    one_key: one_key(sub),
+                    quick: quick(sub),
                 });
             }
         }
-        let mut names = Box::new([u16::MAX; BUCKETS]);
+        let mut names = Box::new([Name { word: 0, id: u16::MAX, exact: false }; BUCKETS]);
         for entry in entries.iter().filter(|e| e.parent.is_none()) {
-            let mut at = bucket(entry.name.as_bytes());
-            while names[at] != u16::MAX {
+            let word = word(entry.name.as_bytes());
+            let mut at = bucket(word);
+            while names[at].id != u16::MAX {
                 at = (at + 1) % BUCKETS;
             }
-            names[at] = entry.id;
+            names[at] = Name { word, id: entry.id, exact: exact(&entry.name) };
         }
         Self { entries, names }
     }
@@ -103,15 +142,20 @@ impl Table {
     /// The top-level command called `name`, in any case.
     #[inline]
     pub fn command(&self, name: &[u8]) -> Option<&Entry> {
-        let mut at = bucket(name);
+        let word = word(name);
+        let mut at = bucket(word);
         loop {
-            let id = self.names[at];
-            if id == u16::MAX {
+            let there = self.names[at];
+            if there.id == u16::MAX {
                 return None;
             }
-            let entry = &self.entries[usize::from(id)];
-            if entry.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(entry);
+            if there.word == word {
+                let entry = &self.entries[usize::from(there.id)];
+                let same = entry.name.len() == name.len()
+                    && (there.exact || entry.name.as_bytes().eq_ignore_ascii_case(name));
+                if same {
+                    return Some(entry);
+                }
             }
             at = (at + 1) % BUCKETS;
         }
@@ -157,6 +201,18 @@ impl Table {
             Err(Error::Arity(entry.name.clone().into()))
         }
     }
+}
+
+/// Whether the key specifications come to argument 1 and nothing else.
+fn one_key(command: &Command) -> bool {
+    matches!(command.keys, [spec] if !spec.flags.intersects(KeyFlags::NOT_KEY | KeyFlags::INCOMPLETE)
+        && spec.begin == Begin::Index(1)
+        && matches!(spec.find, Find::Range { last: 0, step: 1.., .. }))
+}
+
+/// Whether it costs the same whatever is stored.
+fn quick(command: &Command) -> bool {
+    command.flags.contains(Flags::FAST) || command.complexity == "O(1)"
 }
 
 impl Entry {

@@ -18,6 +18,20 @@ pub enum Protocol {
 /// Appends `<kind><n>\r\n`.
 #[inline]
 pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
+    // Nearly all lengths and many numbers are small: eight bytes written at once and cut need no digit loop and no
+    // call to copy a few bytes.
+    if let Ok(n @ 0..1000) = u16::try_from(n) {
+        let (hundreds, tens, ones) = (b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8);
+        let (bytes, len) = match n {
+            100.. => ([kind, hundreds, tens, ones, b'\r', b'\n', 0, 0], 6),
+            10.. => ([kind, tens, ones, b'\r', b'\n', 0, 0, 0], 5),
+            _ => ([kind, ones, b'\r', b'\n', 0, 0, 0, 0], 4),
+        };
+        let at = out.len();
+        out.extend_from_slice(&bytes);
+        out.truncate(at + len);
+        return;
+    }
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -116,6 +130,7 @@ impl<'a> Reply<'a> {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
+        self.out.reserve(bytes.len() + 24);
         header(self.out, b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
