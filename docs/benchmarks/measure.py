@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Server CPU per operation, side by side: shoal-node against redis-server, shoal-router against twemproxy.
 
-  measure.py [--runs 5] [--only node|router] [--json]
+  measure.py [--runs 5] [--only node|commands|router] [--node BINARY] [--json]
 
 Needs redis-server, redis-benchmark and nutcracker (Debian: redis-server redis-tools nutcracker), two cores, and
 `cargo build --release --workspace --bins --examples`. Servers run on core 0, the generator (redis-benchmark) and a proxy's backends on core 1. Runs
@@ -23,6 +23,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+NODE = TARGET / "shoal-node"
 KEYS = 300_000
 VALUE = 100
 # Name: redis-benchmark's arguments, operations per run.
@@ -34,6 +35,31 @@ CASES = {
     "MGET 10": (["mget"] + ["key:__rand_int__"] * 10, 100_000),
     "MGET 10, pipeline 16": (["-P", "16", "mget"] + ["key:__rand_int__"] * 10, 200_000),
 }
+
+# redis-benchmark's list of commands, pipeline 16. Collections are of one key each and grow while they are measured; the
+# removals take out what the additions before them put in.
+COMMANDS = {
+    "INCR": (["-P", "16", "-t", "incr"], 400_000),
+    "LPUSH": (["-P", "16", "-t", "lpush"], 400_000),
+    "LPOP": (["-P", "16", "-t", "lpop"], 400_000),
+    "SADD": (["-P", "16", "-t", "sadd"], 400_000),
+    "HSET": (["-P", "16", "-t", "hset"], 400_000),
+    "ZADD": (["-P", "16", "-t", "zadd"], 400_000),
+    "ZPOPMIN": (["-P", "16", "-t", "zpopmin"], 200_000),
+    "SPOP": (["-P", "16", "-t", "spop"], 200_000),
+    "RPUSH": (["-P", "16", "-t", "rpush"], 400_000),
+    "LRANGE 100": (["-P", "16", "lrange", "mylist", "0", "99"], 60_000),
+    "MGET 10": (["-P", "16", "mget"] + ["key:__rand_int__"] * 10, 100_000),
+    "MSET 10": (["-P", "16", "-t", "mset"], 100_000),
+    # Small collections, ten elements or so each: packed.
+    "HSET, small": (["-P", "16", "hset", "h:__rand_int__", "field:__rand_int__", "0123456789abcdef"], 400_000),
+    "SADD, small": (["-P", "16", "sadd", "s:__rand_int__", "member:__rand_int__"], 400_000),
+    "ZADD, small": (["-P", "16", "zadd", "z:__rand_int__", "1", "member:__rand_int__"], 400_000),
+    "LPUSH, small": (["-P", "16", "lpush", "l:__rand_int__", "0123456789abcdef"], 400_000),
+    "LPOP, small": (["-P", "16", "lpop", "l:__rand_int__"], 400_000),
+}
+# The keys of small collections: so few that each gets about ten elements.
+SMALL = 40_000
 
 
 def free_port():
@@ -77,8 +103,9 @@ def wait_for(port, command=b"PING\r\n", want=b"+PONG", seconds=20):
 
 def benchmark(port, case):
     arguments, operations = case
+    small = any(str(word).endswith(":__rand_int__") and len(word) < 16 for word in arguments)
     command = ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-n", str(operations), "-r",
-               str(KEYS), "-d", str(VALUE), "-q", *arguments]
+               str(SMALL if small else KEYS), "-d", str(VALUE), "-q", *arguments]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return operations
 
@@ -94,7 +121,7 @@ def redis(port, core):
 def nodes(directory):
     redis_port, node_port = free_port(), free_port()
     servers = {"redis-server": (redis(redis_port, 0), redis_port),
-               "shoal-node": (Server(0, TARGET / "shoal-node", "--listen", f"127.0.0.1:{node_port}", "--threads", 1), node_port)}
+               "shoal-node": (Server(0, NODE, "--listen", f"127.0.0.1:{node_port}", "--threads", 1), node_port)}
     return servers, []
 
 
@@ -116,7 +143,7 @@ def routers(directory):
     return {"twemproxy": (twemproxy, proxy_port), "shoal-router": (router, router_port)}, helpers
 
 
-def measure(setup, runs):
+def measure(setup, runs, cases):
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         servers, helpers = setup(pathlib.Path(directory))
@@ -124,7 +151,7 @@ def measure(setup, runs):
             for _, port in servers.values():
                 wait_for(port, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n", b"+OK")
                 fill(port)
-            for name, case in CASES.items():
+            for name, case in cases.items():
                 costs = {server: [] for server in servers}
                 for _ in range(runs):
                     for server, (process, port) in servers.items():
@@ -149,16 +176,19 @@ def measure(setup, runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["node", "router"])
+    parser.add_argument("--only", choices=["node", "commands", "router"])
+    parser.add_argument("--node", help="another shoal-node than that of the target directory")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     for tool in ("redis-server", "redis-benchmark", "nutcracker", "taskset"):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed")
     rows = []
-    for name, setup in (("node", nodes), ("router", routers)):
+    global NODE
+    NODE = args.node or NODE
+    for name, setup, cases in (("node", nodes, CASES), ("commands", nodes, COMMANDS), ("router", routers, CASES)):
         if args.only in (None, name):
-            rows += measure(setup, args.runs)
+            rows += measure(setup, args.runs, cases)
     if args.json:
         print(json.dumps(rows, indent=1))
         return

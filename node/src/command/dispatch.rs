@@ -13,10 +13,10 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{Handler, Scope, gated};
-use crate::store::{Db, Store};
+use crate::store::{Db, Located, Store};
 
-/// The slots of a request's keys, in order of appearance, each once.
-pub type Slots = SmallVec<[u16; 4]>;
+/// A request's keys, in order of appearance.
+pub type Keys<'a> = SmallVec<[Located<'a>; 4]>;
 
 /// Executes data commands on a store.
 #[derive(Debug)]
@@ -36,35 +36,35 @@ impl Dispatch {
         self.handlers[usize::from(entry.id)]
     }
 
-    /// The slots of a request's keys.
+    /// A request's keys, located.
     ///
-    /// # Errors
-    /// When a count of keys is malformed: the handler's own check gives the text, so the slots are
-    /// then empty and the error is only for `COMMAND GETKEYS`.
-    #[inline]
-    pub fn slots(entry: &Entry, args: Args<'_>) -> Slots {
-        let mut slots = Slots::new();
-        let found = entry.each_key(args, |i| {
-            let slot = key_slot(args.at(i));
-            if !slots.contains(&slot) {
-                slots.push(slot);
-            }
-        });
-        if found.is_err() {
-            slots.clear();
+    /// When a count of keys is malformed there are none: the handler's own check gives the text.
+    pub fn keys<'a>(store: &Store, entry: &Entry, args: Args<'a>) -> Keys<'a> {
+        let mut keys = Keys::new();
+        if entry.each_key(args, |i| keys.push(store.locate(args.at(i)))).is_err() {
+            keys.clear();
         }
-        slots
+        keys
     }
 
     /// Looks a request up and executes it; an error becomes the reply.
     pub fn execute(&self, store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) {
         let result = table().find(args).and_then(|entry| {
-            let slots = Self::slots(entry, args);
-            self.run(store, entry, scope, &slots, args, out)
+            let keys = Self::keys(store, entry, args);
+            self.run(store, entry, scope, &keys, args, out)
         });
         if let Err(error) = result {
             out.error(&error);
         }
+    }
+
+    /// The slots of a request's keys, in order of appearance, each once; as [`keys`](Self::keys).
+    pub(crate) fn slots(entry: &Entry, args: Args<'_>) -> SmallVec<[u16; 4]> {
+        let mut slots = SmallVec::new();
+        if entry.each_key(args, |i| add(&mut slots, key_slot(args.at(i)))).is_err() {
+            slots.clear();
+        }
+        slots
     }
 
     /// Executes a command that was executed elsewhere, whatever the gate of its slot.
@@ -84,7 +84,7 @@ impl Dispatch {
         }
     }
 
-    /// Executes a request whose entry and slots are known.
+    /// Executes a request whose entry and keys are known.
     ///
     /// # Errors
     /// What the handler answered; the reply is then as it was before.
@@ -94,7 +94,7 @@ impl Dispatch {
         store: &Store,
         entry: &Entry,
         scope: Scope<'_>,
-        slots: &[u16],
+        keys: &[Located<'_>],
         args: Args<'_>,
         out: &mut Reply<'_>,
     ) -> Result {
@@ -109,26 +109,16 @@ impl Dispatch {
                     super::sort::patterns_in_slot(args)?;
                 }
                 let mut db = scope.apply(store.lock_all(scope.db, scope.now));
-                gated::run(handler, entry, &mut db, slots, (scope, args), out)
+                gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
             }
-            Handler::Data(handler) | Handler::AnyKey(handler, _) => match slots {
-                [slot] => {
-                    let mut db = scope.apply(store.lock_slot(scope.db, *slot, scope.now));
-                    if db.is_plain(*slot) {
-                        handler(&mut db, args, out)
-                    } else {
-                        gated::run(handler, entry, &mut db, slots, (scope, args), out)
-                    }
+            Handler::Data(handler) | Handler::AnyKey(handler, _) => {
+                let mut db = scope.apply(store.lock(scope.db, keys, scope.now));
+                if keys.iter().all(|key| db.is_plain(key.slot)) {
+                    handler(&mut db, args, out)
+                } else {
+                    gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
                 }
-                slots => {
-                    let mut db = scope.apply(store.lock(scope.db, slots.iter().copied(), scope.now));
-                    if slots.iter().all(|slot| db.is_plain(*slot)) {
-                        handler(&mut db, args, out)
-                    } else {
-                        gated::run(handler, entry, &mut db, slots, (scope, args), out)
-                    }
-                }
-            },
+            }
             Handler::Whole(handler) => {
                 let result = handler(store, scope, args, out);
                 store.each_wait(|outbox, position| scope.wait_for(outbox, position));
@@ -141,4 +131,17 @@ impl Dispatch {
         }
         result
     }
+}
+
+fn add(slots: &mut SmallVec<[u16; 4]>, slot: u16) {
+    if !slots.contains(&slot) {
+        slots.push(slot);
+    }
+}
+
+/// The slots of these keys, each once.
+fn distinct(keys: &[Located<'_>]) -> SmallVec<[u16; 4]> {
+    let mut slots = SmallVec::new();
+    keys.iter().for_each(|key| add(&mut slots, key.slot));
+    slots
 }

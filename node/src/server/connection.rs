@@ -1,236 +1,356 @@
-//! One client's connection: read, execute everything that is complete, flush once.
+//! One client's connection: what was read and not executed, what was answered and not sent.
 
 use std::{
-    future::poll_fn,
+    io,
     pin::Pin,
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use bytes::Bytes;
+use mio::net::TcpStream;
+use rustix::{
+    buffer::spare_capacity,
+    net::{RecvFlags, recv},
+};
 use shoal_proto::{
     resp::{Limits, Scanner},
     session::Session,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-};
 
 use super::{
-    clock,
-    execute::{Batch, Stop},
+    Shared,
+    execute::Stop,
     fence::Fence,
     lease::uptime_ms,
-    lookahead::Lookahead,
-    worker::{Scratch, Worker},
+    lookahead::{Gathered, Lookahead},
+    output::{Output, send_now},
 };
 
 /// Replies are flushed when this many bytes wait, so that a deep pipeline of large replies cannot grow the
 /// output without bound.
 pub(super) const FLUSH_AT: usize = 1 << 20;
-
-/// Starts serving a socket on the current worker.
-pub(super) fn spawn(worker: Rc<Worker>, socket: TcpStream, clients: Arc<AtomicUsize>) {
-    let addr = socket.peer_addr().map(|a| a.to_string()).unwrap_or_default();
-    let laddr = socket.local_addr().map(|a| a.to_string()).unwrap_or_default();
-    // Replies are written whole; Nagle's algorithm would only delay them.
-    let _ = socket.set_nodelay(true);
-    let record = worker.shared.registry.add(addr, laddr, clock::now_ms());
-    let id = record.id;
-    let guard = Registered { worker: worker.clone(), clients, id };
-    let session = Session::new(record.clone(), &worker.shared.access);
-    let task = tokio::task::spawn_local(async move {
-        let _guard = guard;
-        let (scanner, pending) = (Scanner::new(), Vec::new());
-        let (upstream, patience, fence) = (false, None, None);
-        Connection { worker, socket, session, scanner, pending, upstream, patience, fence }.serve().await;
-    });
-    let abort = task.abort_handle();
-    record.on_kill(move || abort.abort());
-}
+/// A pause may be lifted before its time: it is looked at again after so many ms.
+const LONGEST_PAUSE: u64 = 100;
 
 /// Takes the connection out of the registry however it ends.
-struct Registered {
-    worker: Rc<Worker>,
-    clients: Arc<AtomicUsize>,
-    id: u64,
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) shared: Arc<Shared>,
+    /// Connections of this worker.
+    pub(super) clients: Arc<AtomicUsize>,
+    pub(super) id: u64,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.worker.shared.registry.remove(self.id);
+        self.shared.registry.remove(self.id);
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A connection and what it has not executed yet.
+/// Something that others bring about; whether the connection may go on. Rare, so it may cost an allocation. It was
+/// polled at least once when it wakes somebody, and its timers are those of the runtime whose context the worker is in.
+type Wait = Pin<Box<dyn Future<Output = bool>>>;
+
+/// A connection and what it has not executed or sent yet.
 pub(super) struct Connection {
-    worker: Rc<Worker>,
-    socket: TcpStream,
+    pub(super) socket: TcpStream,
     pub(super) session: Session,
-    scanner: Scanner,
-    /// Bytes of requests that are not complete, or that wait behind a flush or a pause.
-    pending: Vec<u8>,
     /// Whether the other end is a router (`SHOAL UPSTREAM`).
     pub(super) upstream: bool,
+    pub(super) scanner: Scanner,
+    /// Bytes of requests that are not complete, or that wait behind a flush or a pause.
+    pending: Vec<u8>,
+    output: Output,
+    /// The socket may have something to read, as far as is known.
+    pub(super) readable: bool,
+    /// The other end will send no more: the end must still be read.
+    pub(super) read_closed: bool,
+    /// The socket may take something, as far as is known.
+    pub(super) writable: bool,
+    /// `pending` may hold complete requests.
+    rerun: bool,
+    /// To be closed when everything is sent.
+    closing: bool,
+    /// Nothing is executed before this time, ms since 1970.
+    pub(super) paused_until: u64,
+    /// It waits in the worker's queue.
+    pub(super) queued: bool,
     /// Until when commands wait for a gate, by [`uptime_ms`]; set by the first that does.
     pub(super) patience: Option<u64>,
     /// What the replies of the last batch wait for.
-    fence: Option<Fence>,
+    fence: Option<Wait>,
+    /// What the next command waits for.
+    hold: Option<Wait>,
+    _registered: Registered,
 }
 
-/// What came of one read.
-enum Turn {
+/// What there is to execute.
+pub(super) enum Intake {
+    Nothing,
+    /// The connection is over.
     Closed,
-    /// Replies that the socket did not take at once, and why execution stopped early.
-    Go(Vec<u8>, Option<Stop>),
+    /// This many bytes were read into the buffer that was offered.
+    Read(usize),
+    /// What waits in the connection.
+    Pending,
+}
+
+/// What is to be done with a connection next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Wait for the socket.
+    Wait,
+    /// There is more to do at once, when the others had their turn.
+    Again,
+    /// Wait until this time, ms since 1970.
+    Until(u64),
+    Close,
 }
 
 impl Connection {
-    async fn serve(mut self) {
-        loop {
-            let Turn::Go(rest, stop) = self.turn().await else { return };
-            if self.finish(rest, stop).await.is_err() {
-                return;
-            }
+    pub(super) fn new(socket: TcpStream, session: Session, registered: Registered) -> Self {
+        Self {
+            socket,
+            session,
+            upstream: false,
+            scanner: Scanner::new(),
+            pending: Vec::new(),
+            output: Output::default(),
+            readable: false,
+            read_closed: false,
+            writable: true,
+            rerun: false,
+            closing: false,
+            paused_until: 0,
+            queued: false,
+            patience: None,
+            fence: None,
+            hold: None,
+            _registered: registered,
         }
     }
 
-    /// Writes what is left and obeys why execution stopped, until everything buffered is executed.
-    async fn finish(&mut self, mut rest: Vec<u8>, mut stop: Option<Stop>) -> Result<(), ()> {
-        loop {
-            if !rest.is_empty() {
-                self.session.record.buffered(self.pending.len(), rest.len());
-                if let Some(fence) = self.fence.take()
-                    && !fence.passes(&self.worker.shared).await
-                {
-                    tracing::debug!(client = %self.session.record.addr, "closed: its replies may be untrue");
-                    return Err(());
-                }
-                self.socket.write_all(&rest).await.map_err(|_| ())?;
-            }
-            match stop {
-                None => return Ok(()),
-                Some(Stop::Close) => {
-                    // Sends FIN behind the last reply instead of dropping what the client has not read.
-                    let _ = self.socket.shutdown().await;
-                    return Err(());
-                }
-                Some(Stop::Flush) => {}
-                Some(Stop::Pause(until)) => {
-                    let wait = until.saturating_sub(clock::now_ms()).min(100);
-                    tokio::time::sleep(Duration::from_millis(wait)).await;
-                }
-                Some(Stop::Hold(seen)) => {
-                    let wait = self.patience.unwrap_or(0).saturating_sub(uptime_ms());
-                    self.worker.shared.changes.after(seen, Duration::from_millis(wait)).await;
-                }
-            }
-            let worker = self.worker.clone();
-            let scratch = &mut *worker.scratch.borrow_mut();
-            (rest, stop) = self.run_pending(&mut scratch.output, &mut scratch.ahead);
-        }
-    }
-
-    /// Reads once and executes what is complete.
-    async fn turn(&mut self) -> Turn {
-        let worker = self.worker.clone();
-        poll_fn(|cx| {
-            let mut scratch = worker.scratch.borrow_mut();
-            let Scratch { input, output, ahead } = &mut *scratch;
-            if self.pending.is_empty() {
-                let mut buffer = ReadBuf::new(input);
-                match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Turn::Closed),
-                    Poll::Ready(Ok(())) => {}
-                }
-                let filled = buffer.filled().len();
-                if filled == 0 {
-                    return Poll::Ready(Turn::Closed);
-                }
-                worker.counters.bytes(filled, 0);
-                self.patience = None;
-                let (consumed, stop) = self.run(&input[..filled], output, ahead);
-                self.pending.extend_from_slice(&input[consumed..filled]);
-                return Poll::Ready(Turn::Go(self.send(output), stop));
-            }
-            // A request arrives in pieces: it grows in a buffer of its own, as announced and checked.
-            let have = self.pending.len();
-            let want = self.scanner.wanted(have).clamp(4096, 1 << 20).max(input.len().min(have));
-            self.pending.resize(have + want, 0);
-            let mut buffer = ReadBuf::new(&mut self.pending[have..]);
-            let polled = Pin::new(&mut self.socket).poll_read(cx, &mut buffer);
-            let filled = buffer.filled().len();
-            self.pending.truncate(have + filled);
-            match polled {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(_)) => Poll::Ready(Turn::Closed),
-                Poll::Ready(Ok(())) if filled == 0 => Poll::Ready(Turn::Closed),
-                Poll::Ready(Ok(())) => {
-                    worker.counters.bytes(filled, 0);
-                    let (rest, stop) = self.run_pending(output, ahead);
-                    Poll::Ready(Turn::Go(rest, stop))
-                }
-            }
-        })
-        .await
-    }
-
-    /// Executes what is complete in the pending bytes; what is not stays where it is, however large.
-    fn run_pending(&mut self, output: &mut Vec<u8>, ahead: &mut Lookahead) -> (Vec<u8>, Option<Stop>) {
-        let mut input = std::mem::take(&mut self.pending);
-        let (consumed, stop) = self.run(&input, output, ahead);
-        input.drain(..consumed);
-        if input.is_empty() {
-            // The memory of a large request is not kept for an idle connection.
-            input = Vec::new();
-        }
-        self.pending = input;
-        (self.send(output), stop)
-    }
-
-    /// Executes the complete requests of `input`; how many bytes they took.
-    fn run(&mut self, input: &[u8], output: &mut Vec<u8>, ahead: &mut Lookahead) -> (usize, Option<Stop>) {
-        output.clear();
-        let worker = self.worker.clone();
-        let limits = Limits {
+    /// Limits on the next request.
+    pub(super) fn limits(&self, shared: &Shared) -> Limits {
+        Limits {
             authenticated: self.session.authenticated,
-            max_bulk_len: worker.shared.config.max_bulk_len(),
+            max_bulk_len: shared.config.max_bulk_len(),
             ..Limits::default()
-        };
-        let mut scanner = std::mem::take(&mut self.scanner);
-        let mut batch = Batch::new(&worker.shared, &worker.counters, self);
-        let (consumed, stop) = batch.execute(&mut scanner, input, limits, ahead, output);
-        self.fence = batch.finish();
-        ahead.trim();
-        self.scanner = scanner;
-        worker.counters.bytes(0, output.len());
-        let left = input.len() - consumed;
-        self.session.record.buffered(left, 0);
-        if left > worker.shared.config.query_buffer_limit() {
-            tracing::warn!(client = %self.session.record.addr, "closed: its query buffer exceeds client-query-buffer-limit");
-            return (consumed, Some(Stop::Close));
         }
-        (consumed, stop)
     }
 
-    /// Sends the replies as far as the socket takes them at once, if nothing keeps them back; the rest.
-    fn send(&mut self, output: &mut Vec<u8>) -> Vec<u8> {
-        let sent = if output.is_empty() || self.fence.is_some() {
-            0
-        } else {
-            self.socket.try_write(output).unwrap_or(0)
-        };
-        let rest = output[sent..].to_vec();
-        if output.capacity() > 2 * FLUSH_AT {
-            *output = Vec::with_capacity(64 << 10);
+    /// Sends what waits, then gets something to execute: what waits in the connection, or what one read into `buffer`
+    /// brings.
+    pub(super) fn intake(&mut self, buffer: &mut [u8], now: u64, waker: impl FnOnce() -> Waker) -> Intake {
+        if self.fence.is_some() || self.hold.is_some() {
+            let waker = waker();
+            match self.wait(&mut Context::from_waker(&waker)) {
+                Some(true) => {}
+                Some(false) => {
+                    tracing::debug!(client = %self.session.record.addr, "closed: its replies may be untrue");
+                    return Intake::Closed;
+                }
+                None => return Intake::Nothing,
+            }
         }
-        rest
+        if !self.output.is_empty() {
+            if !self.writable {
+                return Intake::Nothing;
+            }
+            match self.output.flush(&self.socket) {
+                Ok(true) => self.session.record.buffered(self.pending.len(), 0),
+                Ok(false) => {
+                    self.writable = false;
+                    return Intake::Nothing;
+                }
+                Err(_) => return Intake::Closed,
+            }
+        }
+        if self.closing {
+            return self.end();
+        }
+        if now < self.paused_until {
+            return Intake::Nothing;
+        }
+        if std::mem::take(&mut self.rerun) {
+            return Intake::Pending;
+        }
+        if !self.readable {
+            return Intake::Nothing;
+        }
+        let result = if self.pending.is_empty() { self.read_into(buffer) } else { self.read_more() };
+        match result {
+            Ok(0) => Intake::Closed,
+            Ok(n) if self.pending.is_empty() => {
+                self.patience = None;
+                Intake::Read(n)
+            }
+            Ok(_) => Intake::Pending,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Intake::Nothing
+            }
+            Err(_) => Intake::Closed,
+        }
+    }
+
+    /// Whether what it waited for is there; `None`: it still waits.
+    #[cold]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        if let Some(fence) = &mut self.fence {
+            let Poll::Ready(passes) = fence.as_mut().poll(cx) else { return None };
+            self.fence = None;
+            if !passes {
+                return Some(false);
+            }
+            // The replies go out before the next command is waited for.
+            match self.output.flush(&self.socket) {
+                Ok(sent) => self.writable = sent,
+                Err(_) => return Some(false),
+            }
+        }
+        if let Some(hold) = &mut self.hold {
+            let Poll::Ready(goes_on) = hold.as_mut().poll(cx) else { return None };
+            self.hold = None;
+            return Some(goes_on);
+        }
+        Some(true)
+    }
+
+    /// Sends FIN behind the last reply instead of dropping what the client has not read.
+    fn end(&mut self) -> Intake {
+        // Whoever is gone already needs none.
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        Intake::Closed
+    }
+
+    fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len();
+        let (n, _) = retry(|| recv(&self.socket, &mut buffer[..], RecvFlags::empty()))?;
+        self.drained(n, room);
+        Ok(n)
+    }
+
+    /// A request arrives in pieces: it grows in a buffer of its own, as announced and checked.
+    fn read_more(&mut self) -> io::Result<usize> {
+        let have = self.pending.len();
+        let want = self.scanner.wanted(have).clamp(4096, 1 << 20);
+        self.pending.reserve(want);
+        let room = self.pending.capacity() - have;
+        let (n, _) = retry(|| recv(&self.socket, spare_capacity(&mut self.pending), RecvFlags::empty()))?;
+        self.drained(n, room);
+        Ok(n)
+    }
+
+    /// Whoever reads less than was asked for has read everything, unless the end is still to come.
+    fn drained(&mut self, n: usize, room: usize) {
+        if n < room && !self.read_closed {
+            self.readable = false;
+        }
+    }
+
+    /// The bytes that wait; [`put_back`](Self::put_back) returns what was not executed of them.
+    pub(super) fn take_pending(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// What was not executed of the bytes that were taken.
+    pub(super) fn put_back(&mut self, mut bytes: Vec<u8>, consumed: usize) {
+        bytes.drain(..consumed);
+        // The memory of a large request is not kept for an idle connection.
+        self.pending = if bytes.is_empty() { Vec::new() } else { bytes };
+    }
+
+    /// What was not executed of the bytes that were read.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// Finds the first requests.
+    pub(super) fn gather(&mut self, shared: &Shared, input: &[u8], ahead: &mut Lookahead) -> Gathered {
+        let limits = self.limits(shared);
+        ahead.gather((&shared.store, self.session.db), &mut self.scanner, (input, 0), &limits)
+    }
+
+    /// Sends the replies as far as the socket takes them at once, and decides how to go on.
+    pub(super) fn answer(
+        &mut self,
+        output: &[u8],
+        fence: Option<Fence>,
+        stop: Option<Stop>,
+        shared: &Arc<Shared>,
+    ) -> After {
+        if let Some(fence) = fence.filter(|_| !output.is_empty()) {
+            let shared = shared.clone();
+            self.output.push(Bytes::copy_from_slice(output));
+            self.fence = Some(Box::pin(async move { fence.passes(&shared).await }));
+        } else if !output.is_empty() {
+            let Ok(sent) = send_now(&self.socket, output) else { return After::Close };
+            if sent < output.len() {
+                self.writable = false;
+                self.output.push(Bytes::copy_from_slice(&output[sent..]));
+            }
+        }
+        self.session.record.buffered(self.pending.len(), self.output.len());
+        if self.pending.len() > shared.config.query_buffer_limit() {
+            tracing::warn!(client = %self.session.record.addr, "closed: its query buffer exceeds client-query-buffer-limit");
+            self.closing = true;
+        }
+        match stop {
+            _ if self.closing => {}
+            None => {}
+            Some(Stop::Close) => self.closing = true,
+            Some(Stop::Flush) => self.rerun = true,
+            Some(Stop::Hold(seen)) => {
+                let most = Duration::from_millis(self.patience.unwrap_or(0).saturating_sub(uptime_ms()));
+                let shared = shared.clone();
+                self.rerun = true;
+                self.hold = Some(Box::pin(async move {
+                    shared.changes.after(seen, most).await;
+                    true
+                }));
+            }
+            Some(Stop::Pause(until)) => {
+                self.rerun = true;
+                return After::Until(until);
+            }
+        }
+        self.next()
+    }
+
+    fn next(&mut self) -> After {
+        match () {
+            // To be polled for the first time.
+            () if self.fence.is_some() || self.hold.is_some() => After::Again,
+            () if !self.output.is_empty() => After::Wait,
+            () if self.closing => {
+                self.end();
+                After::Close
+            }
+            () if self.rerun || self.readable => After::Again,
+            () => After::Wait,
+        }
+    }
+
+    /// Nothing is executed before `until`, or for the longest time that passes without another look.
+    pub(super) fn pause(&mut self, until: u64, now: u64) -> u64 {
+        self.paused_until = until.min(now + LONGEST_PAUSE);
+        self.paused_until
+    }
+}
+
+/// Calls until no signal comes between.
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(io::Error::from),
+        }
     }
 }

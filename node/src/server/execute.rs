@@ -5,16 +5,16 @@ use shoal_proto::{
     command::{Entry, Flags, table},
     error::Result,
     resp::{Args, Limits, Protocol, Reply, Scanner},
-    session::{self, Identity},
+    session::{self, Identity, Session},
 };
 use smallvec::SmallVec;
 
 use super::{
     Ownership, Shared,
-    connection::{Connection, FLUSH_AT},
+    connection::FLUSH_AT,
     fence::{Fence, Times},
     lease::uptime_ms,
-    lookahead::{LOOKAHEAD, Lookahead, Next},
+    lookahead::{Gathered, Lookahead, Next, Ready},
     shared::Action,
 };
 use crate::{
@@ -36,15 +36,46 @@ pub(super) enum Stop {
     Hold(u64),
 }
 
+/// The time as a worker knows it: read once a turn, and again when much was done since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    /// Ms since 1970.
+    pub(super) now: u64,
+    /// Commands since it was read.
+    since: u32,
+}
+
+impl Clock {
+    pub(super) fn read(shared: &Shared) -> Self {
+        Self { now: shared.now_ms(), since: 0 }
+    }
+
+    /// Counts a quick command.
+    #[inline]
+    fn pass(&mut self, shared: &Shared) {
+        self.since += 1;
+        if self.since >= COMMANDS_PER_CLOCK {
+            *self = Self::read(shared);
+        }
+    }
+}
+
+/// Quick commands executed on one reading of the clock.
+const COMMANDS_PER_CLOCK: u32 = 32;
+/// Requests of more bytes than this are timed whatever they do.
+const LONG_REQUEST: usize = 16 << 10;
+
 /// One batch of requests of one connection.
 pub(super) struct Batch<'a> {
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
+    pub(super) counters: &'a Counters,
+    pub(super) session: &'a mut Session,
+    /// Whether the other end is a router (`SHOAL UPSTREAM`).
+    pub(super) upstream: &'a mut bool,
+    pub(super) clock: &'a mut Clock,
+    /// Until when commands wait for a gate, by [`uptime_ms`]; set by the first that does.
+    pub(super) patience: &'a mut Option<u64>,
     ownership: arc_swap::Guard<std::sync::Arc<Ownership>>,
-    counters: &'a Counters,
-    connection: &'a mut Connection,
-    now: u64,
-    /// Commands since the clock was read.
-    since_clock: u32,
     commands: u64,
     /// Commands on keys that were executed.
     data: u64,
@@ -60,9 +91,6 @@ pub(super) struct Batch<'a> {
     waits: Waits,
 }
 
-/// Fast commands executed on one reading of the clock.
-const COMMANDS_PER_CLOCK: u32 = 32;
-
 /// What became of one request.
 enum Outcome {
     Done,
@@ -71,7 +99,12 @@ enum Outcome {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(shared: &'a Shared, counters: &'a Counters, connection: &'a mut Connection) -> Self {
+    pub(super) fn new(
+        shared: &'a Shared,
+        counters: &'a Counters,
+        (session, upstream, patience): (&'a mut Session, &'a mut bool, &'a mut Option<u64>),
+        clock: &'a mut Clock,
+    ) -> Self {
         // Read before anything is decided by what they count.
         let (seen, before) = (shared.changes.seen(), Times::read(shared));
         Self {
@@ -79,9 +112,10 @@ impl<'a> Batch<'a> {
             leased: shared.lease.is_valid(),
             ownership: shared.ownership.load(),
             counters,
-            connection,
-            now: shared.now_ms(),
-            since_clock: 0,
+            session,
+            upstream,
+            patience,
+            clock,
             commands: 0,
             data: 0,
             last: u16::MAX,
@@ -92,42 +126,31 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Executes requests until the input ends or there is a reason to stop. Returns how many bytes were
-    /// consumed.
+    /// Executes what was gathered of `input`, then what else is complete in it, until the input ends or there is a
+    /// reason to stop. Returns how many bytes were consumed. `deep` is for the requests that were not gathered yet.
     pub(super) fn execute(
         &mut self,
-        scanner: &mut Scanner,
-        input: &[u8],
-        mut limits: Limits,
-        ahead: &mut Lookahead,
+        (ahead, gathered): (&Lookahead, Gathered),
+        (input, scanner): (&[u8], &mut Scanner),
+        limits: &mut Limits,
+        deep: &mut Lookahead,
         out: &mut Vec<u8>,
     ) -> (usize, Option<Stop>) {
-        let mut at = 0;
+        let mut gathered = gathered;
+        let mut stopped = self.run_gathered(ahead, &gathered, input, out);
         loop {
-            limits.authenticated = self.connection.session.authenticated;
-            let next = ahead.gather(scanner, input, at, &limits);
-            self.prefetch(input, ahead);
-            for i in 0..ahead.len() {
-                let (args, end) = ahead.request(input, i);
-                let stop = match self.one(args, out) {
-                    Outcome::Paused(until) => Some((at, Stop::Pause(until))),
-                    Outcome::Held => Some((at, Stop::Hold(self.seen))),
-                    Outcome::Done if self.connection.session.closing => Some((input.len(), Stop::Close)),
-                    Outcome::Done if out.len() >= FLUSH_AT => Some((end, Stop::Flush)),
-                    Outcome::Done => None,
-                };
-                if let Some((consumed, stop)) = stop {
-                    // What was gathered but not executed is scanned again.
-                    *scanner = Scanner::new();
-                    return (consumed, Some(stop));
-                }
-                at = end;
+            if let Some((consumed, stop)) = stopped {
+                // What was gathered but not executed is scanned again.
+                *scanner = Scanner::new();
+                return (consumed, Some(stop));
             }
-            match next {
+            let mut at = gathered.end;
+            match gathered.next {
                 Next::More => {}
-                Next::Incomplete => return (ahead.end(), None),
+                Next::Incomplete => return (at, None),
                 Next::Inline(end) => {
-                    let stop = match self.one(Args::new(scanner.inline(), scanner.spans()), out) {
+                    let args = Args::new(scanner.inline(), scanner.spans());
+                    let stop = match self.one(Ready { args, entry: None, key: None }, out) {
                         Outcome::Paused(until) => Some(Stop::Pause(until)),
                         Outcome::Held => Some(Stop::Hold(self.seen)),
                         Outcome::Done => None,
@@ -137,7 +160,7 @@ impl<'a> Batch<'a> {
                         return (at, stop);
                     }
                     at = end;
-                    if self.connection.session.closing {
+                    if self.session.closing {
                         return (input.len(), Some(Stop::Close));
                     }
                 }
@@ -148,31 +171,51 @@ impl<'a> Batch<'a> {
                     return (input.len(), Some(Stop::Close));
                 }
             }
+            limits.authenticated = self.session.authenticated;
+            deep.clear();
+            gathered = deep.gather((&self.shared.store, self.session.db), scanner, (input, at), limits);
+            deep.ask(&self.shared.store, gathered.range.clone());
+            stopped = self.run_gathered(deep, &gathered, input, out);
         }
     }
 
-    /// Overlaps the waits for memory of the requests that are about to be executed. The first argument is nearly
-    /// always a key; if it is not, the hint is wasted.
-    fn prefetch(&self, input: &[u8], ahead: &Lookahead) {
-        if ahead.len() < 2 {
-            return;
+    /// Executes gathered requests; where and why it stopped before the last one's end.
+    #[inline]
+    fn run_gathered(
+        &mut self,
+        ahead: &Lookahead,
+        gathered: &Gathered,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<(usize, Stop)> {
+        let mut at = 0;
+        for (n, i) in gathered.range.clone().enumerate() {
+            let (ready, end) = ahead.request(input, i);
+            if n == 0 {
+                at = end - ready.args.raw().len();
+            }
+            match self.one(ready, out) {
+                Outcome::Paused(until) => return Some((at, Stop::Pause(until))),
+                Outcome::Held => return Some((at, Stop::Hold(self.seen))),
+                Outcome::Done if self.session.closing => return Some((input.len(), Stop::Close)),
+                Outcome::Done if out.len() >= FLUSH_AT => return Some((end, Stop::Flush)),
+                Outcome::Done => at = end,
+            }
         }
-        let keys: SmallVec<[&[u8]; LOOKAHEAD]> =
-            (0..ahead.len()).filter_map(|i| ahead.request(input, i).0.get(1)).collect();
-        self.shared.store.prefetch(self.connection.session.db, &keys);
+        None
     }
 
     /// Reports the batch's counts. What the replies have to wait for, if there is anything.
     pub(super) fn finish(self) -> Option<Fence> {
         if self.commands > 0 {
             self.counters.commands(self.commands);
-            self.connection.session.record.saw(self.last, self.now);
+            self.session.record.saw(self.last, self.clock.now);
         }
         if self.data == 0 {
             return None;
         }
         if !self.held {
-            self.connection.patience = None;
+            *self.patience = None;
         }
         Fence::needed(self.shared, self.before, self.waits.into_inner())
     }
@@ -187,16 +230,16 @@ impl<'a> Batch<'a> {
                 return Some(ownership.elsewhere(slot));
             }
             // The view is in force, the gate is about to open.
-        } else if error == Error::KeyHeld && self.connection.upstream {
+        } else if error == Error::KeyHeld && *self.upstream {
             // One key must not hold up what others ask a router for.
             return Some(error);
         }
         let now = uptime_ms();
-        let until = match self.connection.patience {
+        let until = match *self.patience {
             Some(until) if self.data == 0 => until,
             _ => now + self.shared.config.hold_timeout(),
         };
-        self.connection.patience = Some(until);
+        *self.patience = Some(until);
         if now >= until {
             return Some(Error::Held);
         }
@@ -205,17 +248,18 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn one(&mut self, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
-        let mark = out.len();
-        let mut reply = Reply::new(out, self.connection.session.protocol);
-        let result = match table().find(args) {
+    fn one(&mut self, ready: Ready<'_>, out: &mut Vec<u8>) -> Outcome {
+        let (args, mark) = (ready.args, out.len());
+        let mut reply = Reply::new(out, self.session.protocol);
+        let result = match ready.entry.map_or_else(|| table().find(args), Ok) {
             Ok(entry) => {
-                if let Some(until) = self.shared.registry.paused(entry.writes(), self.now)
+                if self.shared.registry.may_be_paused()
+                    && let Some(until) = self.shared.registry.paused(entry.writes(), self.clock.now)
                     && !entry.ignores_pause()
                 {
                     return Outcome::Paused(until);
                 }
-                self.checked(entry, args, &mut reply)
+                self.checked(entry, ready, &mut reply)
             }
             Err(error) => {
                 if let Some(entry) = table().resolve(args) {
@@ -240,40 +284,49 @@ impl<'a> Batch<'a> {
             reply.error(&error);
             self.shared.totals.errors.note(&error);
         }
-        if !self.connection.session.replies() {
+        if !self.session.replies() {
             out.truncate(mark);
         }
         Outcome::Done
     }
 
     #[inline]
-    fn checked(&mut self, entry: &'static Entry, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-        let flags = entry.command.flags;
-        if !self.connection.session.authenticated && !flags.contains(Flags::NO_AUTH) {
+    fn checked(&mut self, entry: &'static Entry, ready: Ready<'_>, out: &mut Reply<'_>) -> Result {
+        if !self.session.authenticated && !entry.command.flags.contains(Flags::NO_AUTH) {
             self.counters.rejected(entry.id);
             return Err(Error::NoAuth);
         }
         self.last = entry.id;
-        let timed = !flags.contains(Flags::FAST) || self.shared.slow.times_everything();
         let action = self.shared.actions[usize::from(entry.id)];
-        if !timed {
-            self.since_clock += 1;
-            if self.since_clock >= COMMANDS_PER_CLOCK {
-                self.tick();
-            }
-            let result = self.run(action, entry, args, out);
-            self.count(entry, 0, &result);
-            return result;
+        let quick = entry.quick
+            && ready.args.raw().len() <= LONG_REQUEST
+            && matches!(action, Action::Data)
+            && !self.shared.slow.times_everything();
+        if !quick {
+            return self.timed(action, entry, ready, out);
         }
+        self.clock.pass(self.shared);
+        let result = self.run(action, entry, ready, out);
+        self.count(entry, 0, &result);
+        result
+    }
+
+    fn timed(
+        &mut self,
+        action: Action,
+        entry: &'static Entry,
+        ready: Ready<'_>,
+        out: &mut Reply<'_>,
+    ) -> Result {
         let begun = std::time::Instant::now();
-        let result = self.run(action, entry, args, out);
+        let result = self.run(action, entry, ready, out);
         let took = begun.elapsed();
         self.count(entry, took.as_micros() as u64, &result);
-        if !flags.contains(Flags::SKIP_SLOWLOG) {
-            self.shared.slow.note(args, took, &self.connection.session.record, self.now);
-            self.shared.latency.note("command", took, self.now);
+        if !entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
+            self.shared.slow.note(ready.args, took, &self.session.record, self.clock.now);
+            self.shared.latency.note("command", took, self.clock.now);
         }
-        self.tick();
+        *self.clock = Clock::read(self.shared);
         result
     }
 
@@ -287,51 +340,58 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn tick(&mut self) {
-        self.since_clock = 0;
-        self.now = self.shared.now_ms();
-    }
-
     #[inline]
-    fn run(&mut self, action: Action, entry: &'static Entry, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    fn run(
+        &mut self,
+        action: Action,
+        entry: &'static Entry,
+        ready: Ready<'_>,
+        out: &mut Reply<'_>,
+    ) -> Result {
+        let args = ready.args;
         match action {
             Action::Data => {
                 self.data += 1;
                 if !self.leased {
                     return Err(Error::Held);
                 }
-                let slots = Dispatch::slots(entry, args);
-                let scattered = self.connection.upstream && entry.splits();
-                self.ownership.check(&slots, scattered)?;
                 let scope = Scope {
-                    db: self.connection.session.db,
-                    now: self.now,
-                    touch: !self.connection.session.no_touch,
-                    within: self.connection.upstream.then(|| self.ownership.slots()),
+                    db: self.session.db,
+                    now: self.clock.now,
+                    touch: !self.session.no_touch,
+                    within: self.upstream.then(|| self.ownership.slots()),
                     alone: self.ownership.alone(),
                     waits: Some(&self.waits),
                 };
-                self.shared.dispatch.run(&self.shared.store, entry, scope, &slots, args, out)
+                let (dispatch, store) = (&self.shared.dispatch, &self.shared.store);
+                if let Some(key) = ready.key {
+                    self.ownership.check_one(key.slot)?;
+                    return dispatch.run(store, entry, scope, &[key], args, out);
+                }
+                let keys = Dispatch::keys(store, entry, args);
+                let slots: SmallVec<[u16; 16]> = keys.iter().map(|key| key.slot).collect();
+                self.ownership.check(&slots, *self.upstream && entry.splits())?;
+                dispatch.run(store, entry, scope, &keys, args, out)
             }
             Action::Session(handler) => {
                 // CLIENT LIST shows the command that asks.
-                self.connection.session.record.saw(entry.id, self.now);
+                self.session.record.saw(entry.id, self.clock.now);
                 let identity = Identity { mode: "cluster" };
                 let mut cx = session::Cx {
-                    session: &mut self.connection.session,
+                    session: self.session,
                     registry: &self.shared.registry,
                     access: &self.shared.access,
                     identity,
-                    now: self.now,
+                    now: self.clock.now,
                 };
                 handler(&mut cx, args, out)
             }
             Action::Server(handler) => {
                 let mut cx = admin::Cx {
                     shared: self.shared,
-                    session: &mut self.connection.session,
-                    upstream: &mut self.connection.upstream,
-                    now: self.now,
+                    session: self.session,
+                    upstream: self.upstream,
+                    now: self.clock.now,
                 };
                 handler(&mut cx, args, out)
             }

@@ -1,9 +1,19 @@
-//! The next few requests of a connection, found before the first of them is executed.
+//! Requests found before the first of them is executed: those of all connections that were read in one round.
 
-use shoal_proto::resp::{Args, Limits, ProtocolError, Request, Scanner, Span};
+use std::ops::Range;
 
-/// Requests gathered at once: as many look-ups as a core can have waiting for memory, more or less.
-pub(super) const LOOKAHEAD: usize = 16;
+use shoal_proto::{
+    command::{Entry, table},
+    resp::{Args, Limits, ProtocolError, Request, Scanner, Span, request::whole},
+};
+
+use crate::store::{Located, Store, Wanted};
+
+/// Requests of one connection gathered at once; more look-ups than a core can have waiting for memory, and few enough
+/// for what they bring in to stay close to it.
+const LOOKAHEAD: usize = 32;
+/// No entry: a request that is looked up when it is executed, as it may be wrong.
+const UNKNOWN: u16 = u16::MAX;
 
 /// What stands behind the gathered requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,74 +28,150 @@ pub(super) enum Next {
     Error(ProtocolError),
 }
 
-/// One gathered request: where it is in the input, and its spans.
+/// One gathered request: where it is in its input, its spans, and its key if it has one.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     start: usize,
     end: usize,
-    first_span: usize,
-    last_span: usize,
+    first_span: u32,
+    last_span: u32,
+    hash: u32,
+    slot: u16,
+    entry: u16,
+    db: u8,
+    has_key: bool,
 }
 
-/// Gathered requests; one per worker, reused.
+/// A request about to be executed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready<'a> {
+    pub(super) args: Args<'a>,
+    /// What it calls, unless that is still to be looked up.
+    pub(super) entry: Option<&'static Entry>,
+    /// Its one key, if the entry says that it has one.
+    pub(super) key: Option<Located<'a>>,
+}
+
+/// What was gathered of one input.
+#[derive(Debug, Clone)]
+pub(super) struct Gathered {
+    /// The requests.
+    pub(super) range: Range<usize>,
+    /// Where the input goes on behind them.
+    pub(super) end: usize,
+    pub(super) next: Next,
+}
+
+/// Gathered requests; reused.
 #[derive(Debug, Default)]
 pub(super) struct Lookahead {
     found: Vec<Found>,
     spans: Vec<Span>,
-    end: usize,
 }
 
 impl Lookahead {
-    /// Finds the next requests of `input` from `at` on. Before authentication one at a time, as that changes
-    /// the limits.
-    pub(super) fn gather(&mut self, scanner: &mut Scanner, input: &[u8], at: usize, limits: &Limits) -> Next {
+    /// Forgets all requests, and gives back what one huge request made it hold.
+    pub(super) fn clear(&mut self) {
         self.found.clear();
         self.spans.clear();
-        self.end = at;
-        let most = if limits.authenticated { LOOKAHEAD } else { 1 };
-        while self.found.len() < most {
-            let start = self.end;
-            if start == input.len() {
-                return Next::Incomplete;
-            }
-            match scanner.next(&input[start..], limits) {
-                Ok(None) => return Next::Incomplete,
-                Ok(Some(Request::Empty { consumed })) => self.end += consumed,
-                Ok(Some(Request::Inline { consumed })) => return Next::Inline(start + consumed),
-                Ok(Some(Request::Multibulk { consumed })) => {
-                    let first_span = self.spans.len();
-                    self.spans.extend_from_slice(scanner.spans());
-                    self.end += consumed;
-                    let (end, last_span) = (self.end, self.spans.len());
-                    self.found.push(Found { start, end, first_span, last_span });
-                }
-                Err(error) => return Next::Error(error),
-            }
+        if self.spans.capacity() > 1 << 16 {
+            *self = Self::default();
         }
-        Next::More
     }
 
-    /// How many were found.
+    /// How many were found since it was cleared.
     pub(super) fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Where the input goes on behind what was found.
-    pub(super) fn end(&self) -> usize {
-        self.end
+    /// Finds the next requests of `input` from `at` on, and asks for the memory that each of them needs first.
+    /// Before authentication one at a time, as that changes the limits.
+    pub(super) fn gather(
+        &mut self,
+        (store, db): (&Store, u8),
+        scanner: &mut Scanner,
+        (input, at): (&[u8], usize),
+        limits: &Limits,
+    ) -> Gathered {
+        let first = self.found.len();
+        let most = first + if limits.authenticated { LOOKAHEAD } else { 1 };
+        let mut end = at;
+        let next = loop {
+            if self.found.len() == most {
+                break Next::More;
+            }
+            let start = end;
+            if start == input.len() {
+                break Next::Incomplete;
+            }
+            let first_span = self.spans.len();
+            let quick =
+                if scanner.is_fresh() { whole(&input[start..], limits, &mut self.spans) } else { None };
+            match quick {
+                Some(consumed) => end += consumed,
+                None => match scanner.next(&input[start..], limits) {
+                    Ok(None) => break Next::Incomplete,
+                    Ok(Some(Request::Empty { consumed })) => {
+                        end += consumed;
+                        continue;
+                    }
+                    Ok(Some(Request::Inline { consumed })) => break Next::Inline(start + consumed),
+                    Ok(Some(Request::Multibulk { consumed })) => {
+                        self.spans.extend_from_slice(scanner.spans());
+                        end += consumed;
+                    }
+                    Err(error) => break Next::Error(error),
+                },
+            }
+            let args = Args::new(&input[start..end], &self.spans[first_span..]);
+            let mut found = Found {
+                start,
+                end,
+                first_span: first_span as u32,
+                last_span: self.spans.len() as u32,
+                hash: 0,
+                slot: 0,
+                entry: UNKNOWN,
+                db,
+                has_key: false,
+            };
+            if let Some(entry) = table().usual(args) {
+                found.entry = entry.id;
+                if entry.one_key {
+                    let key = store.locate(args.at(1));
+                    store.ask_slot(key.slot);
+                    (found.hash, found.slot, found.has_key) = (key.hash, key.slot, true);
+                }
+            }
+            self.found.push(found);
+        };
+        Gathered { range: first..self.found.len(), end, next }
     }
 
-    /// The `i`th request, and where the input goes on behind it.
-    #[inline]
-    pub(super) fn request<'a>(&'a self, input: &'a [u8], i: usize) -> (Args<'a>, usize) {
-        let found = self.found[i];
-        (Args::new(&input[found.start..found.end], &self.spans[found.first_span..found.last_span]), found.end)
-    }
-
-    /// Gives back what one huge request made it hold.
-    pub(super) fn trim(&mut self) {
-        if self.spans.capacity() > 1 << 16 {
-            *self = Self::default();
+    /// Asks for the memory that these requests will wait for, so that the waits overlap.
+    pub(super) fn ask(&self, store: &Store, range: Range<usize>) {
+        if range.len() > 1 {
+            store.ask(&Keys(&self.found[range]));
         }
+    }
+
+    /// The `i`th request, and where its input goes on behind it.
+    #[inline]
+    pub(super) fn request<'a>(&'a self, input: &'a [u8], i: usize) -> (Ready<'a>, usize) {
+        let found = &self.found[i];
+        let spans = &self.spans[found.first_span as usize..found.last_span as usize];
+        let args = Args::new(&input[found.start..found.end], spans);
+        let entry = (found.entry != UNKNOWN).then(|| table().entry(found.entry));
+        let key = found.has_key.then(|| Located { bytes: args.at(1), slot: found.slot, hash: found.hash });
+        (Ready { args, entry, key }, found.end)
+    }
+}
+
+/// The requests that have a key.
+struct Keys<'a>(&'a [Found]);
+
+impl Wanted for Keys<'_> {
+    fn each(&self, mut f: impl FnMut(u8, u16, u32)) {
+        self.0.iter().filter(|found| found.has_key).for_each(|found| f(found.db, found.slot, found.hash));
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A worker reads what has arrived on a socket, executes every complete request in it and writes the
 //! replies with one system call; there is no task and no allocation per command. Workers share the
-//! store and nothing else on the hot path. Membership runs elsewhere and reaches the workers only as an
-//! installed [`Ownership`].
+//! store and nothing else on the hot path. A worker waits for its sockets itself ([`turn`]); tokio accepts connections
+//! and drives the timers of those that wait for something else. Membership runs elsewhere and reaches the workers only
+//! as an installed [`Ownership`].
 
 mod changes;
 pub mod clock;
@@ -12,8 +13,11 @@ mod execute;
 mod fence;
 mod lease;
 mod lookahead;
+mod mailbox;
+mod output;
 mod ownership;
 mod shared;
+mod turn;
 mod worker;
 
 pub use changes::Changes;

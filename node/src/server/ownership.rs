@@ -112,14 +112,22 @@ impl Ownership {
     pub fn check(&self, slots: &[u16], scattered: bool) -> Result {
         match slots {
             [] => Ok(()),
-            [slot] if self.owns(*slot) => Ok(()),
-            [slot] => Err(self.elsewhere(*slot)),
+            [slot, others @ ..] if others.iter().all(|other| other == slot) => self.check_one(*slot),
             _ if !scattered && !self.alone => Err(Error::CrossSlot),
             slots => match slots.iter().find(|slot| !self.owns(**slot)) {
                 None => Ok(()),
                 Some(slot) => Err(self.elsewhere(*slot)),
             },
         }
+    }
+
+    /// Checks that a request on this slot can be executed here.
+    ///
+    /// # Errors
+    /// `MOVED` to the owner, or `CLUSTERDOWN` when there is none.
+    #[inline]
+    pub fn check_one(&self, slot: u16) -> Result {
+        if self.owns(slot) { Ok(()) } else { Err(self.elsewhere(slot)) }
     }
 
     /// Where the slot is: `MOVED`, or `CLUSTERDOWN` when it is nowhere.

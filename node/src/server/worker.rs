@@ -1,10 +1,8 @@
 //! Worker threads, and the accept loop that hands sockets to them.
 
 use std::{
-    cell::RefCell,
     io,
     net::TcpListener as StdListener,
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,58 +12,49 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
-    task::LocalSet,
+    sync::oneshot,
 };
 
-use super::{Shared, connection, lookahead::Lookahead};
-use crate::{stats::Counters, store::Sweep};
-
-/// Bytes read at once; also the largest batch of small requests executed between two flushes.
-const READ_SIZE: usize = 64 << 10;
+use super::{
+    Shared,
+    mailbox::{Mail, Mailbox},
+    turn::Worker,
+};
+use crate::store::Sweep;
 
 /// Holds of a lock for which slots that went elsewhere are dropped, every 10 ms.
 const DROPS_PER_TICK: usize = 16;
-
-/// What the connections of one worker share. Borrowed only between two awaits.
-#[derive(Debug)]
-pub(super) struct Scratch {
-    pub(super) input: Vec<u8>,
-    pub(super) output: Vec<u8>,
-    pub(super) ahead: Lookahead,
-}
-
-/// A worker's own state.
-#[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) shared: Arc<Shared>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) scratch: RefCell<Scratch>,
-}
 
 /// A running data plane. Dropping it stops accepting, closes all connections and joins the threads.
 #[derive(Debug)]
 pub struct Node {
     /// The shared state.
     pub shared: Arc<Shared>,
-    stops: Vec<oneshot::Sender<()>>,
+    accepting: Option<oneshot::Sender<()>>,
+    acceptor: Option<thread::JoinHandle<()>>,
+    workers: Vec<Arc<Mailbox>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.stops.clear();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a worker thread of the node had panicked");
-            }
-        }
+        self.workers.iter().for_each(|worker| worker.send(Mail::Stop));
+        self.threads.drain(..).for_each(join);
+        // Its runtime drives the workers' timers, so it goes last.
+        self.accepting = None;
+        self.acceptor.take().into_iter().for_each(join);
+    }
+}
+
+fn join(thread: thread::JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the node's data plane had panicked");
     }
 }
 
 /// One worker as the accept loop sees it.
 struct Slot {
-    sockets: mpsc::UnboundedSender<std::net::TcpStream>,
+    mailbox: Arc<Mailbox>,
     clients: Arc<AtomicUsize>,
 }
 
@@ -76,22 +65,31 @@ struct Slot {
 pub fn start(shared: Arc<Shared>, listener: StdListener, threads: usize) -> io::Result<Node> {
     listener.set_nonblocking(true)?;
     shared.set_port(listener.local_addr()?.port());
-    let mut node = Node { shared: shared.clone(), stops: Vec::new(), threads: Vec::new() };
+    let (accepting, stopped) = oneshot::channel();
+    let mut node = Node {
+        shared: shared.clone(),
+        accepting: Some(accepting),
+        acceptor: None,
+        workers: Vec::new(),
+        threads: Vec::new(),
+    };
+    let runtime = runtime();
     let mut slots = Vec::new();
     for i in 0..threads.max(1) {
-        let (sockets, incoming) = mpsc::unbounded_channel();
-        let (stop, stopped) = oneshot::channel();
+        let poll = mio::Poll::new()?;
+        let mailbox = Arc::new(Mailbox::new(&poll)?);
         let clients = Arc::new(AtomicUsize::new(0));
-        slots.push(Slot { sockets, clients: clients.clone() });
+        slots.push(Slot { mailbox: mailbox.clone(), clients: clients.clone() });
+        node.workers.push(mailbox.clone());
         let shared = shared.clone();
-        let run = move || work(&shared, incoming, &clients, stopped);
+        let timers = runtime.handle().clone();
+        let run = move || {
+            let _context = timers.enter();
+            Worker::new(shared, poll, mailbox, clients).run();
+        };
         node.threads.push(thread::Builder::new().name(format!("node-{i}")).spawn(run)?);
-        node.stops.push(stop);
     }
-    let (stop, stopped) = oneshot::channel();
-    node.stops.push(stop);
     let accept = move || {
-        let runtime = runtime();
         runtime.block_on(async {
             tokio::select! {
                 _ = stopped => {}
@@ -99,15 +97,13 @@ pub fn start(shared: Arc<Shared>, listener: StdListener, threads: usize) -> io::
             }
         });
     };
-    node.threads.push(thread::Builder::new().name("node-accept".into()).spawn(accept)?);
+    node.acceptor = Some(thread::Builder::new().name("node-accept".into()).spawn(accept)?);
     Ok(node)
 }
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Look for new events after each round of ready connections: batches stay large, latency low.
-        .event_interval(61)
         .build()
         .expect("a current-thread runtime needs only an epoll descriptor")
 }
@@ -149,38 +145,5 @@ async fn hand_over(shared: &Arc<Shared>, socket: TcpStream, slots: &[Slot]) {
     let Some(slot) = slots.iter().min_by_key(|s| s.clients.load(Ordering::Relaxed)) else { return };
     let Ok(socket) = socket.into_std() else { return };
     slot.clients.fetch_add(1, Ordering::Relaxed);
-    // A worker only ends with the node.
-    let _ = slot.sockets.send(socket);
-}
-
-/// The life of one worker thread.
-fn work(
-    shared: &Arc<Shared>,
-    mut incoming: mpsc::UnboundedReceiver<std::net::TcpStream>,
-    clients: &Arc<AtomicUsize>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let worker = Rc::new(Worker {
-        shared: shared.clone(),
-        counters: shared.totals.worker(),
-        scratch: RefCell::new(Scratch {
-            input: vec![0; READ_SIZE],
-            output: Vec::with_capacity(READ_SIZE),
-            ahead: Lookahead::default(),
-        }),
-    });
-    let tasks = LocalSet::new();
-    tasks.block_on(&runtime(), async {
-        loop {
-            let socket = tokio::select! {
-                _ = &mut stopped => return,
-                socket = incoming.recv() => socket,
-            };
-            let Some(socket) = socket else { return };
-            match TcpStream::from_std(socket) {
-                Ok(socket) => connection::spawn(worker.clone(), socket, clients.clone()),
-                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
-            }
-        }
-    });
+    slot.mailbox.send(Mail::Socket(socket));
 }

@@ -1,9 +1,11 @@
 //! A command's view of one database while it holds the locks of its keys.
 
+use std::cell::Cell;
+
 use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
-    Edit, Effect, Gate, Guards, Settings, Store,
+    Edit, Effect, Gate, Guards, Located, Settings, Store,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
@@ -47,6 +49,9 @@ pub struct Db<'a> {
     touch: bool,
     /// The only slot there is, so that it need not be computed again for each look-up.
     slot: Option<u16>,
+    /// The command's keys as they were located before, and which of them was asked for last.
+    keys: &'a [Located<'a>],
+    last: Cell<usize>,
     /// Values taken out of the log to be read.
     lifted: Vec<Value>,
 }
@@ -60,13 +65,40 @@ struct Spot {
 
 impl<'a> Db<'a> {
     pub(super) fn new(store: &'a Store, guards: Guards<'a>, index: u8, now: u64) -> Self {
-        Self { store, guards, index, now, touch: true, slot: None, lifted: Vec::new() }
+        Self {
+            store,
+            guards,
+            index,
+            now,
+            touch: true,
+            slot: None,
+            keys: &[],
+            last: Cell::new(0),
+            lifted: Vec::new(),
+        }
     }
 
     /// All keys are of this slot.
     pub(super) fn on_slot(mut self, slot: u16) -> Self {
         self.slot = Some(slot);
         self
+    }
+
+    /// These keys are located already.
+    pub(super) fn knowing(mut self, keys: &'a [Located<'a>]) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// What is known of a key: commands mostly ask for the same key again, or for the one behind it.
+    #[inline]
+    fn known(&self, key: &[u8]) -> Option<&Located<'a>> {
+        let last = self.last.get();
+        let near = self.keys.get(last..self.keys.len().min(last + 2))?;
+        // The same bytes at the same place: the request stays where it is until the command is through.
+        let ahead = near.iter().position(|known| std::ptr::eq(known.bytes, key))?;
+        self.last.set(last + ahead);
+        Some(&near[ahead])
     }
 
     #[inline]
@@ -82,7 +114,9 @@ impl<'a> Db<'a> {
 
     /// Brings into the cache what reading these keys will touch.
     pub fn prefetch<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let last = self.last.get();
         let known: SmallVec<[(usize, Key<'k>); 16]> = keys.map(|key| self.locate(key)).collect();
+        self.last.set(last);
         for step in super::prefetch::STEPS {
             for (guard, key) in &known {
                 step(&self.guards[*guard].1, key);
@@ -197,10 +231,13 @@ impl<'a> Db<'a> {
     /// Where a key would be.
     #[inline]
     pub(super) fn locate<'k>(&self, key: &'k [u8]) -> (usize, Key<'k>) {
-        let slot = self.slot_of(key);
+        let (slot, hash) = match self.known(key) {
+            Some(known) => (known.slot, known.hash),
+            None => (self.slot_of(key), self.store.hash(key)),
+        };
         let guard = self.guard_of(slot);
         let space = self.guards[guard].1.space(self.index);
-        (guard, Key { space, slot, hash: self.store.hash(key), bytes: key })
+        (guard, Key { space, slot, hash, bytes: key })
     }
 
     /// Finds a key that is not expired; removes it if it is.

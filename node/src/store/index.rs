@@ -58,12 +58,22 @@ impl Bucket {
     /// A bit for each place with this tag.
     #[inline]
     fn matches(&self, tag: u8) -> u32 {
-        let mut mask = 0;
-        for (i, t) in self.tags.iter().enumerate() {
-            mask |= u32::from(*t == tag) << i;
-        }
-        mask
+        let (low, high) = self.tags.split_at(8);
+        let low = u64::from_le_bytes(low.try_into().expect("eight of twelve"));
+        let high = u64::from(u32::from_le_bytes(high.try_into().expect("four of twelve")));
+        equal_bytes(low, tag) | (equal_bytes(high, tag) & 0xf) << 8
     }
+}
+
+/// A bit for each of eight bytes that has this value.
+#[inline]
+fn equal_bytes(bytes: u64, value: u8) -> u32 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // A byte is zero if neither its high bit is set nor adding 127 to the rest sets it; nothing carries over.
+    let differing = bytes ^ (u64::from(value) * 0x0101_0101_0101_0101);
+    let zero = !(((differing & LOW) + LOW) | differing | LOW);
+    // Brings the eight high bits together in the top byte.
+    ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
 }
 
 /// The second in which a time in ms lies, as buckets keep it.
@@ -81,6 +91,14 @@ fn at_least(due: u32) -> u64 {
 #[inline]
 fn tag(hash: u32) -> u8 {
     ((hash >> 24) as u8).max(2)
+}
+
+/// Where a look-up goes on.
+#[derive(Debug)]
+pub(super) enum Lead<'a> {
+    Item(Handle),
+    Line(&'a Bucket),
+    Nothing,
 }
 
 /// The index of one slot.
@@ -134,12 +152,29 @@ impl SlotIndex {
         if self.buckets.is_empty() { None } else { Some(&self.buckets[bucket(hash, self.buckets.len())]) }
     }
 
-    /// The first item of that line that may be the one.
+    /// What a look-up reads behind that line: the first item in it that may be the one, or the next line.
+    #[inline]
+    pub(super) fn lead(&self, hash: u32) -> Lead<'_> {
+        let Some(line) = self.line_of(hash) else { return Lead::Nothing };
+        let mask = line.matches(tag(hash));
+        match line.next() {
+            _ if mask != 0 => Lead::Item(line.handles[mask.trailing_zeros() as usize]),
+            Some(next) => Lead::Line(self.line(next)),
+            None => Lead::Nothing,
+        }
+    }
+
+    /// The first item in the whole chain that may be the one.
     #[inline]
     pub(super) fn candidate(&self, hash: u32) -> Option<Handle> {
-        let line = self.line_of(hash)?;
-        let mask = line.matches(tag(hash));
-        (mask != 0).then(|| line.handles[mask.trailing_zeros() as usize])
+        let mut line = self.line_of(hash)?;
+        loop {
+            let mask = line.matches(tag(hash));
+            if mask != 0 {
+                return Some(line.handles[mask.trailing_zeros() as usize]);
+            }
+            line = self.line(line.next()?);
+        }
     }
 
     #[inline]
@@ -461,6 +496,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn equal_bytes_are_found(bytes in proptest::array::uniform8(0u8..4), high: bool, value in 0u8..4) {
+            let top = if high { 0x80 } else { 0 };
+            let bytes = bytes.map(|byte| byte | top);
+            let want = bytes.iter().enumerate().map(|(i, b)| u32::from(*b == value | top) << i).sum::<u32>();
+            prop_assert_eq!(equal_bytes(u64::from_le_bytes(bytes), value | top), want);
+        }
+
         /// Whatever comes and goes, the table holds exactly what it should.
         #[test]
         fn it_holds_what_was_put(steps in proptest::collection::vec((any::<bool>(), 0u32..400), 1..2000)) {

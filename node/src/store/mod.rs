@@ -38,11 +38,16 @@ pub use gate::Gate;
 pub use incoming::SlotStats;
 pub(crate) use incoming::{Charge, Incoming};
 use parking_lot::{Mutex, MutexGuard};
+use prefetch::Hints;
+pub use prefetch::Wanted;
 pub use reclaim::Reclaim;
 pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
 use shard::Shard;
 pub use shard::Stats;
-use shoal_proto::{error::Result, slot::SLOTS};
+use shoal_proto::{
+    error::Result,
+    slot::{SLOTS, key_slot},
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 pub use sweep::Sweep;
@@ -50,7 +55,6 @@ pub use tap::Copied;
 pub(crate) use tap::Effect;
 
 use crate::value::Encodings;
-use shard::Key;
 use whole::Taken;
 
 /// Numbered databases.
@@ -105,6 +109,16 @@ pub struct Store {
     waited: AtomicUsize,
     /// Slots that wait to be dropped. Taken before a shard's lock.
     doomed: Mutex<BTreeSet<u16>>,
+    hints: Hints,
+}
+
+/// A key of a request and where it belongs, computed once.
+#[derive(Debug, Clone, Copy)]
+pub struct Located<'k> {
+    pub(crate) bytes: &'k [u8],
+    /// Its slot.
+    pub slot: u16,
+    pub(crate) hash: u32,
 }
 
 /// The shard that holds `slot`.
@@ -143,6 +157,7 @@ impl Store {
             floor: AtomicU64::new(0),
             waited: AtomicUsize::new(0),
             doomed: Mutex::default(),
+            hints: Hints::default(),
         }
     }
 
@@ -176,34 +191,37 @@ impl Store {
         self.hasher.hash_one(key) as u32
     }
 
-    /// Locks the shard of one slot: the usual case.
+    /// Where a key belongs.
+    #[inline]
+    pub fn locate<'k>(&self, bytes: &'k [u8]) -> Located<'k> {
+        Located { bytes, slot: key_slot(bytes), hash: self.hash(bytes) }
+    }
+
+    /// Locks the shard of one slot.
     #[inline]
     pub fn lock_slot(&self, db: u8, slot: u16, now: u64) -> Db<'_> {
+        Db::new(self, self.guard(slot), db, now).on_slot(slot)
+    }
+
+    #[inline]
+    fn guard(&self, slot: u16) -> Guards<'_> {
         let shard = shard_of(slot);
         let mut guards = Guards::new();
         guards.push((shard, self.shards[shard].lock()));
-        Db::new(self, guards, db, now).on_slot(slot)
+        guards
     }
 
-    /// Locks the shards of several slots at once, in ascending order.
-    pub fn lock(&self, db: u8, slots: impl IntoIterator<Item = u16>, now: u64) -> Db<'_> {
-        let mut wanted: SmallVec<[usize; 8]> = slots.into_iter().map(shard_of).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        Db::new(self, wanted.into_iter().map(|i| (i, self.shards[i].lock())).collect(), db, now)
-    }
-
-    /// Brings into the cache what commands on these keys of database `db` are about to touch. A hint: costs
-    /// three short locks for each key and pays from two keys on.
-    pub fn prefetch(&self, db: u8, keys: &[&[u8]]) {
-        let known: SmallVec<[(u16, u32, &[u8]); 16]> =
-            keys.iter().map(|key| (shoal_proto::slot::key_slot(key), self.hash(key), *key)).collect();
-        for step in prefetch::STEPS {
-            for (slot, hash, bytes) in &known {
-                // A shard that is busy is left alone: it is being brought in by somebody else.
-                if let Some(shard) = self.shards[shard_of(*slot)].try_lock() {
-                    step(&shard, &Key { space: shard.space(db), slot: *slot, hash: *hash, bytes });
-                }
+    /// Locks the shards of a command's keys, in ascending order. The usual case is one.
+    #[inline]
+    pub fn lock<'a>(&'a self, db: u8, keys: &'a [Located<'a>], now: u64) -> Db<'a> {
+        match keys {
+            [key] => Db::new(self, self.guard(key.slot), db, now).on_slot(key.slot).knowing(keys),
+            keys => {
+                let mut wanted: SmallVec<[usize; 16]> = keys.iter().map(|key| shard_of(key.slot)).collect();
+                wanted.sort_unstable();
+                wanted.dedup();
+                let guards = wanted.into_iter().map(|i| (i, self.shards[i].lock())).collect();
+                Db::new(self, guards, db, now).knowing(keys)
             }
         }
     }

@@ -3,7 +3,10 @@
 //! Shared by the fuzz target, the replay of its corpus and the property tests.
 
 use redis_protocol::resp2::{decode::decode, types::OwnedFrame};
-use shoal_proto::resp::{Args, Limits, ProtocolError, Request, Scanner, request::OwnedArgs};
+use shoal_proto::resp::{
+    Args, Limits, ProtocolError, Request, Scanner,
+    request::{OwnedArgs, whole},
+};
 
 /// All that a connection's bytes amount to.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +29,15 @@ pub(crate) fn scan(data: &[u8], pieces: impl IntoIterator<Item = usize>, limits:
         end = pieces.next().map_or(data.len(), |n| end.saturating_add(n.max(1)).min(data.len()));
         loop {
             let input = &data[start..end];
-            let (args, consumed) = match scanner.next(input, limits) {
+            let mut spans = Vec::new();
+            let quick = if scanner.is_fresh() { whole(input, limits, &mut spans) } else { None };
+            assert!(quick.is_some() || spans.is_empty(), "spans of a request that was not taken");
+            let next = scanner.next(input, limits);
+            if let Some(consumed) = quick {
+                assert_eq!(next, Ok(Some(Request::Multibulk { consumed })), "the quick look took it");
+                assert_eq!(spans, scanner.spans(), "the quick look saw other arguments");
+            }
+            let (args, consumed) = match next {
                 Ok(None) => break,
                 Err(error) => return Outcome { error: Some(error), ..outcome },
                 Ok(Some(Request::Empty { consumed })) => (Args::new(&[], &[]), consumed),

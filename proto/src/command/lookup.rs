@@ -183,6 +183,14 @@ impl Table {
         }
     }
 
+    /// What `args` call, if that is an ordinary command with an acceptable number of arguments. For the rest, which
+    /// are containers and mistakes, [`find`](Self::find) is there.
+    #[inline]
+    pub fn usual(&self, args: Args<'_>) -> Option<&Entry> {
+        let entry = self.command(args.get(0)?)?;
+        (entry.command.subcommands.is_empty() && entry.command.accepts(args.len())).then_some(entry)
+    }
+
     /// The command or subcommand that `args` call, with its arity checked.
     ///
     /// # Errors

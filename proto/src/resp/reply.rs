@@ -21,7 +21,8 @@ pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
     // Nearly all lengths and many numbers are small: eight bytes written at once and cut need no digit loop and no
     // call to copy a few bytes.
     if let Ok(n @ 0..1000) = u16::try_from(n) {
-        let (hundreds, tens, ones) = (b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8);
+        let (hundreds, tens, ones) =
+            (b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8);
         let (bytes, len) = match n {
             100.. => ([kind, hundreds, tens, ones, b'\r', b'\n', 0, 0], 6),
             10.. => ([kind, tens, ones, b'\r', b'\n', 0, 0, 0], 5),

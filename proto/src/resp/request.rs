@@ -233,7 +233,76 @@ fn line(input: &[u8], at: usize, limit: usize) -> Line<'_> {
     }
 }
 
+/// The usual digits up to CR LF at `at`, and where what follows begins. `None` for anything else: the scanner knows
+/// what to make of it.
+#[inline(always)]
+fn digits(input: &[u8], mut at: usize) -> Option<(usize, usize)> {
+    let first = *input.get(at)?;
+    let mut n = usize::from(first.wrapping_sub(b'0'));
+    if n > 9 {
+        return None;
+    }
+    for _ in 0..4 {
+        at += 1;
+        let byte = *input.get(at)?;
+        if byte == b'\r' {
+            // One byte behind CR must be there, as everywhere.
+            return (at + 1 < input.len()).then_some((n, at + 2));
+        }
+        let digit = usize::from(byte.wrapping_sub(b'0'));
+        if digit > 9 || first == b'0' {
+            return None;
+        }
+        n = n * 10 + digit;
+    }
+    None
+}
+
+/// Longest argument that [`whole`] takes.
+const SHORT_ARG: usize = 4096;
+
+/// The usual case, without state: a multibulk request of short arguments that is there as a whole at the start of
+/// `input`. Its length; the spans are appended to `spans`. Whatever is unusual, incomplete or wrong is `None` and
+/// leaves `spans` as it was: then a [`Scanner`] at the start of a request must look.
+#[inline]
+pub fn whole(input: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
+    if *input.first()? != b'*' {
+        return None;
+    }
+    let (count, mut at) = digits(input, 1)?;
+    if count == 0
+        || count as i64 > limits.max_args
+        || !limits.authenticated
+        || limits.max_bulk_len < SHORT_ARG as u64
+    {
+        return None;
+    }
+    let before = spans.len();
+    for _ in 0..count {
+        let argument = match input.get(at) {
+            Some(b'$') => digits(input, at + 1),
+            _ => None,
+        };
+        let Some((len, start)) =
+            argument.filter(|(len, start)| *len <= SHORT_ARG && start + len + 2 <= input.len())
+        else {
+            spans.truncate(before);
+            return None;
+        };
+        // At most 9999 arguments of 4096 bytes: spans are wide enough.
+        spans.push(Span { start: start as u32, end: (start + len) as u32 });
+        at = start + len + 2;
+    }
+    Some(at)
+}
+
 impl Scanner {
+    /// Whether it is at the start of a request, so that [`whole`] may be tried.
+    #[inline]
+    pub fn is_fresh(&self) -> bool {
+        self.missing == 0 && self.at == 0
+    }
+
     /// A scanner at the start of a request.
     pub fn new() -> Self {
         Self::default()
