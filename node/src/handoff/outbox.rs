@@ -34,7 +34,7 @@ pub struct Outbox {
     filled: Notify,
     /// Told of acknowledgements.
     acks: Changes,
-    /// Told when commands that were held for want of room may go on.
+    /// Told when commands that were held for want of room, or for a large key, may go on.
     node: Arc<Changes>,
 }
 
@@ -165,7 +165,12 @@ impl Outbox {
         }
         self.filled.notify_one();
         self.acks.tell();
-        self.fed();
+        self.node.tell();
+    }
+
+    /// Commands that waited for a large key to be copied may go on.
+    pub(crate) fn tell_node(&self) {
+        self.node.tell();
     }
 
     /// Whether the stream has ended.

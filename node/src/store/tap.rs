@@ -45,7 +45,7 @@ pub enum Copied {
 }
 
 /// A large key that is being copied.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Busy {
     db: u8,
     key: Box<[u8]>,
@@ -99,13 +99,20 @@ impl Tap {
         self.told = false;
     }
 
+    /// The large key is with the other end.
     fn done(&mut self, db: u8, key: &[u8]) {
-        self.busy = None;
         if let Some(dbs) = self.late.get_mut(key) {
             *dbs &= !(1 << db);
             if *dbs == 0 {
                 self.late.remove(key);
             }
+        }
+    }
+
+    /// Writers of the key that was being copied need not wait any more.
+    fn free(&mut self) {
+        if self.busy.take().is_some() {
+            self.outbox.tell_node();
         }
     }
 
@@ -117,8 +124,9 @@ impl Tap {
 
     /// Begins anew: what the other end knows is worth nothing.
     fn begin(&mut self, slot: u16) {
-        (self.walk, self.busy, self.told) = ((0, 0), None, false);
+        (self.walk, self.told) = ((0, 0), false);
         self.late.clear();
+        self.free();
         let mut record = Vec::new();
         Record::Begin.write(slot, &mut record);
         self.send(&record);
@@ -164,7 +172,15 @@ impl Shard {
     fn each_tap(&mut self, slot: u16, mut f: impl FnMut(&mut Self, &mut Tap)) {
         // Taken out, so that the shard can be read meanwhile.
         let mut all = std::mem::take(&mut self.taps);
-        all.get_mut(&slot).into_iter().flatten().for_each(|tap| f(self, tap));
+        if let Some(taps) = all.get_mut(&slot) {
+            // Whose peer is gone goes, unless replies have to wait until that is agreed.
+            taps.retain(|tap| tap.wait || !tap.outbox.is_broken());
+            taps.iter_mut().for_each(|tap| f(self, tap));
+            if taps.is_empty() {
+                all.remove(&slot);
+                self.gates.state_mut(slot).set_tapped(false);
+            }
+        }
         self.taps = all;
     }
 
@@ -307,33 +323,37 @@ impl Shard {
             let (key, dbs) = tap.late.first_key_value()?;
             Some(Busy { db: dbs.trailing_zeros() as u8, key: key.clone(), at: 0 })
         };
-        let Some(mut busy) = tap.busy.take().or_else(|| first(tap)) else { return };
-        let next = match self.find(&self.key_in(busy.db, slot, &busy.key)) {
-            Some(place) if busy.at > 0 || self.is_large(place.handle) => {
-                self.write_piece(place.handle, slot, busy.db, busy.at, out)
+        if tap.busy.is_none() {
+            tap.busy = first(tap);
+        }
+        let Some(Busy { db, key, at }) = tap.busy.clone() else { return };
+        let next = match self.find(&self.key_in(db, slot, &key)) {
+            Some(place) if at > 0 || self.is_large(place.handle) => {
+                self.write_piece(place.handle, slot, db, at, out)
             }
             Some(place) => {
-                self.write_put(place.handle, slot, busy.db, out);
+                self.write_put(place.handle, slot, db, out);
                 None
             }
             None => {
-                Record::Gone(busy.db, &busy.key).write(slot, out);
+                Record::Gone(db, &key).write(slot, out);
                 None
             }
         };
         match next {
-            Some(at) => {
-                busy.at = at;
-                tap.busy = Some(busy);
+            Some(at) => tap.busy = Some(Busy { db, key, at }),
+            None => {
+                tap.free();
+                tap.done(db, &key);
             }
-            None => tap.done(busy.db, &busy.key),
         }
     }
 
     /// Whether a command that changes this key of the slot has to wait until it was copied.
     pub(super) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
         let taps = self.taps.get(&slot).into_iter().flatten();
-        taps.filter_map(|tap| tap.busy.as_ref()).any(|busy| *busy.key == *key)
+        let copying = taps.filter(|tap| !tap.outbox.is_broken()).filter_map(|tap| tap.busy.as_ref());
+        copying.into_iter().any(|busy| *busy.key == *key)
     }
 
     /// Whether writes to the slot have to wait until a copy that others rely on has caught up.
@@ -405,7 +425,9 @@ impl Store {
     fn end_tap(&self, shard: &mut Shard, slot: u16, outbox: &Arc<Outbox>) -> bool {
         let Some(taps) = shard.taps.get_mut(&slot) else { return false };
         let Some(at) = taps.iter().position(|tap| Arc::ptr_eq(&tap.outbox, outbox)) else { return false };
-        self.waited.fetch_sub(usize::from(taps.swap_remove(at).wait), Ordering::Relaxed);
+        let mut tap = taps.swap_remove(at);
+        tap.free();
+        self.waited.fetch_sub(usize::from(tap.wait), Ordering::Relaxed);
         if taps.is_empty() {
             shard.taps.remove(&slot);
             shard.gates.state_mut(slot).set_tapped(false);

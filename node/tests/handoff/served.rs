@@ -86,3 +86,35 @@ fn a_reply_about_everything_waits_for_everything() {
     outbox.ack(outbox.appended());
     assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
 }
+
+#[test]
+fn writers_of_a_large_key_go_on_when_it_is_copied() {
+    enum End {
+        Copied,
+        Untapped,
+        Broken,
+    }
+    for end in [End::Copied, End::Untapped, End::Broken] {
+        let node = start();
+        node.shared.config.set_at_start("cluster-hold-timeout", "60000").unwrap();
+        let [mut writer, mut reader] = [(); 2].map(|()| client(&node));
+        let elements = (0..6000).map(|i| format!("{i:0100}"));
+        writer.call(["RPUSH".to_owned(), "a".to_owned()].into_iter().chain(elements)).unwrap();
+        let (outbox, slot) = (Outbox::new(1 << 20, node.shared.changes.clone()), key_slot(b"a"));
+        node.shared.store.tap(slot, &outbox, false);
+        assert_eq!(node.shared.store.copy_slot(slot, &outbox, 1000), Copied::More);
+        assert_eq!(node.shared.store.copy_slot(slot, &outbox, 1000), Copied::More);
+        writer.send(["RPUSH", "a", "x"]).unwrap();
+        assert!(silent(&mut writer));
+        assert_eq!(reader.line("LLEN a").unwrap(), Frame::Int(6000));
+        // One key must not hold up what a router sends for others.
+        assert_eq!(reader.line("SHOAL UPSTREAM 1").unwrap(), Frame::Simple(b"OK".to_vec()));
+        assert!(reader.line("DEL a").unwrap().is_error());
+        match end {
+            End::Copied => while node.shared.store.copy_slot(slot, &outbox, 1000) == Copied::More {},
+            End::Untapped => assert!(node.shared.store.untap(slot, &outbox)),
+            End::Broken => outbox.break_off(),
+        }
+        assert_eq!(writer.receive().unwrap(), Frame::Int(6001));
+    }
+}
