@@ -13,7 +13,10 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{Data, Scope};
-use crate::store::{DATABASES, Db, Effect};
+use crate::{
+    handoff::mutants::{self, Mutant},
+    store::{DATABASES, Db, Effect},
+};
 
 /// Commands that do the same wherever they are executed at the same moment on the same keys: those are sent as they
 /// are. Of all others it is sent what became of their keys: whose outcome depends on chance or on the order of a table,
@@ -142,7 +145,8 @@ fn write(
     let mut words: Option<Vec<&[u8]>> = None;
     let popped;
     if slots.len() == 1 {
-        if SAME_EVERYWHERE.binary_search(&entry.name.as_str()).is_ok() {
+        let chance = entry.name == "spop" && mutants::is(Mutant::Chance);
+        if SAME_EVERYWHERE.binary_search(&entry.name.as_str()).is_ok() || chance {
             words = Some(args.iter().collect());
         } else if entry.name == "spop" {
             popped = bulks(&out.raw()[mark..]);

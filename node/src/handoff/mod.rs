@@ -19,6 +19,7 @@
 mod apply;
 pub(crate) mod codec;
 pub mod mover;
+pub mod mutants;
 mod outbox;
 pub mod record;
 

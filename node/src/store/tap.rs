@@ -19,6 +19,7 @@ use super::{
 };
 use crate::handoff::{
     Form, Outbox, Record, codec,
+    mutants::{self, Mutant},
     record::{self, Entry, Heat},
 };
 
@@ -91,6 +92,7 @@ impl Tap {
             std::cmp::Ordering::Equal => hash.reverse_bits() < self.walk.1.reverse_bits(),
             std::cmp::Ordering::Greater => false,
         };
+        let passed = passed || mutants::is(Mutant::NotCopiedYet);
         passed && (self.late.is_empty() || self.late.get(key).is_none_or(|dbs| dbs & 1 << db == 0))
     }
 
@@ -187,7 +189,7 @@ impl Shard {
     /// A key is about to go without a command: it expired or is evicted.
     #[inline]
     pub(super) fn note_gone(&mut self, place: Place) {
-        if self.gates.state(place.slot).is_tapped() {
+        if self.gates.state(place.slot).is_tapped() && !mutants::is(Mutant::Silent) {
             self.tell_gone(place);
         }
     }
@@ -212,7 +214,8 @@ impl Shard {
             let hash = |key: &[u8]| shard.hash(key);
             let knows = |tap: &Tap, db: u8, key: &[u8]| tap.knows(db, hash(key), key);
             if let Some(command) = &command
-                && effect.keys.iter().all(|(db, key, _)| knows(tap, *db, key))
+                && (effect.keys.iter().all(|(db, key, _)| knows(tap, *db, key))
+                    || mutants::is(Mutant::UnknownKeys))
             {
                 return tap.send(command);
             }
@@ -352,6 +355,9 @@ impl Shard {
     /// Whether a command that changes this key of the slot has to wait until it was copied.
     pub(super) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
         let taps = self.taps.get(&slot).into_iter().flatten();
+        if mutants::is(Mutant::NoWaiting) {
+            return false;
+        }
         let copying = taps.filter(|tap| !tap.outbox.is_broken()).filter_map(|tap| tap.busy.as_ref());
         copying.into_iter().any(|busy| *busy.key == *key)
     }

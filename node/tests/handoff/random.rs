@@ -267,7 +267,7 @@ impl Pair {
 }
 
 /// Moves slots to and fro while others change them.
-fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
+pub(crate) fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
     let mut random = Random(seed);
     let mut settings = Settings::default();
     if random.below(3) == 0 {
@@ -301,7 +301,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-#[test]
+#[cfg_attr(not(feature = "mutants"), test)]
 fn both_ends_hold_the_same_whatever_happens_meanwhile() {
     let seeds = match number("HANDOFF_SEED", 0) {
         0 => 1..1 + number("HANDOFF_RUNS", 12),
@@ -331,14 +331,14 @@ fn lose_one(kinds: RangeInclusive<u8>, mut nth: u64) -> impl FnMut(&mut Vec<u8>)
     }
 }
 
-#[test]
+#[cfg_attr(not(feature = "mutants"), test)]
 fn a_lost_effect_is_noticed() {
     // Most lost effects are made up for by later ones; some are not.
     let caught = (1..13).filter(|seed| run(100 + seed, &mut lose_one(5..=6, seed * 17)).is_err()).count();
     assert!(caught >= 3, "only {caught} of 12 were noticed");
 }
 
-#[test]
+#[cfg_attr(not(feature = "mutants"), test)]
 fn a_lost_key_is_noticed() {
     let caught = (1..7).filter(|seed| run(200 + seed, &mut lose_one(1..=1, seed * 7)).is_err()).count();
     assert!(caught >= 2, "only {caught} of 6 were noticed");
