@@ -4,9 +4,12 @@
 //! held, so for one slot it is the order of its changes. Bounded: a peer that does not keep up breaks the stream instead
 //! of filling memory, and whoever moves the slots begins anew or gives up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -18,10 +21,48 @@ use crate::server::Changes;
 /// Bytes that may wait at most, by default: some seconds of writes.
 pub const LIMIT: usize = 64 << 20;
 
+/// Bytes are kept in chunks of this size (or of one larger piece), so that appending never moves what waits.
+const CHUNK: usize = 64 << 10;
+/// Chunks kept to be filled again.
+const SPARE: usize = 2;
+
+/// What waits to be taken.
+#[derive(Debug, Default)]
+struct Waiting {
+    chunks: VecDeque<Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+    len: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, bytes: &[u8]) {
+        self.len += bytes.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + bytes.len() <= last.capacity() => last.extend_from_slice(bytes),
+            _ => {
+                let mut chunk = self.spare.pop().unwrap_or_default();
+                chunk.reserve_exact(bytes.len().max(CHUNK));
+                chunk.extend_from_slice(bytes);
+                self.chunks.push_back(chunk);
+            }
+        }
+    }
+
+    /// The oldest chunk, for one that was emptied.
+    fn swap(&mut self, into: &mut Vec<u8>) {
+        let Some(chunk) = self.chunks.pop_front() else { return };
+        self.len -= chunk.len();
+        let empty = std::mem::replace(into, chunk);
+        if self.spare.len() < SPARE && (CHUNK..2 * CHUNK).contains(&empty.capacity()) {
+            self.spare.push(empty);
+        }
+    }
+}
+
 /// One peer's stream.
 #[derive(Debug)]
 pub struct Outbox {
-    waiting: Mutex<Vec<u8>>,
+    waiting: Mutex<Waiting>,
     limit: usize,
     appended: AtomicU64,
     acked: AtomicU64,
@@ -67,13 +108,13 @@ impl Outbox {
         if self.is_broken() {
             return self.appended();
         }
-        if waiting.len() + records.len() > self.limit {
+        if waiting.len + records.len() > self.limit {
             drop(waiting);
             self.break_off();
             return self.appended();
         }
-        waiting.extend_from_slice(records);
-        self.queued.store(waiting.len(), Ordering::Release);
+        waiting.push(records);
+        self.queued.store(waiting.len, Ordering::Release);
         let end = self.appended.load(Ordering::Relaxed) + records.len() as u64;
         self.appended.store(end, Ordering::Release);
         drop(waiting);
@@ -126,7 +167,7 @@ impl Outbox {
         full(self)
     }
 
-    /// Takes what waits into `into`, which is emptied first, and gives that buffer to be filled next.
+    /// Takes the next bytes that wait into `into`, which is emptied first; nothing if none wait. There may be more.
     ///
     /// # Errors
     /// [`Broken`]: the stream has a gap from here on.
@@ -137,8 +178,8 @@ impl Outbox {
             if self.is_broken() {
                 return Err(Broken);
             }
-            std::mem::swap(&mut *waiting, into);
-            self.queued.store(0, Ordering::SeqCst);
+            waiting.swap(into);
+            self.queued.store(waiting.len, Ordering::SeqCst);
         }
         self.fed();
         Ok(())
@@ -160,7 +201,7 @@ impl Outbox {
         {
             let mut waiting = self.waiting.lock();
             self.broken.store(true, Ordering::SeqCst);
-            *waiting = Vec::new();
+            *waiting = Waiting::default();
             self.queued.store(0, Ordering::SeqCst);
         }
         self.filled.notify_one();
@@ -238,6 +279,23 @@ mod tests {
         assert!(changes.seen() > seen, "whoever waited for room is told");
         assert_eq!(outbox.take(&mut Vec::new()), Err(Broken));
         assert_eq!(outbox.append(b"lost"), 8);
+    }
+
+    #[test]
+    fn much_is_taken_in_chunks() {
+        let (outbox, _) = outbox(1 << 30);
+        let pieces = [CHUNK / 2, CHUNK / 2, 10, 3 * CHUNK, 1];
+        pieces.iter().for_each(|len| drop(outbox.append(&vec![*len as u8; *len])));
+        let (mut taken, mut lens) = (Vec::new(), Vec::new());
+        loop {
+            outbox.take(&mut taken).unwrap();
+            if taken.is_empty() {
+                break;
+            }
+            lens.push(taken.len());
+        }
+        assert_eq!(lens, [CHUNK, 10, 3 * CHUNK, 1]);
+        assert_eq!(outbox.queued(), 0);
     }
 
     #[test]

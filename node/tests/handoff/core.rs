@@ -126,6 +126,18 @@ impl Stream {
         Self { outbox, bytes: Vec::new(), applied: 0, applier: Applier::new() }
     }
 
+    /// All that waits to be sent.
+    pub(crate) fn taken(&self) -> Vec<u8> {
+        let (mut all, mut chunk) = (Vec::new(), Vec::new());
+        loop {
+            self.outbox.take(&mut chunk).expect("it does not overflow here");
+            if chunk.is_empty() {
+                return all;
+            }
+            all.extend_from_slice(&chunk);
+        }
+    }
+
     /// Everything that was sent arrives.
     pub(crate) fn flow(&mut self, target: &Core) -> Result<(), ApplyError> {
         self.pump(target, &mut Random(0), &mut |_| {})
@@ -162,8 +174,7 @@ impl Stream {
         random: &mut Random,
         meddle: Meddle<'_>,
     ) -> Result<(), ApplyError> {
-        let mut chunk = Vec::new();
-        self.outbox.take(&mut chunk).expect("it never overflows here");
+        let mut chunk = self.taken();
         let sent = chunk.len();
         meddle(&mut chunk);
         self.applied += sent as u64 - chunk.len() as u64;

@@ -259,8 +259,7 @@ fn only_what_is_asked_for_is_taken_in() {
     let mut stream = Stream::new(64 << 20);
     source.store.tap(slot(), &stream.outbox, false);
     source.store.copy_slot(slot(), &stream.outbox, 10_000);
-    let mut bytes = Vec::new();
-    stream.outbox.take(&mut bytes).unwrap();
+    let bytes = stream.taken();
     let mut applier = shoal_node::handoff::Applier::new();
     let mut none = |bytes: &[u8]| {
         applier.apply(&target.store, &target.dispatch, &[0; 256], bytes).map(|applied| applied.consumed)
@@ -422,9 +421,7 @@ fn stream_of_everything() -> Vec<u8> {
         source.line(line);
     }
     stream.outbox.send(b"a message");
-    let mut bytes = Vec::new();
-    stream.outbox.take(&mut bytes).unwrap();
-    bytes
+    stream.taken()
 }
 
 proptest! {

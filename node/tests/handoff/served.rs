@@ -100,7 +100,7 @@ fn writers_of_a_large_key_go_on_when_it_is_copied() {
         let [mut writer, mut reader] = [(); 2].map(|()| client(&node));
         let elements = (0..6000).map(|i| format!("{i:0100}"));
         writer.call(["RPUSH".to_owned(), "a".to_owned()].into_iter().chain(elements)).unwrap();
-        let (outbox, slot) = (Outbox::new(1 << 20, node.shared.changes.clone()), key_slot(b"a"));
+        let (outbox, slot) = (Outbox::new(64 << 20, node.shared.changes.clone()), key_slot(b"a"));
         node.shared.store.tap(slot, &outbox, false);
         assert_eq!(node.shared.store.copy_slot(slot, &outbox, 1000), Copied::More);
         assert_eq!(node.shared.store.copy_slot(slot, &outbox, 1000), Copied::More);
