@@ -285,7 +285,9 @@ mod tests {
     fn much_is_taken_in_chunks() {
         let (outbox, _) = outbox(1 << 30);
         let pieces = [CHUNK / 2, CHUNK / 2, 10, 3 * CHUNK, 1];
-        pieces.iter().for_each(|len| drop(outbox.append(&vec![*len as u8; *len])));
+        for len in pieces {
+            outbox.append(&vec![len as u8; len]);
+        }
         let (mut taken, mut lens) = (Vec::new(), Vec::new());
         loop {
             outbox.take(&mut taken).unwrap();

@@ -20,7 +20,7 @@ const TAGS: [&str; 3] = ["a", "b", "c"];
 /// A key of one slot; names mostly belong to a type, so that commands mostly find what they expect.
 fn key(random: &mut Random, tag: &str, kind: &str) -> Vec<u8> {
     let kind = if random.below(20) == 0 { random.one(&["s", "l", "h", "z", "t"]) } else { kind };
-    format!("{{{tag}}}{kind}{}", random.below(12)).into_bytes()
+    format!("{{{tag}}}{kind}{}", random.below(40)).into_bytes()
 }
 
 /// What the random commands are made of: `@s` is a key of the kind, `#` a small number, `$` a word.
@@ -235,7 +235,9 @@ impl Pair {
         source.tap(slot, &outbox, false);
         let mut rounds = 0;
         loop {
-            let copied = source.copy_slot(slot, &outbox, 200 + random.below(20_000) as usize);
+            // Often a bucket at a time, so that much happens between two.
+            let budget = if random.below(3) > 0 { 1 } else { random.below(20_000) as usize + 1 };
+            let copied = source.copy_slot(slot, &outbox, budget);
             stream.pump(&self.cores[1 - from], random, meddle)?;
             assert_ne!(copied, Copied::Nothing);
             rounds += u64::from(copied == Copied::All);
