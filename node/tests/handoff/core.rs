@@ -93,12 +93,16 @@ impl Contents {
             Value::List(list) => Self::List(list.iter().map(|elem| elem.to_vec()).collect()),
             Value::Hash(hash) => {
                 let mut fields = BTreeMap::new();
-                hash.each(|field, value| drop(fields.insert(field.to_vec(), value.to_vec())));
+                hash.each(|field, value| {
+                    fields.insert(field.to_vec(), value.to_vec());
+                });
                 Self::Hash(fields)
             }
             Value::Set(set) => {
                 let mut members = BTreeSet::new();
-                set.each(|member| drop(members.insert(member.to_vec())));
+                set.each(|member| {
+                    members.insert(member.to_vec());
+                });
                 Self::Set(members)
             }
             Value::Zset(zset) => {
