@@ -1,7 +1,7 @@
 //! Putting a router together: listener, view watch, workers, admin port, and embedded nodes if there is nobody to
 //! join.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use shoal_net::{
     Control, HostPort, Shutdown, ViewWatch,
@@ -9,6 +9,8 @@ use shoal_net::{
     listen, shutdown,
     telemetry::{self, Kind, Metric, PrometheusHandle},
 };
+
+use shoal_proto::view::View;
 
 use crate::{Router, RouterHandle, Settings, Views, flags::RouterFlags};
 
@@ -147,11 +149,12 @@ fn seeds(flags: &RouterFlags, _: &Nodes) -> Vec<HostPort> {
     flags.common.join.clone()
 }
 
-/// Waits until all embedded nodes are in the view, so that the first command of a first user works.
+/// Waits until all embedded nodes are in the view and have their slots, so that the first command of a first user works.
 fn await_first_view(views: &ViewWatch, nodes: usize, control: &Control) -> std::io::Result<()> {
     let mut views = views.subscribe();
     let complete = control.run(async move {
-        let all = views.wait_for(|view| view.members.len() >= nodes && view.covers_all());
+        let complete = |view: &Arc<View>| view.members.len() >= nodes && view.covers_all() && !view.moves();
+        let all = views.wait_for(complete);
         tokio::time::timeout(FIRST_VIEW, all).await.is_ok_and(|found| found.is_ok())
     })?;
     if !complete {
