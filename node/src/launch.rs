@@ -18,7 +18,7 @@ use shoal_net::{
 use crate::{
     config::Config,
     handoff::mover::{self, DataPlane, Mover},
-    metrics,
+    heap, metrics,
     server::{self, Node, Shared, Wiring},
 };
 
@@ -131,6 +131,7 @@ pub fn start(
     shutdown: &Shutdown,
     stop: impl Fn() + Send + Sync + 'static,
 ) -> Result<Running, StartError> {
+    heap::prepare();
     if settings.admin.is_some() {
         // Before anything counts, or the first counts are lost.
         telemetry::init_metrics()?;
@@ -169,6 +170,7 @@ pub fn start(
     };
     control.spawn(task);
     control.spawn(metrics::publish(shared.clone(), name));
+    control.spawn(heap::keep(shared.clone()));
     if alone {
         let first = cluster.clone();
         let installed = shared.clone();

@@ -8,6 +8,7 @@ pub mod command;
 pub mod config;
 pub mod flags;
 pub mod handoff;
+mod heap;
 pub mod launch;
 pub mod memory_limit;
 mod metrics;

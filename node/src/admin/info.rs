@@ -10,8 +10,8 @@ use shoal_proto::{
     session::REDIS_VERSION,
 };
 
-use super::{Cx, Handlers, memory::resident};
-use crate::{server::clock, store::DATABASES};
+use super::{Cx, Handlers};
+use crate::{heap::resident, server::clock, store::DATABASES};
 
 pub(super) const HANDLERS: Handlers = &[("info", info)];
 

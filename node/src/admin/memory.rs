@@ -6,7 +6,10 @@ use shoal_proto::{
 };
 
 use super::{Cx, Handlers, help};
-use crate::store::DATABASES;
+use crate::{
+    heap::{self, resident},
+    store::DATABASES,
+};
 
 pub(super) const HANDLERS: Handlers = &[
     ("memory|stats", stats),
@@ -15,12 +18,6 @@ pub(super) const HANDLERS: Handlers = &[
     ("memory|malloc-stats", malloc_stats),
     ("memory|help", help),
 ];
-
-/// Resident memory of the process in bytes; 0 where /proc is not there.
-pub(super) fn resident() -> u64 {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
-}
 
 fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let store = &cx.shared.store;
@@ -68,13 +65,29 @@ fn doctor(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     Ok(())
 }
 
-/// The allocator gives memory back by itself.
-fn purge(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+/// In the background, since it may take a while.
+fn purge(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    cx.shared.store.reclaim().trim();
     out.ok();
     Ok(())
 }
 
-fn malloc_stats(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.verbatim("Stats not supported for the current allocator");
+/// Where memory is, for people.
+fn malloc_stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let store = &cx.shared.store;
+    let (segments, spare) = store.pooled_memory();
+    let heap = heap::allocated();
+    let lines = [
+        ("segments and large strings", segments as u64),
+        ("kept for new ones", spare as u64),
+        ("allocator, in use", heap.in_use),
+        ("allocator, free but not given back", heap.free),
+        ("allocator, mapped on their own", heap.mapped),
+        ("held against maxmemory", store.held_memory()),
+        ("of which measured", store.padding()),
+        ("resident", heap::resident()),
+    ];
+    let text: String = lines.iter().map(|(what, bytes)| format!("{what}: {bytes}\n")).collect();
+    out.verbatim(&text);
     Ok(())
 }

@@ -73,9 +73,20 @@ impl Config {
                 self.query_buffer_limit.store(text.parse().unwrap_or(1 << 30), Relaxed)
             }
             "cluster-hold-timeout" => self.hold_timeout.store(text.parse().unwrap_or(2500), Relaxed),
+            "maxmemory-policy" => self.note_policy(&text),
             _ => {}
         }
         self.values.write().insert(parameter.name, text);
+    }
+
+    /// Says what is done under the name of a policy, where that is another one.
+    fn note_policy(&self, name: &str) {
+        let Some(policy) = Policy::parse(name) else { return };
+        let effective = policy.effective().name();
+        if effective != policy.name() {
+            tracing::info!("maxmemory-policy {}: eviction follows {effective}", policy.name());
+        }
+        self.values.write().insert("maxmemory-policy-effective", effective.to_owned());
     }
 
     /// Names and values that match any of the patterns, aliases included.

@@ -124,6 +124,7 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
             "volatile-ttl",
         ]),
     ),
+    fixed("maxmemory-policy-effective", "allkeys-s3fifo-size", Kind::Text),
     p("maxmemory-samples", "5", Kind::Number(1, 64)),
     aliased("min-replicas-max-lag", "min-slaves-max-lag", "10", INT),
     aliased("min-replicas-to-write", "min-slaves-to-write", "0", INT),

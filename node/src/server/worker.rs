@@ -126,7 +126,8 @@ async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
             },
             _ = sweep.tick() => {
                 if shared.sweeping.load(Ordering::Relaxed) {
-                    shared.store.sweep(&mut walk, shared.now_ms(), 2 * crate::store::SHARDS);
+                    let holds = walk.holds();
+                    shared.store.sweep(&mut walk, shared.now_ms(), holds);
                 }
                 shared.store.drop_doomed(DROPS_PER_TICK);
             }

@@ -37,6 +37,8 @@ impl Store {
 
 impl Shard {
     fn audit(&self) -> (i64, i64) {
+        let spaces = (0..DATABASES as u8).filter(|space| self.keyspace(*space).is_some()).count();
+        assert_eq!(self.held_spaces(), spaces, "databases");
         let (mut charged, mut weights, mut items, mut living) = (0i64, [0i64; 2], 0, 0);
         for space in 0..DATABASES as u8 {
             let Some(keys) = self.keyspace(space) else { continue };

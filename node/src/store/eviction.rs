@@ -9,11 +9,15 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::{
-    Gate, Reclaim, SHARDS, Settings, Store,
+    Reclaim, SHARDS, Settings, Store,
     ghost::Ghost,
     item::MOST_CREDIT,
     log::Queue,
+    prefetch,
+    scarce::{self, Search},
     shard::{Place, Shard},
 };
 
@@ -100,18 +104,24 @@ const FAR_BYTES: u64 = 1 << 20;
 const LOOKED_AT_PER_HOLD: usize = 256;
 /// Items moved for one write that would be refused otherwise, in each shard.
 const SQUEEZED_PER_SHARD: usize = 64;
-/// The same where only keys with an expiry may go, which may be few among many.
-const MOST_LOOKED_AT_VOLATILE: usize = 1 << 16;
+/// Items whose memory is asked for at the same time.
+const AT_ONCE: usize = 16;
+/// Bytes by which an eviction goes below the limit, so that not every write begins another.
+const AHEAD: i64 = 2 << 10;
+/// Bytes that go from a shard whose log is full.
+const RELIEVED: i64 = 256 << 10;
+/// When keys with an expiry are fewer than one in so many, they are looked for by the index instead.
+const SCARCE: usize = 16;
 /// When so many have stayed where only keys with an expiry may go, the small queue is looked at whatever its share.
 const MOST_STAYING: usize = 1024;
-/// Buckets from which `volatile-ttl` takes the key that expires next.
-const TTL_SAMPLES: usize = 16;
 /// The small queue's share of the bytes, one in this many.
 const SMALL_SHARE: i64 = 10;
 /// Credit with which an item moves from the small queue to the main one; it pays this for it.
 const PROMOTED_AT: u8 = 2;
-/// An item that is this much smaller than the mean gets a second lap in the small queue.
-const SECOND_LAP: f32 = 2.0;
+/// An item that is this much smaller than the mean gets a second lap in the small queue. Where all are of one size, none does.
+const SECOND_LAP: f32 = 1.25;
+/// Credit that a hit earns for an item of mean size.
+const GAIN: f32 = 2.0;
 /// Items over which the mean size is taken.
 const MEAN_OVER: u32 = 4096;
 /// A large item counts at most as this many of mean size, so that a large collection that is used can stay.
@@ -132,6 +142,8 @@ pub(super) struct Hand {
     sized: bool,
     /// Items that stayed since the last one that went.
     stayed: usize,
+    /// Where the search for scarce keys goes on.
+    pub(super) search: Search,
 }
 
 impl Default for Hand {
@@ -146,6 +158,7 @@ impl Default for Hand {
             limited: false,
             sized: true,
             stayed: 0,
+            search: Search::default(),
         }
     }
 }
@@ -206,7 +219,7 @@ impl Hand {
         if !self.sized {
             return 1;
         }
-        let earned = self.mean_size / (size as f32).min(self.mean_size * LARGEST_FACTOR).max(1.0);
+        let earned = GAIN * self.mean_size / (size as f32).min(self.mean_size * LARGEST_FACTOR).max(1.0);
         // Xorshift; the fraction is paid with its probability.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
@@ -233,7 +246,7 @@ impl Store {
     /// Evicts until memory is within the limit or the work for one write is done. Whether the write may go on.
     #[inline]
     pub fn make_room(&self, now: u64) -> bool {
-        if self.full.load(Ordering::Relaxed) {
+        if self.full.load(Ordering::Relaxed) && !self.relieve(now) {
             return false;
         }
         let settings = self.settings.load();
@@ -246,38 +259,53 @@ impl Store {
             return self.squeeze(settings);
         }
         let (mut evicted, mut fruitless, mut looked) = (0, 0, 0);
-        let most = if settings.policy.volatile() { MOST_LOOKED_AT_VOLATILE } else { MOST_LOOKED_AT };
         // Above this, writes bring more than the bounded work takes away: they pay for what they bring.
         let far = settings.maxmemory + settings.maxmemory / FAR_ABOVE + FAR_BYTES;
         while fruitless < 2 * SHARDS {
             let held = self.held_memory();
-            let enough = evicted >= MOST_PER_WRITE || looked >= most;
+            let enough = evicted >= MOST_PER_WRITE || looked >= MOST_LOOKED_AT;
             if held <= settings.maxmemory || (enough && (held <= far || looked >= MOST_LOOKED_AT_EVER)) {
                 break;
             }
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
             // Shards that hold less than their share are spared at first.
-            let spared =
-                fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < self.used.load(Ordering::Relaxed);
-            let mut left = LOOKED_AT_PER_HOLD;
-            if spared {
-                fruitless += 1;
-            } else if evict_one(&mut shard, settings, &self.reclaim, now, &mut left) {
-                evicted += 1;
-                fruitless = 0;
-            } else if left == LOOKED_AT_PER_HOLD {
-                fruitless += 1;
-            } else {
-                fruitless = 0;
+            let used = self.used.load(Ordering::Relaxed);
+            let spared = fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < used;
+            let wanted = (held - settings.maxmemory) as i64 + AHEAD.min(settings.maxmemory as i64 / 64);
+            let mut task = Task { wanted, left: LOOKED_AT_PER_HOLD, evicted: 0 };
+            if !spared {
+                evict_some(&mut shard, settings, &self.reclaim, now, &mut task);
             }
-            looked += LOOKED_AT_PER_HOLD - left;
+            fruitless = if task.left == LOOKED_AT_PER_HOLD { fruitless + 1 } else { 0 };
+            evicted += task.evicted;
+            looked += LOOKED_AT_PER_HOLD - task.left;
             self.settle(&mut shard);
         }
         // A little above the limit, the write may go on: the next ones evict further. Items that were looked at and
         // stayed have less credit than before.
         let held = self.held_memory();
         held <= settings.maxmemory || (held <= far && (evicted > 0 || looked > 0))
+    }
+
+    /// Makes room in shards whose logs are nearly full, wherever the limit is. Whether all have room.
+    #[cold]
+    fn relieve(&self, now: u64) -> bool {
+        let settings = self.settings.load();
+        if settings.policy == Policy::NoEviction {
+            return false;
+        }
+        let mut room = true;
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            if shard.log.is_nearly_full() {
+                let mut task = Task { wanted: RELIEVED, left: MOST_LOOKED_AT, evicted: 0 };
+                evict_some(&mut shard, &settings, &self.reclaim, now, &mut task);
+                room &= task.evicted > 0 || !shard.log.is_nearly_full();
+                self.settle(&mut shard);
+            }
+        }
+        room
     }
 
     /// Without eviction: gives back what dead items hold, a bounded part of it. Whether the write may go on.
@@ -295,57 +323,85 @@ impl Store {
     }
 }
 
-fn evict_one(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64, left: &mut usize) -> bool {
+/// What there is to do in one shard, and what has been done there.
+pub(super) struct Task {
+    /// Bytes that should go.
+    pub(super) wanted: i64,
+    /// Items that may be looked at.
+    pub(super) left: usize,
+    pub(super) evicted: usize,
+}
+
+/// Evicts from one shard until enough has gone or enough was looked at.
+fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64, task: &mut Task) {
     if settings.policy.volatile() {
-        let expires: usize =
-            shard.used_spaces().iter().filter_map(|s| shard.keyspace(*s)).map(|k| k.expires).sum();
+        let expires = shard.expires();
         if expires == 0 {
-            return false;
+            return;
         }
-    }
-    if settings.policy == Policy::VolatileTtl {
-        return next_to_expire(shard).is_some_and(|place| {
-            evict_item(shard, place, reclaim);
-            true
-        });
+        if settings.policy == Policy::VolatileTtl || expires * SCARCE < shard.hand.items {
+            return scarce::evict(shard, settings.policy, reclaim, task);
+        }
     }
     if shard.hand.items == 0 {
         // What is left is the memory of what went.
         shard.hand.ghost = Ghost::default();
-        return false;
+        return;
     }
     shard.hand.ghost.fit(shard.hand.items);
-    while *left > 0 {
+    while task.left > 0 && task.wanted > 0 {
         // The main queue may hold nothing but keys that never expire.
         let stuck = settings.policy.volatile() && shard.hand.stayed > MOST_STAYING;
         let queue = if stuck { Queue::Small } else { shard.hand.queue() };
         let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
         let Some((queue, segment)) = [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
         else {
-            return false;
+            return;
         };
-        let Some(handle) = shard.log.walk(segment) else { continue };
-        *left -= 1;
-        let place = shard.place_of(handle);
-        match fate(shard, place, queue, settings, now) {
-            Fate::Goes => {
-                shard.hand.stayed = 0;
-                evict_item(shard, place, reclaim);
-                return true;
-            }
-            Fate::Stays(to, credit) => {
-                shard.hand.stayed += 1;
-                let lapped = queue == Queue::Small && to == Queue::Small;
-                let place = shard.relocate(place, to);
-                let mut item = shard.log.item_mut(place.handle);
-                item.set_credit(credit);
-                if lapped {
-                    item.set_lapped();
+        for place in next_items(shard, segment, task) {
+            match fate(shard, place, queue, settings, now) {
+                Fate::Goes => {
+                    shard.hand.stayed = 0;
+                    task.wanted -= shard.charge(place.handle) as i64;
+                    task.evicted += 1;
+                    evict_item(shard, place, reclaim);
                 }
+                Fate::Stays(to, credit) => stay(shard, place, (queue, to), credit),
             }
         }
     }
-    false
+}
+
+/// The next items of a segment, at most as many as may have to go, with what their going touches on its way into the
+/// cache: nobody has used them for long, so each would be waited for.
+fn next_items(shard: &mut Shard, segment: u16, task: &mut Task) -> SmallVec<[Place; AT_ONCE]> {
+    let mut places = SmallVec::new();
+    let mut charged = 0;
+    while places.len() < AT_ONCE && task.left > 0 && charged < task.wanted {
+        let Some(handle) = shard.log.walk(segment) else { break };
+        task.left -= 1;
+        charged += shard.charge(handle) as i64;
+        let place = shard.place_of(handle);
+        prefetch::slot_of(shard, &place);
+        places.push(place);
+    }
+    for place in &places {
+        prefetch::line_of(shard, place);
+        shard.hand.ghost.prefetch(place.hash);
+    }
+    places
+}
+
+/// An item stays, in another queue or at the end of its own.
+fn stay(shard: &mut Shard, place: Place, (from, to): (Queue, Queue), credit: u8) {
+    shard.hand.stayed += 1;
+    let lapped = from == Queue::Small && to == Queue::Small;
+    let place = shard.relocate(place, to);
+    let mut item = shard.log.item_mut(place.handle);
+    item.set_credit(credit);
+    if lapped {
+        item.set_lapped();
+    }
 }
 
 fn fate(shard: &Shard, place: Place, queue: Queue, settings: &Settings, now: u64) -> Fate {
@@ -376,36 +432,11 @@ impl Hand {
     }
 }
 
-fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim) {
+pub(super) fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim) {
     shard.hand.ghost.add(place.hash);
     shard.stats.evicted += 1;
     shard.note_gone(place);
     if let Some(value) = shard.remove(place) {
         reclaim.discard(value);
     }
-}
-
-/// The key that expires first among some.
-fn next_to_expire(shard: &Shard) -> Option<Place> {
-    let mut best: Option<(u64, Place)> = None;
-    for space in shard.used_spaces() {
-        let keys = shard.keyspace(space)?;
-        let first = rand::random_range(0..keys.slots.len());
-        let slots = (first..keys.slots.len()).chain(0..first);
-        let slots = slots.filter(|i| shard.gates.gate_at(*i) == Gate::Open).map(|i| &keys.slots[i]);
-        let slots = slots.filter(|slot| slot.min_expiry != u64::MAX);
-        let buckets = slots.flat_map(|slot| {
-            let n = slot.buckets();
-            let from = rand::random_range(0..n.max(1));
-            (from..n).chain(0..from).filter(|b| slot.due_of(*b) != u64::MAX).map(move |b| (slot, b))
-        });
-        let handles = buckets.take(TTL_SAMPLES).flat_map(|(slot, b)| slot.bucket(b));
-        for handle in handles {
-            let at = shard.item(handle).expires_at();
-            if at != 0 && best.is_none_or(|(other, _)| at < other) {
-                best = Some((at, shard.place_of(handle)));
-            }
-        }
-    }
-    best.map(|(_, place)| place)
 }

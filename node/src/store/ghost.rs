@@ -1,5 +1,7 @@
 //! What was evicted lately: fingerprints of 16 bits, in lines of one cache line, first in, first out in each.
 
+use super::prefetch::prefetch;
+
 /// Fingerprints in one line.
 const WIDTH: usize = 32;
 /// Fingerprints kept for each item, as in S3-FIFO.
@@ -32,6 +34,14 @@ impl Ghost {
             let lines = wanted + wanted / 8;
             self.lines = vec![[0; WIDTH]; lines];
             self.next = vec![0; lines];
+        }
+    }
+
+    /// Asks for the line of this hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u32) {
+        if !self.lines.is_empty() {
+            prefetch(&self.lines[self.line(hash)]);
         }
     }
 

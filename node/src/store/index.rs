@@ -18,6 +18,10 @@ const WIDTH: usize = 12;
 const FULL: usize = 11;
 /// The same, below which it shrinks.
 const SPARSE: usize = 7;
+/// Overflow lines are gathered when no more than one in so many is in use.
+const MUCH_SPARE: usize = 3;
+/// With more buckets than this they are not: it would take too long at once.
+const MOST_GATHERED: usize = 4096;
 /// The tag of an empty place.
 const EMPTY: u8 = 0;
 /// The tag of the last place of a line that has another behind it.
@@ -108,6 +112,8 @@ pub(super) struct SlotIndex {
     overflow: Vec<Bucket>,
     /// The first overflow line that is not used; they are linked through their first handle.
     vacant: u32,
+    /// Overflow lines in use.
+    spilled: u32,
     len: u32,
     /// No item of this slot expires before this time (ms); `u64::MAX` if none expires at all.
     pub(super) min_expiry: u64,
@@ -124,6 +130,7 @@ impl Default for SlotIndex {
             buckets: Vec::new(),
             overflow: Vec::new(),
             vacant: NONE,
+            spilled: 0,
             len: 0,
             min_expiry: u64::MAX,
             sweep_at: 0,
@@ -269,6 +276,7 @@ impl SlotIndex {
     }
 
     fn vacant_line(&mut self) -> u32 {
+        self.spilled += 1;
         if self.vacant != NONE {
             let at = self.vacant;
             self.vacant = self.line(at).handles[0];
@@ -284,6 +292,35 @@ impl SlotIndex {
         let vacant = self.vacant;
         self.line_mut(at).handles[0] = vacant;
         self.vacant = at;
+        self.spilled -= 1;
+    }
+
+    /// Gives back overflow lines when few of many are in use.
+    fn gather(&mut self) {
+        let few = self.spilled as usize * MUCH_SPARE <= self.overflow.len();
+        if self.overflow.is_empty() || !few || self.buckets.len() > MOST_GATHERED {
+            return;
+        }
+        let mut gathered = Vec::with_capacity(self.spilled as usize);
+        for b in 0..self.buckets.len() {
+            let mut at = b as u32;
+            while let Some(next) = self.line(at).next() {
+                let line = self.line(next).clone();
+                let new = gathered.len() as u32 | OVERFLOW;
+                gathered.push(line);
+                // The line before this one lies among those gathered already, unless it is the bucket itself.
+                let before = if at & OVERFLOW == 0 {
+                    &mut self.buckets[b]
+                } else {
+                    let last = gathered.len() - 2;
+                    &mut gathered[last]
+                };
+                before.handles[WIDTH - 1] = new;
+                at = next;
+            }
+        }
+        debug_assert_eq!(gathered.len(), self.spilled as usize);
+        (self.overflow, self.vacant) = (gathered, NONE);
     }
 
     /// The place of an item that is there: line and position, and the line before.
@@ -370,9 +407,10 @@ impl SlotIndex {
         for (tag, handle) in items {
             self.put(to, tag, handle);
         }
-        if self.buckets.capacity() > self.buckets.len() + self.buckets.len() / 4 + 4 {
+        if self.buckets.capacity() > self.buckets.len() + self.buckets.len() / 4 + 1 {
             self.buckets.shrink_to_fit();
         }
+        self.gather();
     }
 
     /// Empties a chain.
@@ -491,6 +529,12 @@ mod tests {
         }
         for n in 0..50_000u32 {
             index.remove(hash_of(n), n);
+            let left = 49_999 - n as usize;
+            let capacity = (index.buckets.capacity() + index.overflow.capacity()) * size_of::<Bucket>();
+            assert!(
+                left < 200 || index.buckets() > MOST_GATHERED || capacity < left * 15,
+                "{capacity} bytes for {left}"
+            );
         }
         assert_eq!((index.len(), index.memory()), (0, 0));
     }
@@ -517,6 +561,8 @@ mod tests {
                     index.remove(hash_of(handle), handle);
                 }
             }
+            let lines = |b: usize| std::iter::successors(index.buckets[b].next(), |at| index.line(*at).next()).count();
+            prop_assert_eq!((0..index.buckets()).map(lines).sum::<usize>(), index.spilled as usize);
             let held: Vec<Handle> = index.handles().collect();
             prop_assert_eq!(held.len(), model.len());
             prop_assert_eq!(held.into_iter().collect::<HashSet<_>>(), model.clone());

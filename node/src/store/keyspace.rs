@@ -13,6 +13,9 @@ pub(super) struct Keyspace {
     pub(super) min_expiry: u64,
 }
 
+/// Bytes that a keyspace takes before it holds any key.
+pub(super) const EMPTY: usize = size_of::<Keyspace>() + SLOTS_PER_SHARD * size_of::<SlotIndex>();
+
 /// Where a slot stands in its shard.
 #[inline]
 pub(super) fn local(slot: u16) -> usize {

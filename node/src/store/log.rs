@@ -7,7 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::item::{Item, ItemMut, Parts};
+use super::{
+    item::{Item, ItemMut, Parts},
+    pool::{Block, Pool},
+};
 
 /// Where an item is: the segment's number and the offset in it.
 pub(super) type Handle = u32;
@@ -17,7 +20,9 @@ const OFFSET_BITS: u32 = 16;
 /// The largest segment. Offsets have 16 bits.
 pub(super) const LARGEST_SEGMENT: usize = 1 << OFFSET_BITS;
 /// The smallest.
-pub(super) const SMALLEST_SEGMENT: usize = 16 << 10;
+pub(super) const SMALLEST_SEGMENT: usize = 4 << 10;
+/// The first ones of a log, unless all are smaller.
+const FIRST_SEGMENT: usize = 16 << 10;
 
 /// With fewer segments than this, new ones are small.
 const FEW_SEGMENTS: usize = 256;
@@ -33,7 +38,7 @@ pub(super) enum Queue {
 
 #[derive(Debug)]
 struct Segment {
-    bytes: Box<[u8]>,
+    bytes: Block,
     queue: Queue,
     /// Nothing more is appended.
     sealed: bool,
@@ -61,6 +66,7 @@ impl Segment {
 /// The log of one shard.
 #[derive(Debug)]
 pub(super) struct Log {
+    pool: Pool,
     segments: Vec<Option<Segment>>,
     vacant: Vec<u16>,
     /// Oldest first; the last one is open unless it is sealed.
@@ -73,9 +79,16 @@ pub(super) struct Log {
     segment_size: usize,
 }
 
-/// Longest item for segments of that size: an eighth, so that what is lost at a segment's end stays small.
+/// Items of the longest kind in one segment: what is lost at a segment's end stays small.
+const ITEMS_PER_SEGMENT: usize = 4;
+
+/// In the smallest segments so many must do.
+const LEAST_LONGEST: usize = SMALLEST_SEGMENT / 2;
+
+/// Longest item for segments of that size.
+#[inline]
 pub(super) fn longest_item(segment_size: usize) -> usize {
-    segment_size / 8
+    (segment_size / ITEMS_PER_SEGMENT).max(LEAST_LONGEST)
 }
 
 #[inline]
@@ -84,9 +97,10 @@ fn split(handle: Handle) -> (usize, usize) {
 }
 
 impl Log {
-    pub(super) fn new(segment_size: usize) -> Self {
+    pub(super) fn new(pool: Pool, segment_size: usize) -> Self {
         debug_assert!((SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&segment_size));
         Self {
+            pool,
             segments: Vec::new(),
             vacant: Vec::new(),
             queues: Default::default(),
@@ -109,6 +123,18 @@ impl Log {
 
     pub(super) fn segment_size(&self) -> usize {
         self.segment_size
+    }
+
+    /// Everything that is in it; it is empty then.
+    pub(super) fn emptied(&mut self) -> Self {
+        let fresh = Self::new(self.pool.clone(), self.segment_size);
+        std::mem::replace(self, fresh)
+    }
+
+    /// Where large strings get their memory.
+    #[inline]
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// New segments have this size.
@@ -197,7 +223,11 @@ impl Log {
     #[cold]
     fn open(&mut self, queue: Queue, len: usize) -> Option<usize> {
         let few = self.segments.len() < FEW_SEGMENTS;
-        let size = if few { SMALLEST_SEGMENT.max(8 * len).min(self.segment_size) } else { self.segment_size };
+        let size = if few {
+            (ITEMS_PER_SEGMENT * len).next_power_of_two().max(FIRST_SEGMENT).min(self.segment_size)
+        } else {
+            self.segment_size
+        };
         let number = match self.vacant.pop() {
             Some(number) => usize::from(number),
             None if self.segments.len() <= usize::from(u16::MAX) => {
@@ -206,7 +236,7 @@ impl Log {
             }
             None => return None,
         };
-        let bytes = vec![0; size].into_boxed_slice();
+        let bytes = self.pool.take(size);
         let (end, dead, walked) = (0, 0, 0);
         self.segments[number] =
             Some(Segment { bytes, queue, sealed: false, sparse: false, end, dead, walked });

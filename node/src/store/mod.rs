@@ -18,9 +18,11 @@ mod index;
 mod item;
 mod keyspace;
 mod log;
+mod pool;
 mod prefetch;
 mod reclaim;
 mod scan;
+mod scarce;
 mod shard;
 mod sweep;
 mod tap;
@@ -97,6 +99,8 @@ pub struct Store {
     used_peak: AtomicU64,
     /// Bytes that hold nothing at the moment: of dead items, of the index where it has room, of ghosts.
     lost: AtomicI64,
+    /// Bytes that the process holds beyond these, as measured: they count against the limit as well.
+    padding: AtomicU64,
     /// A shard's log is nearly full: writes are refused.
     full: AtomicBool,
     next_victim: AtomicUsize,
@@ -138,8 +142,9 @@ impl Store {
     pub fn new(settings: Settings) -> Self {
         let hasher = RandomState::new();
         let size = segment_size(settings.maxmemory);
+        let pool = pool::Pool::default();
         let shard = || {
-            let mut shard = Shard::new(hasher.clone(), size);
+            let mut shard = Shard::new(hasher.clone(), pool.clone(), size);
             shard.hand.configure(&settings);
             Mutex::new(shard)
         };
@@ -150,6 +155,7 @@ impl Store {
             used: AtomicI64::new(0),
             used_peak: AtomicU64::new(0),
             lost: AtomicI64::new(0),
+            padding: AtomicU64::new(0),
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
             reclaim: Reclaim::default(),
@@ -273,7 +279,23 @@ impl Store {
     #[inline]
     pub fn held_memory(&self) -> u64 {
         let lost = self.lost.load(Ordering::Relaxed) + self.incoming.load(Ordering::Relaxed);
-        (self.used.load(Ordering::Relaxed) + lost).max(0) as u64
+        (self.used.load(Ordering::Relaxed) + lost).max(0) as u64 + self.padding()
+    }
+
+    /// Bytes that count against the limit beyond those of which the store knows.
+    #[inline]
+    pub fn padding(&self) -> u64 {
+        self.padding.load(Ordering::Relaxed)
+    }
+
+    /// Sets them, from what was measured.
+    pub fn set_padding(&self, bytes: u64) {
+        self.padding.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the pool of segments and large strings that are in use, and those that are kept for new ones.
+    pub fn pooled_memory(&self) -> (usize, usize) {
+        self.shards[0].lock().log.pool().resident()
     }
 
     /// Bytes that keys and values take.
@@ -404,7 +426,8 @@ impl Store {
 fn segment_size(maxmemory: u64) -> usize {
     match maxmemory >> 20 {
         _ if maxmemory == 0 => log::LARGEST_SEGMENT,
-        0..256 => log::SMALLEST_SEGMENT,
+        0..8 => log::SMALLEST_SEGMENT,
+        8..256 => log::LARGEST_SEGMENT / 4,
         256..1024 => log::LARGEST_SEGMENT / 2,
         _ => log::LARGEST_SEGMENT,
     }

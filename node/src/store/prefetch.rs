@@ -14,7 +14,7 @@ use super::{
     Located, SHARDS, Store,
     index::{Lead, SlotIndex},
     keyspace::local,
-    shard::{Key, Shard},
+    shard::{Key, Place, Shard},
     shard_of,
 };
 
@@ -112,6 +112,23 @@ fn item(shard: &Shard, key: &Key<'_>) {
     }
 }
 
+/// Asks for the index of an item's slot.
+#[inline]
+pub(super) fn slot_of(shard: &Shard, place: &Place) {
+    if let Some(keys) = shard.keyspace(place.space) {
+        prefetch(keys.slot(place.slot));
+    }
+}
+
+/// Asks for an item's line in the index, once [`slot_of`] has done its part.
+#[inline]
+pub(super) fn line_of(shard: &Shard, place: &Place) {
+    if let Some(line) = shard.keyspace(place.space).and_then(|keys| keys.slot(place.slot).line_of(place.hash))
+    {
+        prefetch(line);
+    }
+}
+
 /// The line at the start of an item and the two behind it: header, key and a short value.
 #[inline(always)]
 fn prefetch_item(item: &[u8]) {
@@ -122,7 +139,7 @@ fn prefetch_item(item: &[u8]) {
 }
 
 #[inline(always)]
-fn prefetch<T>(value: &T) {
+pub(super) fn prefetch<T>(value: &T) {
     prefetch_at(std::ptr::from_ref(value).addr());
 }
 

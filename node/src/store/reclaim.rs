@@ -2,30 +2,37 @@
 //!
 //! Whoever takes a value out of the store while holding a shard's lock hands it over here: freeing a million
 //! elements takes longer than any command may. The memory is no longer charged from the moment the value left the
-//! store. Never loses anything: when the queue is full or the thread cannot be started, the caller drops in place.
+//! store, so what waits is bounded in bytes as well. Never loses anything: when the queue is full or the thread cannot be
+//! started, the caller drops in place.
 
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
 use super::Flushed;
-use crate::value::Value;
+use crate::{heap, value::Value};
 
 /// Values with less memory than this are dropped at once: that is cheaper than handing them over.
 const SMALL: usize = 16 << 10;
+/// The same for strings, which are one piece of memory.
+const SMALL_STRING: usize = 1 << 20;
+/// Bytes of values that may wait while another one comes.
+const MOST_BYTES: usize = 8 << 20;
 /// Values that may wait. Beyond that, those who delete pay for it themselves, which slows them down.
 const QUEUE: usize = 4096;
 
 /// What waits to be dropped. The fields are only held.
 #[derive(Debug)]
 enum Garbage {
-    Value(#[allow(dead_code, reason = "held to be dropped")] Value),
+    Value(Value),
     Keys(Flushed),
+    /// Nothing is dropped: what was is given back to the system.
+    Free,
 }
 
 impl Garbage {
@@ -34,6 +41,15 @@ impl Garbage {
         match self {
             Self::Value(_) => 1,
             Self::Keys(flushed) => flushed.len() as u64,
+            Self::Free => 0,
+        }
+    }
+
+    /// Bytes that count against [`MOST_BYTES`].
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(value) => value.memory(),
+            Self::Keys(_) | Self::Free => 0,
         }
     }
 }
@@ -42,6 +58,7 @@ impl Garbage {
 #[derive(Debug, Default)]
 struct Counters {
     pending: AtomicU64,
+    pending_bytes: AtomicUsize,
     freed: AtomicU64,
 }
 
@@ -63,7 +80,8 @@ impl Reclaim {
     /// Drops a value: now if it is small, else in the background.
     #[inline]
     pub(super) fn discard(&self, value: Value) {
-        if value.memory() >= SMALL {
+        let small = if matches!(value, Value::Str(_)) { SMALL_STRING } else { SMALL };
+        if value.memory() >= small && self.counters.pending_bytes.load(Ordering::Relaxed) < MOST_BYTES {
             self.hand_over(Garbage::Value(value));
         }
     }
@@ -73,6 +91,11 @@ impl Reclaim {
         if !flushed.is_empty() {
             self.hand_over(Garbage::Keys(flushed));
         }
+    }
+
+    /// Lets the allocator give free memory back to the system, once what waits has been dropped.
+    pub fn trim(&self) {
+        self.hand_over(Garbage::Free);
     }
 
     /// Objects that wait to be dropped (`lazyfree_pending_objects`).
@@ -94,12 +117,14 @@ impl Reclaim {
     fn hand_over(&self, garbage: Garbage) {
         let worker = self.worker.get_or_init(|| Worker::start(Arc::clone(&self.counters)).ok());
         let Some(queue) = worker.as_ref().and_then(|w| w.queue.as_ref()) else { return };
-        let objects = garbage.objects();
+        let (objects, bytes) = (garbage.objects(), garbage.bytes());
         self.counters.pending.fetch_add(objects, Ordering::Relaxed);
+        self.counters.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
             queue.try_send(garbage)
         {
             self.counters.pending.fetch_sub(objects, Ordering::Relaxed);
+            self.counters.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
             drop(refused);
         }
     }
@@ -127,8 +152,12 @@ impl Drop for Worker {
 
 fn drop_all(garbage: &Receiver<Garbage>, counters: &Counters) {
     while let Ok(one) = garbage.recv() {
-        let objects = one.objects();
-        drop(one);
+        let (objects, bytes) = (one.objects(), one.bytes());
+        match one {
+            Garbage::Free => heap::trim(),
+            other => drop(other),
+        }
+        counters.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
         counters.freed.fetch_add(objects, Ordering::Relaxed);
         counters.pending.fetch_sub(objects, Ordering::Relaxed);
     }
@@ -140,7 +169,7 @@ mod tests {
     use crate::value::Str;
 
     fn large() -> Value {
-        Str::new(vec![0; SMALL]).into()
+        Str::new(vec![0; SMALL_STRING]).into()
     }
 
     /// Everything handed over has been dropped when the worker is gone.
@@ -162,6 +191,16 @@ mod tests {
         let reclaim = Reclaim::default();
         (0..3).for_each(|_| reclaim.discard(large()));
         assert_eq!(finish(reclaim), (0, 3));
+    }
+
+    #[test]
+    fn few_bytes_wait() {
+        let (queue, garbage) = sync_channel(QUEUE);
+        let worker = Worker { queue: Some(queue), thread: None };
+        let reclaim = Reclaim { worker: OnceLock::from(Some(worker)), ..Reclaim::default() };
+        (0..100).for_each(|_| reclaim.discard(large()));
+        assert_eq!(reclaim.pending(), (MOST_BYTES / SMALL_STRING) as u64, "the others were dropped in place");
+        drop(garbage);
     }
 
     #[test]

@@ -14,12 +14,13 @@ use super::{
     DATABASES, blob,
     eviction::Hand,
     gate::Gates,
-    item::{Form, Item, LONG_KEY, MOST_CREDIT, Parts, clock},
-    keyspace::Keyspace,
+    item::{Form, Item, LONG_KEY, LONGEST_VALUE, MOST_CREDIT, Parts, clock},
+    keyspace::{self, Keyspace},
     log::{Handle, Log, Queue, longest_item},
+    pool::Pool,
     tap::Taps,
 };
-use crate::value::Value;
+use crate::value::{Str, Value};
 use shoal_proto::slot::key_slot;
 
 /// Longest key that is kept in the log.
@@ -28,6 +29,8 @@ const LONGEST_KEY: usize = 1 << 10;
 const INDEX_SHARE: usize = 8;
 /// What the allocator adds to a value outside the log.
 const ALLOCATION: usize = 16;
+/// Strings outside the log that are longer are shared.
+const LEAST_SHARED: usize = 1 << 10;
 /// Items moved out of sparse segments for each one that is written.
 const MOVED_PER_WRITE: usize = 8;
 /// The most of them under one hold of the lock.
@@ -147,6 +150,8 @@ pub(crate) struct Shard {
     /// The same as the store's total knows it, and bytes that are lost at the moment.
     settled: (i64, i64),
     pub(super) index_lines: i64,
+    /// Databases that have had keys.
+    pub(super) held_spaces: usize,
     /// Moves that are owed for what was written.
     owed: usize,
     /// Values are put together here.
@@ -174,9 +179,9 @@ pub(super) fn box_of(item: Item<'_>) -> usize {
 }
 
 impl Shard {
-    pub(super) fn new(hasher: RandomState, segment_size: usize) -> Self {
+    pub(super) fn new(hasher: RandomState, pool: Pool, segment_size: usize) -> Self {
         Self {
-            log: Log::new(segment_size),
+            log: Log::new(pool, segment_size),
             boxes: Slab::new(),
             spaces: Default::default(),
             space_of: std::array::from_fn(|db| db as u8),
@@ -186,6 +191,7 @@ impl Shard {
             used: 0,
             settled: (0, 0),
             index_lines: 0,
+            held_spaces: 0,
             owed: 0,
             buffer: Vec::new(),
             gates: Gates::default(),
@@ -222,7 +228,33 @@ impl Shard {
     #[inline]
     pub(super) fn lost(&self) -> i64 {
         let index = self.index_lines * 64 - (self.hand.items * INDEX_SHARE) as i64;
-        self.log.waste() as i64 + index + self.hand.memory() as i64
+        // The first database's is part of the process.
+        let spaces = self.held_spaces.saturating_sub(1) * keyspace::EMPTY;
+        self.log.waste() as i64 + index + (self.hand.memory() + spaces) as i64
+    }
+
+    /// Databases that have had keys, one of which is not charged.
+    pub(super) fn held_spaces(&self) -> usize {
+        self.held_spaces
+    }
+
+    /// A database's part of the shard, which there is from now on.
+    pub(super) fn keyspace_or_new(&mut self, space: u8) -> &mut Keyspace {
+        let held = &mut self.held_spaces;
+        self.spaces[usize::from(space)].get_or_insert_with(|| {
+            *held += 1;
+            Box::new(Keyspace::new())
+        })
+    }
+
+    /// Gives back what databases without keys take; the last one stays.
+    pub(super) fn drop_empty_spaces(&mut self) {
+        for space in &mut self.spaces {
+            if self.held_spaces > 1 && space.as_ref().is_some_and(|keys| keys.len == 0) {
+                *space = None;
+                self.held_spaces -= 1;
+            }
+        }
     }
 
     /// Bytes charged here.
@@ -310,7 +342,10 @@ impl Shard {
         let longest = self.longest_value();
         let result = match blob::encode(&value, longest, &mut buffer) {
             Some((form, bytes)) => f(self, Stored::Inline(form, bytes)),
-            None => f(self, Stored::Boxed(value)),
+            None => {
+                let value = self.settled_outside(value);
+                f(self, Stored::Boxed(value))
+            }
         };
         self.buffer = buffer;
         result
@@ -319,16 +354,26 @@ impl Shard {
     /// Longest value that the log takes, with room for the longest key, header and expiry.
     #[inline]
     fn longest_value(&self) -> usize {
-        longest_item(self.log.segment_size()) - LONGEST_KEY - 16
+        (longest_item(self.log.segment_size()) - LONGEST_KEY - 16).min(LONGEST_VALUE)
     }
 
     /// A string as it is stored.
     #[inline]
     pub(super) fn stored_str<'a>(&self, bytes: &'a [u8]) -> Stored<'a> {
         if bytes.len() <= self.longest_value() {
-            Stored::Inline(Form::Whole, bytes)
-        } else {
-            Stored::Boxed(crate::value::Str::new(bytes).into())
+            return Stored::Inline(Form::Whole, bytes);
+        }
+        let (bytes, memory) = self.log.pool().share(bytes);
+        Stored::Boxed(Str::from_shared(bytes, memory).into())
+    }
+
+    /// A value as it lies outside the log: strings can be shared with replies.
+    fn settled_outside(&self, value: Value) -> Value {
+        match value {
+            Value::Str(string) if string.bytes().len() > LEAST_SHARED => {
+                string.into_shared(|bytes| self.log.pool().share(bytes)).into()
+            }
+            other => other,
         }
     }
 
@@ -391,7 +436,11 @@ impl Shard {
         let handle = self.append(queue, key, stored, (expires_at, now));
         self.hand.came(self.charge(handle));
         let (log, boxes, hasher) = (&self.log, &self.boxes, &self.hasher);
-        let keys = self.spaces[usize::from(key.space)].get_or_insert_with(|| Box::new(Keyspace::new()));
+        let held = &mut self.held_spaces;
+        let keys = self.spaces[usize::from(key.space)].get_or_insert_with(|| {
+            *held += 1;
+            Box::new(Keyspace::new())
+        });
         let slot = keys.slot_mut(key.slot);
         let before = slot.memory();
         slot.insert(key.hash, handle, expires_at, |other| hasher.hash_one(key_at(log, boxes, other)) as u32);
@@ -614,6 +663,11 @@ impl Shard {
                 self.log.item_mut(handle).set_credit(credit);
             }
         }
+    }
+
+    /// Keys that have an expiry, in all databases.
+    pub(super) fn expires(&self) -> usize {
+        self.spaces.iter().flatten().map(|keys| keys.expires).sum()
     }
 
     /// Each database that has keys, as its space.

@@ -6,20 +6,38 @@ use smallvec::SmallVec;
 
 use super::{Gate, Reclaim, Store, log::Handle, shard::Shard};
 
-/// Buckets looked at under one hold of a shard's lock.
-const BUCKETS_PER_HOLD: usize = 128;
+/// Work under one hold of a shard's lock: buckets passed, because nothing in them is due.
+const WORK_PER_HOLD: usize = 1024;
+/// Looking at the items of a bucket, all of which may go, is as much work as passing so many.
+const BUCKET_WORK: usize = 64;
+/// Holds for one call while sweeps come through; a node that expires more than that catches up by longer ones.
+const HOLDS: usize = 96;
+/// Calls without coming through until they take twice as long, and how often that doubles.
+const PATIENCE: usize = 64;
+const MOST_DOUBLINGS: usize = 4;
 
 /// A walk over all shards that goes on where it stopped.
 #[derive(Debug, Default)]
 pub struct Sweep {
     shard: usize,
-    /// Shards finished in this round.
+    /// Shards in a row that had nothing more to do.
     finished: usize,
+    /// Calls of [`Sweep::holds`] since a round came through.
+    calls: usize,
+}
+
+impl Sweep {
+    /// How many holds the next of regular calls should take.
+    pub fn holds(&mut self) -> usize {
+        self.calls += 1;
+        HOLDS << (self.calls / PATIENCE).min(MOST_DOUBLINGS)
+    }
 }
 
 impl Store {
     /// Removes expired keys from the next shards, for at most `holds` holds of a lock. Returns how many
-    /// keys went, and whether the round over all shards has more to do; if not, the next call begins another.
+    /// keys went, and whether the round over all shards has more to do; if not, the next call begins another. No shard is
+    /// locked twice in a row, so that whoever waits for it gets it.
     pub fn sweep(&self, sweep: &mut Sweep, now: u64, holds: usize) -> (u64, bool) {
         let mut removed = 0;
         for _ in 0..holds {
@@ -29,13 +47,11 @@ impl Store {
             shard.tidy();
             self.settle(&mut shard);
             drop(shard);
-            if !more {
-                sweep.shard = (sweep.shard + 1) % self.shards.len();
-                sweep.finished += 1;
-                if sweep.finished == self.shards.len() {
-                    sweep.finished = 0;
-                    return (removed, false);
-                }
+            sweep.shard = (sweep.shard + 1) % self.shards.len();
+            sweep.finished = if more { 0 } else { sweep.finished + 1 };
+            if sweep.finished == self.shards.len() {
+                (sweep.finished, sweep.calls) = (0, 0);
+                return (removed, false);
             }
         }
         (removed, true)
@@ -44,8 +60,9 @@ impl Store {
 
 fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
     let mut removed = 0;
-    let mut left = BUCKETS_PER_HOLD;
+    let mut left = WORK_PER_HOLD;
     let mut more = false;
+    shard.drop_empty_spaces();
     for space in shard.used_spaces() {
         if shard.keyspace(space).is_none_or(|keys| keys.min_expiry > now) {
             continue;
@@ -105,9 +122,10 @@ fn sweep_slot(
         let Some(keys) = shard.keyspace_mut(space) else { break };
         if keys.slots[i].due_of(at) > now {
             keys.slots[i].skipped(at);
+            *left -= 1;
             continue;
         }
-        *left -= 1;
+        *left = left.saturating_sub(BUCKET_WORK);
         let mut due: SmallVec<[Handle; 16]> = SmallVec::new();
         let mut later = u64::MAX;
         let Some(keys) = shard.keyspace(space) else { break };

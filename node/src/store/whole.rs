@@ -28,11 +28,11 @@ impl Shard {
     pub(super) fn take(&mut self, db: u8) -> Taken {
         let space = self.space(db);
         let Some(keys) = self.spaces[usize::from(space)].take() else { return Taken::default() };
+        self.held_spaces -= 1;
         self.index_lines -= keys.slots.iter().map(|slot| slot.memory() as i64 / 64).sum::<i64>();
         self.stats.dirty += keys.len as u64;
         if self.hand.items == keys.len {
-            let fresh = Log::new(self.log.segment_size());
-            let log = std::mem::replace(&mut self.log, fresh);
+            let log = self.log.emptied();
             let boxes = std::mem::take(&mut self.boxes);
             self.used = 0;
             self.hand.forget_all();
@@ -131,7 +131,7 @@ impl Shard {
                 continue;
             }
             index.handles().for_each(|handle| self.log.item_mut(handle).set_space(space));
-            let keys = self.spaces[usize::from(space)].get_or_insert_with(|| Box::new(Keyspace::new()));
+            let keys = self.keyspace_or_new(space);
             keys.len += index.len();
             keys.expires += expires;
             keys.min_expiry = keys.min_expiry.min(index.min_expiry);

@@ -2,19 +2,43 @@
 //!
 //! Growth in place is amortised: a string that grows takes room for more, as much again up to 1 MB and an
 //! eighth beyond, so that a run of appends copies each byte a bounded number of times and no string wastes
-//! much. Nothing here checks a limit on the length: commands do.
+//! much. Large ones that are stored whole are shared: replies hold them without a copy, and the first change copies them. Nothing
+//! here checks a limit on the length: commands do.
 
+use bytes::Bytes;
 use shoal_proto::number;
 
 /// Up to this size, growth doubles the room.
 const DOUBLED: usize = 1 << 20;
 
 /// A string value. Knows how it was made, which Redis's encoding names reveal.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Str {
-    bytes: Vec<u8>,
+    text: Text,
     form: Form,
 }
+
+/// Where a string's bytes are.
+#[derive(Debug, Clone)]
+enum Text {
+    Own(Vec<u8>),
+    /// In memory that takes so many bytes.
+    Shared(Bytes, usize),
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl PartialEq for Str {
+    fn eq(&self, other: &Self) -> bool {
+        self.form == other.form && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Str {}
 
 /// How a string was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +55,7 @@ enum Form {
 impl Str {
     /// A string as `SET` stores it.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), form: Form::Whole }
+        Self { text: Text::Own(bytes.into()), form: Form::Whole }
     }
 
     /// The text of an integer.
@@ -41,12 +65,12 @@ impl Str {
 
     /// A computed text (`INCRBYFLOAT`).
     pub fn from_text(text: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: text.into(), form: Form::Text }
+        Self { text: Text::Own(text.into()), form: Form::Text }
     }
 
     /// Computed bytes (`BITOP`).
     pub fn from_raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), form: Form::Raw }
+        Self { text: Text::Own(bytes.into()), form: Form::Raw }
     }
 
     /// Whether it was modified in place or computed as bytes.
@@ -62,16 +86,57 @@ impl Str {
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        match &self.text {
+            Text::Own(bytes) => bytes,
+            Text::Shared(bytes, _) => bytes,
+        }
+    }
+
+    /// The bytes, to be held beyond the string's own life, if it is shared.
+    #[inline]
+    pub fn shared(&self) -> Option<&Bytes> {
+        match &self.text {
+            Text::Own(_) => None,
+            Text::Shared(bytes, _) => Some(bytes),
+        }
+    }
+
+    /// The same string in shared memory that takes so many bytes; one that was made to grow stays as it is.
+    #[must_use]
+    pub(crate) fn into_shared(self, share: impl FnOnce(&[u8]) -> (Bytes, usize)) -> Self {
+        match self {
+            Self { text: Text::Own(bytes), form } if form != Form::Raw => {
+                let (bytes, memory) = share(&bytes);
+                Self { text: Text::Shared(bytes, memory), form }
+            }
+            other => other,
+        }
+    }
+
+    /// A string as `SET` stores it, in memory that takes so many bytes.
+    pub(crate) fn from_shared(bytes: Bytes, memory: usize) -> Self {
+        Self { text: Text::Shared(bytes, memory), form: Form::Whole }
+    }
+
+    /// The bytes as those of this string alone.
+    fn own(&mut self) -> &mut Vec<u8> {
+        if let Text::Shared(bytes, _) = &self.text {
+            self.text = Text::Own(bytes.to_vec());
+        }
+        match &mut self.text {
+            Text::Own(bytes) => bytes,
+            Text::Shared(..) => unreachable!("it has just been copied"),
+        }
     }
 
     /// Replaces the whole text. Keeps the allocation if it fits and is not far too large.
     pub fn set(&mut self, bytes: &[u8]) {
-        if (bytes.len()..=2 * bytes.len() + 64).contains(&self.bytes.capacity()) {
-            self.bytes.clear();
-            self.bytes.extend_from_slice(bytes);
-        } else {
-            self.bytes = bytes.to_vec();
+        match &mut self.text {
+            Text::Own(own) if (bytes.len()..=2 * bytes.len() + 64).contains(&own.capacity()) => {
+                own.clear();
+                own.extend_from_slice(bytes);
+            }
+            text => *text = Text::Own(bytes.to_vec()),
         }
         self.form = Form::Whole;
     }
@@ -89,8 +154,9 @@ impl Str {
 
     /// Adds bytes at the end.
     pub fn append(&mut self, bytes: &[u8]) {
-        self.reserve(self.bytes.len() + bytes.len());
-        self.bytes.extend_from_slice(bytes);
+        let own = self.own();
+        reserve(own, own.len() + bytes.len());
+        own.extend_from_slice(bytes);
         self.form = Form::Raw;
     }
 
@@ -102,27 +168,20 @@ impl Str {
     /// The bytes, to change in place; at least `len` of them, new ones zero.
     pub fn bytes_mut(&mut self, len: usize) -> &mut [u8] {
         self.form = Form::Raw;
-        if self.bytes.is_empty() {
+        let own = self.own();
+        if own.is_empty() {
             // Fresh zeros cost no writes where the system hands out zeroed pages.
-            self.bytes = vec![0; len];
-        } else if len > self.bytes.len() {
-            self.reserve(len);
-            self.bytes.resize(len, 0);
+            *own = vec![0; len];
+        } else if len > own.len() {
+            reserve(own, len);
+            own.resize(len, 0);
         }
-        &mut self.bytes
-    }
-
-    /// Makes room for `total` bytes and for growth.
-    fn reserve(&mut self, total: usize) {
-        if total > self.bytes.capacity() {
-            let spare = total.min(DOUBLED).max(total / 8);
-            self.bytes.reserve_exact(total + spare - self.bytes.len());
-        }
+        own
     }
 
     /// The integer whose canonical text this is.
     pub fn as_int(&self) -> Option<i64> {
-        number::parse_i64(&self.bytes)
+        number::parse_i64(self.bytes())
     }
 
     /// `int`, `embstr` or `raw`.
@@ -130,14 +189,25 @@ impl Str {
         match self.form {
             Form::Raw => "raw",
             Form::Whole if self.as_int().is_some() => "int",
-            Form::Whole | Form::Text if self.bytes.len() <= 44 => "embstr",
+            Form::Whole | Form::Text if self.bytes().len() <= 44 => "embstr",
             Form::Whole | Form::Text => "raw",
         }
     }
 
     /// Bytes of heap memory.
     pub fn memory(&self) -> usize {
-        self.bytes.capacity()
+        match &self.text {
+            Text::Own(bytes) => bytes.capacity(),
+            Text::Shared(_, memory) => *memory,
+        }
+    }
+}
+
+/// Makes room for `total` bytes and for growth.
+fn reserve(bytes: &mut Vec<u8>, total: usize) {
+    if total > bytes.capacity() {
+        let spare = total.min(DOUBLED).max(total / 8);
+        bytes.reserve_exact(total + spare - bytes.len());
     }
 }
 

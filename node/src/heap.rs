@@ -1,0 +1,217 @@
+//! What the process really holds, kept near what the store accounts for.
+//!
+//! Items and large strings lie in memory of the store's own, which goes back to the system by itself. Collections, indexes and
+//! connections use the allocator, which keeps what was freed between pieces still in use. Once in a while the difference is
+//! measured: while it is large, the allocator is told to give back what it can, and what it cannot is held against
+//! `maxmemory`, so that the process stays within its limit whatever comes and goes.
+
+#![allow(unsafe_code, reason = "calls of the C library's allocator")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crate::server::Shared;
+
+/// How often the difference is looked at.
+const EVERY: Duration = Duration::from_millis(250);
+/// Differences that are left alone: this many bytes, and one in so many of those accounted for.
+const SLACK: u64 = 2 << 20;
+const SLACK_SHARE: u64 = 20;
+/// What may be resident beyond `maxmemory`, the process itself included, before anything is held against the limit.
+const PADDED: u64 = 9 << 20;
+const PADDED_SHARE: u64 = 12;
+/// After a trim that gained little, so many looks pass before the next; this doubles up to the second number.
+const FEWEST_LOOKS: u32 = 2;
+const MOST_LOOKS: u32 = 128;
+/// The most that is held against `maxmemory`: one in so many bytes of it.
+const MOST_PADDING_SHARE: u64 = 2;
+/// Allocations above this have their own mapping, which goes when they go.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const OWN_MAPPING: libc::c_int = 128 << 10;
+/// Free memory at the end of the heap above this goes back at once.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const HEAP_END: libc::c_int = 1 << 20;
+
+/// Resident memory of the process in bytes; 0 where /proc is not there.
+pub(crate) fn resident() -> u64 {
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// Fixes what the allocator would otherwise adapt: after the first large value it would never map one on its own again.
+pub(crate) fn prepare() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: both settings are plain numbers that may be set at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, HEAP_END);
+    }
+}
+
+/// Gives free memory of the allocator back to the system. Takes milliseconds where much is free, and whoever allocates
+/// from the same arena waits: for a thread that nobody waits for.
+pub(crate) fn trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it only touches memory that is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Bytes of the allocator; zeros where it does not tell.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Allocated {
+    pub(crate) in_use: u64,
+    pub(crate) free: u64,
+    pub(crate) mapped: u64,
+}
+
+/// Asks the allocator. Walks over what is free: for people who ask, not for a loop.
+pub(crate) fn allocated() -> Allocated {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: it only reads the allocator's state, under its locks.
+        let info = unsafe { libc::mallinfo2() };
+        Allocated { in_use: info.uordblks as u64, free: info.fordblks as u64, mapped: info.hblkhd as u64 }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    Allocated::default()
+}
+
+/// Decides, from what is resident, when to trim and what to hold against the limit. No clock, no system calls.
+#[derive(Debug)]
+struct Keeper {
+    /// Resident before there was a key.
+    base: u64,
+    padding: u64,
+    /// Looks until the next trim, and how many they will be after it if it gains little.
+    wait: u32,
+    pause: u32,
+    before: u64,
+    held: u64,
+}
+
+impl Keeper {
+    fn new(base: u64) -> Self {
+        Self { base, padding: 0, wait: 0, pause: FEWEST_LOOKS, before: 0, held: 0 }
+    }
+
+    /// One look; whether to trim now. `held` is without the padding.
+    fn look(&mut self, resident: u64, held: u64, maxmemory: u64) -> bool {
+        let resident = resident.saturating_sub(self.base);
+        let goal = maxmemory + maxmemory / PADDED_SHARE + PADDED.saturating_sub(self.base).max(SLACK);
+        if maxmemory == 0 {
+            self.padding = 0;
+        } else if resident > goal {
+            self.padding = (self.padding + (resident - goal) / 2).min(maxmemory / MOST_PADDING_SHARE);
+        } else {
+            self.padding -= self.padding.min((goal - resident) / 2);
+        }
+        if held + SLACK < self.held {
+            // Much has just gone: there will be something to gain.
+            (self.wait, self.pause) = (0, FEWEST_LOOKS);
+        }
+        self.held = held;
+        if self.wait > 0 {
+            self.wait -= 1;
+            return false;
+        }
+        let much = resident > held + held / SLACK_SHARE + SLACK;
+        if much {
+            let gained = self.before.saturating_sub(resident) > SLACK / 2 || resident > self.before + SLACK;
+            self.pause = if gained { FEWEST_LOOKS } else { (self.pause * 2).min(MOST_LOOKS) };
+            self.wait = self.pause;
+            self.before = resident;
+        }
+        much
+    }
+}
+
+/// Nodes in this process that are looked after.
+static NODES: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts a node while it is looked after.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        NODES.fetch_add(1, Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        NODES.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Looks after the process's memory until the runtime ends. Where several nodes share a process, nobody can tell whose
+/// memory is resident, so nothing is held against their limits.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let _counted = Counted::new();
+    let mut keeper = Keeper::new(resident());
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let store = &shared.store;
+        let held = store.held_memory().saturating_sub(store.padding());
+        let alone = NODES.load(Relaxed) == 1;
+        let limit = if alone { store.settings().maxmemory } else { 0 };
+        if keeper.look(resident(), held, limit) {
+            store.reclaim().trim();
+        }
+        store.set_padding(keeper.padding);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    #[test]
+    fn what_cannot_be_given_back_is_held_against_the_limit() {
+        let mut keeper = Keeper::new(7 * MB);
+        assert!(!keeper.look(100 * MB, 95 * MB, 100 * MB) && keeper.padding == 0);
+        // Of what is accounted for, three times as much is resident, whatever is trimmed.
+        let mut held = 100 * MB;
+        for _ in 0..100 {
+            keeper.look(7 * MB + held / 10 * 30, held, 100 * MB);
+            held = 100 * MB - keeper.padding;
+        }
+        assert_eq!(keeper.padding, 50 * MB, "no more than half");
+        for _ in 0..100 {
+            keeper.look(7 * MB + held / 10 * 12, held, 100 * MB);
+            held = 100 * MB - keeper.padding;
+        }
+        assert!((107 * MB..=112 * MB).contains(&(held / 10 * 12)), "{held}");
+        for _ in 0..100 {
+            keeper.look(7 * MB + held, held, 100 * MB);
+            held = 100 * MB - keeper.padding;
+        }
+        assert_eq!(keeper.padding, 0);
+        assert!(keeper.look(300 * MB, 95 * MB, 0), "without a limit it trims only");
+        assert_eq!(keeper.padding, 0);
+    }
+
+    #[test]
+    fn trims_that_gain_nothing_become_rare() {
+        let mut keeper = Keeper::new(0);
+        let trims = |keeper: &mut Keeper, looks: u32, resident: u64| {
+            (0..looks).filter(|_| keeper.look(resident, 100 * MB, 0)).count()
+        };
+        assert!(trims(&mut keeper, 1000, 200 * MB) <= 15);
+        assert_eq!(trims(&mut keeper, 1000, 104 * MB), 0);
+        // At once when much has gone, and anew when something has changed.
+        assert!(keeper.look(200 * MB, 50 * MB, 0));
+        assert!(trims(&mut keeper, 2 * MOST_LOOKS, 300 * MB) >= 4);
+    }
+}

@@ -1,0 +1,328 @@
+//! Memory for segments and large strings, taken from the system in whole pages and given back page by page.
+//!
+//! A block that is freed is kept for the next one of its size while few are; otherwise its pages go back to the system at
+//! once and only its addresses are kept. So what is resident is what is in use, whatever sizes come and go: there are no
+//! holes between blocks of other sizes, as an allocator has them, only addresses without memory.
+//!
+//! The `unsafe` of the store's memory is here alone, and rests on this:
+//!
+//! 1. A [`Block`] is the only owner of its bytes: [`Pool::take`] hands out a range that is in no other block, because it is
+//!    fresh, or was taken off a free list onto which only a dropped block goes.
+//! 2. A block's range is mapped, readable, writable and initialised (by the system, with zeros, or by whoever had it before)
+//!    until the pool is dropped, and each block holds the pool.
+//! 3. Pages are given back only between the drop of a block and the next use of its range, when nothing refers to them.
+
+#![allow(unsafe_code, reason = "mapping memory and handing out parts of it")]
+
+use std::{
+    collections::VecDeque,
+    ops::{Deref, DerefMut},
+    ptr::{self, NonNull},
+    slice,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use smallvec::SmallVec;
+
+/// Blocks are multiples of this: the system's page.
+const PAGE: usize = 4096;
+/// Larger blocks are mapped on their own and unmapped when they are dropped.
+const LARGEST_POOLED: usize = 128 << 10;
+/// Addresses that are reserved at once. They cost no memory until they are written to.
+const REGION: usize = 32 << 20;
+/// Free blocks whose pages are kept: this much, and one in so many of the bytes in use.
+const SPARE: usize = 1 << 20;
+const SPARE_SHARE: usize = 64;
+
+/// Where blocks come from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pool(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    books: Mutex<Books>,
+}
+
+/// Free blocks of one size.
+#[derive(Debug, Default)]
+struct Class {
+    /// With their pages; the last one was used last.
+    warm: VecDeque<NonNull<u8>>,
+    /// Addresses only.
+    cold: Vec<NonNull<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// By size in pages, less one.
+    classes: Vec<Class>,
+    /// Regions mapped, to be unmapped with the pool.
+    regions: Vec<NonNull<u8>>,
+    /// What is left of the newest region.
+    fresh: Option<(NonNull<u8>, usize)>,
+    /// Bytes of all blocks.
+    in_use: usize,
+    /// Bytes of warm free blocks.
+    warm: usize,
+    /// The class whose warm blocks are given back next.
+    turn: usize,
+}
+
+/// Free blocks whose pages go back to the system: nearly always one.
+type Surplus = SmallVec<[(NonNull<u8>, usize); 2]>;
+
+// SAFETY: the pointers are to ranges that the books own (1), not to anything of a thread.
+unsafe impl Send for Books {}
+
+/// A range of memory with one owner.
+pub(super) struct Block {
+    start: NonNull<u8>,
+    len: usize,
+    pool: Arc<Shared>,
+}
+
+// SAFETY: a block owns its bytes as a `Box<[u8]>` does (1); the pool behind it is shared under a lock.
+unsafe impl Send for Block {}
+// SAFETY: as above; a shared block can only be read.
+unsafe impl Sync for Block {}
+
+/// Shared bytes that are fewer come from the allocator: too much of their last page would be lost.
+const LEAST_IN_PAGES: usize = 32 << 10;
+/// What the allocator holds for the owner of shared bytes.
+const OWNER: usize = 64;
+
+/// Bytes of the block for `len` bytes.
+pub(super) fn rounded(len: usize) -> usize {
+    len.max(1).next_multiple_of(PAGE)
+}
+
+impl Pool {
+    /// A block of at least `len` bytes, of any content.
+    ///
+    /// # Panics
+    /// When the system has no memory left, as every allocation does.
+    pub(super) fn take(&self, len: usize) -> Block {
+        let len = rounded(len);
+        let start = if len > LARGEST_POOLED { map(len) } else { self.0.books.lock().take(len) };
+        Block { start, len, pool: Arc::clone(&self.0) }
+    }
+
+    /// A copy of these bytes that can be shared, and the memory it takes.
+    pub(super) fn share(&self, bytes: &[u8]) -> (Bytes, usize) {
+        if bytes.len() < LEAST_IN_PAGES {
+            return (Bytes::copy_from_slice(bytes), bytes.len() + OWNER);
+        }
+        let mut block = self.take(bytes.len());
+        block[..bytes.len()].copy_from_slice(bytes);
+        let memory = block.len() + OWNER;
+        (Bytes::from_owner(block).slice(..bytes.len()), memory)
+    }
+
+    /// Bytes of all blocks that are pooled, and of free ones that are kept with their memory.
+    pub(super) fn resident(&self) -> (usize, usize) {
+        let books = self.0.books.lock();
+        (books.in_use, books.warm)
+    }
+}
+
+impl Books {
+    fn class(&mut self, len: usize) -> &mut Class {
+        let at = len / PAGE - 1;
+        if self.classes.len() <= at {
+            self.classes.resize_with(at + 1, Class::default);
+        }
+        &mut self.classes[at]
+    }
+
+    fn take(&mut self, len: usize) -> NonNull<u8> {
+        self.in_use += len;
+        let class = self.class(len);
+        if let Some(start) = class.warm.pop_back() {
+            self.warm -= len;
+            return start;
+        }
+        if let Some(start) = class.cold.pop() {
+            return start;
+        }
+        let (start, left) = match self.fresh.take() {
+            Some((start, left)) if left >= len => (start, left),
+            rest => {
+                self.keep_rest(rest);
+                let region = map(REGION);
+                self.regions.push(region);
+                (region, REGION)
+            }
+        };
+        // SAFETY: `len <= left`, so the sum is in the region, or one past its end, where nothing is left.
+        let next = unsafe { start.add(len) };
+        self.fresh = Some((next, left - len));
+        start
+    }
+
+    /// The end of a region becomes free blocks.
+    fn keep_rest(&mut self, rest: Option<(NonNull<u8>, usize)>) {
+        if let Some((start, left)) = rest.filter(|(_, left)| *left > 0) {
+            // It is smaller than a block, and blocks are no larger than the largest class.
+            self.class(left).cold.push(start);
+        }
+    }
+
+    /// Takes a free block back; warm ones that have to be given to the system instead.
+    fn put(&mut self, start: NonNull<u8>, len: usize) -> Surplus {
+        self.in_use -= len;
+        self.warm += len;
+        self.class(len).warm.push_back(start);
+        let mut surplus = Surplus::new();
+        while self.warm > SPARE + self.in_use / SPARE_SHARE {
+            // Every class in turn, so that none keeps what it will not use again.
+            self.turn = (self.turn + 1) % self.classes.len();
+            if let Some(oldest) = self.classes[self.turn].warm.pop_front() {
+                let len = (self.turn + 1) * PAGE;
+                self.warm -= len;
+                surplus.push((oldest, len));
+            }
+        }
+        surplus
+    }
+}
+
+impl Drop for Books {
+    fn drop(&mut self) {
+        for region in &self.regions {
+            // SAFETY: the region was mapped with this length; no block is left, since each holds the pool (2).
+            let result = unsafe { munmap(region.as_ptr().cast(), REGION) };
+            debug_assert!(result.is_ok(), "a mapped region can be unmapped");
+        }
+    }
+}
+
+/// Maps `len` bytes of zeros, a multiple of the page.
+fn map(len: usize) -> NonNull<u8> {
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+    // SAFETY: the system chooses the addresses, so no other mapping is touched.
+    let start = unsafe { mmap_anonymous(ptr::null_mut(), len, protection, flags) };
+    let start = start.ok().and_then(|start| NonNull::new(start.cast::<u8>()));
+    start.unwrap_or_else(|| panic!("memory allocation of {len} bytes failed"))
+}
+
+/// Gives the pages of a range back; reads see zeros afterwards.
+///
+/// # Safety
+/// The range is mapped, of whole pages, and nothing refers to it.
+unsafe fn give_back(start: NonNull<u8>, len: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: the caller's.
+        let result =
+            unsafe { rustix::mm::madvise(start.as_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed) };
+        debug_assert!(result.is_ok(), "a mapped range can be advised about");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, len);
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.len > LARGEST_POOLED {
+            // SAFETY: it was mapped with this length, and this was its only owner (1).
+            let result = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+            debug_assert!(result.is_ok(), "a mapped block can be unmapped");
+            return;
+        }
+        let surplus = self.pool.books.lock().put(self.start, self.len);
+        for (start, len) in surplus {
+            // Without the lock, since it takes the system a while.
+            // SAFETY: it has just been taken off a free list, so nothing refers to it (3).
+            unsafe { give_back(start, len) };
+            self.pool.books.lock().class(len).cold.push(start);
+        }
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: (2), and by (1) nobody changes it meanwhile.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Block {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: (2), and by (1) nobody else reads or changes it meanwhile.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Block of {} bytes", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    /// Each block is filled with its own number and must hold nothing else when it goes: two that overlap would show.
+    #[test]
+    fn blocks_never_overlap_and_never_lose_bytes() {
+        let pool = Pool::default();
+        let mut random = StdRng::seed_from_u64(1);
+        let mut held: Vec<(u8, Block)> = Vec::new();
+        for step in 0..20_000u32 {
+            if held.len() < 300 && random.random_range(0..100) < 55 {
+                let len = match random.random_range(0..100) {
+                    0 => random.random_range(1..4 * LARGEST_POOLED),
+                    1..20 => 16 << 10,
+                    20..40 => 64 << 10,
+                    _ => random.random_range(1..LARGEST_POOLED),
+                };
+                let mut block = pool.take(len);
+                assert_eq!(block.len(), rounded(len));
+                block.fill(step as u8);
+                held.push((step as u8, block));
+            } else if !held.is_empty() {
+                let (number, block) = held.swap_remove(random.random_range(0..held.len()));
+                assert!(block.iter().all(|byte| *byte == number), "step {step}");
+            }
+        }
+        let pooled: usize = held.iter().map(|(_, b)| b.len()).filter(|len| *len <= LARGEST_POOLED).sum();
+        assert_eq!(pool.resident().0, pooled);
+        // Blocks outlive the pool's own handle, and another thread may drop them.
+        drop(pool);
+        std::thread::spawn(move || {
+            assert!(held.iter().all(|(number, block)| block.iter().all(|byte| byte == number)));
+        })
+        .join()
+        .expect("all blocks are as they were");
+    }
+
+    #[test]
+    fn what_is_free_is_given_back() {
+        let pool = Pool::default();
+        let blocks: Vec<Block> = (0..1000).map(|n| pool.take((n % 16 + 1) * PAGE)).collect();
+        let in_use: usize = blocks.iter().map(|block| block.len()).sum();
+        assert_eq!(pool.resident(), (in_use, 0));
+        drop(blocks);
+        let (in_use, warm) = pool.resident();
+        assert!(in_use == 0 && warm <= SPARE, "{warm} bytes are kept");
+        // A block whose pages went back reads as zeros and can be used again.
+        let blocks: Vec<Block> = (0..1000).map(|n| pool.take((n % 16 + 1) * PAGE)).collect();
+        assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == 0)));
+        assert_eq!(pool.0.books.lock().regions.len(), 2, "their addresses are used again");
+    }
+}
