@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Message;
 use crate::member::Identity;
 use crate::resp::request::{Args, OwnedArgs};
+use crate::slot::SLOTS;
 use crate::view::{MAX_MEMBERS, Member, NodeId, View};
 
 /// Version of all messages. A field added, removed or changed makes a new one.
@@ -272,7 +273,7 @@ impl Check for Join {
 
 impl Check for Joined {
     fn is_sound(&self) -> bool {
-        self.up.len() <= MAX_MEMBERS && self.view.check().is_ok()
+        self.up.len() <= MAX_MEMBERS && view_is_sound(&self.view)
     }
 }
 
@@ -286,7 +287,7 @@ impl Check for Members {
     fn is_sound(&self) -> bool {
         self.up.len() <= MAX_MEMBERS
             && member_is_sound(&self.me)
-            && self.view.as_ref().is_none_or(|v| v.check().is_ok())
+            && self.view.as_ref().is_none_or(view_is_sound)
     }
 }
 
@@ -298,13 +299,13 @@ impl Check for Since {
 
 impl Check for Latest {
     fn is_sound(&self) -> bool {
-        self.view.as_ref().is_none_or(|v| v.check().is_ok())
+        self.view.as_ref().is_none_or(view_is_sound)
     }
 }
 
 impl Check for Push {
     fn is_sound(&self) -> bool {
-        self.view.check().is_ok()
+        view_is_sound(&self.view)
     }
 }
 
@@ -317,8 +318,8 @@ impl Check for Leave {
 impl Check for Tell {
     fn is_sound(&self) -> bool {
         match &self.message {
-            Message::Commit { view } | Message::Accept { view, .. } => view.check().is_ok(),
-            Message::Promise { accepted: Some((_, view)), .. } => view.check().is_ok(),
+            Message::Commit { view } | Message::Accept { view, .. } => view_is_sound(view),
+            Message::Promise { accepted: Some((_, view)), .. } => view_is_sound(view),
             Message::Prepare { suspects, .. } => suspects.len() <= MAX_MEMBERS,
             _ => true,
         }
@@ -335,6 +336,11 @@ impl Check for Heard {
     fn is_sound(&self) -> bool {
         true
     }
+}
+
+/// Tables of views that come over the wire are whole: others index them by slot.
+fn view_is_sound(view: &View) -> bool {
+    view.check().is_ok() && view.slots() == SLOTS
 }
 
 fn member_is_sound(member: &Member) -> bool {

@@ -127,6 +127,11 @@ impl Handoff {
         (self.moved, (waiting + self.exports.len()) as u16)
     }
 
+    /// From whom the data of `slot` comes in. What anybody else sends of it is to be dropped.
+    pub fn source(&self, slot: u16) -> Option<NodeId> {
+        self.incoming.get(&slot).copied()
+    }
+
     /// Targets to which something is to be sent: the driver keeps a stream to each.
     pub fn peers(&self) -> BTreeSet<NodeId> {
         let exports = self.exports.values().map(|e| e.to);
@@ -164,7 +169,7 @@ impl Handoff {
         let place = |id: NodeId| view.place(id).map(|p| p as u16);
         let mine = place(me);
         let (owners, targets) = (view.owners(), view.targets());
-        for slot in 0..SLOTS {
+        for slot in 0..view.slots() {
             let (owner, target) = (owners[usize::from(slot)], targets[usize::from(slot)]);
             if Some(owner) == mine {
                 self.own(slot, view.born(slot) == view.epoch);
@@ -411,7 +416,8 @@ impl Handoff {
     }
 
     fn on_refused(&mut self, slot: u16, id: u64, from: NodeId, ready: bool) {
-        if !self.offered(slot, id, from) {
+        // Who has promised has said that it does not serve the slot, and may not begin to before the next view.
+        if !self.offered(slot, id, from) || self.wedged {
             return;
         }
         self.exports.entry(slot).and_modify(|export| export.state = Out::Synced);

@@ -111,6 +111,25 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The epoch of the view that its sender has, if the message tells.
+    pub(super) fn epoch_in_force(&self) -> Option<u64> {
+        match self {
+            Self::LeaseAsk { epoch, .. } | Self::LeaseGrant { epoch, .. } | Self::Progress { epoch, .. } => {
+                Some(*epoch)
+            }
+            Self::Prepare { epoch, .. }
+            | Self::Promise { epoch, .. }
+            | Self::Nack { epoch, .. }
+            | Self::Accepted { epoch, .. } => epoch.checked_sub(1),
+            Self::Accept { view, .. } => view.epoch.checked_sub(1),
+            Self::Commit { view } => Some(view.epoch),
+            Self::Behind { epoch } => Some(*epoch),
+            Self::LastCall | Self::Present => None,
+        }
+    }
+}
+
 /// What the two ends of a stream of slots say to each other, in order with the data between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transfer {

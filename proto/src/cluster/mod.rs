@@ -54,6 +54,9 @@ pub enum Output {
 /// How often what may have got lost is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often members that may have missed the view are told of it again.
+const INFORM: Duration = Duration::from_secs(1);
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Core {
@@ -69,6 +72,10 @@ pub struct Core {
     tick_at: Duration,
     /// The highest ballot heard of for the next view.
     highest: u64,
+    /// Members that are known to have the view in force.
+    informed: BTreeSet<NodeId>,
+    /// When those who are not are told again.
+    inform_at: Duration,
 }
 
 impl Core {
@@ -86,14 +93,16 @@ impl Core {
             outputs: VecDeque::new(),
             tick_at: Duration::ZERO,
             highest: 0,
+            informed: BTreeSet::new(),
+            inform_at: Duration::ZERO,
         }
     }
 
     /// This process is another one now, after it was excluded.
     pub fn rename(&mut self, me: NodeId) {
         let (view, outputs) = (self.view.clone(), std::mem::take(&mut self.outputs));
-        let now = self.tick_at;
-        *self = Self { outputs, ..Self::new(me) };
+        let (now, want) = (self.tick_at, Want::of_another(me, &self.want));
+        *self = Self { outputs, want, ..Self::new(me) };
         self.learn(now, &view);
     }
 
@@ -177,6 +186,9 @@ impl Core {
 
     /// A message came.
     pub fn on_message(&mut self, now: Duration, from: NodeId, message: Message) {
+        if message.epoch_in_force() == Some(self.view.epoch) {
+            self.informed.insert(from);
+        }
         match message {
             Message::Prepare { epoch, ballot, suspects } => {
                 self.on_prepare(now, from, epoch, ballot, &suspects)
@@ -193,7 +205,10 @@ impl Core {
             Message::Nack { epoch, promised } => {
                 if epoch == self.view.epoch + 1 {
                     self.highest = self.highest.max(promised.round);
-                    self.proposer = self.proposer.take().filter(|p| p.ballot() > promised);
+                    if self.proposer.as_ref().is_some_and(|p| p.ballot() < promised) {
+                        self.proposer = None;
+                        self.want.on_outbid(now, &self.view);
+                    }
                 }
             }
             Message::Accept { ballot, view } => self.on_accept(now, from, ballot, *view),
@@ -242,6 +257,7 @@ impl Core {
             self.tick_at = now + TICK;
             self.handoff.retry();
             self.tell_progress();
+            self.tell_view(now);
         }
         if self.inside() && self.holder.ask_at() <= now {
             self.ask_lease(now);
@@ -256,7 +272,7 @@ impl Core {
             at = at.min(self.holder.ask_at());
         }
         match &self.proposer {
-            Some(proposer) => at.min(proposer.poll_timeout()),
+            Some(proposer) => at.min(proposer.poll_timeout(&self.view)),
             None => at,
         }
     }
@@ -302,12 +318,15 @@ impl Core {
             return;
         }
         self.highest = self.highest.max(ballot.round);
+        let new = self.acceptor.promised() != Some(ballot);
         match self.acceptor.prepare(ballot, suspects) {
             Err(promised) => self.send(from, Message::Nack { epoch, promised }),
             Ok(accepted) => {
                 self.handoff.wedge();
                 self.actions();
-                self.want.on_wedged(now);
+                if new {
+                    self.want.on_wedged(now);
+                }
                 let accepted = accepted.map(|(ballot, view)| (ballot, Box::new(view)));
                 let lease_left = self.voter.left(now, suspects).as_millis() as u32 + 1;
                 let lease_left = if suspects.is_empty() { 0 } else { lease_left };
@@ -323,12 +342,15 @@ impl Core {
             return;
         }
         self.highest = self.highest.max(ballot.round);
+        let new = self.acceptor.promised() != Some(ballot);
         match self.acceptor.accept(ballot, view) {
             Err(promised) => self.send(from, Message::Nack { epoch, promised }),
             Ok(()) => {
                 self.handoff.wedge();
                 self.actions();
-                self.want.on_wedged(now);
+                if new {
+                    self.want.on_wedged(now);
+                }
                 self.send(from, Message::Accepted { epoch, ballot });
             }
         }
@@ -374,6 +396,20 @@ impl Core {
         self.send(leader, Message::Progress { epoch, moved, left });
     }
 
+    /// Who leads tells the view again to members that have not shown to have it. One that has just been taken in and
+    /// missed it cannot ask: it does not know that it is a member.
+    fn tell_view(&mut self, now: Duration) {
+        if now < self.inform_at || !self.leads() {
+            return;
+        }
+        self.inform_at = now + INFORM;
+        let unsure = self.view.members.iter().map(|m| m.id);
+        let unsure: Vec<NodeId> = unsure.filter(|id| *id != self.me && !self.informed.contains(id)).collect();
+        for to in unsure {
+            self.send(to, Message::Commit { view: Box::new(self.view.as_ref().clone()) });
+        }
+    }
+
     fn actions(&mut self) {
         while let Some(action) = self.handoff.poll() {
             self.outputs.push_back(Output::Slot(action));
@@ -410,7 +446,7 @@ impl Core {
             return;
         }
         self.proposer = None;
-        for id in self.want.last_calls(&self.view) {
+        for id in self.want.last_calls(now, &self.view) {
             self.send(id, Message::LastCall);
         }
         let busy = self.acceptor.promised().is_some_and(|ballot| ballot.proposer != self.me);
@@ -450,6 +486,8 @@ impl Core {
         self.acceptor = Acceptor::default();
         self.proposer = None;
         self.highest = 0;
+        self.informed.clear();
+        self.inform_at = now + INFORM;
         self.voter.on_view(now, &self.view);
         self.want.on_view(now, &self.view);
         self.outputs.push_back(Output::Install(self.view.clone()));

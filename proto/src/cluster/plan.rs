@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::Report;
 use super::slots::{Slots, of_ranges};
-use crate::slot::SLOTS;
 use crate::view::{Member, NOBODY, NodeId, View};
 
 /// Who shall be in the next view.
@@ -33,10 +32,13 @@ impl Wanted {
 pub fn next(view: &View, reports: &BTreeMap<NodeId, Report>, wanted: &Wanted) -> View {
     let owners = settled(view, reports, &wanted.keep);
     let owns = |id: NodeId| owners.iter().any(|o| o.map(|place| view.members[place].id) == Some(id));
+    // Somebody must be there: if all who stay want to go, they may not yet.
+    let all_leave = wanted.join.is_empty() && wanted.keep.is_subset(&wanted.leave);
     let mut members: Vec<Member> = view
         .members
         .iter()
-        .filter(|m| wanted.keep.contains(&m.id) && (!wanted.leave.contains(&m.id) || owns(m.id)))
+        .filter(|m| wanted.keep.contains(&m.id))
+        .filter(|m| all_leave || !wanted.leave.contains(&m.id) || owns(m.id))
         .chain(&wanted.join)
         .cloned()
         .collect();
@@ -52,8 +54,8 @@ pub fn next(view: &View, reports: &BTreeMap<NodeId, Report>, wanted: &Wanted) ->
     let epoch = view.epoch + 1;
     let mut born = view.births();
     let mut table = owners.clone();
-    let mut targets = vec![NOBODY; usize::from(SLOTS)];
-    for slot in 0..usize::from(SLOTS) {
+    let mut targets = vec![NOBODY; owners.len()];
+    for slot in 0..owners.len() {
         if owners[slot] == NOBODY {
             table[slot] = shares[slot];
             born[slot] = epoch;
@@ -69,13 +71,16 @@ pub fn next(view: &View, reports: &BTreeMap<NodeId, Report>, wanted: &Wanted) ->
 /// For each slot the place in `view` of who has it, by the reports of those who stay.
 fn settled(view: &View, reports: &BTreeMap<NodeId, Report>, keep: &BTreeSet<NodeId>) -> Vec<Option<usize>> {
     let kept = |place: usize| view.members.get(place).is_some_and(|m| keep.contains(&m.id));
-    let (targets, mut owners) = (view.targets(), vec![None; usize::from(SLOTS)]);
+    let slots = view.slots();
+    let (targets, mut owners) = (view.targets(), vec![None; usize::from(slots)]);
     let reported: Vec<(usize, Slots, Slots)> = view
         .members
         .iter()
         .enumerate()
         .filter(|(_, m)| keep.contains(&m.id))
-        .filter_map(|(i, m)| reports.get(&m.id).map(|r| (i, of_ranges(&r.owned), of_ranges(&r.sent))))
+        .filter_map(|(i, m)| {
+            reports.get(&m.id).map(|r| (i, of_ranges(&r.owned, slots), of_ranges(&r.sent, slots)))
+        })
         .collect();
     for (place, _, sent) in &reported {
         for slot in sent.iter() {

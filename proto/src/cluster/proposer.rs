@@ -139,10 +139,8 @@ impl Proposer {
         }
         match &self.proposal {
             Some((next, who)) if self.decides(view, who) => {
-                let mut next = next.clone();
                 // Those who are given up may have agreed on views of their own: ours is newer than any of them.
-                next.epoch += if self.forced { FORCED } else { 0 };
-                Step::Chosen(next)
+                Step::Chosen(next.clone().later(if self.forced { FORCED } else { 0 }))
             }
             _ => Step::Wait,
         }
@@ -186,10 +184,11 @@ impl Proposer {
     }
 
     /// When [`poll`](Self::poll) or [`step`](Self::step) have something to do.
-    pub(super) fn poll_timeout(&self) -> Duration {
-        match self.proposal {
-            None if self.silent().next().is_none() => self.resend_at.min(self.wait),
-            _ => self.resend_at,
-        }
+    pub(super) fn poll_timeout(&self, view: &View) -> Duration {
+        let only_waits = self.proposal.is_none()
+            && self.accepted.is_none()
+            && self.silent().next().is_none()
+            && self.decides(view, &self.promised);
+        if only_waits { self.resend_at.min(self.wait) } else { self.resend_at }
     }
 }

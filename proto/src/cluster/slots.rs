@@ -52,7 +52,14 @@ impl Slots {
 
     /// All of them, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
-        (0..SLOTS).filter(|slot| self.has(*slot))
+        self.0.iter().enumerate().flat_map(|(at, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(at as u16 * 64 + bit as u16)
+            })
+        })
     }
 
     /// As inclusive ranges.
@@ -78,7 +85,7 @@ impl FromIterator<u16> for Slots {
     }
 }
 
-/// The slots of ranges, those beyond the last slot left out.
-pub(super) fn of_ranges(ranges: &Ranges) -> Slots {
-    ranges.iter().flat_map(|(a, b)| *a..=*b).filter(|slot| *slot < SLOTS).collect()
+/// The slots of ranges, those beyond a table of `slots` left out.
+pub(super) fn of_ranges(ranges: &Ranges, slots: u16) -> Slots {
+    ranges.iter().flat_map(|(a, b)| *a..=*b).filter(|slot| *slot < slots).collect()
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::plan::Wanted;
-use super::proposer::Proposer;
+use super::proposer::{Proposer, RESEND};
 use crate::view::{Member, NodeId, View};
 
 /// How long newcomers are collected before a view takes them in together.
@@ -38,13 +38,17 @@ pub(super) struct Want {
     leaving: BTreeSet<NodeId>,
     /// Members that gossip lost, and since when.
     down: BTreeMap<NodeId, Duration>,
-    called: BTreeSet<NodeId>,
+    /// When each of them was called last.
+    called: BTreeMap<NodeId, Duration>,
     /// Members that answered a last call, or whose silence was proven: until when that counts.
     present: BTreeMap<NodeId, Duration>,
     /// Members that did not report though gossip holds them to be up: until when they count as down.
     silent: BTreeMap<NodeId, Duration>,
     differs_since: Option<Duration>,
+    /// When the last attempt of somebody else began.
     wedged_since: Option<Duration>,
+    /// Until when we stand back, because somebody else was quicker.
+    back_until: Duration,
     progress: BTreeMap<NodeId, (u16, u16)>,
     view_since: Duration,
 }
@@ -58,14 +62,20 @@ impl Want {
             records: BTreeMap::new(),
             leaving: BTreeSet::new(),
             down: BTreeMap::new(),
-            called: BTreeSet::new(),
+            called: BTreeMap::new(),
             present: BTreeMap::new(),
             silent: BTreeMap::new(),
             differs_since: None,
             wedged_since: None,
+            back_until: Duration::ZERO,
             progress: BTreeMap::new(),
             view_since: Duration::ZERO,
         }
+    }
+
+    /// For `me`, which was somebody else: what gossip says of the others stays.
+    pub(super) fn of_another(me: NodeId, before: &Self) -> Self {
+        Self { up: before.up.clone(), ..Self::new(me) }
     }
 
     /// A view is in force.
@@ -79,6 +89,7 @@ impl Want {
         self.note_down(now, view);
         self.differs_since = None;
         self.wedged_since = None;
+        self.back_until = Duration::ZERO;
         self.progress.clear();
         self.view_since = now;
     }
@@ -97,7 +108,7 @@ impl Want {
             self.down.entry(member.id).or_insert(now);
         }
         let down = &self.down;
-        self.called.retain(|id| down.contains_key(id));
+        self.called.retain(|id, _| down.contains_key(id));
     }
 
     /// What a process said about itself.
@@ -119,9 +130,16 @@ impl Want {
         self.present.insert(id, now + PRESENT);
     }
 
-    /// We promised to somebody who makes the next view.
+    /// We promised for the first time to an attempt at the next view: its maker gets time to finish it.
     pub(super) fn on_wedged(&mut self, now: Duration) {
-        self.wedged_since.get_or_insert(now);
+        self.wedged_since = Some(now);
+    }
+
+    /// Our attempt came too late. We stand back for a while, each member for another one: without that, two who
+    /// think that it is their turn would outbid each other for ever.
+    pub(super) fn on_outbid(&mut self, now: Duration, view: &View) {
+        let place = view.place(self.me).unwrap_or_default() as u32;
+        self.back_until = now + RESEND * (1 + place);
     }
 
     /// How far a member's slots have come.
@@ -146,11 +164,15 @@ impl Want {
         view.members.iter().map(|m| m.id).filter(newer).collect()
     }
 
-    /// Whom to call before they are excluded; each once for every time that gossip loses it.
-    pub(super) fn last_calls(&mut self, view: &View) -> Vec<NodeId> {
+    /// Whom to call before they are excluded: as long as gossip holds them for dead, in case it is wrong for long.
+    pub(super) fn last_calls(&mut self, now: Duration, view: &View) -> Vec<NodeId> {
         let dead = self.proven_dead(view);
-        let (called, down) = (&mut self.called, &self.down);
-        down.keys().copied().filter(|id| !dead.contains(id) && called.insert(*id)).collect()
+        let called = &self.called;
+        let due = |id: &NodeId| called.get(id).is_none_or(|at| now >= *at + PRESENT / 2);
+        let calls: Vec<NodeId> =
+            self.down.keys().copied().filter(|id| !dead.contains(id) && due(id)).collect();
+        self.called.extend(calls.iter().map(|id| (*id, now)));
+        calls
     }
 
     /// Whether a member is to be left out.
@@ -192,7 +214,7 @@ impl Want {
             Some(wedged) if busy => (since + batch).max(wedged + REPORT),
             _ => since + batch,
         };
-        (now >= due + turn).then_some(wanted)
+        (now >= (due + turn).max(self.back_until)).then_some(wanted)
     }
 
     /// Members that are to be left out.
@@ -219,7 +241,8 @@ impl Want {
     /// Whether an attempt should be given up for another: somebody is gone who was to stay, or there who was to be left
     /// out. A member that has not reported for long counts as lost from now on.
     pub(super) fn is_outdated(&mut self, now: Duration, view: &View, proposer: &Proposer) -> bool {
-        if !proposer.collects() {
+        // Not at every word that comes, or answers to last calls would each begin an attempt.
+        if !proposer.collects() || now < proposer.begun() + LAST_CALL / 2 {
             return false;
         }
         if now >= proposer.begun() + REPORT {

@@ -20,17 +20,17 @@ pub struct NodeId {
 }
 
 impl NodeId {
-    /// The 40 hexadecimal digits by which Redis Cluster clients know a node.
-    pub fn hex(self) -> String {
-        format!("{:016x}{:016x}{:08x}", self.node, self.boot, self.node as u32 ^ self.boot as u32)
-    }
-
     /// The node that [`hex`](Self::hex) was written for; `None` for anything else.
     pub fn from_hex(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let number = |range| u64::from_str_radix(text.get(range)?, 16).ok();
         let id = Self { node: number(0..16)?, boot: number(16..32)? };
         (id.hex() == text).then_some(id)
+    }
+
+    /// The 40 hexadecimal digits by which Redis Cluster clients know a node.
+    pub fn hex(self) -> String {
+        format!("{:016x}{:016x}{:08x}", self.node, self.boot, self.node as u32 ^ self.boot as u32)
     }
 }
 
@@ -150,7 +150,7 @@ impl View {
     pub fn new(cluster: u64, epoch: u64, members: Vec<Member>, owners: &[u16]) -> Self {
         let runs = runs_of(owners);
         Self { cluster, epoch, members, runs, targets: Vec::new(), born: Vec::new(), leaving: Vec::new() }
-            .born_at(&vec![epoch; usize::from(SLOTS)])
+            .born_at(&vec![epoch; owners.len()])
     }
 
     /// With these targets, a place in `members` or [`NOBODY`] for each slot.
@@ -171,20 +171,35 @@ impl View {
         Self { runs: runs_of(owners), ..self.clone() }
     }
 
+    /// The same view so many epochs later, also for the slots that were made anew in it.
+    #[must_use]
+    pub fn later(mut self, epochs: u64) -> Self {
+        let now = self.epoch;
+        self.epoch += epochs;
+        self.born.iter_mut().filter(|(_, born)| *born == now).for_each(|(_, born)| *born += epochs);
+        self
+    }
+
+    /// How many slots the table has: all there are. Simulations make do with a first table that is shorter, and
+    /// those made from it are as long.
+    pub fn slots(&self) -> u16 {
+        self.runs.last().map_or(SLOTS, |(last, _)| last.saturating_add(1))
+    }
+
     /// The owner's place in `members` for each slot; [`NOBODY`] where there is none.
     pub fn owners(&self) -> Vec<u16> {
         let known = |owner: u16| if usize::from(owner) < self.members.len() { owner } else { NOBODY };
-        spread(&self.runs, NOBODY).into_iter().map(known).collect()
+        spread(&self.runs, NOBODY, self.slots()).into_iter().map(known).collect()
     }
 
     /// The target's place in `members` for each slot that is to move; else [`NOBODY`].
     pub fn targets(&self) -> Vec<u16> {
-        spread(&self.targets, NOBODY)
+        spread(&self.targets, NOBODY, self.slots())
     }
 
     /// For each slot the epoch in which it was made anew.
     pub fn births(&self) -> Vec<u64> {
-        spread(&self.born, 0)
+        spread(&self.born, 0, self.slots())
     }
 
     /// The epoch in which `slot` was last made anew, empty, because its data was lost; 0 if there never was such a
@@ -261,12 +276,12 @@ fn runs_of<T: Copy + PartialEq>(values: &[T]) -> Vec<(u16, T)> {
 }
 
 /// The value of each slot; `rest` behind the last run.
-fn spread<T: Copy>(runs: &[(u16, T)], rest: T) -> Vec<T> {
-    let mut values = Vec::with_capacity(usize::from(SLOTS));
+fn spread<T: Copy>(runs: &[(u16, T)], rest: T, slots: u16) -> Vec<T> {
+    let mut values = Vec::with_capacity(usize::from(slots));
     for (last, value) in runs {
         values.resize(usize::from(*last) + 1, *value);
     }
-    values.resize(usize::from(SLOTS), rest);
+    values.resize(usize::from(slots), rest);
     values
 }
 

@@ -23,17 +23,18 @@ struct Run {
 /// A node that comes back under its name (same `node`, newer `boot`) while the previous view still holds it keeps
 /// its slots: nobody else has to give any up. Once a view without it was made, it is new like any other. Costs O(moves x runs).
 pub(super) fn place(previous: Option<&View>, members: &[Member]) -> Vec<u16> {
+    let slots = usize::from(previous.map_or(SLOTS, View::slots));
     if members.is_empty() {
-        return vec![u16::MAX; usize::from(SLOTS)];
+        return vec![u16::MAX; slots];
     }
-    let mut runs = inherited(previous, members);
+    let mut runs = inherited(previous, members, slots);
     let mut counts = vec![0usize; members.len()];
     for run in &runs {
         if let Some(owner) = run.owner {
             counts[owner] += run.len;
         }
     }
-    let quotas = quotas(members, &counts);
+    let quotas = quotas(members, &counts, slots);
     let mut surplus: Vec<usize> = counts.iter().zip(&quotas).map(|(c, q)| c.saturating_sub(*q)).collect();
     let mut receivers: Vec<(usize, usize)> =
         (0..members.len()).filter(|i| quotas[*i] > counts[*i]).map(|i| (i, quotas[i] - counts[i])).collect();
@@ -46,7 +47,7 @@ pub(super) fn place(previous: Option<&View>, members: &[Member]) -> Vec<u16> {
             need -= take(&mut runs, &mut surplus, receiver, need);
         }
     }
-    let mut owners = Vec::with_capacity(usize::from(SLOTS));
+    let mut owners = Vec::with_capacity(slots);
     for run in &runs {
         let owner = run.owner.expect("the quotas add up to all slots, so every run was given out");
         owners.resize(owners.len() + run.len, owner as u16);
@@ -55,7 +56,7 @@ pub(super) fn place(previous: Option<&View>, members: &[Member]) -> Vec<u16> {
 }
 
 /// The previous table with owners renamed to their places in `members`.
-fn inherited(previous: Option<&View>, members: &[Member]) -> Vec<Run> {
+fn inherited(previous: Option<&View>, members: &[Member], slots: usize) -> Vec<Run> {
     let places: BTreeMap<u64, usize> = members.iter().enumerate().map(|(i, m)| (m.id.node, i)).collect();
     let mut runs: Vec<Run> = Vec::new();
     let mut push = |len: usize, owner: Option<usize>| match runs.last_mut() {
@@ -68,23 +69,23 @@ fn inherited(previous: Option<&View>, members: &[Member]) -> Vec<Run> {
         push(usize::from(last - first) + 1, owner.and_then(|m| places.get(&m.id.node).copied()));
         covered = usize::from(last) + 1;
     }
-    push(usize::from(SLOTS) - covered, None);
+    push(slots - covered, None);
     runs
 }
 
 /// How many slots each member shall have: the exact share rounded down, and the slots left over to members
 /// whose share was rounded, first to those that would otherwise have to give one up.
-fn quotas(members: &[Member], counts: &[usize]) -> Vec<usize> {
+fn quotas(members: &[Member], counts: &[usize], all: usize) -> Vec<usize> {
     let total: u64 = members.iter().map(|m| u64::from(m.weight)).sum();
     // Weights of zero everywhere say nothing; then all are equal.
     let weight = |m: &Member| if total == 0 { 1 } else { u64::from(m.weight) };
     let total = if total == 0 { members.len() as u64 } else { total };
-    let slots = u64::from(SLOTS);
+    let slots = all as u64;
     let mut quotas: Vec<usize> = members.iter().map(|m| (slots * weight(m) / total) as usize).collect();
     let mut rounded: Vec<usize> =
         (0..members.len()).filter(|i| !(slots * weight(&members[*i])).is_multiple_of(total)).collect();
     rounded.sort_by_key(|i| (Reverse(counts[*i] > quotas[*i]), *i));
-    let left = usize::from(SLOTS) - quotas.iter().sum::<usize>();
+    let left = all - quotas.iter().sum::<usize>();
     for i in rounded.into_iter().take(left) {
         quotas[i] += 1;
     }

@@ -1,0 +1,159 @@
+//! Seeded simulation of the cluster's core: nodes, routers and clients on one virtual clock, with everything that can
+//! go wrong, and checkers that see all of it.
+//!
+//! ```text
+//! cargo test -p shoal-proto --test simulation                              some thousand runs
+//! RUNS=1000000 cargo test --release -p shoal-proto --test simulation       many more, from SEEDS (0) on
+//! SEED=123 cargo test -p shoal-proto --test simulation                     one, and what happened in it if it fails
+//! KEEP=1 RUNS=10000 cargo test -p shoal-proto --test simulation            all seeds that fail
+//! ```
+//! With OPS, what is printed of a run also has its commands and leases.
+
+mod client;
+mod dice;
+mod faults;
+mod gossip;
+mod history;
+mod oracle;
+mod process;
+mod world;
+
+use faults::{PROFILES, Plan, Profile};
+use history::Time;
+use world::{SECOND, World};
+
+/// How long after the last fault all must be well, unless an operator had to help.
+const SETTLED: Time = 30 * SECOND;
+
+/// What runs were like.
+#[derive(Debug, Default)]
+struct Summary {
+    runs: u64,
+    events: u64,
+    operations: usize,
+    failed: usize,
+    views: u64,
+    moved: u64,
+    births: u64,
+    forced: u64,
+}
+
+impl Summary {
+    fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.events += other.events;
+        self.operations += other.operations;
+        self.failed += other.failed;
+        self.views += other.views;
+        self.moved += other.moved;
+        self.births += other.births;
+        self.forced += other.forced;
+    }
+}
+
+/// One run, from its seed alone.
+fn run(seed: u64, trace: bool) -> (World, Result<Summary, String>) {
+    let Plan { profile, scale, network, faults, quiet } = faults::plan(seed);
+    let mut world = World::new(seed, scale, network, trace);
+    world.planned = profile == Profile::Planned;
+    world.schedule(&faults);
+    let result = play(&mut world, quiet);
+    (world, result)
+}
+
+fn play(world: &mut World, quiet: Time) -> Result<Summary, String> {
+    world.run(quiet)?;
+    world.calm();
+    let last = world.now + SETTLED;
+    world.until = world.now + SECOND;
+    loop {
+        let next = world.now + SECOND;
+        world.run(next)?;
+        match world.check_quiet() {
+            Ok(()) => break,
+            Err(_) if world.now + 20 * SECOND > last && world.now < last && world.rescue() => {}
+            Err(wrong) if world.now >= last => return Err(format!("not at rest: {wrong}")),
+            Err(_) => {}
+        }
+    }
+    world.check_history()?;
+    if world.planned && world.oracle.births > 0 {
+        return Err("slots were lost though nothing happened to their nodes".to_owned());
+    }
+    Ok(Summary {
+        runs: 1,
+        events: world.handled,
+        operations: world.ops.len(),
+        failed: world.ops.iter().filter(|op| op.failed()).count(),
+        views: world.oracle.views(),
+        moved: world.oracle.gone,
+        births: world.oracle.births,
+        forced: u64::from(world.oracle.forced),
+    })
+}
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// How many runs of each profile are made unless RUNS says otherwise.
+const RUNS: u64 = 400;
+
+/// Runs seeds of one profile until one fails; then says what happened in it and how to see it again. With KEEP it
+/// lists all that fail.
+fn check(profile: Profile) {
+    let place = PROFILES.iter().position(|p| *p == profile).expect("all are listed") as u64;
+    let count = PROFILES.len() as u64;
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let first = number("SEEDS").unwrap_or(0);
+            first..first + number("RUNS").map_or(RUNS, |all| all.div_ceil(count)) * count
+        }
+    };
+    let (mut total, mut failed) = (Summary::default(), Vec::new());
+    for seed in seeds.filter(|seed| seed % count == place) {
+        match run(seed, false).1 {
+            Ok(summary) => total.add(&summary),
+            Err(wrong) if number("KEEP").is_some() => failed.push(format!("{seed}: {}", first_line(&wrong))),
+            Err(wrong) => {
+                let (world, again) = run(seed, true);
+                assert_eq!(again.err(), Some(wrong.clone()), "the same seed, the same run");
+                let command = "cargo test -p shoal-proto --test simulation";
+                panic!("{}\nseed {seed}: {wrong}\nagain: SEED={seed} {command}", world.trace());
+            }
+        }
+    }
+    println!("{profile:?}: {total:?}");
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("")
+}
+
+#[test]
+fn planned_changes_cost_nothing() {
+    check(Profile::Planned);
+}
+
+#[test]
+fn crashes() {
+    check(Profile::Crashes);
+}
+
+#[test]
+fn flaps() {
+    check(Profile::Flaps);
+}
+
+#[test]
+fn partitions() {
+    check(Profile::Partitions);
+}
+
+#[test]
+fn chaos() {
+    check(Profile::Chaos);
+}

@@ -1,0 +1,198 @@
+//! Who sees everything: what must hold at every moment, and at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shoal_proto::view::{NodeId, View};
+
+use crate::history::{self, Access, Time};
+use crate::world::World;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    /// The first thing that was wrong.
+    pub(crate) wrong: Option<String>,
+    /// Executions so far.
+    pub(crate) executed: u64,
+    /// Slots that went away from somebody.
+    pub(crate) gone: u64,
+    /// Slots that were made anew, when, and the version that their keys have since.
+    losses: Vec<(u16, Time, u64)>,
+    /// Who served each slot last.
+    holder: Vec<Option<NodeId>>,
+    /// The views by epoch.
+    views: BTreeMap<u64, Arc<View>>,
+    /// Somebody forced a view: what the others had is lost on purpose.
+    pub(crate) forced: bool,
+    /// Slots that were lost, and views made.
+    pub(crate) births: u64,
+}
+
+/// Versions of losses begin here; those of operations are below.
+const LOSS: u64 = 1 << 40;
+
+impl Oracle {
+    pub(crate) fn new(slots: u16) -> Self {
+        Self {
+            wrong: None,
+            executed: 0,
+            gone: 0,
+            losses: Vec::new(),
+            holder: vec![None; usize::from(slots)],
+            views: BTreeMap::new(),
+            forced: false,
+            births: 0,
+        }
+    }
+
+    pub(crate) fn fail(&mut self, wrong: String) {
+        self.wrong.get_or_insert(wrong);
+    }
+
+    /// A slot is made anew: all its keys are written with nothing.
+    pub(crate) fn lost(&mut self, slot: u16, now: Time) -> u64 {
+        let version = LOSS + self.losses.len() as u64;
+        self.losses.push((slot, now, version));
+        version
+    }
+
+    pub(crate) fn serves(&mut self, slot: u16, id: NodeId) {
+        self.holder[usize::from(slot)] = Some(id);
+    }
+
+    /// A view is installed somewhere: all of an epoch are the same, and a member that stays loses nothing.
+    pub(crate) fn on_view(&mut self, view: &Arc<View>, now: Time) {
+        if let Some(known) = self.views.get(&view.epoch) {
+            if known != view {
+                self.fail(format!("at {now}: two views of epoch {}", view.epoch));
+            }
+            return;
+        }
+        if let Err(wrong) = view.check() {
+            self.fail(format!("at {now}: view {} is wrong: {wrong}", view.epoch));
+        }
+        self.views.insert(view.epoch, view.clone());
+        if view.owners().contains(&u16::MAX) {
+            self.fail(format!("at {now}: view {} has slots without an owner", view.epoch));
+        }
+        if view.epoch == 1 {
+            return;
+        }
+        if self.forced {
+            // Its epoch leaps, and what the others had is lost on purpose.
+            return;
+        }
+        let Some(last) = self.views.get(&(view.epoch - 1)).cloned() else {
+            self.fail(format!("at {now}: nobody saw the view before {}", view.epoch));
+            return;
+        };
+        for slot in (0..view.slots()).filter(|slot| view.born(*slot) == view.epoch) {
+            self.births += 1;
+            let holder = self.holder[usize::from(slot)];
+            let stays = holder.is_some_and(|id| view.place(id).is_some());
+            let target_left = last.target(slot).is_some_and(|m| view.place(m.id).is_none());
+            if stays && !target_left {
+                self.fail(format!("at {now}: view {} loses slot {slot} of a member that stays", view.epoch));
+            }
+        }
+    }
+
+    /// How many views there were.
+    pub(crate) fn views(&self) -> u64 {
+        self.views.len() as u64
+    }
+}
+
+impl World {
+    /// What clients saw of keys must be possible.
+    pub(crate) fn check_history(&self) -> Result<(), String> {
+        let mut accesses: Vec<Access> = Vec::new();
+        for op in &self.ops {
+            accesses.extend(op.accesses());
+        }
+        let keys: std::collections::BTreeSet<u32> = self.ops.iter().map(|op| op.key).collect();
+        for key in keys {
+            let slot = self.slot_of(key);
+            for (_, at, version) in self.oracle.losses.iter().filter(|(s, ..)| *s == slot) {
+                accesses.push(Access { key, start: *at, end: *at, version: *version, write: true });
+            }
+        }
+        history::check(&accesses)?;
+        let bases = self.ops.iter().filter_map(|op| op.base().map(|base| (op.key, base)));
+        if let Some(((key, base), _)) = World::count_by(bases).into_iter().find(|(_, n)| *n > 1) {
+            return Err(format!("two increments of key {key} began with version {base}"));
+        }
+        self.check_order()
+    }
+
+    /// Commands of one client on one slot are executed in the order in which they were given.
+    fn check_order(&self) -> Result<(), String> {
+        let mut last: BTreeMap<((usize, usize), u16), (u64, usize)> = BTreeMap::new();
+        for (i, op) in self.ops.iter().enumerate().filter(|(_, op)| !op.failed()) {
+            let Some((order, _)) = op.executed.last().copied() else { continue };
+            let slot = self.slot_of(op.key);
+            if let Some((before, other)) = last.insert((op.client, slot), (order, i))
+                && before > order
+            {
+                return Err(format!(
+                    "operation {i} was executed before {other}, which its client sent before"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// When all has been quiet for long: all agree, every slot is where the view says, nothing is under way.
+    pub(crate) fn check_quiet(&self) -> Result<(), String> {
+        if let Some(op) = self.ops.iter().position(|op| op.open()) {
+            return Err(format!("operation {op} was never answered: {:?}", self.ops[op]));
+        }
+        let live = self.live();
+        let Some(view) = self.newest() else { return Err("nobody is in the cluster".to_owned()) };
+        for p in &live {
+            let process = &self.processes[*p];
+            if process.core.view().epoch != view.epoch {
+                return Err(format!("{p} has view {}, others {}", process.core.view().epoch, view.epoch));
+            }
+            if !process.core.inside() {
+                return Err(format!("{p} is not in the view: {}", crate::process::sketch(&view)));
+            }
+            if process.core.wedged() {
+                return Err(format!("{p} is wedged"));
+            }
+            if !self.has_lease(*p) {
+                return Err(format!("{p} has no lease"));
+            }
+        }
+        if view.members.len() != live.len() {
+            return Err(format!("{} live processes, {}", live.len(), crate::process::sketch(&view)));
+        }
+        // The last ones have nobody to hand over to.
+        let nobody_stays = view.leaving.len() == view.members.len();
+        if view.moves() || (!view.leaving.is_empty() && !nobody_stays) {
+            return Err(format!("slots are under way: {}", crate::process::sketch(&view)));
+        }
+        self.check_slots(&view, &live)
+    }
+
+    fn check_slots(&self, view: &View, live: &[usize]) -> Result<(), String> {
+        let share = usize::from(view.slots()) / view.members.len();
+        for p in live {
+            let process = &self.processes[*p];
+            let mut count = 0;
+            for slot in 0..view.slots() {
+                let mine = view.owner(slot).is_some_and(|m| m.id == process.id);
+                count += usize::from(mine);
+                let serves = process.gates[usize::from(slot)] == crate::process::Gate::Serve;
+                if mine != serves || mine != process.core.handoff().owns(slot) {
+                    return Err(format!("{p} and slot {slot}: serves {serves}, but the view says {mine}"));
+                }
+            }
+            if count < share || count > share + 1 {
+                return Err(format!("{p} has {count} slots, not about {share}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,632 @@
+//! A process: the product's core, and a small model of the data plane that does what the core says.
+//!
+//! The model follows the documentation of `cluster::handoff`: a slot is served, frozen or away; the data of a slot goes
+//! through one ordered stream as records of keys, first all of them in steps, then every write; `Freeze` stops executions at once;
+//! a reply leaves only if the lease is valid after the execution. Only some hot slots hold keys.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_proto::cluster::{Action, Core, Output, Transfer};
+use shoal_proto::view::{Member, NodeId, View};
+
+use crate::client::Kind;
+use crate::history::{NOTHING, Time};
+use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Stream, World};
+
+/// Whether a slot's commands are executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Away,
+    Serve,
+    Frozen,
+}
+
+/// A version that nobody ever wrote: keys of data that is not complete.
+const UNKNOWN: u64 = u64::MAX;
+
+/// What a hot slot holds.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotData {
+    /// The version of keys that are not in it.
+    pub(crate) base: u64,
+    pub(crate) cells: BTreeMap<u32, Cell>,
+}
+
+impl SlotData {
+    fn new(base: u64) -> Self {
+        Self { base, cells: BTreeMap::new() }
+    }
+}
+
+/// A slot on its way out.
+#[derive(Debug)]
+struct Export {
+    to: NodeId,
+    copy: u64,
+    left: VecDeque<u32>,
+}
+
+/// See the module's documentation.
+pub(crate) struct Process {
+    pub(crate) id: NodeId,
+    pub(crate) machine: usize,
+    pub(crate) member: Member,
+    pub(crate) core: Core,
+    pub(crate) alive: bool,
+    pub(crate) paused_until: Time,
+    pub(crate) leaving: bool,
+    /// Gone for good after it handed everything over.
+    pub(crate) left: bool,
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) data: BTreeMap<u16, SlotData>,
+    pub(crate) lease: Duration,
+    pub(crate) view: Arc<View>,
+    /// When gossip heard of each process last.
+    pub(crate) heard: BTreeMap<NodeId, Time>,
+    /// Whom gossip wrongly holds for dead, and until when.
+    pub(crate) doubted: BTreeMap<NodeId, Time>,
+    pub(crate) up: BTreeSet<NodeId>,
+    pub(crate) conns: Vec<usize>,
+    /// Where slots went in this view.
+    gone: BTreeMap<u16, NodeId>,
+    exports: BTreeMap<u16, Export>,
+    connecting: BTreeSet<NodeId>,
+    rate: u64,
+    started: Time,
+    wake_at: Time,
+    /// How often in a row it was woken for nothing.
+    idle: u32,
+}
+
+impl Process {
+    pub(crate) fn new(id: NodeId, machine: usize, rate: u64, started: Time, slots: u16) -> Self {
+        Self {
+            id,
+            machine,
+            member: member(id),
+            core: Core::new(id),
+            alive: true,
+            paused_until: 0,
+            leaving: false,
+            left: false,
+            gates: vec![Gate::Away; usize::from(slots)],
+            data: BTreeMap::new(),
+            lease: Duration::ZERO,
+            view: Arc::new(View::empty()),
+            heard: BTreeMap::new(),
+            doubted: BTreeMap::new(),
+            up: BTreeSet::new(),
+            conns: Vec::new(),
+            gone: BTreeMap::new(),
+            exports: BTreeMap::new(),
+            connecting: BTreeSet::new(),
+            rate,
+            started,
+            wake_at: Time::MAX,
+            idle: 0,
+        }
+    }
+}
+
+pub(crate) fn member(id: NodeId) -> Member {
+    Member {
+        id,
+        name: format!("n{}", id.node),
+        host: String::new(),
+        resp_port: 0,
+        gossip_port: 0,
+        weight: 100,
+        zone: String::new(),
+    }
+}
+
+impl World {
+    /// A process's own time.
+    pub(crate) fn local(&self, p: usize) -> Duration {
+        let process = &self.processes[p];
+        // Nanoseconds, so that nothing is rounded away.
+        Duration::from_nanos((self.now - process.started) * process.rate / 1000)
+    }
+
+    fn true_time(&self, p: usize, local: Duration) -> Time {
+        let process = &self.processes[p];
+        process.started + (local.as_nanos() as u64 * 1000).div_ceil(process.rate)
+    }
+
+    /// Whether a process's lease is valid now.
+    pub(crate) fn has_lease(&self, p: usize) -> bool {
+        self.local(p) < self.processes[p].lease
+    }
+
+    pub(crate) fn wake(&mut self, p: usize) {
+        self.processes[p].wake_at = Time::MAX;
+        let now = self.local(p);
+        if self.processes[p].core.poll_timeout() <= now {
+            self.processes[p].core.on_timeout(now);
+            let idle = self.processes[p].core.poll_timeout() <= now;
+            self.processes[p].idle = if idle { self.processes[p].idle + 1 } else { 0 };
+            if self.processes[p].idle > 3 {
+                self.oracle.fail(format!("{p} has nothing to do, again and again"));
+            }
+        }
+        self.drain(p);
+    }
+
+    /// Carries out what the core wants, then answers what waited for it.
+    pub(crate) fn drain(&mut self, p: usize) {
+        let mut changed = false;
+        while let Some(output) = self.processes[p].core.poll_output() {
+            match output {
+                Output::Send { to, message } => self.send(p, to, message),
+                Output::Install(view) => {
+                    self.installed(p, view);
+                    changed = true;
+                }
+                Output::Lease(until) => {
+                    let had = self.has_lease(p);
+                    self.processes[p].lease = until;
+                    if !had && self.has_lease(p) {
+                        self.serves_alone(p, None);
+                        changed = true;
+                    }
+                }
+                Output::Slot(action) => {
+                    changed = true;
+                    self.act(p, action);
+                }
+                Output::Excluded => self.excluded(p),
+            }
+        }
+        if changed {
+            self.pump(p);
+        }
+        let at = self.true_time(p, self.processes[p].core.poll_timeout());
+        if at < self.processes[p].wake_at {
+            self.processes[p].wake_at = at;
+            self.at(at, Event::Wake(p));
+        }
+    }
+
+    fn installed(&mut self, p: usize, view: Arc<View>) {
+        self.note(|| format!("{p} installs {}: {}", view.epoch, sketch(&view)));
+        self.oracle.on_view(&view, self.now);
+        self.processes[p].gone.clear();
+        self.processes[p].view = view.clone();
+        for agent in 0..self.agents.len() {
+            if self.dice.permille(700) {
+                let delay = self.delay();
+                self.after(delay, Event::Push { agent, view: view.clone() });
+            }
+        }
+        self.connect_peers(p);
+    }
+
+    /// The cluster went on without it: it drops everything, and becomes another member unless it wanted to go.
+    fn excluded(&mut self, p: usize) {
+        self.note(|| format!("{p} is excluded"));
+        let process = &mut self.processes[p];
+        process.gates.fill(Gate::Away);
+        process.data.clear();
+        process.exports.clear();
+        process.lease = Duration::ZERO;
+        for stream in 0..self.streams.len() {
+            if self.streams[stream].ends.contains(&p) && self.streams[stream].open {
+                self.break_stream(stream);
+            }
+        }
+        let process = &mut self.processes[p];
+        if process.leaving {
+            process.left = true;
+            return;
+        }
+        let machine = process.machine;
+        let boot = self.boots[machine] + 1;
+        self.boots[machine] = boot;
+        let id = NodeId { node: machine as u64, boot };
+        let process = &mut self.processes[p];
+        process.id = id;
+        process.member = member(id);
+        process.core.rename(id);
+        process.connecting.clear();
+        self.note(|| format!("{p} is {id:?} now"));
+    }
+
+    fn act(&mut self, p: usize, action: Action) {
+        self.note(|| format!("{p} {action:?}"));
+        match action {
+            Action::Serve { slot, fresh } => {
+                if fresh && self.is_hot(slot) {
+                    let base = self.oracle.lost(slot, self.now);
+                    self.processes[p].data.insert(slot, SlotData::new(base));
+                }
+                self.processes[p].gates[usize::from(slot)] = Gate::Serve;
+                let id = self.processes[p].id;
+                self.oracle.serves(slot, id);
+                self.serves_alone(p, Some(slot));
+            }
+            Action::Export { slot, to, copy } => self.export(p, slot, to, copy),
+            Action::Freeze { slot, id } => {
+                self.processes[p].gates[usize::from(slot)] = Gate::Frozen;
+                if self.dice.permille(500) {
+                    self.frozen(p, slot, id);
+                } else {
+                    let delay = self.dice.below(5 * MS);
+                    self.after(delay, Event::Frozen { process: p, slot, id });
+                }
+            }
+            Action::Send { to, message } => self.say(p, to, message),
+            Action::Unexport { slot, .. } => {
+                self.processes[p].exports.remove(&slot);
+            }
+            Action::Gone { slot, to } => {
+                self.oracle.gone += 1;
+                let process = &mut self.processes[p];
+                process.gates[usize::from(slot)] = Gate::Away;
+                process.gone.insert(slot, to);
+                process.data.remove(&slot);
+            }
+            Action::Drop { slot } => {
+                let process = &mut self.processes[p];
+                process.gates[usize::from(slot)] = Gate::Away;
+                process.data.remove(&slot);
+            }
+        }
+    }
+
+    /// Puts what is left of a copy into the stream.
+    pub(crate) fn frozen(&mut self, p: usize, slot: u16, id: u64) {
+        if self.processes[p].gates[usize::from(slot)] == Gate::Frozen {
+            while self.copy_key(p, slot) {}
+        }
+        self.processes[p].core.on_slots(|handoff| handoff.on_frozen(slot, id));
+    }
+
+    pub(crate) fn is_hot(&self, slot: u16) -> bool {
+        self.hot.binary_search(&slot).is_ok()
+    }
+
+    /// No other process may serve what this one serves.
+    fn serves_alone(&mut self, p: usize, slot: Option<u16>) {
+        if !self.has_lease(p) {
+            return;
+        }
+        let slots = match slot {
+            Some(slot) => usize::from(slot)..usize::from(slot) + 1,
+            None => 0..self.processes[p].gates.len(),
+        };
+        for other in 0..self.processes.len() {
+            if other == p || !self.processes[other].alive || !self.has_lease(other) {
+                continue;
+            }
+            let (a, b) = (&self.processes[p].gates, &self.processes[other].gates);
+            let both = slots.clone().find(|s| a[*s] == Gate::Serve && b[*s] == Gate::Serve);
+            if let Some(slot) = both {
+                self.oracle.fail(format!("slot {slot} is served by {p} and {other}"));
+            }
+        }
+    }
+
+    // Streams.
+
+    /// Sees to streams to all peers that something goes to.
+    fn connect_peers(&mut self, p: usize) {
+        for to in self.processes[p].core.handoff().peers() {
+            let stands = self.stream(p, to).is_some();
+            if !stands && self.processes[p].connecting.insert(to) {
+                let delay = 2 * self.delay();
+                self.after(delay, Event::Connect { from: p, to });
+            }
+        }
+    }
+
+    /// The stream from `p` to a member that `p` thinks stands.
+    fn stream(&self, p: usize, to: NodeId) -> Option<usize> {
+        let id = self.processes[p].id;
+        self.streams.iter().rposition(|s| s.ends[0] == p && s.ids == [id, to] && s.known[0])
+    }
+
+    pub(crate) fn connect(&mut self, from: usize, to: NodeId) {
+        self.processes[from].connecting.remove(&to);
+        let Some(target) = self.process_of(to).filter(|t| !self.processes[*t].left) else { return };
+        if self.is_cut(from, target) || self.is_cut(target, from) || self.stream(from, to).is_some() {
+            return;
+        }
+        // Whoever takes a new stream of a peer has done with the old one.
+        let id = self.processes[from].id;
+        let old: Vec<usize> = (0..self.streams.len())
+            .filter(|s| self.streams[*s].ids == [id, to] && self.streams[*s].known[1])
+            .collect();
+        old.into_iter().for_each(|stream| self.stream_end(stream, 1));
+        let now = self.now;
+        let stream =
+            Stream { ends: [from, target], ids: [id, to], open: true, known: [true; 2], last: [now; 2] };
+        self.streams.push(stream);
+        self.note(|| format!("{from} has a stream to {target}"));
+        self.processes[from].core.on_slots(|handoff| handoff.on_connected(to));
+        self.drain(from);
+    }
+
+    /// What is under way gets lost; both ends notice some time.
+    pub(crate) fn break_stream(&mut self, stream: usize) {
+        self.streams[stream].open = false;
+        for end in 0..2 {
+            let delay = self.dice.below(200 * MS);
+            self.after(delay, Event::StreamEnd { stream, end });
+        }
+    }
+
+    pub(crate) fn stream_end(&mut self, stream: usize, end: usize) {
+        let Stream { ends, ids, known, .. } = &mut self.streams[stream];
+        if !std::mem::replace(&mut known[end], false) {
+            return;
+        }
+        let (p, peer, me) = (ends[end], ids[1 - end], ids[end]);
+        self.streams[stream].open = false;
+        if self.processes[p].id != me {
+            return;
+        }
+        self.note(|| format!("{p} loses the stream {} {peer:?}", if end == 0 { "to" } else { "from" }));
+        self.processes[p].core.on_slots(|handoff| match end {
+            0 => handoff.on_disconnected(peer),
+            _ => handoff.on_source_lost(peer),
+        });
+        self.drain(p);
+    }
+
+    fn put(&mut self, stream: usize, from_end: usize, item: Item) {
+        if !self.streams[stream].open {
+            return;
+        }
+        let end = 1 - from_end;
+        let delay = self.delay();
+        let at = (self.now + delay).max(self.streams[stream].last[end]);
+        self.streams[stream].last[end] = at;
+        self.at(at, Event::Item { stream, end, item });
+    }
+
+    /// Answers go back where the offer came from.
+    fn say(&mut self, p: usize, to: NodeId, message: Transfer) {
+        let id = self.processes[p].id;
+        match message {
+            Transfer::Taken { .. } | Transfer::Refused { .. } => {
+                let back =
+                    self.streams.iter().rposition(|s| s.ends[1] == p && s.ids == [to, id] && s.known[1]);
+                if let Some(stream) = back {
+                    self.put(stream, 1, Item::Transfer(message));
+                }
+            }
+            Transfer::Begin { .. } | Transfer::Take { .. } | Transfer::Stop { .. } => {
+                if let Some(stream) = self.stream(p, to) {
+                    self.put(stream, 0, Item::Transfer(message));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn item(&mut self, stream: usize, end: usize, item: Item) {
+        let Stream { ends, ids, open, known, .. } = &self.streams[stream];
+        let (p, from) = (ends[end], ids[1 - end]);
+        if !*open || !known[end] || self.processes[p].id != ids[end] {
+            return;
+        }
+        match item {
+            Item::Transfer(message) => {
+                self.note(|| format!("{p} <- {from:?} {message:?}"));
+                self.processes[p].core.on_transfer(from, message);
+                if let Transfer::Begin { slot } = message
+                    && self.is_hot(slot)
+                    && self.processes[p].core.handoff().source(slot) == Some(from)
+                {
+                    self.drain(p);
+                    self.processes[p].data.insert(slot, SlotData::new(UNKNOWN));
+                }
+                self.drain(p);
+            }
+            Item::Base { slot, version } => {
+                if self.processes[p].core.handoff().source(slot) == Some(from)
+                    && let Some(data) = self.processes[p].data.get_mut(&slot)
+                {
+                    data.base = version;
+                }
+            }
+            Item::Record { key, cell } => {
+                let slot = self.slot_of(key);
+                if self.processes[p].core.handoff().source(slot) == Some(from)
+                    && let Some(data) = self.processes[p].data.get_mut(&slot)
+                {
+                    data.cells.insert(key, cell);
+                }
+            }
+        }
+    }
+
+    fn export(&mut self, p: usize, slot: u16, to: NodeId, copy: u64) {
+        let mut left = VecDeque::new();
+        if self.is_hot(slot) {
+            let data = self.processes[p].data.get(&slot);
+            left = data.map(|d| d.cells.keys().copied().collect()).unwrap_or_default();
+            let version = data.map_or(UNKNOWN, |d| d.base);
+            if let Some(stream) = self.stream(p, to) {
+                self.put(stream, 0, Item::Base { slot, version });
+            }
+        }
+        self.processes[p].exports.insert(slot, Export { to, copy, left });
+        let delay = self.dice.range(100, if self.is_hot(slot) { 20 * MS } else { MS });
+        self.after(delay, Event::Copy { process: p, slot, copy });
+    }
+
+    /// Sends one key of what is left to copy.
+    fn copy_key(&mut self, p: usize, slot: u16) -> bool {
+        let process = &mut self.processes[p];
+        let Some(export) = process.exports.get_mut(&slot) else { return false };
+        let Some(key) = export.left.pop_front() else { return false };
+        let to = export.to;
+        let cell = process.data.get(&slot).and_then(|d| d.cells.get(&key)).copied();
+        if let (Some(cell), Some(stream)) = (cell, self.stream(p, to)) {
+            self.put(stream, 0, Item::Record { key, cell });
+        }
+        true
+    }
+
+    pub(crate) fn copy(&mut self, p: usize, slot: u16, copy: u64) {
+        if self.processes[p].exports.get(&slot).is_none_or(|e| e.copy != copy) {
+            return;
+        }
+        if self.dice.permille(10) {
+            self.processes[p].core.on_slots(|handoff| handoff.on_export_failed(slot, copy));
+        } else {
+            let more = self.copy_key(p, slot);
+            let left = self.processes[p].exports.get(&slot).map_or(0, |e| e.left.len());
+            if more && left > 1 {
+                let delay = self.dice.range(100, 20 * MS);
+                self.after(delay, Event::Copy { process: p, slot, copy });
+            } else {
+                self.processes[p].core.on_slots(|handoff| handoff.on_synced(slot, copy));
+            }
+        }
+        self.drain(p);
+    }
+
+    /// Looks after streams and what waits too long. The driver's own regular work.
+    pub(crate) fn tick(&mut self, p: usize) {
+        self.connect_peers(p);
+        if self.processes[p].leaving {
+            self.ask_to_leave(p);
+        }
+        self.pump(p);
+        self.after(50 * MS, Event::Tick(p));
+    }
+
+    /// Whoever wants to go says so to all it knows, again and again.
+    pub(crate) fn ask_to_leave(&mut self, p: usize) {
+        let (id, view) = (self.processes[p].id, self.processes[p].view.clone());
+        for member in &view.members {
+            if let Some(to) = self.process_of(member.id)
+                && (to == p || (!self.is_cut(p, to) && !self.dice.permille(300)))
+                && self.processes[to].paused_until <= self.now
+            {
+                let now = self.local(to);
+                self.processes[to].core.on_leave(now, id);
+                self.drain(to);
+            }
+        }
+    }
+
+    // Commands.
+
+    /// Answers what can be answered on all connections.
+    pub(crate) fn pump(&mut self, p: usize) {
+        let conns = std::mem::take(&mut self.processes[p].conns);
+        for conn in &conns {
+            self.pump_conn(*conn);
+        }
+        self.processes[p].conns = conns.into_iter().filter(|c| self.conns[*c].open).collect();
+    }
+
+    /// Answers the head of a connection's queue and those behind it, in order, until one must wait.
+    pub(crate) fn pump_conn(&mut self, conn: usize) {
+        let p = self.conns[conn].process;
+        while self.conns[conn].open
+            && !self.conns[conn].busy
+            && let Some((op, since)) = self.conns[conn].queue.front().copied()
+        {
+            let slot = self.slot_of(self.ops[op].key);
+            let waited = self.now > since + 2 * SECOND + 500 * MS;
+            let process = &self.processes[p];
+            let inside = process.core.inside();
+            match process.gates[usize::from(slot)] {
+                Gate::Away if inside || process.left => {
+                    let known = process.gone.get(&slot).copied();
+                    let to = known.or_else(|| Self::owners(&process.view, slot));
+                    let reply = Reply::Moved { to, epoch: process.view.epoch };
+                    self.answer(conn, op, reply);
+                }
+                Gate::Serve if self.has_lease(p) => {
+                    // Between the look at the gate and the execution, anything may happen to the process.
+                    self.conns[conn].busy = true;
+                    if self.dice.permille(30) {
+                        let delay = self.dice.below(2 * MS);
+                        self.after(delay, Event::Execute { conn });
+                    } else {
+                        self.execute(conn);
+                    }
+                }
+                _ if waited => self.answer(conn, op, Reply::Down),
+                _ => return,
+            }
+        }
+    }
+
+    fn answer(&mut self, conn: usize, op: usize, reply: Reply) {
+        self.conns[conn].queue.pop_front();
+        let delay = self.delay();
+        let at = (self.now + delay).max(self.conns[conn].last[1]);
+        self.conns[conn].last[1] = at;
+        self.at(at, Event::Reply { conn, op, reply });
+    }
+
+    /// Executes the head of a connection's queue if the slot's gate is open; answers if the lease is still valid.
+    pub(crate) fn execute(&mut self, conn: usize) {
+        self.conns[conn].busy = false;
+        let p = self.conns[conn].process;
+        let Some((op, _)) = self.conns[conn].queue.front().copied() else { return };
+        let key = self.ops[op].key;
+        let slot = self.slot_of(key);
+        if self.processes[p].gates[usize::from(slot)] == Gate::Serve {
+            let reply = self.apply(p, slot, op);
+            if self.has_lease(p) {
+                self.answer(conn, op, reply);
+            } else {
+                // Executed in doubt: nobody hears of it.
+                self.close_conn(conn);
+            }
+        }
+        self.pump_conn(conn);
+    }
+
+    fn apply(&mut self, p: usize, slot: u16, op: usize) -> Reply {
+        let (key, kind) = (self.ops[op].key, self.ops[op].kind);
+        let missing = SlotData::new(NOTHING);
+        let data = self.processes[p].data.entry(slot).or_insert(missing);
+        let absent = Cell { version: data.base, count: 0 };
+        let before = data.cells.get(&key).copied().unwrap_or(absent);
+        let base = data.base;
+        self.oracle.executed += 1;
+        let version = self.oracle.executed;
+        let after = match kind {
+            Kind::Get => None,
+            Kind::Set | Kind::Del => Some(Cell { version, count: 0 }),
+            Kind::Incr => Some(Cell { version, count: before.count + 1 }),
+        };
+        if let Some(cell) = after {
+            data.cells.insert(key, cell);
+            let to = self.processes[p].exports.get(&slot).map(|e| e.to);
+            if let Some(stream) = to.and_then(|to| self.stream(p, to)) {
+                self.put(stream, 0, Item::Record { key, cell });
+            }
+            if self.ops[op].executed.iter().any(|(_, other)| *other == base) {
+                self.oracle.fail(format!("operation {op} on key {key} was executed twice"));
+            }
+        }
+        self.ops[op].executed.push((version, base));
+        self.note_op(|| format!("{p} executes {op} {kind:?} key {key} slot {slot}: {} ", before.version));
+        Reply::Done { before: before.version, count: after.map_or(before.count, |c| c.count) }
+    }
+}
+
+/// A view in a line.
+pub(crate) fn sketch(view: &View) -> String {
+    let members: Vec<String> =
+        view.members.iter().map(|m| format!("{}.{}", m.id.node, m.id.boot % 10_000_000)).collect();
+    let runs: Vec<String> =
+        view.runs().map(|(a, b, m)| format!("{a}-{b}:{:?}", m.map(|m| m.id.node))).collect();
+    format!(
+        "[{}] leaving {:?} {} targets {:?}",
+        members.join(" "),
+        view.leaving.iter().map(|id| id.node).collect::<Vec<_>>(),
+        runs.join(" "),
+        view.targets().iter().enumerate().filter(|(_, t)| **t != u16::MAX).collect::<Vec<_>>()
+    )
+}
