@@ -137,6 +137,8 @@ impl Shard {
             keys.min_expiry = keys.min_expiry.min(index.min_expiry);
             keys.slots[i] = index;
         }
+        // One of them may have held nothing else.
+        self.drop_empty_spaces();
     }
 
     /// A key of this space, drawn evenly. It may have expired.
