@@ -240,6 +240,7 @@ impl Shard {
 
     /// A database's part of the shard, which there is from now on.
     pub(super) fn keyspace_or_new(&mut self, space: u8) -> &mut Keyspace {
+        self.before_keyspace(space);
         let held = &mut self.held_spaces;
         self.spaces[usize::from(space)].get_or_insert_with(|| {
             *held += 1;
@@ -247,10 +248,22 @@ impl Shard {
         })
     }
 
+    /// A database that is about to get its first key takes the place of those that have none.
+    #[inline]
+    fn before_keyspace(&mut self, space: u8) {
+        if self.spaces[usize::from(space)].is_none() {
+            self.drop_spaces_beyond(0);
+        }
+    }
+
     /// Gives back what databases without keys take; the last one stays.
     pub(super) fn drop_empty_spaces(&mut self) {
+        self.drop_spaces_beyond(1);
+    }
+
+    fn drop_spaces_beyond(&mut self, kept: usize) {
         for space in &mut self.spaces {
-            if self.held_spaces > 1 && space.as_ref().is_some_and(|keys| keys.len == 0) {
+            if self.held_spaces > kept && space.as_ref().is_some_and(|keys| keys.len == 0) {
                 *space = None;
                 self.held_spaces -= 1;
             }
@@ -435,6 +448,7 @@ impl Shard {
     ) -> Place {
         let handle = self.append(queue, key, stored, (expires_at, now));
         self.hand.came(self.charge(handle));
+        self.before_keyspace(key.space);
         let (log, boxes, hasher) = (&self.log, &self.boxes, &self.hasher);
         let held = &mut self.held_spaces;
         let keys = self.spaces[usize::from(key.space)].get_or_insert_with(|| {
