@@ -175,9 +175,11 @@ fn help_has_the_shape_that_clients_know() {
     let mut out = Vec::new();
     docs::help(shoal, &mut Reply::new(&mut out, Protocol::Resp2));
     let lines: Vec<&str> = std::str::from_utf8(&out).unwrap().lines().collect();
-    assert_eq!(lines[0], "*9");
+    assert_eq!(lines[0], "*15");
     assert_eq!(lines[1], "+SHOAL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
-    assert_eq!(lines[2], "+MEMBERS [version message]");
-    assert!(lines[3].starts_with("+    Exchanges "));
+    assert_eq!(lines[2], "+CLUSTER");
+    assert!(lines[3].starts_with("+    Shows "));
+    assert_eq!(lines[6], "+MEMBERS [version message]");
+    assert!(lines[7].starts_with("+    Exchanges "));
     assert_eq!(lines[lines.len() - 2..], ["+HELP", "+    Print this help."]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shoal_proto::view::{NodeId, View};
 
-use crate::history::{self, Access, Time};
+use crate::history::{self, Access, NEVER, Time};
 use crate::world::World;
 
 /// See the module's documentation.
@@ -18,7 +18,7 @@ pub(crate) struct Oracle {
     /// Slots that went away from somebody.
     pub(crate) gone: u64,
     /// Slots that were made anew, when, and the version that their keys have since.
-    losses: Vec<(u16, Time, u64)>,
+    losses: Vec<(u16, Time, Time, u64)>,
     /// Who served each slot last.
     holder: Vec<Option<NodeId>>,
     /// The views by epoch.
@@ -50,10 +50,12 @@ impl Oracle {
         self.wrong.get_or_insert(wrong);
     }
 
-    /// A slot is made anew: all its keys are written with nothing.
-    pub(crate) fn lost(&mut self, slot: u16, now: Time) -> u64 {
+    /// A slot is made anew: all its keys are written with nothing. If there is a newer view than that of `epoch`, which
+    /// its owner has not heard of, that may never have an effect.
+    pub(crate) fn lost(&mut self, slot: u16, epoch: u64, now: Time) -> u64 {
         let version = LOSS + self.losses.len() as u64;
-        self.losses.push((slot, now, version));
+        let newest = self.views.keys().next_back().is_none_or(|last| *last == epoch);
+        self.losses.push((slot, now, if newest { now } else { NEVER }, version));
         version
     }
 
@@ -95,6 +97,7 @@ impl Oracle {
             if stays && !target_left {
                 self.fail(format!("at {now}: view {} loses slot {slot} of a member that stays", view.epoch));
             }
+            self.holder[usize::from(slot)] = view.owner(slot).map(|m| m.id);
         }
     }
 
@@ -114,8 +117,8 @@ impl World {
         let keys: std::collections::BTreeSet<u32> = self.ops.iter().map(|op| op.key).collect();
         for key in keys {
             let slot = self.slot_of(key);
-            for (_, at, version) in self.oracle.losses.iter().filter(|(s, ..)| *s == slot) {
-                accesses.push(Access { key, start: *at, end: *at, version: *version, write: true });
+            for (_, start, end, version) in self.oracle.losses.iter().filter(|(s, ..)| *s == slot) {
+                accesses.push(Access { key, start: *start, end: *end, version: *version, write: true });
             }
         }
         history::check(&accesses)?;

@@ -238,7 +238,7 @@ impl World {
         match action {
             Action::Serve { slot, fresh } => {
                 if fresh && self.is_hot(slot) {
-                    let base = self.oracle.lost(slot, self.now);
+                    let base = self.oracle.lost(slot, self.processes[p].view.epoch, self.now);
                     self.processes[p].data.insert(slot, SlotData::new(base));
                 }
                 self.processes[p].gates[usize::from(slot)] = Gate::Serve;

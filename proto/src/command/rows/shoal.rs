@@ -9,6 +9,7 @@ pub(super) static COMMANDS: &[Command] = &[shoal("shoal", -2, "")
     .subcommands(SHOAL)];
 
 const SHOAL: &[Command] = &[
+    shoal("help", 2, "loading stale").about("Explains the subcommands.", "O(1)").local(),
     shoal("cluster", 2, "admin noscript loading stale")
         .about(
             "Shows the view, who is up, the lease, and how far slots have come on their way.",
@@ -21,7 +22,6 @@ const SHOAL: &[Command] = &[
             "O(N), N slots",
         )
         .local(),
-    shoal("help", 2, "loading stale").about("Explains the subcommands.", "O(1)").local(),
     // Asked by nodes and routers that know only this port; the gossip port answers the same to everybody. Without
     // arguments a router shows these things to people.
     shoal("members", -2, "admin noscript loading stale no_auth")
