@@ -65,6 +65,12 @@ pub const METRICS: &[Metric] = &[
         help: "Members that came up or went down, as this node saw it, by direction.",
     },
     Metric {
+        name: "shoal_handoff_left",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Slots that this node has yet to hand over in the view in force.",
+    },
+    Metric {
         name: "shoal_gossip_datagrams_total",
         kind: Kind::Counter,
         unit: Unit::Count,

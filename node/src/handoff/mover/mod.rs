@@ -52,12 +52,6 @@ pub const METRICS: &[Metric] = &[
         unit: Unit::Count,
         help: "Slots that began anew here, empty, because whoever had them is gone.",
     },
-    Metric {
-        name: "shoal_handoff_left",
-        kind: Kind::Gauge,
-        unit: Unit::Count,
-        help: "Slots that this node has yet to hand over in the view in force.",
-    },
 ];
 
 /// See the module's documentation.

@@ -44,13 +44,6 @@ pub enum SlotEvent {
         /// Of [`Action::Freeze`].
         id: u64,
     },
-    /// A slot could not be sent.
-    Failed {
-        /// Which.
-        slot: u16,
-        /// Of [`Action::Export`].
-        copy: u64,
-    },
     /// A stream to this member stands, nothing is in it.
     Connected(NodeId),
     /// It broke; what is put into it is lost from now on.

@@ -297,9 +297,6 @@ impl Task {
         match event {
             SlotEvent::Synced { slot, copy } => self.core.on_slots(|slots| slots.on_synced(slot, copy)),
             SlotEvent::Frozen { slot, id } => self.core.on_slots(|slots| slots.on_frozen(slot, id)),
-            SlotEvent::Failed { slot, copy } => {
-                self.core.on_slots(|slots| slots.on_export_failed(slot, copy))
-            }
             SlotEvent::Connected(peer) => self.core.on_slots(|slots| slots.on_connected(peer)),
             SlotEvent::Disconnected(peer) => self.core.on_slots(|slots| slots.on_disconnected(peer)),
             SlotEvent::SourceLost(peer) => self.core.on_slots(|slots| slots.on_source_lost(peer)),
@@ -554,6 +551,8 @@ impl Task {
     fn tick(&mut self) {
         self.ticks += 1;
         self.publish_members();
+        let (_, left) = self.core.handoff().progress();
+        metrics::gauge!("shoal_handoff_left", "node" => self.settings.name.clone()).set(f64::from(left));
         if self.leaving.is_some() {
             self.go_on_leaving();
         }
