@@ -13,9 +13,12 @@ the CPU away), medians over the rounds, and the ratio to shoal-loadtest of each 
 Throughput of a closed loop says something of the server only where the server is the limit. So the share of its core
 that the server and the generator used is shown too; a generator above 90 % is itself the limit and measures itself.
 For that reason a request without a pipeline is one that costs the server much and the generator little: BITCOUNT of a
-value of 30 kB. For short requests what the server spends on each depends on how they come bunched, which is the
-generator's doing: a slow generator lets more of them gather, and the server handles many at less cost each. They are
-shown, and what they tell is not the same thing."""
+value of 30 kB.
+
+In a closed loop N requests are always under way, so N divided by the rate is the mean time that each of them took, from
+the moment it could be sent to the moment its answer was taken (Little's law). "Time told" is the share of it that the
+generator's own mean latency accounts for: 100 % leaves nothing out. Percentiles of generators that leave out different
+parts are not the same thing measured; rates and the server's CPU time are."""
 
 import argparse
 import json
@@ -103,7 +106,7 @@ def by_redis_benchmark(server, case, connections, count):
     text, *used = run(words, server)
     # "test","rps","avg","min","p50","p95","p99","max"
     row = [field.strip('"') for field in text.strip().splitlines()[-1].split('","')]
-    return float(row[1]), float(row[4]), float(row[6]), *used
+    return float(row[1]), float(row[2]), float(row[4]), float(row[6]), *used
 
 
 def by_memtier(server, case, connections, count, program):
@@ -112,15 +115,16 @@ def by_memtier(server, case, connections, count, program):
         words = [program, "-p", server.port, "-t", 1, "-c", connections, "--pipeline", pipeline]
         words += ["-n", count // connections, "--hide-histogram", "--print-percentiles", "50,99"]
         words += ["--json-out-file", figures.name, "--key-prefix=key:", "--key-minimum=1", f"--key-maximum={KEYS}"]
-        words += ["-d", 100]
+        # By default all its connections draw the same keys at the same time, which are in the server's caches then.
+        words += ["-d", 100, "--distinct-client-seed"]
         if " " in command:
             words += [f"--command={command}", "--command-ratio=1"]
         else:
             words += ["--ratio=0:1" if command == "GET" else "--ratio=1:0", "--key-pattern=R:R"]
         _, *used = run(words, server)
         totals = json.load(open(figures.name))["ALL STATS"]["Totals"]
-    latency = totals["Percentile Latencies"]
-    return totals["Ops/sec"], latency["p50.00"], latency["p99.00"], *used
+    latency, mean = totals["Percentile Latencies"], totals["Accumulated Latency"] / totals["Count"]
+    return totals["Ops/sec"], mean, latency["p50.00"], latency["p99.00"], *used
 
 
 def by_shoal(server, case, connections, count):
@@ -132,7 +136,7 @@ def by_shoal(server, case, connections, count):
     with tempfile.NamedTemporaryFile(suffix=".json") as figures:
         _, *used = run([*words, "--json", figures.name], server)
         total = json.load(open(figures.name))["total"]
-    return total["per_s"], total["p50_us"] / 1000, total["p99_us"] / 1000, *used
+    return total["per_s"], *(total[f"{q}_us"] / 1000 for q in ("mean", "p50", "p99")), *used
 
 
 def generators(arguments):
@@ -163,10 +167,10 @@ def load(arguments):
         tools = generators(arguments)
         fill(server, arguments.memtier)
         print(
-            "| closed loop | generator | requests/s | per server CPU s | p50 | p99 | generator's core | server's core"
-            " | ratios to shoal-loadtest: requests/s / per CPU s / p50 / p99 |"
+            "| closed loop | generator | requests/s | per server CPU s | p50 | p99 | time told | generator's core"
+            " | server's core | ratios to shoal-loadtest: requests/s / per CPU s / p50 / p99 |"
         )
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for name, case in CASES.items():
             count = int(case[2] * arguments.seconds) // 1000 * 1000
             rounds = {tool: [] for tool in tools}
@@ -174,19 +178,21 @@ def load(arguments):
                 for tool, measure in tools.items():
                     rounds[tool].append(measure(server, case, arguments.connections, count))
             for tool, rows in rounds.items():
-                # Rate, p50, p99, the shares of their cores while requests were made, requests per CPU second.
+                # Rate, p50, p99, the share of its time that a request's latency accounts for, the shares of their cores
+                # while requests were made, requests per CPU second.
+                under_way = arguments.connections * case[1]
                 rows[:] = [
-                    (rate, p50, p99, own * rate / count, served * rate / count, count / served)
-                    for rate, p50, p99, own, served in rows
+                    (rate, p50, p99, mean / 1e3 * rate / under_way, own * rate / count, served * rate / count, count / served)
+                    for rate, mean, p50, p99, own, served in rows
                 ]
-                rate, p50, p99, own, served, work = (statistics.median(column) for column in zip(*rows))
+                rate, p50, p99, told, own, served, work = (statistics.median(column) for column in zip(*rows))
                 pairs = list(zip(rows, rounds["shoal-loadtest"]))
-                ratios = [statistics.median(their[i] / our[i] for their, our in pairs) for i in (0, 5, 1, 2)]
+                ratios = [statistics.median(their[i] / our[i] for their, our in pairs) for i in (0, 6, 1, 2)]
                 against = "" if tool == "shoal-loadtest" else " / ".join(f"{ratio:.2f}" for ratio in ratios)
                 limit = " (the limit)" if own > 0.9 else ""
                 print(
-                    f"| {name} | {tool} | {rate:,.0f} | {work:,.0f} | {p50:.3f} ms | {p99:.3f} ms | {own:.0%}{limit}"
-                    f" | {served:.0%} | {against} |",
+                    f"| {name} | {tool} | {rate:,.0f} | {work:,.0f} | {p50:.3f} ms | {p99:.3f} ms | {told:.0%}"
+                    f" | {own:.0%}{limit} | {served:.0%} | {against} |",
                     flush=True,
                 )
     finally:
