@@ -316,3 +316,30 @@ fn a_question_before_the_first_view_is_held() {
     bench.views.send_replace(Arc::new(view(2, &bench.nodes, &vec![0; 16384])));
     assert_eq!([client.reply(), client.reply()], [":0", "+OK"]);
 }
+
+#[test]
+fn a_node_with_an_older_view_sends_nobody_to_a_node_that_is_gone() {
+    let bench = Bench::new(2);
+    let key = bench.key_of(0, "k");
+    let (slot, gone) = (key_slot(key.as_bytes()), bench.nodes[0].addr);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    // It learns only after some time that the slot is its own now.
+    bench.nodes[1].script(move |_, words| {
+        (words[0] == b"SET" && count.fetch_add(1, Ordering::Relaxed) < 3)
+            .then(|| Act::Reply(format!("-MOVED {slot} {gone}\r\n").into_bytes()))
+    });
+    bench.views.send_replace(Arc::new(born(2, &bench.nodes[1..], &vec![0; 16384], &[2; 16384])));
+    let mut client = bench.client();
+    let before = || bench.nodes[0].requests.load(Ordering::Relaxed);
+    eventually("the view is followed", || {
+        let before = before();
+        client.ask("DBSIZE") == ":0" && bench.nodes[0].requests.load(Ordering::Relaxed) == before
+    });
+    let before = before();
+    client.send(&format!("SET {key} 1"));
+    client.send(&format!("GET {key}"));
+    assert_eq!([client.reply(), client.reply()], ["+OK", "\"1\""]);
+    assert!(asked.load(Ordering::Relaxed) > 3);
+    assert_eq!(bench.nodes[0].requests.load(Ordering::Relaxed), before, "the node that is gone was asked");
+}

@@ -92,10 +92,17 @@ impl Desk {
         self.tally.redirects += 1;
         self.shared.refresh();
         let Some((slot, host, port)) = moved(reply) else { return self.deliver(pending.asker, reply) };
+        let Some(owner) = self.member_at(place, host, port) else {
+            // Either view is old, the node's or ours: it may name a node that died. The newer one is on its way.
+            let terms =
+                Terms { refusal: Some(Refusal::ClusterDown), ..self.terms_after(place, pending.asker) };
+            return self
+                .detain_all(Held { pending, request, why: merge::error(&ASTRAY), doubt: None }, terms);
+        };
         if pending.hops >= self.shared.settings.max_hops {
             return self.fail(pending.asker, &ASTRAY);
         }
-        self.learn(place, slot, host, port);
+        self.learn(place, slot, owner);
         let pause = AFTER_HOPS[usize::from(pending.hops).min(AFTER_HOPS.len() - 1)];
         pending.hops += 1;
         let resume_at = (pause > 0).then(|| self.now.wrapping_add(pause));
@@ -103,22 +110,27 @@ impl Desk {
         self.detain_all(Held { pending, request, why: merge::error(&ASTRAY), doubt: None }, terms);
     }
 
+    /// The place of the member that a node, asked at `place`, calls by this address.
+    fn member_at(&self, place: u32, host: &str, port: u16) -> Option<u32> {
+        // An empty host means the one that was asked.
+        let host = if host.is_empty() {
+            &*self.nodes[self.upstreams[place as usize].node as usize].host
+        } else {
+            host
+        };
+        let (at, _) = self.nodes.iter().find(|(_, n)| n.member && n.port == port && *n.host == *host)?;
+        Some(at as u32)
+    }
+
     /// The owner of a slot, asked at `place`, says that another node has it by now: that is where requests for the slot
     /// go until the next view.
-    fn learn(&mut self, place: u32, slot: u16, host: &str, port: u16) {
+    fn learn(&mut self, place: u32, slot: u16, node: u32) {
         let asked = self.upstreams[place as usize].node;
         // Somebody who was asked before the slot came to where it is has nothing new to tell.
-        if u32::from(self.owners[usize::from(slot)]) != asked {
+        if u32::from(self.owners[usize::from(slot)]) != asked || node == asked {
             return;
         }
-        // An empty host means the one that was asked.
-        let host = if host.is_empty() { self.nodes[asked as usize].host.clone() } else { host.into() };
-        let node = self.node(&host, port);
         let Ok(owner) = u16::try_from(node) else { return };
-        if node == asked {
-            return;
-        }
-        self.nodes[node as usize].member = true;
         self.owners[usize::from(slot)] = owner;
         self.tally.overrides += 1;
         for lane in self.nodes[asked as usize].lanes {
