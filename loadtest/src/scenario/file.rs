@@ -115,7 +115,9 @@ const MAX_NODES: u32 = 64;
 /// The built-in scenarios by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("partition", include_str!("../../scenarios/partition.toml")),
+    ("shoal-bad-network", include_str!("../../scenarios/shoal-bad-network.toml")),
     ("shoal-crash", include_str!("../../scenarios/shoal-crash.toml")),
+    ("shoal-partition", include_str!("../../scenarios/shoal-partition.toml")),
     ("shoal-rescale", include_str!("../../scenarios/shoal-rescale.toml")),
     ("shoal-rescale-direct", include_str!("../../scenarios/shoal-rescale-direct.toml")),
     ("shoal-rolling-restart", include_str!("../../scenarios/shoal-rolling-restart.toml")),
