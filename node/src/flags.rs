@@ -64,6 +64,18 @@ pub struct NodeFlags {
     )]
     pub requirepass: Option<String>,
 
+    /// How many new nodes, this one included, must have found each other by --join before they found a cluster. More than
+    /// half of those that start first is safe. An existing cluster is joined at once.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_BOOTSTRAP_EXPECT",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=1_000),
+        help_heading = "Cluster"
+    )]
+    pub bootstrap_expect: u16,
+
     /// This node's name, unique in the cluster and the same after a restart. Default: host name and port.
     #[arg(long, env = "SHOAL_NAME", value_parser = word, help_heading = "Cluster")]
     pub name: Option<String>,

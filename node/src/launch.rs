@@ -33,6 +33,8 @@ pub struct NodeSettings {
     pub admin: Option<HostPort>,
     /// Nodes to join; none: a cluster of one.
     pub join: Vec<HostPort>,
+    /// How many new nodes found a cluster.
+    pub bootstrap_expect: u16,
     /// Threads that serve clients.
     pub threads: usize,
     /// Name, unique in the cluster; made of host name and port if there is none.
@@ -59,6 +61,7 @@ impl NodeSettings {
             listen,
             admin: None,
             join: Vec::new(),
+            bootstrap_expect: 1,
             threads: 1,
             name: None,
             announce: None,
@@ -147,6 +150,7 @@ pub fn start(
     let mover = Mover::new(shared.clone(), &name)?;
     let place = cluster::Settings {
         host: settings.announce,
+        bootstrap_expect: settings.bootstrap_expect,
         weight: settings.weight,
         zone: settings.zone,
         on_excluded: Arc::new(move || excluded.forget_everything()),

@@ -23,12 +23,20 @@ fn main() -> ExitCode {
 
 fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
     telemetry::init_logs(&flags.common.log_level, flags.common.log_format)?;
+    if flags.bootstrap_expect > 1 && flags.common.join.is_empty() {
+        return Err(format!(
+            "--bootstrap-expect {} needs --join: there is no way to find others",
+            flags.bootstrap_expect
+        )
+        .into());
+    }
     let addresses = flags.common.addresses(&NodeFlags::default_listen());
     let settings = NodeSettings {
         listen: addresses.listen,
         gossip: addresses.gossip,
         admin: Some(addresses.admin),
         join: flags.common.join.clone(),
+        bootstrap_expect: flags.bootstrap_expect,
         threads: flags.common.thread_count(),
         name: flags.name.clone(),
         announce: flags.announce.clone(),

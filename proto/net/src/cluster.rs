@@ -91,6 +91,8 @@ pub struct Settings {
     pub gossip: HostPort,
     /// RESP or gossip addresses of nodes to join; none: a cluster of one.
     pub seeds: Vec<HostPort>,
+    /// How many new nodes found a cluster, this one included; fewer wait.
+    pub bootstrap_expect: u16,
     /// Share of the slots relative to others; 100 is usual.
     pub weight: u16,
     /// Failure domain; empty if unknown.
@@ -132,6 +134,7 @@ impl Settings {
             resp,
             gossip,
             seeds,
+            bootstrap_expect: 1,
             weight: 100,
             zone: String::new(),
             profile: Profile::default(),

@@ -36,12 +36,17 @@ impl Node {
     }
 
     fn start_at(name: &str, seeds: &[HostPort], gossip: &str) -> Self {
+        Self::expecting(1, name, seeds, gossip)
+    }
+
+    fn expecting(bootstrap_expect: u16, name: &str, seeds: &[HostPort], gossip: &str) -> Self {
         let (trigger, shutdown) = shutdown::channel();
         let resp: SocketAddr = "127.0.0.1:7000".parse().unwrap();
         let excluded = Arc::new(AtomicUsize::new(0));
         let count = excluded.clone();
         let data = Data::new(WORLD.with(Arc::clone));
         let settings = Settings {
+            bootstrap_expect,
             on_excluded: Arc::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             }),
@@ -149,6 +154,45 @@ async fn a_whole_cluster_may_start_at_once() {
         .collect();
     let nodes: Vec<&Node> = nodes.iter().collect();
     agree(&nodes, 15).await;
+}
+
+#[tokio::test]
+async fn fewer_new_nodes_than_expected_found_nothing() {
+    let free = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let held: Vec<_> = (0..3).map(free).collect();
+    let all: Vec<HostPort> = held.iter().map(|l| l.local_addr().unwrap().into()).collect();
+    drop(held);
+    let start =
+        |i: usize, seeds: &[HostPort]| Node::expecting(3, &format!("n{i}"), seeds, &all[i].to_string());
+    // The name that stands for all of them does not list the third one yet, and only itself at first.
+    let (a, b) = (start(0, &all[..1]), start(1, &all[..2]));
+    until("it says how many are there", 10, || {
+        b.handle.ready().is_err_and(|why| why.contains("2 of 3 new nodes"))
+    })
+    .await;
+    until("the first one as well", 10, || {
+        a.handle.ready().is_err_and(|why| why.contains("1 of 3 new nodes"))
+    })
+    .await;
+    assert_eq!([a.handle.view().epoch, b.handle.view().epoch], [0, 0]);
+    a.crash();
+    b.crash();
+    let nodes: Vec<Node> = {
+        let mut nodes = Vec::new();
+        for i in 0..3 {
+            let free =
+                || shoal_net::listen::tcp_and_udp(&all[i].to_string().parse().unwrap(), "--gossip").is_ok();
+            until("the port is free", 10, free).await;
+            nodes.push(start(i, &all));
+        }
+        nodes
+    };
+    agree(&nodes.iter().collect::<Vec<_>>(), 15).await;
+    // Whoever comes later joins, whatever it expects.
+    let late = Node::expecting(9, "late", &all, "127.0.0.1:0");
+    let mut everybody: Vec<&Node> = nodes.iter().collect();
+    everybody.push(&late);
+    agree(&everybody, 15).await;
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 //! A node without seeds, or whose seeds all are itself, founds a cluster of one. With other seeds it joins the
 //! first that has a view. If all of them answer and none has one (a whole cluster starts at once), the one with
 //! the lowest number founds, and the others join it. It never founds while a seed is silent: that might be the
-//! cluster.
+//! cluster. Nor does it found while fewer new nodes are there than are expected: where a name stands for all of them,
+//! those that are not listed yet might be the cluster.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
@@ -48,7 +50,8 @@ pub(super) struct Start {
 
 /// Tries until it has one. To be dropped to give up.
 pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
-    if settings.seeds.is_empty() {
+    let expected = usize::from(settings.bootstrap_expect);
+    if settings.seeds.is_empty() && expected <= 1 {
         return found(settings, shared);
     }
     let mut pause = PAUSE;
@@ -58,12 +61,13 @@ pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
         if let Some(start) = join_any(&mut round, settings, shared).await {
             return start;
         }
-        if round.silent.is_empty() && round.answers.is_empty() {
+        if round.silent.is_empty() && round.answers.is_empty() && expected <= 1 {
             return found(settings, shared);
         }
         let own = shared.me.load().id.node;
         let lowest = round.answers.iter().all(|(_, m)| m.cluster == 0 && own < m.me.id.node);
-        fresh = if round.silent.is_empty() && lowest { fresh + 1 } else { 0 };
+        let enough = others(&round) + 1 >= expected;
+        fresh = if round.silent.is_empty() && lowest && enough { fresh + 1 } else { 0 };
         if fresh == FRESH_ROUNDS {
             return found(settings, shared);
         }
@@ -73,12 +77,20 @@ pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
     }
 }
 
+/// How many nodes answered; a node may have several addresses among the seeds.
+fn others(round: &Round) -> usize {
+    round.answers.iter().map(|(_, m)| m.me.id.node).collect::<HashSet<_>>().len()
+}
+
 /// Says once per change what we are waiting for.
 fn report(round: &Round, settings: &Settings, shared: &Shared) {
-    let state = if round.silent.is_empty() {
-        format!("waiting for {} other new nodes to found a cluster", round.answers.len())
-    } else {
+    let (there, expected) = (others(round) + 1, usize::from(settings.bootstrap_expect));
+    let state = if !round.silent.is_empty() {
         format!("waiting for seeds: {}", round.silent.join(", "))
+    } else if there < expected {
+        format!("{there} of {expected} new nodes are there to found a cluster")
+    } else {
+        format!("waiting for {} other new nodes to found a cluster", there - 1)
     };
     if shared.state.load().as_str() != state {
         tracing::info!(node = settings.name, "{state}");
