@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Server CPU per operation, side by side: shoal-node against redis-server, shoal-router against twemproxy.
 
-  measure.py [--runs 5] [--only node|commands|router] [--node BINARY] [--json]
+  measure.py [--runs 5] [--only node|commands|large|router] [--case NAME]... [--node BINARY]... [--json]
 
 Needs redis-server, redis-benchmark and nutcracker (Debian: redis-server redis-tools nutcracker), two cores, and
 `cargo build --release --workspace --bins --examples`. Servers run on core 0, the generator (redis-benchmark) and a proxy's backends on core 1. Runs
 are interleaved; CPU is user and system time of the server's threads from /proc/PID/task/*/schedstat, divided by the
 number of operations, so it holds on a machine that is busy with other things; throughput does not and is not shown.
-The ratio is the median of the run-by-run ratios to the first server."""
+The ratio is the median of the run-by-run ratios to the first server. Each --node is measured, in the same run, so that
+a change is compared with what was before."""
 
 import argparse
 import json
@@ -23,7 +24,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-NODE = TARGET / "shoal-node"
+NODES = [TARGET / "shoal-node"]
 KEYS = 300_000
 VALUE = 100
 # Name: redis-benchmark's arguments, operations per run.
@@ -57,6 +58,14 @@ COMMANDS = {
     "ZADD, small": (["-P", "16", "zadd", "z:__rand_int__", "1", "member:__rand_int__"], 400_000),
     "LPUSH, small": (["-P", "16", "lpush", "l:__rand_int__", "0123456789abcdef"], 400_000),
     "LPOP, small": (["-P", "16", "lpop", "l:__rand_int__"], 400_000),
+}
+# Long strings, of few keys: what is measured is how they get to the socket and from it.
+LARGE = {
+    "GET 100 KB": (["-t", "get", "-d", "102400", "-r", "500"], 20_000),
+    "GET 100 KB, pipeline 16": (["-t", "get", "-d", "102400", "-r", "500", "-P", "16"], 20_000),
+    "GET 1 MB": (["-t", "get", "-d", "1048576", "-r", "100"], 2_000),
+    "SET 100 KB": (["-t", "set", "-d", "102400", "-r", "500"], 10_000),
+    "SET 1 MB": (["-t", "set", "-d", "1048576", "-r", "100"], 1_000),
 }
 # The keys of small collections: so few that each gets about ten elements.
 SMALL = 40_000
@@ -104,6 +113,7 @@ def wait_for(port, command=b"PING\r\n", want=b"+PONG", seconds=20):
 def benchmark(port, case):
     arguments, operations = case
     small = any(str(word).endswith(":__rand_int__") and len(word) < 16 for word in arguments)
+    # Of two options of one name the second counts.
     command = ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-n", str(operations), "-r",
                str(SMALL if small else KEYS), "-d", str(VALUE), "-q", *arguments]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
@@ -119,9 +129,12 @@ def redis(port, core):
 
 
 def nodes(directory):
-    redis_port, node_port = free_port(), free_port()
-    servers = {"redis-server": (redis(redis_port, 0), redis_port),
-               "shoal-node": (Server(0, NODE, "--listen", f"127.0.0.1:{node_port}", "--threads", 1), node_port)}
+    port = free_port()
+    servers = {"redis-server": (redis(port, 0), port)}
+    for binary in NODES:
+        port = free_port()
+        node = Server(0, binary, "--listen", f"127.0.0.1:{port}", "--threads", 1)
+        servers[pathlib.Path(binary).name] = (node, port)
     return servers, []
 
 
@@ -143,15 +156,23 @@ def routers(directory):
     return {"twemproxy": (twemproxy, proxy_port), "shoal-router": (router, router_port)}, helpers
 
 
-def measure(setup, runs, cases):
+def measure(setup, runs, cases, chosen):
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         servers, helpers = setup(pathlib.Path(directory))
         try:
             for _, port in servers.values():
                 wait_for(port, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n", b"+OK")
-                fill(port)
+                if cases is not LARGE:
+                    fill(port)
             for name, case in cases.items():
+                if chosen and name not in chosen:
+                    continue
+                if cases is LARGE:
+                    # All keys, so that no GET misses.
+                    arguments = ["-t", "set", *case[0][2:6]]
+                    for _, port in servers.values():
+                        benchmark(port, (arguments, 8 * int(arguments[-1])))
                 costs = {server: [] for server in servers}
                 for _ in range(runs):
                     for server, (process, port) in servers.items():
@@ -176,19 +197,21 @@ def measure(setup, runs, cases):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["node", "commands", "router"])
-    parser.add_argument("--node", help="another shoal-node than that of the target directory")
+    parser.add_argument("--only", choices=["node", "commands", "large", "router"])
+    parser.add_argument("--case", action="append", help="only the case of this name; may be repeated")
+    parser.add_argument("--node", action="append", help="another shoal-node than that of the target directory; may be repeated")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    for tool in ("redis-server", "redis-benchmark", "nutcracker", "taskset"):
+    proxies = ["nutcracker"] if args.only in (None, "router") else []
+    for tool in ("redis-server", "redis-benchmark", "taskset", *proxies):
         if shutil.which(tool) is None:
             raise SystemExit(f"{tool} is not installed")
     rows = []
-    global NODE
-    NODE = args.node or NODE
-    for name, setup, cases in (("node", nodes, CASES), ("commands", nodes, COMMANDS), ("router", routers, CASES)):
+    NODES[:] = args.node or NODES
+    for name, setup, cases in (("node", nodes, CASES), ("commands", nodes, COMMANDS), ("large", nodes, LARGE),
+                               ("router", routers, CASES)):
         if args.only in (None, name):
-            rows += measure(setup, args.runs, cases)
+            rows += measure(setup, args.runs, cases, args.case)
     if args.json:
         print(json.dumps(rows, indent=1))
         return

@@ -86,7 +86,7 @@ impl<'a> CollectionScan<'a> {
 
 /// Writes the reply of a scan: the next cursor and `written` elements, which were written since `mark`.
 pub(super) fn finish(out: &mut Reply<'_>, mark: usize, cursor: u64, written: usize) {
-    let elements = out.raw().split_off(mark);
+    let elements = out.split_off(mark);
     out.array(2);
     out.bulk(itoa::Buffer::new().format(cursor).as_bytes());
     out.array(written);

@@ -13,7 +13,7 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{Handler, Scope, gated};
-use crate::store::{Db, Located, Store};
+use crate::store::{Db, LEAST_PREPARED, Located, Store};
 
 /// A request's keys, in order of appearance.
 pub type Keys<'a> = SmallVec<[Located<'a>; 4]>;
@@ -79,7 +79,9 @@ impl Dispatch {
         out: &mut Reply<'_>,
     ) -> Result {
         match self.handler(entry) {
-            Handler::Data(handler) | Handler::AnyKey(handler, _) => handler(db, args, out),
+            Handler::Data(handler) | Handler::Keeps(handler) | Handler::AnyKey(handler, _) => {
+                handler(db, args, out)
+            }
             Handler::Whole(_) | Handler::Missing => Err(entry.unsupported()),
         }
     }
@@ -111,13 +113,14 @@ impl Dispatch {
                 let mut db = scope.apply(store.lock_all(scope.db, scope.now));
                 gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
             }
-            Handler::Data(handler) | Handler::AnyKey(handler, _) => {
+            Handler::Keeps(handler) if args.raw().len() > LEAST_PREPARED => {
+                let mut prepared = store.prepare(args.iter());
+                let mut db = scope.apply(store.lock(scope.db, keys, scope.now)).having(&mut prepared);
+                locked(handler, entry, &mut db, keys, (scope, args), out)
+            }
+            Handler::Data(handler) | Handler::Keeps(handler) | Handler::AnyKey(handler, _) => {
                 let mut db = scope.apply(store.lock(scope.db, keys, scope.now));
-                if keys.iter().all(|key| db.is_plain(key.slot)) {
-                    handler(&mut db, args, out)
-                } else {
-                    gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
-                }
+                locked(handler, entry, &mut db, keys, (scope, args), out)
             }
             Handler::Whole(handler) => {
                 let result = handler(store, scope, args, out);
@@ -130,6 +133,23 @@ impl Dispatch {
             out.truncate(mark);
         }
         result
+    }
+}
+
+/// Calls a handler whose keys are locked.
+#[inline]
+fn locked(
+    handler: super::Data,
+    entry: &Entry,
+    db: &mut Db<'_>,
+    keys: &[Located<'_>],
+    (scope, args): (Scope<'_>, Args<'_>),
+    out: &mut Reply<'_>,
+) -> Result {
+    if keys.iter().all(|key| db.is_plain(key.slot)) {
+        handler(db, args, out)
+    } else {
+        gated::run(handler, entry, db, &distinct(keys), (scope, args), out)
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn count(arg: &[u8]) -> Result<i64> {
 
 /// Whether a reply that began at `mark` may go on.
 pub(super) fn within_limit(out: &Reply<'_>, mark: usize) -> Result {
-    if out.mark() - mark > LONGEST { Err(TOO_MANY) } else { Ok(()) }
+    if out.mark().saturating_sub(mark) > LONGEST { Err(TOO_MANY) } else { Ok(()) }
 }
 
 /// One of `len` numbers.

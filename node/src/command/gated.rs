@@ -149,7 +149,7 @@ fn write(
         if SAME_EVERYWHERE.binary_search(&entry.name.as_str()).is_ok() || chance {
             words = Some(args.iter().collect());
         } else if entry.name == "spop" {
-            popped = bulks(&out.raw()[mark..]);
+            popped = bulks(out.since(mark));
             words = Some([b"SREM", args.at(1)].into_iter().chain(popped.iter().map(Vec::as_slice)).collect());
         }
     }

@@ -89,6 +89,9 @@ impl Scope<'_> {
 pub enum Handler {
     /// On its keys.
     Data(Data),
+    /// On its keys, some of which may get an argument as it is for their string: long arguments are copied before the
+    /// locks are taken.
+    Keeps(Data),
     /// On its keys, or on any key if the arguments call for that: then every shard is locked (`SORT` with
     /// `BY` or `GET`).
     AnyKey(Data, fn(Args<'_>) -> bool),

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use mio::net::TcpStream;
 use rustix::{
     buffer::spare_capacity,
@@ -28,7 +27,7 @@ use super::{
     fence::Fence,
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead},
-    output::{Output, send_now},
+    output::{Output, Replies},
 };
 
 /// Replies are flushed when this many bytes wait, so that a deep pipeline of large replies cannot grow the
@@ -281,21 +280,20 @@ impl Connection {
     /// Sends the replies as far as the socket takes them at once, and decides how to go on.
     pub(super) fn answer(
         &mut self,
-        output: &[u8],
+        replies: &mut Replies,
         fence: Option<Fence>,
         stop: Option<Stop>,
         shared: &Arc<Shared>,
     ) -> After {
-        if let Some(fence) = fence.filter(|_| !output.is_empty()) {
+        if let Some(fence) = fence.filter(|_| replies.len() > 0) {
             let shared = shared.clone();
-            self.output.push(Bytes::copy_from_slice(output));
+            replies.put_into(&mut self.output);
             self.fence = Some(Box::pin(async move { fence.passes(&shared).await }));
-        } else if !output.is_empty() {
-            let Ok(sent) = send_now(&self.socket, output) else { return After::Close };
-            if sent < output.len() {
-                self.writable = false;
-                self.output.push(Bytes::copy_from_slice(&output[sent..]));
+        } else if replies.len() > 0 {
+            if replies.send(&self.socket, &mut self.output).is_err() {
+                return After::Close;
             }
+            self.writable = self.output.is_empty();
         }
         self.session.record.buffered(self.pending.len(), self.output.len());
         if self.pending.len() > shared.config.query_buffer_limit() {

@@ -15,6 +15,7 @@ use super::{
     fence::{Fence, Times},
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead, Next, Ready},
+    output::Replies,
     shared::Action,
 };
 use crate::{
@@ -134,7 +135,7 @@ impl<'a> Batch<'a> {
         (input, scanner): (&[u8], &mut Scanner),
         limits: &mut Limits,
         deep: &mut Lookahead,
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> (usize, Option<Stop>) {
         let mut gathered = gathered;
         let mut stopped = self.run_gathered(ahead, &gathered, input, out);
@@ -167,7 +168,7 @@ impl<'a> Batch<'a> {
                 Next::Error(error) => {
                     let text = Error::owned(format!("ERR Protocol error: {error}"));
                     self.shared.totals.errors.note(&text);
-                    Reply::new(out, Protocol::Resp2).error(&text);
+                    out.reply(Protocol::Resp2).error(&text);
                     return (input.len(), Some(Stop::Close));
                 }
             }
@@ -186,7 +187,7 @@ impl<'a> Batch<'a> {
         ahead: &Lookahead,
         gathered: &Gathered,
         input: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> Option<(usize, Stop)> {
         let mut at = 0;
         for (n, i) in gathered.range.clone().enumerate() {
@@ -248,9 +249,9 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn one(&mut self, ready: Ready<'_>, out: &mut Vec<u8>) -> Outcome {
-        let (args, mark) = (ready.args, out.len());
-        let mut reply = Reply::new(out, self.session.protocol);
+    fn one(&mut self, ready: Ready<'_>, out: &mut Replies) -> Outcome {
+        let (args, mark) = (ready.args, out.bytes.len());
+        let mut reply = out.reply(self.session.protocol);
         let result = match ready.entry.map_or_else(|| table().find(args), Ok) {
             Ok(entry) => {
                 if self.shared.registry.may_be_paused()

@@ -22,6 +22,7 @@ use super::{
     execute::{Batch, Clock},
     lookahead::{Gathered, Lookahead},
     mailbox::{Mail, Mailbox, WAKE},
+    output::Replies,
 };
 use crate::stats::Counters;
 
@@ -69,7 +70,7 @@ pub(super) struct Worker {
     /// Connections that wait for a time (ms since 1970).
     waiting: Vec<(u64, usize)>,
     input: Vec<u8>,
-    output: Vec<u8>,
+    output: Replies,
     round: Vec<Part>,
     ahead: Lookahead,
     deep: Lookahead,
@@ -93,7 +94,7 @@ impl Worker {
             ready: VecDeque::new(),
             waiting: Vec::new(),
             input: vec![0; ROUND_SIZE],
-            output: Vec::with_capacity(READ_SIZE),
+            output: Replies::with_capacity(READ_SIZE),
             round: Vec::new(),
             ahead: Lookahead::default(),
             deep: Lookahead::default(),
@@ -280,7 +281,7 @@ impl Worker {
             Ok((from, to)) => &self.input[*from..*to],
             Err(pending) => pending,
         };
-        self.output.clear();
+        self.output.begin();
         let mut limits = connection.limits(&self.shared);
         let mut scanner = std::mem::take(&mut connection.scanner);
         let mut batch = Batch::new(
@@ -304,9 +305,9 @@ impl Worker {
             Ok((from, to)) if from + consumed < to => connection.keep(&self.input[from + consumed..to]),
             Ok(_) => {}
         }
-        let after = connection.answer(&self.output, fence, stop, &self.shared);
-        if self.output.capacity() > 2 * FLUSH_AT {
-            self.output = Vec::with_capacity(READ_SIZE);
+        let after = connection.answer(&mut self.output, fence, stop, &self.shared);
+        if self.output.bytes.capacity() > 2 * FLUSH_AT {
+            self.output = Replies::with_capacity(READ_SIZE);
         }
         match after {
             After::Until(until) => After::Until(connection.pause(until, clock.now)),

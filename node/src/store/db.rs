@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 
+use bytes::Bytes;
 use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
-    Edit, Effect, Gate, Guards, Located, Settings, Store,
+    Edit, Effect, Gate, Guards, Located, Prepared, Settings, Store,
+    prepared::LEAST_PREPARED,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
@@ -13,7 +15,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 use crate::handoff::Outbox;
-use crate::value::{Encodings, Typed, Value};
+use crate::value::{Encodings, Str, Typed, Value};
 
 /// What a write does to a key's expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,26 @@ pub enum Expiry {
     At(u64),
     /// As before.
     Keep,
+}
+
+/// A string to be read.
+#[derive(Debug, Clone, Copy)]
+pub enum Text<'a> {
+    /// Only while the lock is held.
+    Bytes(&'a [u8]),
+    /// Or for as long as somebody holds a reference.
+    Shared(&'a Bytes),
+}
+
+impl<'a> Text<'a> {
+    /// The string.
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 /// One step of a scan: where to go on (0: the end).
@@ -52,6 +74,8 @@ pub struct Db<'a> {
     /// The command's keys as they were located before, and which of them was asked for last.
     keys: &'a [Located<'a>],
     last: Cell<usize>,
+    /// Copies of its long arguments.
+    prepared: Option<&'a mut Prepared>,
     /// Values taken out of the log to be read.
     lifted: Vec<Value>,
 }
@@ -74,6 +98,7 @@ impl<'a> Db<'a> {
             slot: None,
             keys: &[],
             last: Cell::new(0),
+            prepared: None,
             lifted: Vec::new(),
         }
     }
@@ -87,6 +112,12 @@ impl<'a> Db<'a> {
     /// These keys are located already.
     pub(super) fn knowing(mut self, keys: &'a [Located<'a>]) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// These arguments are copied already.
+    pub fn having(mut self, prepared: &'a mut Prepared) -> Self {
+        self.prepared = Some(prepared);
         self
     }
 
@@ -328,6 +359,35 @@ impl<'a> Db<'a> {
         self.found(spot).as_str().map(Some).ok_or(Error::WrongType)
     }
 
+    /// The string at `key`, for a reply: a long one can be held beyond the lock, without a copy. Counts as
+    /// [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is something else.
+    #[inline]
+    pub fn read_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>> {
+        let Some(spot) = self.find_read(key) else { return Ok(None) };
+        if let Found::Inline(..) = self.found(spot) {
+            return self.found(spot).as_str().map(|bytes| Some(Text::Bytes(bytes))).ok_or(Error::WrongType);
+        }
+        self.boxed_text(spot).map(Some)
+    }
+
+    fn boxed_text(&mut self, spot: Spot) -> Result<Text<'_>> {
+        match self.guards[spot.guard].1.boxed_mut(spot.place.handle) {
+            Some(Value::Str(string)) => {
+                if string.bytes().len() > LEAST_PREPARED {
+                    string.share();
+                }
+                Ok(match string.shared() {
+                    Some(bytes) => Text::Shared(bytes),
+                    None => Text::Bytes(string.bytes()),
+                })
+            }
+            _ => Err(Error::WrongType),
+        }
+    }
+
     /// The value of `key`, for looking at it from outside (`TYPE`, `EXISTS`, `OBJECT`): counts as a hit or a miss,
     /// not as an access.
     pub fn look(&mut self, key: &[u8]) -> Option<&Value> {
@@ -428,8 +488,12 @@ impl<'a> Db<'a> {
         let (guard, key) = self.locate(key);
         let found = self.find_at(guard, &key);
         let now = self.now;
+        let prepared = self.prepared.as_mut().and_then(|prepared| prepared.take(bytes));
         let shard = self.shard(guard);
-        let stored = shard.stored_str(bytes);
+        let stored = match prepared {
+            Some((bytes, memory)) => Stored::Boxed(Str::from_shared(bytes, memory).into()),
+            None => shard.stored_str(bytes),
+        };
         let old = store(shard, &key, found, stored, (expiry, now));
         self.discard_value(old);
     }

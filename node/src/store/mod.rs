@@ -20,6 +20,7 @@ mod keyspace;
 mod log;
 mod pool;
 mod prefetch;
+mod prepared;
 mod reclaim;
 mod scan;
 mod scarce;
@@ -33,7 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
-pub use db::{Db, Expiry, Scanned};
+pub use db::{Db, Expiry, Scanned, Text};
 pub use edit::Edit;
 pub use eviction::Policy;
 pub use gate::Gate;
@@ -42,6 +43,7 @@ pub(crate) use incoming::{Charge, Incoming};
 use parking_lot::{Mutex, MutexGuard};
 use prefetch::Hints;
 pub use prefetch::Wanted;
+pub use prepared::{LEAST_PREPARED, Prepared};
 pub use reclaim::Reclaim;
 pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
 use shard::Shard;
@@ -93,6 +95,7 @@ impl Default for Settings {
 pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+    pool: pool::Pool,
     settings: ArcSwap<Settings>,
     /// Bytes held by keys and values of all shards.
     used: AtomicI64,
@@ -151,6 +154,7 @@ impl Store {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             hasher,
+            pool,
             settings: ArcSwap::from_pointee(settings),
             used: AtomicI64::new(0),
             used_peak: AtomicU64::new(0),

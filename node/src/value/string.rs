@@ -101,6 +101,14 @@ impl Str {
         }
     }
 
+    /// Makes the bytes such that they can be shared, where they are and in the same memory.
+    pub(crate) fn share(&mut self) {
+        if let Text::Own(bytes) = &mut self.text {
+            let memory = bytes.capacity();
+            self.text = Text::Shared(std::mem::take(bytes).into(), memory);
+        }
+    }
+
     /// The same string in shared memory that takes so many bytes; one that was made to grow stays as it is.
     #[must_use]
     pub(crate) fn into_shared(self, share: impl FnOnce(&[u8]) -> (Bytes, usize)) -> Self {
@@ -120,8 +128,9 @@ impl Str {
 
     /// The bytes as those of this string alone.
     fn own(&mut self) -> &mut Vec<u8> {
-        if let Text::Shared(bytes, _) = &self.text {
-            self.text = Text::Own(bytes.to_vec());
+        if let Text::Shared(bytes, _) = &mut self.text {
+            // Without a copy if nobody else holds them and they were this string's own before.
+            self.text = Text::Own(std::mem::take(bytes).into());
         }
         match &mut self.text {
             Text::Own(bytes) => bytes,
@@ -248,6 +257,24 @@ mod tests {
         let mut fresh = Str::default();
         fresh.write_at(996, b"abcd");
         assert_eq!(fresh.memory(), 1000);
+    }
+
+    #[test]
+    fn sharing_moves_nothing_and_the_next_change_copies_only_what_others_hold() {
+        let mut string = Str::default();
+        string.append(&[7; 100_000]);
+        string.append(b"more");
+        let (at, memory) = (string.bytes().as_ptr(), string.memory());
+        string.share();
+        assert_eq!((string.bytes().as_ptr(), string.memory(), string.encoding()), (at, memory, "raw"));
+        // Nobody holds it.
+        string.append(b"!");
+        assert_eq!((string.bytes().as_ptr(), string.memory()), (at, memory));
+        string.share();
+        let held = string.shared().cloned().expect("it is shared");
+        string.append(b"?");
+        assert_eq!((&held[100_000..], &string.bytes()[100_000..]), (&b"more!"[..], &b"more!?"[..]));
+        assert_ne!(string.bytes().as_ptr(), at);
     }
 
     #[test]

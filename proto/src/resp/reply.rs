@@ -3,6 +3,9 @@
 //! Handlers describe what a reply *is* (a map, a double, a null); this module knows how each protocol
 //! version spells it.
 
+use bytes::Bytes;
+
+use super::annex::{Annex, LEAST_ATTACHED};
 use crate::Error;
 
 /// The version a client speaks, chosen by `HELLO`.
@@ -42,13 +45,19 @@ pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
 #[derive(Debug)]
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
+    annex: Option<&'a mut Annex>,
     protocol: Protocol,
 }
 
 impl<'a> Reply<'a> {
     /// Appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Self {
-        Self { out, protocol }
+        Self { out, annex: None, protocol }
+    }
+
+    /// Appends to `out`, or attaches to `annex` what need not be copied, as far as the annex allows.
+    pub fn with_annex(out: &'a mut Vec<u8>, annex: &'a mut Annex, protocol: Protocol) -> Self {
+        Self { out, annex: Some(annex), protocol }
     }
 
     /// Which version is being written.
@@ -74,6 +83,20 @@ impl<'a> Reply<'a> {
     /// Takes back everything written since `mark`.
     pub fn truncate(&mut self, mark: usize) {
         self.out.truncate(mark);
+        if let Some(annex) = &mut self.annex {
+            annex.truncate(mark);
+        }
+    }
+
+    /// Takes out what was written since `mark`, in which nothing is attached.
+    pub fn split_off(&mut self, mark: usize) -> Vec<u8> {
+        // Behind the end if the replies became too large meanwhile.
+        self.out.split_off(mark.min(self.out.len()))
+    }
+
+    /// What was written since `mark`, in which nothing is attached.
+    pub fn since(&self, mark: usize) -> &[u8] {
+        self.out.get(mark..).unwrap_or_default()
     }
 
     /// The buffer, for bytes that are already RESP.
@@ -131,10 +154,40 @@ impl<'a> Reply<'a> {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len() + 24);
+        let room = bytes.len() + 24;
+        if self.out.capacity() - self.out.len() < room {
+            self.grow(room);
+        }
         header(self.out, b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string that is a part of one that can be shared: if it is long, it is attached instead of copied.
+    pub fn part(&mut self, whole: &Bytes, part: &[u8]) {
+        if let Some(annex) = &mut self.annex
+            && part.len() >= LEAST_ATTACHED
+            && annex.allows(self.out.len(), part.len())
+        {
+            header(self.out, b'$', part.len() as i64);
+            annex.attach(self.out.len(), whole.slice_ref(part));
+            self.out.extend_from_slice(b"\r\n");
+            return;
+        }
+        self.bulk(part);
+    }
+
+    /// Makes room in the buffer, if replies may become so large.
+    #[cold]
+    fn grow(&mut self, room: usize) {
+        if let Some(annex) = &mut self.annex
+            && !annex.allows(self.out.len(), room)
+        {
+            // Nobody will read them: what is written from here on goes where they were.
+            self.out.clear();
+            annex.truncate(0);
+        }
+        self.out.reserve(room);
     }
 
     /// A bulk string, or null.
@@ -226,11 +279,18 @@ impl<'a> Reply<'a> {
     }
 
     fn insert_header(&mut self, mark: usize, kind: u8, n: usize) {
+        if mark > self.out.len() {
+            // The replies became too large meanwhile and are gone.
+            return;
+        }
         let mut head = Vec::with_capacity(12);
         header(&mut head, kind, n as i64);
         let end = self.out.len();
         self.out.extend_from_slice(&head);
         self.out[mark..].rotate_right(head.len());
+        if let Some(annex) = &mut self.annex {
+            annex.shift(mark, head.len());
+        }
         debug_assert_eq!(self.out.len(), end + head.len());
     }
 }

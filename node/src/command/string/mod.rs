@@ -13,32 +13,35 @@ use shoal_proto::{
     resp::{Args, Reply},
 };
 
-use super::{Family, Handler::Data};
+use super::{
+    Family,
+    Handler::{Data, Keeps},
+};
 use crate::{
-    store::{Db, Expiry},
+    store::{Db, Expiry, Text},
     value::Str,
 };
 
 pub(super) const HANDLERS: Family = &[
-    ("append", Data(append)),
+    ("append", Keeps(append)),
     ("decr", Data(counter::decr)),
     ("decrby", Data(counter::decrby)),
     ("get", Data(get)),
     ("getdel", Data(getdel)),
     ("getex", Data(set::getex)),
     ("getrange", Data(getrange)),
-    ("getset", Data(getset)),
+    ("getset", Keeps(getset)),
     ("incr", Data(counter::incr)),
     ("incrby", Data(counter::incrby)),
     ("incrbyfloat", Data(counter::incrbyfloat)),
     ("lcs", Data(lcs::lcs)),
     ("mget", Data(mget)),
-    ("mset", Data(set::mset)),
-    ("msetnx", Data(set::msetnx)),
-    ("psetex", Data(set::psetex)),
-    ("set", Data(set::set)),
-    ("setex", Data(set::setex)),
-    ("setnx", Data(set::setnx)),
+    ("mset", Keeps(set::mset)),
+    ("msetnx", Keeps(set::msetnx)),
+    ("psetex", Keeps(set::psetex)),
+    ("set", Keeps(set::set)),
+    ("setex", Keeps(set::setex)),
+    ("setnx", Keeps(set::setnx)),
     ("setrange", Data(setrange)),
     ("strlen", Data(strlen)),
     ("substr", Data(getrange)),
@@ -50,9 +53,18 @@ fn get(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 /// Replies with the value of `key`, or null; whether there was one.
 fn reply_value(db: &mut Db<'_>, key: &[u8], out: &mut Reply<'_>) -> Result<bool> {
-    let value = db.read_str(key)?;
-    out.bulk_or_null(value);
-    Ok(value.is_some())
+    let text = db.read_text(key)?;
+    bulk_or_null(out, text);
+    Ok(text.is_some())
+}
+
+#[inline]
+fn bulk_or_null(out: &mut Reply<'_>, text: Option<Text<'_>>) {
+    match text {
+        Some(Text::Bytes(bytes)) => out.bulk(bytes),
+        Some(Text::Shared(bytes)) => out.part(bytes, bytes),
+        None => out.null(),
+    }
 }
 
 /// Keys of MGET that are brought into the cache together.
@@ -66,7 +78,7 @@ fn mget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
             db.prefetch(args.from(i).first(PREFETCH).iter());
         }
         // Another type is as good as nothing here.
-        out.bulk_or_null(db.read_str(key).unwrap_or(None));
+        bulk_or_null(out, db.read_text(key).unwrap_or(None));
     }
     Ok(())
 }
@@ -93,8 +105,12 @@ fn strlen(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 fn getrange(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let start = parse_i64(args.at(2)).ok_or(Error::NotInteger)?;
     let end = parse_i64(args.at(3)).ok_or(Error::NotInteger)?;
-    let bytes = db.read_str(args.at(1))?.unwrap_or_default();
-    out.bulk(slice(bytes, start, end));
+    let text = db.read_text(args.at(1))?.unwrap_or(Text::Bytes(&[]));
+    let wanted = slice(text.bytes(), start, end);
+    match text {
+        Text::Bytes(_) => out.bulk(wanted),
+        Text::Shared(whole) => out.part(whole, wanted),
+    }
     Ok(())
 }
 

@@ -1,0 +1,65 @@
+//! Long strings that a command is about to store, copied before any lock is taken.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Store;
+
+/// Longer ones are copied before: for so long a lock may be held for a copy.
+pub const LEAST_PREPARED: usize = 16 << 10;
+
+/// The long arguments of one request, each in the memory in which it can be stored.
+#[derive(Debug, Default)]
+pub struct Prepared(SmallVec<[Copied; 1]>);
+
+#[derive(Debug)]
+struct Copied {
+    /// Where the argument is: it stays there until the command is through.
+    argument: *const [u8],
+    bytes: Bytes,
+    memory: usize,
+}
+
+impl Store {
+    /// Copies those of a request's arguments that are long.
+    pub fn prepare<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Prepared {
+        let long = arguments.filter(|argument| argument.len() > LEAST_PREPARED);
+        let copies = long.map(|argument| {
+            let (bytes, memory) = self.pool.share(argument);
+            Copied { argument, bytes, memory }
+        });
+        Prepared(copies.collect())
+    }
+}
+
+impl Prepared {
+    /// The copy of this argument and the memory it takes, once.
+    #[inline]
+    pub(super) fn take(&mut self, argument: &[u8]) -> Option<(Bytes, usize)> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let at = self.0.iter().position(|copied| std::ptr::eq(copied.argument, argument))?;
+        let Copied { bytes, memory, .. } = self.0.swap_remove(at);
+        Some((bytes, memory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::{Settings, Store};
+
+    #[test]
+    fn long_arguments_are_prepared_and_used_once() {
+        let store = Store::new(Settings::default());
+        let long = vec![7; 100_000];
+        let arguments = [&b"key"[..], &long, &long[..16_384], &long[..16_385]];
+        let mut prepared = store.prepare(arguments.into_iter());
+        assert_eq!(prepared.take(b"key"), None);
+        assert_eq!(prepared.take(&long[..16_384]), None);
+        let (bytes, memory) = prepared.take(&long).expect("it is long");
+        assert!(bytes == long && memory >= long.len());
+        assert_eq!(prepared.take(&long), None);
+        assert_eq!(prepared.take(&long[..16_385]).map(|(bytes, _)| bytes.len()), Some(16_385));
+    }
+}
