@@ -17,6 +17,18 @@ pub(crate) const METRICS: &[Metric] = &[
     row("shoal_errors_total", Kind::Counter, Unit::Count, "Error replies, by code."),
     row("shoal_connections_total", Kind::Counter, Unit::Count, "Connections accepted."),
     row("shoal_connections_rejected_total", Kind::Counter, Unit::Count, "Connections refused at the limit."),
+    row(
+        "shoal_output_limit_disconnections_total",
+        Kind::Counter,
+        Unit::Count,
+        "Clients closed because they left too much unread.",
+    ),
+    row(
+        "shoal_query_limit_disconnections_total",
+        Kind::Counter,
+        Unit::Count,
+        "Clients closed because of too many bytes not executed.",
+    ),
     row("shoal_clients", Kind::Gauge, Unit::Count, "Connections at present."),
     row("shoal_received_bytes_total", Kind::Counter, Unit::Bytes, "Bytes of requests."),
     row("shoal_sent_bytes_total", Kind::Counter, Unit::Bytes, "Bytes of replies."),
@@ -72,6 +84,8 @@ fn refresh(shared: &Shared, node: &str) {
     }
     count("shoal_connections_total", totals.connections.load(Relaxed));
     count("shoal_connections_rejected_total", totals.rejected.load(Relaxed));
+    count("shoal_output_limit_disconnections_total", totals.output_limit.load(Relaxed));
+    count("shoal_query_limit_disconnections_total", totals.query_limit.load(Relaxed));
     set("shoal_clients", shared.registry.len() as f64);
     count("shoal_received_bytes_total", totals.input());
     count("shoal_sent_bytes_total", totals.output());

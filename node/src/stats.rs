@@ -111,6 +111,9 @@ pub(crate) struct Totals {
     workers: Mutex<Vec<Arc<Counters>>>,
     pub(crate) connections: AtomicU64,
     pub(crate) rejected: AtomicU64,
+    /// Clients closed because of `client-output-buffer-limit`, and of `client-query-buffer-limit`.
+    pub(crate) output_limit: AtomicU64,
+    pub(crate) query_limit: AtomicU64,
     pub(crate) errors: Errors,
     /// When the rates were last asked for, the counts then, and the rates found.
     rates: Mutex<(u64, [u64; 3], Rates)>,

@@ -187,6 +187,8 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
             ("instantaneous_input_kbps", kilobytes(rates.input)),
             ("instantaneous_output_kbps", kilobytes(rates.output)),
             ("rejected_connections", totals.rejected.load(Relaxed).to_string()),
+            ("client_query_buffer_limit_disconnections", totals.query_limit.load(Relaxed).to_string()),
+            ("client_output_buffer_limit_disconnections", totals.output_limit.load(Relaxed).to_string()),
             ("sync_full", "0".into()),
             ("sync_partial_ok", "0".into()),
             ("sync_partial_err", "0".into()),

@@ -217,7 +217,9 @@ mod tests {
         let writes = table().entries().iter().filter(|entry| entry.writes());
         let built = writes.filter(|entry| entry.command.status == Status::Built);
         let on_keys = built
-            .filter(|entry| matches!(dispatch.handler(entry), Handler::Data(_) | Handler::AnyKey(..)))
+            .filter(|entry| {
+                matches!(dispatch.handler(entry), Handler::Data(_) | Handler::Keeps(_) | Handler::AnyKey(..))
+            })
             .map(|entry| entry.name.as_str());
         let mut known: Vec<&str> = SAME_EVERYWHERE.iter().chain(BY_STATE).copied().collect();
         known.sort_unstable();

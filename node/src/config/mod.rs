@@ -11,6 +11,7 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
+pub(crate) use buffers::OutputLimit;
 use parameters::{Kind, PARAMETERS, Parameter};
 use parking_lot::RwLock;
 use shoal_proto::{Error, error::Result, glob};
@@ -25,6 +26,7 @@ pub struct Config {
     max_bulk_len: AtomicU64,
     query_buffer_limit: AtomicUsize,
     hold_timeout: AtomicU64,
+    output_limit: buffers::Normal,
 }
 
 impl Default for Config {
@@ -36,6 +38,7 @@ impl Default for Config {
             max_bulk_len: AtomicU64::new(512 << 20),
             query_buffer_limit: AtomicUsize::new(1 << 30),
             hold_timeout: AtomicU64::new(2500),
+            output_limit: buffers::Normal::default(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl Config {
                 self.query_buffer_limit.store(text.parse().unwrap_or(1 << 30), Relaxed)
             }
             "cluster-hold-timeout" => self.hold_timeout.store(text.parse().unwrap_or(2500), Relaxed),
+            "client-output-buffer-limit" => self.output_limit.set(&text),
             "maxmemory-policy" => self.note_policy(&text),
             _ => {}
         }
@@ -153,6 +157,12 @@ impl Config {
     /// Most bytes of one client that may wait to be executed.
     pub fn query_buffer_limit(&self) -> usize {
         self.query_buffer_limit.load(Relaxed)
+    }
+
+    /// What a client may leave unread.
+    #[inline]
+    pub(crate) fn output_limit(&self) -> OutputLimit {
+        self.output_limit.get()
     }
 
     /// Longest time in ms for which a command waits for a slot or for the lease.

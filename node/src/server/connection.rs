@@ -23,16 +23,14 @@ use shoal_proto::{
 
 use super::{
     Shared,
+    backlog::Backlog,
     execute::Stop,
     fence::Fence,
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead},
-    output::{Output, Replies},
+    output::{Output, Replies, enough},
 };
 
-/// Replies are flushed when this many bytes wait, so that a deep pipeline of large replies cannot grow the
-/// output without bound.
-pub(super) const FLUSH_AT: usize = 1 << 20;
 /// A pause may be lifted before its time: it is looked at again after so many ms.
 const LONGEST_PAUSE: u64 = 100;
 
@@ -66,6 +64,9 @@ pub(super) struct Connection {
     /// Bytes of requests that are not complete, or that wait behind a flush or a pause.
     pending: Vec<u8>,
     output: Output,
+    backlog: Backlog,
+    /// The worker looks at it now and then, because it leaves something unread.
+    pub(super) lags: bool,
     /// The socket may have something to read, as far as is known.
     pub(super) readable: bool,
     /// The other end will send no more: the end must still be read.
@@ -86,7 +87,7 @@ pub(super) struct Connection {
     fence: Option<Wait>,
     /// What the next command waits for.
     hold: Option<Wait>,
-    _registered: Registered,
+    registered: Registered,
 }
 
 /// What there is to execute.
@@ -121,6 +122,8 @@ impl Connection {
             scanner: Scanner::new(),
             pending: Vec::new(),
             output: Output::default(),
+            backlog: Backlog::default(),
+            lags: false,
             readable: false,
             read_closed: false,
             writable: true,
@@ -131,7 +134,7 @@ impl Connection {
             patience: None,
             fence: None,
             hold: None,
-            _registered: registered,
+            registered,
         }
     }
 
@@ -159,16 +162,13 @@ impl Connection {
             }
         }
         if !self.output.is_empty() {
-            if !self.writable {
-                return Intake::Nothing;
+            if self.writable {
+                let Ok(sent) = self.output.flush(&self.socket) else { return Intake::Closed };
+                self.writable = sent;
+                self.session.record.buffered(self.pending.len(), self.output.len());
             }
-            match self.output.flush(&self.socket) {
-                Ok(true) => self.session.record.buffered(self.pending.len(), 0),
-                Ok(false) => {
-                    self.writable = false;
-                    return Intake::Nothing;
-                }
-                Err(_) => return Intake::Closed,
+            if self.is_behind() {
+                return Intake::Nothing;
             }
         }
         if self.closing {
@@ -197,6 +197,31 @@ impl Connection {
             }
             Err(_) => Intake::Closed,
         }
+    }
+
+    /// Whether the client has to read before anything else is done for it.
+    fn is_behind(&self) -> bool {
+        let limit = self.registered.shared.config.output_limit();
+        self.output.len() >= enough(limit.hard) || (self.closing && !self.output.is_empty())
+    }
+
+    /// Whether there are replies that the client has not taken.
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Whether the client has left too much unread, and so has to be closed.
+    pub(super) fn exceeds_output_limit(&mut self) -> bool {
+        let shared = &self.registered.shared;
+        let exceeds = self.backlog.is_too_much(self.output.len(), shared.config.output_limit(), uptime_ms());
+        if exceeds {
+            shared.totals.output_limit.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                client = %self.session.record.addr, waiting = self.output.len(),
+                "closed: what it does not read exceeds client-output-buffer-limit"
+            );
+        }
+        exceeds
     }
 
     /// Whether what it waited for is there; `None`: it still waits.
@@ -285,10 +310,15 @@ impl Connection {
         stop: Option<Stop>,
         shared: &Arc<Shared>,
     ) -> After {
-        if let Some(fence) = fence.filter(|_| replies.len() > 0) {
+        if let Some(fence) = fence.filter(|_| replies.len() > 0 && !replies.are_too_many()) {
             let shared = shared.clone();
             replies.put_into(&mut self.output);
             self.fence = Some(Box::pin(async move { fence.passes(&shared).await }));
+        } else if replies.are_too_many() {
+            // What was executed stays, but its replies are more than anybody may leave unread.
+            shared.totals.output_limit.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(client = %self.session.record.addr, "closed: a reply exceeds client-output-buffer-limit");
+            return After::Close;
         } else if replies.len() > 0 {
             if replies.send(&self.socket, &mut self.output).is_err() {
                 return After::Close;
@@ -296,8 +326,12 @@ impl Connection {
             self.writable = self.output.is_empty();
         }
         self.session.record.buffered(self.pending.len(), self.output.len());
+        if self.has_output() && self.exceeds_output_limit() {
+            return After::Close;
+        }
         if self.pending.len() > shared.config.query_buffer_limit() {
             tracing::warn!(client = %self.session.record.addr, "closed: its query buffer exceeds client-query-buffer-limit");
+            shared.totals.query_limit.fetch_add(1, Ordering::Relaxed);
             self.closing = true;
         }
         match stop {
@@ -326,7 +360,7 @@ impl Connection {
         match () {
             // To be polled for the first time.
             () if self.fence.is_some() || self.hold.is_some() => After::Again,
-            () if !self.output.is_empty() => After::Wait,
+            () if self.is_behind() => After::Wait,
             () if self.closing => {
                 self.end();
                 After::Close

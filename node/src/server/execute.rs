@@ -11,7 +11,6 @@ use smallvec::SmallVec;
 
 use super::{
     Ownership, Shared,
-    connection::FLUSH_AT,
     fence::{Fence, Times},
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead, Next, Ready},
@@ -199,7 +198,7 @@ impl<'a> Batch<'a> {
                 Outcome::Paused(until) => return Some((at, Stop::Pause(until))),
                 Outcome::Held => return Some((at, Stop::Hold(self.seen))),
                 Outcome::Done if self.session.closing => return Some((input.len(), Stop::Close)),
-                Outcome::Done if out.len() >= FLUSH_AT => return Some((end, Stop::Flush)),
+                Outcome::Done if out.are_enough() => return Some((end, Stop::Flush)),
                 Outcome::Done => at = end,
             }
         }

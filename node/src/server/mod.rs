@@ -6,6 +6,7 @@
 //! and drives the timers of those that wait for something else. Membership runs elsewhere and reaches the workers only
 //! as an installed [`Ownership`].
 
+mod backlog;
 mod changes;
 pub mod clock;
 mod connection;

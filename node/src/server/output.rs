@@ -11,6 +11,15 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use shoal_proto::resp::{Annex, Protocol, Reply};
 use smallvec::SmallVec;
 
+/// Replies are sent when so many bytes of them wait, so that a deep pipeline of large replies cannot grow the output
+/// without bound. While as many wait that the client does not take, none of its commands is executed.
+const ENOUGH: usize = 1 << 20;
+
+/// The same for a client that may leave at most `hard` bytes unread.
+pub(super) fn enough(hard: usize) -> usize {
+    ENOUGH.min(hard)
+}
+
 /// Pieces given to the system at once. It takes up to 1024.
 const MOST_PIECES: usize = 64;
 
@@ -19,18 +28,33 @@ const MOST_PIECES: usize = 64;
 pub(super) struct Replies {
     pub(super) bytes: Vec<u8>,
     annex: Annex,
+    /// When they have so many bytes they are sent before the next command is executed.
+    enough: usize,
 }
 
 impl Replies {
     /// With room for so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), annex: Annex::default() }
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
     }
 
-    /// Begins the replies of another batch.
-    pub(super) fn begin(&mut self) {
+    /// Begins the replies of another batch, for a client that may leave at most `hard` bytes unread.
+    pub(super) fn begin(&mut self, hard: usize) {
         self.bytes.clear();
-        self.annex.begin(usize::MAX);
+        self.enough = enough(hard);
+        // So that a reply that comes last may still have what is allowed.
+        self.annex.begin(hard.saturating_add(self.enough));
+    }
+
+    /// Whether to send them before going on.
+    #[inline]
+    pub(super) fn are_enough(&self) -> bool {
+        self.len() >= self.enough || self.annex.is_exceeded()
+    }
+
+    /// Whether they became larger than a client may leave unread; nothing of them is true then.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.annex.is_exceeded()
     }
 
     /// Their bytes.
@@ -52,12 +76,15 @@ impl Replies {
         self.annex.truncate(mark);
     }
 
-    /// Sends what the socket takes at once; puts the rest behind `output`, which is empty.
+    /// Sends what the socket takes at once; puts the rest behind `output`, or all of them if that is not empty.
     ///
     /// # Errors
     /// When the connection is broken.
     pub(super) fn send(&mut self, socket: impl AsFd, output: &mut Output) -> io::Result<()> {
-        debug_assert!(output.is_empty(), "replies would overtake others");
+        if !output.is_empty() {
+            self.put_into(output);
+            return Ok(());
+        }
         if self.annex.is_empty() {
             let sent = send_now(&socket, &self.bytes)?;
             if sent < self.bytes.len() {
@@ -215,10 +242,7 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Read,
-        os::unix::net::UnixStream,
-    };
+    use std::{io::Read, os::unix::net::UnixStream};
 
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -235,7 +259,7 @@ mod tests {
         let (mut replies, mut output) = (Replies::default(), Output::default());
         let mut buffer = vec![0; 1 << 20];
         for batch in 0..40 {
-            replies.begin();
+            replies.begin(usize::MAX);
             for _ in 0..random.random_range(1..200) {
                 let len = if random.random_bool(0.3) { random.random_range(0..long.len()) } else { 9 };
                 replies.reply(Protocol::Resp2).part(&long, &long[..len]);

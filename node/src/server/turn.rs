@@ -18,8 +18,10 @@ use slab::Slab;
 
 use super::{
     Shared,
-    connection::{After, Connection, FLUSH_AT, Intake, Registered},
+    backlog::LOOK_EVERY,
+    connection::{After, Connection, Intake, Registered},
     execute::{Batch, Clock},
+    lease::uptime_ms,
     lookahead::{Gathered, Lookahead},
     mailbox::{Mail, Mailbox, WAKE},
     output::Replies,
@@ -32,6 +34,8 @@ const READ_SIZE: usize = 64 << 10;
 const ROUND_SIZE: usize = 4 * READ_SIZE;
 /// Requests gathered before something is executed. What they bring into the cache must stay there until then.
 const ROUND_REQUESTS: usize = 64;
+/// A larger buffer for replies is given back after its batch.
+const LARGEST_OUTPUT: usize = 2 << 20;
 /// Sockets that one wait reports.
 const EVENTS: usize = 256;
 
@@ -69,6 +73,9 @@ pub(super) struct Worker {
     ready: VecDeque<usize>,
     /// Connections that wait for a time (ms since 1970).
     waiting: Vec<(u64, usize)>,
+    /// Connections that have left something unread, and when (by [`uptime_ms`]) they are looked at.
+    laggards: Vec<usize>,
+    look_at: u64,
     input: Vec<u8>,
     output: Replies,
     round: Vec<Part>,
@@ -93,6 +100,8 @@ impl Worker {
             clients,
             ready: VecDeque::new(),
             waiting: Vec::new(),
+            laggards: Vec::new(),
+            look_at: 0,
             input: vec![0; ROUND_SIZE],
             output: Replies::with_capacity(READ_SIZE),
             round: Vec::new(),
@@ -123,6 +132,7 @@ impl Worker {
                 return;
             }
             self.wake_waiting(clock.now);
+            self.close_laggards();
             // Those that come again during this turn wait for the next one: other sockets come first.
             let mut left = self.ready.len();
             while left > 0 {
@@ -136,8 +146,10 @@ impl Worker {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let first = self.waiting.iter().map(|(until, _)| *until).min()?;
-        Some(Duration::from_millis(first.saturating_sub(self.shared.now_ms())))
+        let first = self.waiting.iter().map(|(until, _)| *until).min();
+        let waiting = first.map(|first| first.saturating_sub(self.shared.now_ms()));
+        let looking = (!self.laggards.is_empty()).then(|| self.look_at.saturating_sub(uptime_ms()));
+        waiting.into_iter().chain(looking).min().map(Duration::from_millis)
     }
 
     /// What the system says of a socket.
@@ -225,6 +237,25 @@ impl Worker {
         due.into_iter().for_each(|place| self.enqueue(place));
     }
 
+    /// Closes those that have left too much unread for too long.
+    fn close_laggards(&mut self) {
+        if self.laggards.is_empty() || uptime_ms() < self.look_at {
+            return;
+        }
+        self.look_at = uptime_ms() + LOOK_EVERY;
+        for place in std::mem::take(&mut self.laggards) {
+            // Another connection may have its place; it is no laggard unless it says so.
+            let Some(connection) = self.connections.get_mut(place).filter(|c| c.lags) else { continue };
+            if !connection.has_output() {
+                connection.lags = false;
+            } else if connection.exceeds_output_limit() {
+                self.close(place);
+            } else {
+                self.laggards.push(place);
+            }
+        }
+    }
+
     /// Reads the next connections of the queue, at most `most`, then executes what they sent. How many they were.
     fn round(&mut self, most: usize, clock: &mut Clock) -> usize {
         self.ahead.clear();
@@ -281,7 +312,7 @@ impl Worker {
             Ok((from, to)) => &self.input[*from..*to],
             Err(pending) => pending,
         };
-        self.output.begin();
+        self.output.begin(self.shared.config.output_limit().hard);
         let mut limits = connection.limits(&self.shared);
         let mut scanner = std::mem::take(&mut connection.scanner);
         let mut batch = Batch::new(
@@ -306,7 +337,13 @@ impl Worker {
             Ok(_) => {}
         }
         let after = connection.answer(&mut self.output, fence, stop, &self.shared);
-        if self.output.bytes.capacity() > 2 * FLUSH_AT {
+        if connection.has_output() && !std::mem::replace(&mut connection.lags, true) {
+            if self.laggards.is_empty() {
+                self.look_at = uptime_ms() + LOOK_EVERY;
+            }
+            self.laggards.push(part.place);
+        }
+        if self.output.bytes.capacity() > LARGEST_OUTPUT {
             self.output = Replies::with_capacity(READ_SIZE);
         }
         match after {
