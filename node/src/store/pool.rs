@@ -33,6 +33,9 @@ const PAGE: usize = 4096;
 const LARGEST_POOLED: usize = 128 << 10;
 /// Addresses that are reserved at once. They cost no memory until they are written to.
 const REGION: usize = 32 << 20;
+/// The system is asked for pages of this size, one at a time: a look-up in a large store then needs no walk through page
+/// tables that are not in the cache either.
+const HUGE: usize = 2 << 20;
 /// Free blocks whose pages are kept: this much, and one in so many of the bytes in use.
 const SPARE: usize = 1 << 20;
 const SPARE_SHARE: usize = 64;
@@ -63,6 +66,8 @@ struct Books {
     regions: Vec<NonNull<u8>>,
     /// What is left of the newest region.
     fresh: Option<(NonNull<u8>, usize)>,
+    /// The part of it that is to be a huge page.
+    huge: Option<NonNull<u8>>,
     /// Bytes of all blocks.
     in_use: usize,
     /// Bytes of warm free blocks.
@@ -156,10 +161,30 @@ impl Books {
                 (region, REGION)
             }
         };
+        self.ask_for_huge(start, len, left);
         // SAFETY: `len <= left`, so the sum is in the region, or one past its end, where nothing is left.
         let next = unsafe { start.add(len) };
         self.fresh = Some((next, left - len));
         start
+    }
+
+    /// A block of `len` bytes at `start` is about to be used for the first time, of `left` that are fresh. When it reaches
+    /// into another huge page's range, the system may put one there; in the range before it may not do so any more, as
+    /// it would bring back what is given back of it.
+    fn ask_for_huge(&mut self, start: NonNull<u8>, len: usize, left: usize) {
+        let first = start.addr().get();
+        let huge = (first + len - 1) & !(HUGE - 1);
+        if huge < first || huge + HUGE > first + left {
+            return;
+        }
+        // SAFETY: the range is in what is left of the region, by the comparison above.
+        let huge = unsafe { start.add(huge - first) };
+        if let Some(before) = self.huge.replace(huge) {
+            // SAFETY: it is a part of a region, which stays mapped, and this changes no byte (2).
+            unsafe { advise(before, HUGE, Use::Small) };
+        }
+        // SAFETY: as above.
+        unsafe { advise(huge, HUGE, Use::Huge) };
     }
 
     /// The end of a region becomes free blocks.
@@ -208,20 +233,36 @@ fn map(len: usize) -> NonNull<u8> {
     start.unwrap_or_else(|| panic!("memory allocation of {len} bytes failed"))
 }
 
-/// Gives the pages of a range back; reads see zeros afterwards.
+/// What the system is told about a range.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    /// A huge page may be put there.
+    Huge,
+    /// Only small ones from now on; what is there stays.
+    Small,
+    /// Nobody needs it: its pages may go, and reads see zeros afterwards.
+    Nothing,
+}
+
+/// Tells the system how a range is used. One that does not know that goes on as before.
 ///
 /// # Safety
-/// The range is mapped, of whole pages, and nothing refers to it.
-unsafe fn give_back(start: NonNull<u8>, len: usize) {
+/// The range is mapped, of whole pages; nothing refers to it if it is said to be of no use.
+unsafe fn advise(start: NonNull<u8>, len: usize, what: Use) {
     #[cfg(target_os = "linux")]
     {
+        use rustix::mm::{Advice, madvise};
+        let advice = match what {
+            Use::Huge => Advice::LinuxHugepage,
+            Use::Small => Advice::LinuxNoHugepage,
+            Use::Nothing => Advice::LinuxDontNeed,
+        };
         // SAFETY: the caller's.
-        let result =
-            unsafe { rustix::mm::madvise(start.as_ptr().cast(), len, rustix::mm::Advice::LinuxDontNeed) };
-        debug_assert!(result.is_ok(), "a mapped range can be advised about");
+        let result = unsafe { madvise(start.as_ptr().cast(), len, advice) };
+        debug_assert!(result.is_ok() || !matches!(what, Use::Nothing), "a mapped range can be given back");
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (start, len);
+    let _ = (start, len, what);
 }
 
 impl Drop for Block {
@@ -236,7 +277,7 @@ impl Drop for Block {
         for (start, len) in surplus {
             // Without the lock, since it takes the system a while.
             // SAFETY: it has just been taken off a free list, so nothing refers to it (3).
-            unsafe { give_back(start, len) };
+            unsafe { advise(start, len, Use::Nothing) };
             self.pool.books.lock().class(len).cold.push(start);
         }
     }
