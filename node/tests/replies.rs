@@ -98,7 +98,7 @@ fn a_pipeline_shows_every_value_as_it_was() {
 /// A client that asks for 100 MB and reads nothing of it.
 fn lazy(node: &Node) -> TcpStream {
     let mut one = client(node);
-    one.call([&b"SET"[..], b"k", &text(50_000, 0)]).unwrap();
+    one.call([&b"SET"[..], b"k", &text(50_000, 0)]).expect("the node is up");
     let mut socket = TcpStream::connect(("127.0.0.1", node.shared.port())).expect("the node is up");
     socket.write_all(&request(&[b"GET", b"k"]).repeat(2000)).expect("so little is always taken");
     socket
