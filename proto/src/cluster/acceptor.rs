@@ -6,6 +6,7 @@
 use crate::view::{NodeId, View};
 
 use super::message::Ballot;
+use super::mutant::{self, Mutant};
 
 /// What this process has promised and accepted for the next view. New with each view.
 #[derive(Debug, Default, Clone)]
@@ -43,7 +44,7 @@ impl Acceptor {
     /// What was promised to another. Nothing has changed then.
     pub(super) fn accept(&mut self, ballot: Ballot, view: View) -> Result<(), Ballot> {
         match self.promised {
-            Some(promised) if promised > ballot => Err(promised),
+            Some(promised) if promised > ballot && !mutant::off(Mutant::AcceptBelowPromise) => Err(promised),
             _ => {
                 self.promised = Some(ballot);
                 self.accepted = Some((ballot, view));
@@ -60,7 +61,8 @@ impl Acceptor {
     /// Whether leases may be granted to `id`. Not to suspects; and to nobody once a view was accepted: if it is
     /// chosen, a majority has accepted, and no lease of the old view can be had from then on.
     pub(super) fn grants(&self, id: NodeId) -> bool {
-        self.accepted.is_none() && !self.suspects.contains(&id)
+        (self.accepted.is_none() || mutant::off(Mutant::GrantAfterAccept))
+            && (!self.suspects.contains(&id) || mutant::off(Mutant::GrantToSuspects))
     }
 
     /// The highest ballot seen.

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::message::{Report, Transfer};
+use super::mutant::{self, Mutant};
 use super::slots::Slots;
 use crate::slot::SLOTS;
 use crate::view::{NodeId, View};
@@ -149,7 +150,7 @@ impl Handoff {
 
     /// A view is being made: nothing changes hands until it is there. What was offered may still be answered.
     pub fn wedge(&mut self) {
-        if self.wedged {
+        if self.wedged || mutant::off(Mutant::NoWedge) {
             return;
         }
         self.wedged = true;
@@ -322,7 +323,8 @@ impl Handoff {
     /// Nearly all of the slot was sent.
     pub fn on_synced(&mut self, slot: u16, copy: u64) {
         if let Some(export) = self.exports.get_mut(&slot)
-            && (export.copy, export.state) == (copy, Out::Syncing)
+            && (export.copy == copy || mutant::off(Mutant::NoCopyIds))
+            && export.state == Out::Syncing
         {
             export.state = Out::Synced;
             self.freeze(slot);
@@ -339,6 +341,9 @@ impl Handoff {
         export.state = Out::Sent(self.next_id);
         let message = Transfer::Take { slot, epoch: self.epoch, id: self.next_id };
         self.actions.push_back(Action::Send { to: export.to, message });
+        if mutant::off(Mutant::ServeWhileSent) {
+            self.actions.push_back(Action::Serve { slot, fresh: false });
+        }
     }
 
     /// The driver could not send a slot (the stream overflowed, the slot grew too fast): it begins anew later.
@@ -372,7 +377,8 @@ impl Handoff {
 
     fn on_take(&mut self, view: &View, me: NodeId, from: NodeId, (slot, epoch, id): (u16, u64, u64)) {
         let answer = |message| Action::Send { to: from, message };
-        if epoch < self.epoch {
+        let any_epoch = mutant::off(Mutant::NoEpochInTake);
+        if epoch < self.epoch && !any_epoch {
             // The view in force says who has the slot; the owner will get it. An answer might contradict it.
             return;
         }
@@ -380,11 +386,12 @@ impl Handoff {
             self.actions.push_back(answer(Transfer::Taken { slot, id }));
             return;
         }
-        let refused = self.refused.get(&(slot, from)).is_some_and(|last| id <= *last);
-        let agreed = epoch == self.epoch
+        let refused = self.refused.get(&(slot, from)).is_some_and(|last| id <= *last)
+            && !mutant::off(Mutant::ForgetRefusal);
+        let agreed = (epoch == self.epoch || any_epoch)
             && view.owner(slot).is_some_and(|m| m.id == from)
             && view.target(slot).is_some_and(|m| m.id == me);
-        let complete = self.incoming.get(&slot) == Some(&from);
+        let complete = self.incoming.get(&slot) == Some(&from) || mutant::off(Mutant::TakeIncomplete);
         if refused || self.wedged || !agreed || !complete || self.owned.has(slot) {
             let last = self.refused.entry((slot, from)).or_default();
             *last = id.max(*last);
@@ -417,7 +424,8 @@ impl Handoff {
 
     fn on_refused(&mut self, slot: u16, id: u64, from: NodeId, ready: bool) {
         // Who has promised has said that it does not serve the slot, and may not begin to before the next view.
-        if !self.offered(slot, id, from) || self.wedged {
+        let early = self.wedged && !mutant::off(Mutant::ServeRefusedWedged);
+        if !self.offered(slot, id, from) || early {
             return;
         }
         self.exports.entry(slot).and_modify(|export| export.state = Out::Synced);

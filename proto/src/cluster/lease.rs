@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::mutant::{self, Mutant};
 use super::quorum;
 use crate::view::{NodeId, View};
 
@@ -53,18 +54,21 @@ impl Holder {
     }
 
     /// A voter of `view` grants a round.
-    pub fn on_grant(&mut self, view: &View, voter: NodeId, round: u64) {
+    pub fn on_grant(&mut self, now: Duration, view: &View, voter: NodeId, round: u64) {
         let Some((asked, who)) = self.rounds.get_mut(&round) else { return };
         who.insert(voter);
         if quorum::decides(view, who) {
-            self.until = self.until.max(*asked + LEASE);
+            let from = if mutant::off(Mutant::LeaseFromGrant) { now } else { *asked };
+            self.until = self.until.max(from + LEASE);
         }
     }
 
     /// Another view is in force: grants of the old one's voters count no more for new rounds. What a majority has
     /// granted stays, as those who made the view knew of it.
     pub fn on_view(&mut self, now: Duration) {
-        self.rounds.clear();
+        if !mutant::off(Mutant::GrantOfAnyView) {
+            self.rounds.clear();
+        }
         self.ask_at = now;
     }
 
@@ -98,7 +102,9 @@ impl Voter {
     /// The longest time that leases of `suspects` may still run.
     pub fn left(&self, now: Duration, suspects: &[NodeId]) -> Duration {
         let granted = suspects.iter().filter_map(|id| self.granted.get(id)).copied();
-        let latest = if suspects.is_empty() { None } else { granted.chain(self.learnt).max() };
-        latest.map_or(Duration::ZERO, |at| (at + GRANTED).saturating_sub(now))
+        let learnt = self.learnt.filter(|_| !mutant::off(Mutant::NoOlderLeases));
+        let latest = if suspects.is_empty() { None } else { granted.chain(learnt).max() };
+        let length = if mutant::off(Mutant::NoDrift) { LEASE } else { GRANTED };
+        latest.map_or(Duration::ZERO, |at| (at + length).saturating_sub(now))
     }
 }

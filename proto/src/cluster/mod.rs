@@ -12,6 +12,10 @@ mod acceptor;
 pub mod handoff;
 pub mod lease;
 pub mod message;
+#[cfg(feature = "mutants")]
+pub mod mutant;
+#[cfg(not(feature = "mutants"))]
+mod mutant;
 pub mod plan;
 mod proposer;
 pub mod quorum;
@@ -27,6 +31,7 @@ use acceptor::Acceptor;
 use handoff::Handoff;
 pub use handoff::{Action, IN_FLIGHT};
 pub use message::{Ballot, Message, Report, Transfer};
+use mutant::Mutant;
 use proposer::{Proposer, Step};
 pub use slots::Slots;
 use want::Want;
@@ -225,8 +230,9 @@ impl Core {
             Message::Present => self.want.on_present(now, from),
             Message::LeaseAsk { epoch, round } => self.on_lease_ask(now, from, epoch, round),
             Message::LeaseGrant { epoch, round } => {
-                if epoch == self.view.epoch && quorum::votes(&self.view, from) {
-                    self.holder.on_grant(&self.view, from, round);
+                let of_view = epoch == self.view.epoch || mutant::off(Mutant::GrantOfAnyView);
+                if of_view && quorum::votes(&self.view, from) {
+                    self.holder.on_grant(now, &self.view, from, round);
                     self.tell_lease();
                 }
             }
@@ -381,7 +387,8 @@ impl Core {
     }
 
     fn tell_lease(&mut self) {
-        let until = self.holder.until();
+        let for_ever = mutant::off(Mutant::NoLease) && self.inside();
+        let until = if for_ever { Duration::from_secs(1_000_000) } else { self.holder.until() };
         self.outputs.push_back(Output::Lease(until));
     }
 
@@ -496,6 +503,9 @@ impl Core {
             let (view, me) = (self.view.clone(), self.me);
             self.handoff.on_view(&view, me);
         } else {
+            if mutant::off(Mutant::StayExcluded) {
+                return;
+            }
             self.handoff.end();
             self.holder.end();
             if was_inside {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::Report;
+use super::mutant::{self, Mutant};
 use super::slots::{Slots, of_ranges};
 use crate::view::{Member, NOBODY, NodeId, View};
 
@@ -85,7 +86,7 @@ fn settled(view: &View, reports: &BTreeMap<NodeId, Report>, keep: &BTreeSet<Node
     for (place, _, sent) in &reported {
         for slot in sent.iter() {
             // Whether a target that is gone took it, nobody knows: then what the source has may be old.
-            if kept(usize::from(targets[usize::from(slot)])) {
+            if kept(usize::from(targets[usize::from(slot)])) || mutant::off(Mutant::KeepIndeterminate) {
                 owners[usize::from(slot)] = Some(*place);
             }
         }

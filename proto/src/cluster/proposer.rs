@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::message::{Ballot, Message, Report};
+use super::mutant::{self, Mutant};
 use super::plan::{self, Wanted};
 use super::quorum;
 use crate::view::{NodeId, View};
@@ -115,6 +116,7 @@ impl Proposer {
         self.wait = self.wait.max(now + lease_left);
         if let Some((ballot, view)) = accepted
             && self.accepted.as_ref().is_none_or(|(b, _)| *b < ballot)
+            && !mutant::off(Mutant::ForgetAccepted)
         {
             self.accepted = Some((ballot, view));
         }
@@ -149,7 +151,15 @@ impl Proposer {
     fn may_propose(&self, view: &View, now: Duration) -> bool {
         self.decides(view, &self.promised)
             // What was accepted before was ready then.
-            && (self.accepted.is_some() || (self.silent().next().is_none() && now >= self.wait))
+            && (self.accepted.is_some() || (self.all_reported() && self.all_leases_over(now)))
+    }
+
+    fn all_reported(&self) -> bool {
+        self.silent().next().is_none() || mutant::off(Mutant::NoReports)
+    }
+
+    fn all_leases_over(&self, now: Duration) -> bool {
+        now >= self.wait || mutant::off(Mutant::NoLeaseWait)
     }
 
     fn decides(&self, view: &View, who: &BTreeSet<NodeId>) -> bool {

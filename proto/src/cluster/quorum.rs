@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::mutant::{self, Mutant};
 use crate::view::{NodeId, View};
 
 /// Most voters. Each member asks each voter for its lease some times a second, so there are few; a crashed voter is
@@ -29,5 +30,5 @@ pub fn decides(view: &View, who: &BTreeSet<NodeId>) -> bool {
             oldest |= i == 0;
         }
     }
-    2 * count + usize::from(oldest) > all
+    2 * count + usize::from(oldest || mutant::off(Mutant::HalfDecides)) > all
 }

@@ -7,6 +7,7 @@
 //! SEED=123 cargo test -p shoal-proto --test simulation                     one, and what happened in it if it fails
 //! KEEP=1 RUNS=10000 cargo test -p shoal-proto --test simulation            all seeds that fail
 //! ```
+//! With the feature `mutants`, rules are switched off one by one, and each must be missed.
 //! With OPS, what is printed of a run also has its commands and leases.
 
 mod client;
@@ -14,6 +15,8 @@ mod dice;
 mod faults;
 mod gossip;
 mod history;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod oracle;
 mod process;
 mod world;
@@ -27,7 +30,7 @@ const SETTLED: Time = 30 * SECOND;
 
 /// What runs were like.
 #[derive(Debug, Default)]
-struct Summary {
+pub(crate) struct Summary {
     runs: u64,
     events: u64,
     operations: usize,
@@ -52,7 +55,7 @@ impl Summary {
 }
 
 /// One run, from its seed alone.
-fn run(seed: u64, trace: bool) -> (World, Result<Summary, String>) {
+pub(crate) fn run(seed: u64, trace: bool) -> (World, Result<Summary, String>) {
     let Plan { profile, scale, network, faults, quiet } = faults::plan(seed);
     let mut world = World::new(seed, scale, network, trace);
     world.planned = profile == Profile::Planned;
