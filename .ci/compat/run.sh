@@ -17,4 +17,5 @@ export NODE_PATH="$tools/node_modules"
 "$tools/venv/bin/python" tools.py "$@"
 if [ $# -eq 0 ]; then
   "$tools/venv/bin/python" chaos.py
+  "$tools/venv/bin/python" ejected.py
 fi
