@@ -9,7 +9,7 @@ use super::message::Ballot;
 use super::mutant::{self, Mutant};
 
 /// What this process has promised and accepted for the next view. New with each view.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Hash)]
 pub(super) struct Acceptor {
     promised: Option<Ballot>,
     accepted: Option<(Ballot, View)>,

@@ -20,7 +20,7 @@ use crate::view::{NodeId, View};
 pub const IN_FLIGHT: usize = 16;
 
 /// What the driver must do with slots, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Serve the slot: it is here. `fresh`: it was made anew; what is kept of it is to be dropped before.
     Serve {
@@ -74,7 +74,7 @@ pub enum Action {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Out {
     Syncing,
     Synced,
@@ -82,7 +82,7 @@ enum Out {
     Sent(u64),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Export {
     to: NodeId,
     copy: u64,
@@ -90,7 +90,7 @@ struct Export {
 }
 
 /// States of all slots at one member. See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Hash)]
 pub struct Handoff {
     owned: Slots,
     exports: BTreeMap<u16, Export>,
@@ -323,7 +323,7 @@ impl Handoff {
     /// Nearly all of the slot was sent.
     pub fn on_synced(&mut self, slot: u16, copy: u64) {
         if let Some(export) = self.exports.get_mut(&slot)
-            && (export.copy == copy || mutant::off(Mutant::NoCopyIds))
+            && export.copy == copy
             && export.state == Out::Syncing
         {
             export.state = Out::Synced;
@@ -386,8 +386,7 @@ impl Handoff {
             self.actions.push_back(answer(Transfer::Taken { slot, id }));
             return;
         }
-        let refused = self.refused.get(&(slot, from)).is_some_and(|last| id <= *last)
-            && !mutant::off(Mutant::ForgetRefusal);
+        let refused = self.refused.get(&(slot, from)).is_some_and(|last| id <= *last);
         let agreed = (epoch == self.epoch || any_epoch)
             && view.owner(slot).is_some_and(|m| m.id == from)
             && view.target(slot).is_some_and(|m| m.id == me);

@@ -18,7 +18,7 @@ pub struct Ballot {
 
 /// What a member keeps of the slots when it promises. It holds until the next view, because a member that has
 /// promised takes over nothing and hands over nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Report {
     /// Slots it is the owner of.
     pub owned: Ranges,
@@ -27,7 +27,7 @@ pub struct Report {
 }
 
 /// A message between members, or to those who want to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// Promise me to accept nothing older for view `epoch`, wedge, and grant no more leases to the suspects.
     Prepare {
@@ -131,7 +131,7 @@ impl Message {
 }
 
 /// What the two ends of a stream of slots say to each other, in order with the data between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transfer {
     /// Data of this slot follows; forget what came of it before.
     Begin {

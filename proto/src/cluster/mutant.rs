@@ -1,5 +1,10 @@
 //! Rules that tests can switch off, one at a time, to see that they find it. Without the feature `mutants`, which no
 //! build of a daemon has, none can be.
+//!
+//! Three rules are not listed, because the others make up for each of them and nothing can be seen of it: that grants of
+//! another view do not count (two majorities of the view in force have a voter in common, who knows what it granted), that
+//! a refused offer is never taken (it came through a stream; whoever could bring it again comes through a new one, without
+//! the data), and that copies of a slot have names (freezing early costs time, not data).
 
 /// A rule that is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +23,12 @@ pub enum Mutant {
     GrantToSuspects,
     /// Leases of the old view are granted when the new one may be chosen already.
     GrantAfterAccept,
-    /// Grants count whatever view they are of.
-    GrantOfAnyView,
     /// Slots change hands while a view is being made.
     NoWedge,
     /// What was refused is served again while a view is being made.
     ServeRefusedWedged,
     /// A slot is taken over whatever view it was offered in.
     NoEpochInTake,
-    /// What was refused may be taken later.
-    ForgetRefusal,
     /// A slot is taken over without all of its data.
     TakeIncomplete,
     /// A slot is served while it is offered.
@@ -36,8 +37,6 @@ pub enum Mutant {
     KeepIndeterminate,
     /// A view is made before all who stay have reported.
     NoReports,
-    /// Two copies of a slot are not told apart.
-    NoCopyIds,
     /// What was accepted before is forgotten when it should be proposed.
     ForgetAccepted,
     /// A view is accepted that is older than what was promised.
@@ -50,7 +49,7 @@ pub enum Mutant {
 
 /// All of them.
 #[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 21] = [
+pub const ALL: [Mutant; 18] = [
     Mutant::NoLease,
     Mutant::LeaseFromGrant,
     Mutant::NoDrift,
@@ -58,16 +57,13 @@ pub const ALL: [Mutant; 21] = [
     Mutant::NoOlderLeases,
     Mutant::GrantToSuspects,
     Mutant::GrantAfterAccept,
-    Mutant::GrantOfAnyView,
     Mutant::NoWedge,
     Mutant::ServeRefusedWedged,
     Mutant::NoEpochInTake,
-    Mutant::ForgetRefusal,
     Mutant::TakeIncomplete,
     Mutant::ServeWhileSent,
     Mutant::KeepIndeterminate,
     Mutant::NoReports,
-    Mutant::NoCopyIds,
     Mutant::ForgetAccepted,
     Mutant::AcceptBelowPromise,
     Mutant::HalfDecides,

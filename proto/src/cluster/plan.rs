@@ -8,7 +8,7 @@ use super::slots::{Slots, of_ranges};
 use crate::view::{Member, NOBODY, NodeId, View};
 
 /// Who shall be in the next view.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Wanted {
     /// Members of the view that stay in it; each must have reported.
     pub keep: BTreeSet<NodeId>,

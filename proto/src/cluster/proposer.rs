@@ -19,7 +19,7 @@ pub(super) const RESEND: Duration = Duration::from_millis(100);
 const FORCED: u64 = 1 << 32;
 
 /// One attempt to make the view after `view`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Proposer {
     ballot: Ballot,
     wanted: Wanted,
@@ -116,6 +116,8 @@ impl Proposer {
         self.wait = self.wait.max(now + lease_left);
         if let Some((ballot, view)) = accepted
             && self.accepted.as_ref().is_none_or(|(b, _)| *b < ballot)
+            // Who is given up may be in it, and decide it.
+            && !self.forced
             && !mutant::off(Mutant::ForgetAccepted)
         {
             self.accepted = Some((ballot, view));

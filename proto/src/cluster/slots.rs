@@ -4,7 +4,7 @@ use crate::slot::SLOTS;
 use crate::view::Ranges;
 
 /// A set of slots.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Slots([u64; SLOTS as usize / 64]);
 
 impl Default for Slots {

@@ -29,7 +29,7 @@ pub(super) const REPORT: Duration = Duration::from_secs(1);
 pub(super) const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Want {
     me: NodeId,
     up: BTreeSet<NodeId>,

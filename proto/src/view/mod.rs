@@ -35,7 +35,7 @@ impl NodeId {
 }
 
 /// A node as views describe it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Which process.
     pub id: NodeId,
@@ -54,7 +54,7 @@ pub struct Member {
 }
 
 /// Members and slot table of one epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
     /// Drawn once when a cluster is born; views of other clusters are ignored.
     pub cluster: u64,

@@ -285,8 +285,12 @@ impl World {
         }
     }
 
-    /// Whom to ask for a slot.
-    fn target(&self, agent: usize, slot: u16) -> Option<NodeId> {
+    /// Whom to ask for a slot: now and then anybody, as clients do that have no table yet.
+    fn target(&mut self, agent: usize, slot: u16) -> Option<NodeId> {
+        if self.dice.permille(30) {
+            let members = self.agents[agent].view.clone();
+            return self.dice.pick(&members.members).map(|m| m.id);
+        }
         let agent = &self.agents[agent];
         match agent.moved.get(&slot) {
             Some((epoch, to)) if *epoch >= agent.view.epoch => Some(*to),

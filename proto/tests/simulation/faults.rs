@@ -7,6 +7,7 @@ use shoal_proto::view::NodeId;
 
 use crate::dice::Dice;
 use crate::history::Time;
+use crate::strike::{self, Strike};
 use crate::world::{Event, MS, Network, SECOND, Scale, World};
 
 /// One thing that happens.
@@ -68,7 +69,7 @@ impl Profile {
             Self::Flaps => {
                 &[Pause(long), Pause(long), Doubt(long), Slander(long), Stream, Conns, Start, Leave]
             }
-            Self::Partitions => &[Partition, Partition, OneWay, Heal, Start, Leave, Stream],
+            Self::Partitions => &[Partition, Partition, OneWay, Heal, Start, Burst, Leave, Stream],
             Self::Chaos => &[
                 Crash,
                 Start,
@@ -95,6 +96,7 @@ pub(crate) struct Plan {
     pub(crate) scale: Scale,
     pub(crate) network: Network,
     pub(crate) faults: Vec<(Time, Fault)>,
+    pub(crate) strikes: Vec<Strike>,
     /// When nothing happens any more.
     pub(crate) quiet: Time,
 }
@@ -142,7 +144,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
     }
     faults.sort_by_key(|(at, _)| *at);
     let quiet = faults.iter().map(|(at, _)| *at).max().unwrap_or(0) + 300 * MS;
-    Plan { profile, scale, network, faults, quiet }
+    let strikes = strike::draw(profile, &mut dice);
+    Plan { profile, scale, network, faults, strikes, quiet }
 }
 
 impl World {
@@ -186,7 +189,7 @@ impl World {
                     self.note(|| format!("{p} is paused for {time}"));
                 }
             }
-            Fault::Partition => self.partition(),
+            Fault::Partition => self.partition_with(None),
             Fault::OneWay => {
                 if let (Some(a), Some(b)) = (some, other) {
                     let (a, b) = (self.processes[a].machine, self.processes[b].machine);
@@ -222,12 +225,13 @@ impl World {
     }
 
     /// Whether those who remain could still make a view without `p`; sometimes that does not matter.
-    fn may_lose(&mut self, p: usize) -> bool {
+    pub(crate) fn may_lose(&mut self, p: usize) -> bool {
         if self.live().len() < 2 {
             return false;
         }
         let Some(view) = self.newest() else { return true };
-        let rest = self.live().into_iter().filter(|q| *q != p && self.processes[*q].core.inside());
+        let stays = |q: &usize| view.place(self.processes[*q].id).is_some() && !self.processes[*q].leaving;
+        let rest = self.live().into_iter().filter(|q| *q != p && stays(q));
         let rest: BTreeSet<NodeId> = rest.map(|q| self.processes[q].id).collect();
         !rest.is_empty() && (quorum::decides(&view, &rest) || self.dice.permille(50))
     }
@@ -251,8 +255,10 @@ impl World {
         }
     }
 
-    fn partition(&mut self) {
-        let sides: Vec<bool> = self.machines.clone().iter().map(|_| self.dice.permille(400)).collect();
+    /// Cuts the machines in two parts at random, this one into the smaller.
+    pub(crate) fn partition_with(&mut self, machine: Option<usize>) {
+        let mut sides: Vec<bool> = self.machines.clone().iter().map(|_| self.dice.permille(400)).collect();
+        machine.into_iter().for_each(|machine| sides[machine] = true);
         for (a, side) in sides.iter().enumerate() {
             for (b, other) in sides.iter().enumerate() {
                 self.cut[a][b] = side != other;
@@ -262,7 +268,7 @@ impl World {
     }
 
     /// Streams over a cut break, sooner or later.
-    fn sever(&mut self) {
+    pub(crate) fn sever(&mut self) {
         for stream in 0..self.streams.len() {
             let [a, b] = self.streams[stream].ends;
             if self.streams[stream].open && (self.is_cut(a, b) || self.is_cut(b, a)) {
@@ -279,6 +285,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.note(|| "---- quiet".to_owned());
         self.heal();
+        self.strikes.clear();
         self.network.loss = self.network.loss.min(20);
         self.network.late = self.network.late.min(50 * MS);
         for p in 0..self.processes.len() {

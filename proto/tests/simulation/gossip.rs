@@ -41,6 +41,22 @@ impl World {
             self.drain(p);
         }
         self.records(p);
+        self.exchange(p);
+    }
+
+    /// Now and then a newer view is asked for, of anybody who can be reached.
+    fn exchange(&mut self, p: usize) {
+        let live = self.live();
+        if let Some(q) = self.dice.pick(&live).copied()
+            && self.dice.permille(100)
+            && !self.is_cut(p, q)
+            && !self.is_cut(q, p)
+            && self.processes[q].paused_until <= self.now
+        {
+            let (view, now) = (self.processes[q].core.view().clone(), self.local(p));
+            self.processes[p].core.learn(now, &view);
+            self.drain(p);
+        }
     }
 
     /// Directly, or through somebody else.

@@ -19,6 +19,7 @@ mod history;
 mod mutants;
 mod oracle;
 mod process;
+mod strike;
 mod world;
 
 use faults::{PROFILES, Plan, Profile};
@@ -56,10 +57,11 @@ impl Summary {
 
 /// One run, from its seed alone.
 pub(crate) fn run(seed: u64, trace: bool) -> (World, Result<Summary, String>) {
-    let Plan { profile, scale, network, faults, quiet } = faults::plan(seed);
+    let Plan { profile, scale, network, faults, strikes, quiet } = faults::plan(seed);
     let mut world = World::new(seed, scale, network, trace);
     world.planned = profile == Profile::Planned;
     world.schedule(&faults);
+    world.strikes = strikes;
     let result = play(&mut world, quiet);
     (world, result)
 }

@@ -13,6 +13,7 @@ use shoal_proto::view::{Member, NodeId, View};
 
 use crate::client::Kind;
 use crate::history::{NOTHING, Time};
+use crate::strike::{self, Moment};
 use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Stream, World};
 
 /// Whether a slot's commands are executed.
@@ -159,7 +160,11 @@ impl World {
         let mut changed = false;
         while let Some(output) = self.processes[p].core.poll_output() {
             match output {
-                Output::Send { to, message } => self.send(p, to, message),
+                Output::Send { to, message } => {
+                    let moment = strike::of_message(&message);
+                    self.send(p, to, message);
+                    moment.into_iter().for_each(|moment| self.moment(p, moment));
+                }
                 Output::Install(view) => {
                     self.installed(p, view);
                     changed = true;
@@ -191,7 +196,11 @@ impl World {
 
     fn installed(&mut self, p: usize, view: Arc<View>) {
         self.note(|| format!("{p} installs {}: {}", view.epoch, sketch(&view)));
+        let views = self.oracle.views();
         self.oracle.on_view(&view, self.now);
+        if self.oracle.views() > views {
+            self.moment(p, Moment::Installs);
+        }
         self.processes[p].gone.clear();
         self.processes[p].view = view.clone();
         for agent in 0..self.agents.len() {
@@ -256,7 +265,10 @@ impl World {
                     self.after(delay, Event::Frozen { process: p, slot, id });
                 }
             }
-            Action::Send { to, message } => self.say(p, to, message),
+            Action::Send { to, message } => {
+                self.say(p, to, message);
+                strike::of_transfer(message).into_iter().for_each(|moment| self.moment(p, moment));
+            }
             Action::Unexport { slot, .. } => {
                 self.processes[p].exports.remove(&slot);
             }

@@ -15,6 +15,7 @@ use crate::dice::Dice;
 use crate::history::Time;
 use crate::oracle::Oracle;
 use crate::process::Process;
+use crate::strike::{Blow, Strike};
 
 pub(crate) const MS: Time = 1000;
 pub(crate) const SECOND: Time = 1000 * MS;
@@ -85,6 +86,7 @@ pub(crate) enum Event {
     Push { agent: usize, view: Arc<View> },
     Client { agent: usize, client: usize },
     Fault(usize),
+    Strike { process: usize, blow: Blow },
 }
 
 /// What a node answers.
@@ -157,6 +159,8 @@ pub(crate) struct World {
     /// When clients stop.
     pub(crate) until: Time,
     pub(crate) faults: Vec<crate::faults::Fault>,
+    /// Blows that wait for their moment.
+    pub(crate) strikes: Vec<Strike>,
     pub(crate) planned: bool,
     events: BinaryHeap<Scheduled>,
     made: u64,
@@ -195,6 +199,7 @@ impl World {
             boots: vec![0; count],
             until: Time::MAX,
             faults: Vec::new(),
+            strikes: Vec::new(),
             planned: false,
             events: BinaryHeap::new(),
             made: 0,
@@ -346,7 +351,8 @@ impl World {
             | Event::ConnEnd { .. }
             | Event::Push { .. }
             | Event::Client { .. }
-            | Event::Fault(_) => None,
+            | Event::Fault(_)
+            | Event::Strike { .. } => None,
         }
     }
 
@@ -371,6 +377,7 @@ impl World {
             Event::Push { agent, view } => self.push(agent, &view),
             Event::Client { agent, client } => self.client(agent, client),
             Event::Fault(at) => self.fault(at),
+            Event::Strike { process, blow } => self.strike(process, blow),
         }
     }
 
