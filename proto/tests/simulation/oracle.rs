@@ -153,9 +153,10 @@ impl World {
         }
         let live = self.live();
         let Some(view) = self.newest() else {
-            let last = self.oracle.views.values().next_back();
-            let ends = last.is_some_and(|v| live.iter().all(|p| v.place(self.processes[*p].id).is_none()));
-            // Nobody who could take anybody in is left: that is the end of a cluster.
+            // Nobody is left who could take anybody in, or tell those whom it took in with its last view: that is the
+            // end of a cluster.
+            let dead = |v: &View| live.iter().all(|p| v.place(self.processes[*p].id).is_none());
+            let ends = self.oracle.views.values().rev().take(2).any(|view| dead(view));
             return if ends { Ok(()) } else { Err("nobody is in the cluster".to_owned()) };
         };
         for p in &live {
