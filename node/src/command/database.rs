@@ -37,8 +37,9 @@ fn flushdb(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>)
 }
 
 fn flush(store: &Store, db: Option<u8>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    // The keys are gone at once either way. Who asks for nothing else does not keep others waiting for their memory.
     let background = match args.len() {
-        1 => false,
+        1 => true,
         2 if args.is(1, "sync") => false,
         2 if args.is(1, "async") => true,
         _ => return Err(Error::Syntax),

@@ -166,8 +166,9 @@ impl<'a> Db<'a> {
     }
 
     /// When collections stay packed. A copy, so that it can be used while a key is edited.
+    #[inline]
     pub fn encodings(&self) -> Encodings {
-        self.store.settings.load().encodings
+        self.guards.first().map_or_else(|| self.store.settings.load().encodings, |(_, shard)| shard.encodings)
     }
 
     /// The settings in force.

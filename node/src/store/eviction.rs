@@ -249,8 +249,8 @@ impl Store {
         if self.full.load(Ordering::Relaxed) && !self.relieve(now) {
             return false;
         }
-        let settings = self.settings.load();
-        settings.maxmemory == 0 || self.held_memory() <= settings.maxmemory || self.evict(&settings, now)
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit == 0 || self.held_memory() <= limit || self.evict(&self.settings.load(), now)
     }
 
     #[cold]

@@ -8,6 +8,7 @@
 
 mod audit;
 mod blob;
+mod compaction;
 mod db;
 mod edit;
 mod eviction;
@@ -97,6 +98,8 @@ pub struct Store {
     hasher: RandomState,
     pool: pool::Pool,
     settings: ArcSwap<Settings>,
+    /// Their `maxmemory`, for every write to read.
+    limit: AtomicU64,
     /// Bytes held by keys and values of all shards.
     used: AtomicI64,
     used_peak: AtomicU64,
@@ -149,6 +152,7 @@ impl Store {
         let shard = || {
             let mut shard = Shard::new(hasher.clone(), pool.clone(), size);
             shard.hand.configure(&settings);
+            shard.encodings = settings.encodings;
             Mutex::new(shard)
         };
         Self {
@@ -156,6 +160,7 @@ impl Store {
             hasher,
             pool,
             settings: ArcSwap::from_pointee(settings),
+            limit: AtomicU64::new(settings.maxmemory),
             used: AtomicI64::new(0),
             used_peak: AtomicU64::new(0),
             lost: AtomicI64::new(0),
@@ -189,9 +194,11 @@ impl Store {
             Arc::new(new)
         });
         let settings = self.settings();
+        self.limit.store(settings.maxmemory, Ordering::Relaxed);
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.hand.configure(&settings);
+            shard.encodings = settings.encodings;
             shard.log.set_segment_size(segment_size(settings.maxmemory));
         }
     }

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 pub(super) use super::blob::Stored;
 use super::{
     DATABASES, blob,
+    compaction::MOVED_PER_WRITE,
     eviction::Hand,
     gate::Gates,
     item::{Form, Item, LONG_KEY, LONGEST_VALUE, MOST_CREDIT, Parts, clock},
@@ -20,7 +21,7 @@ use super::{
     pool::Pool,
     tap::Taps,
 };
-use crate::value::{Str, Value};
+use crate::value::{Encodings, Str, Value};
 use shoal_proto::slot::key_slot;
 
 /// Longest key that is kept in the log.
@@ -31,10 +32,6 @@ const INDEX_SHARE: usize = 8;
 const ALLOCATION: usize = 16;
 /// Strings outside the log that are longer are shared.
 const LEAST_SHARED: usize = 1 << 10;
-/// Items moved out of sparse segments for each one that is written.
-const MOVED_PER_WRITE: usize = 8;
-/// The most of them under one hold of the lock.
-const MOST_MOVED: usize = 512;
 
 /// Counters of what happened to keys.
 #[derive(Debug, Default, Clone, Copy)]
@@ -144,6 +141,8 @@ pub(crate) struct Shard {
     pub(super) space_of: [u8; DATABASES],
     hasher: RandomState,
     pub(super) hand: Hand,
+    /// When collections stay packed, as configured.
+    pub(super) encodings: Encodings,
     pub(super) stats: Stats,
     /// Bytes charged for all items.
     pub(super) used: i64,
@@ -153,7 +152,7 @@ pub(crate) struct Shard {
     /// Databases that have had keys.
     pub(super) held_spaces: usize,
     /// Moves that are owed for what was written.
-    owed: usize,
+    pub(super) owed: usize,
     /// Values are put together here.
     buffer: Vec<u8>,
     /// What may be done with each slot.
@@ -187,6 +186,7 @@ impl Shard {
             space_of: std::array::from_fn(|db| db as u8),
             hasher,
             hand: Hand::default(),
+            encodings: Encodings::default(),
             stats: Stats::default(),
             used: 0,
             settled: (0, 0),
@@ -630,39 +630,6 @@ impl Shard {
         let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
         keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
         Place { handle, ..place }
-    }
-
-    /// Moves up to `count` items out of segments in which much is dead, so that they are given back.
-    fn compact(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some(segment) = self.log.sparse() else { return };
-            // A walked segment has no living item: it went back with its last one.
-            let Some(handle) = self.log.walk(segment) else { return };
-            let place = self.place_of(handle);
-            let queue = self.log.queue_of(handle);
-            self.relocate(place, queue);
-        }
-    }
-
-    /// Moves up to `count` items out of the segments in which most is dead, however little that is.
-    pub(super) fn squeeze(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some(segment) = self.log.sparse().or_else(|| self.log.deadest()) else { return };
-            let Some(handle) = self.log.walk(segment) else { return };
-            let place = self.place_of(handle);
-            let queue = self.log.queue_of(handle);
-            self.relocate(place, queue);
-        }
-    }
-
-    /// Pays for what was written with a bounded share of the moves that give dead bytes back. Moves items, so no
-    /// [`Place`] may be held.
-    #[inline]
-    pub(super) fn tidy(&mut self) {
-        let owed = std::mem::take(&mut self.owed);
-        if owed > 0 && self.log.sparse().is_some() {
-            self.compact(owed.min(MOST_MOVED));
-        }
     }
 
     /// An item is used.
