@@ -100,6 +100,10 @@ fn lazy(node: &Node) -> TcpStream {
     let mut one = client(node);
     one.call([&b"SET"[..], b"k", &text(50_000, 0)]).expect("the node is up");
     let mut socket = TcpStream::connect(("127.0.0.1", node.shared.port())).expect("the node is up");
+    // Once it is answered it is in the list.
+    socket.write_all(&request(&[b"PING"])).expect("the node is up");
+    let mut pong = [0; 7];
+    socket.read_exact(&mut pong).expect("an answer");
     socket.write_all(&request(&[b"GET", b"k"]).repeat(2000)).expect("so little is always taken");
     socket
 }

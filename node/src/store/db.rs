@@ -402,6 +402,16 @@ impl<'a> Db<'a> {
         Some(self.value(spot))
     }
 
+    /// The bytes of the string at `key`, without counting at all.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is something else.
+    #[inline]
+    pub fn peek_str(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        let Some(spot) = self.find(key) else { return Ok(None) };
+        self.found(spot).as_str().map(Some).ok_or(Error::WrongType)
+    }
+
     /// Whether `key` exists.
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.find(key).is_some()

@@ -8,12 +8,16 @@ use super::{
     item::Form,
     keyspace::{Keyspace, local},
     log::{Handle, Log},
+    prefetch,
     shard::{Boxed, Shard, box_of},
 };
 use crate::value::Value;
 
 /// Places in a bucket from which a random key is drawn; longer chains are very rare.
 const LONGEST_CHAIN: usize = 36;
+
+/// Items that are brought into the cache together before they are dropped.
+const AT_ONCE: usize = 16;
 
 /// What a flush has taken out of a shard. The fields are only held, to be dropped where that disturbs nobody.
 #[derive(Debug, Default)]
@@ -39,8 +43,11 @@ impl Shard {
             return Taken { keys: keys.len, _held: Some((log, boxes, keys)), _values: Vec::new() };
         }
         let mut values = Vec::new();
-        for handle in keys.slots.iter().flat_map(SlotIndex::handles) {
-            values.extend(self.drop_item(handle));
+        let handles: Vec<Handle> = keys.slots.iter().flat_map(SlotIndex::handles).collect();
+        for some in handles.chunks(AT_ONCE) {
+            // Each would be waited for.
+            some.iter().for_each(|handle| prefetch::prefetch(&self.log.item(*handle).0[0]));
+            some.iter().for_each(|handle| values.extend(self.drop_item(*handle)));
         }
         Taken { keys: keys.len, _held: None, _values: values }
     }

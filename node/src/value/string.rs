@@ -58,11 +58,6 @@ impl Str {
         Self { text: Text::Own(bytes.into()), form: Form::Whole }
     }
 
-    /// The text of an integer.
-    pub fn from_int(n: i64) -> Self {
-        Self::new(itoa::Buffer::new().format(n).as_bytes())
-    }
-
     /// A computed text (`INCRBYFLOAT`).
     pub fn from_text(text: impl Into<Vec<u8>>) -> Self {
         Self { text: Text::Own(text.into()), form: Form::Text }
@@ -148,11 +143,6 @@ impl Str {
             text => *text = Text::Own(bytes.to_vec()),
         }
         self.form = Form::Whole;
-    }
-
-    /// Replaces the text by that of an integer.
-    pub fn set_int(&mut self, n: i64) {
-        self.set(itoa::Buffer::new().format(n).as_bytes());
     }
 
     /// Replaces the text by a computed one.
