@@ -1,6 +1,8 @@
 //! Reads the few kinds of replies that checked commands and replayed traces have, waiting for them.
 
+use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Read};
+use std::time::Duration;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,31 +19,73 @@ pub enum Answer {
     Nothing,
 }
 
+impl fmt::Display for Answer {
+    /// As it came, cut where it is long.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(text) => write!(f, "'+{text:.60}'"),
+            Self::Error(text) => write!(f, "'-{text:.60}'"),
+            Self::Number(number) => write!(f, "':{number}'"),
+            Self::Bytes(bytes) => write!(f, "a string of {} bytes", bytes.len()),
+            Self::Nothing => f.write_str("nothing"),
+        }
+    }
+}
+
 /// The longest value read.
 const MAX_LENGTH: usize = 64 << 20;
 /// The longest line read.
 const MAX_LINE: u64 = 64 << 10;
 
-/// Reads one reply, waiting for it as long as the reader does.
+/// The most bytes of a line that is no reply that are told.
+const SHOWN: usize = 60;
+
+/// Reads one reply, waiting for it as long as the reader does. What is no reply is [`ErrorKind::InvalidData`].
 pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
     let mut line = Vec::new();
     from.take(MAX_LINE).read_until(b'\n', &mut line)?;
-    let Some(line) = line.strip_suffix(b"\r\n") else { return Err(ErrorKind::UnexpectedEof.into()) };
-    let text = String::from_utf8_lossy(line.get(1..).unwrap_or_default()).into_owned();
-    match line.first() {
-        Some(b'+') => Ok(Answer::Status(text)),
-        Some(b'-') => Ok(Answer::Error(text)),
-        Some(b'_') => Ok(Answer::Nothing),
-        Some(b':') => text.parse().map(Answer::Number).map_err(|_| ErrorKind::InvalidData.into()),
-        Some(b'$') if text == "-1" => Ok(Answer::Nothing),
-        Some(b'$') => {
+    if !line.ends_with(b"\n") && (line.len() as u64) < MAX_LINE {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let wrong = || not_resp(&line);
+    let Some((kind, rest)) = line.strip_suffix(b"\r\n").and_then(|line| line.split_first()) else {
+        return Err(wrong());
+    };
+    let text = String::from_utf8_lossy(rest).into_owned();
+    match kind {
+        b'+' => Ok(Answer::Status(text)),
+        b'-' => Ok(Answer::Error(text)),
+        b'_' if rest.is_empty() => Ok(Answer::Nothing),
+        b':' => text.parse().map(Answer::Number).map_err(|_| wrong()),
+        b'$' if text == "-1" => Ok(Answer::Nothing),
+        b'$' if rest.iter().all(u8::is_ascii_digit) => {
             let length = text.parse::<usize>().ok().filter(|length| *length <= MAX_LENGTH);
-            let mut bytes = vec![0; length.ok_or(ErrorKind::InvalidData)? + 2];
+            let length = length.ok_or_else(wrong)?;
+            let mut bytes = vec![0; length + 2];
             from.read_exact(&mut bytes)?;
-            bytes.truncate(bytes.len() - 2);
-            Ok(Answer::Bytes(bytes))
+            match bytes.split_off(length).as_slice() {
+                b"\r\n" => Ok(Answer::Bytes(bytes)),
+                end => Err(not_resp(end)),
+            }
         }
-        _ => Err(ErrorKind::InvalidData.into()),
+        _ => Err(wrong()),
+    }
+}
+
+fn not_resp(bytes: &[u8]) -> io::Error {
+    let shown = bytes.trim_ascii_end();
+    let text = if shown.is_empty() { bytes } else { &shown[..shown.len().min(SHOWN)] };
+    io::Error::new(ErrorKind::InvalidData, format!("not RESP: '{}'", text.escape_ascii()))
+}
+
+/// What an error of a connection means: in particular, that nothing came within the time given.
+pub fn told(error: &io::Error, patience: Duration) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("no answer within {} s", patience.as_secs_f64())
+        }
+        ErrorKind::UnexpectedEof => "the server closed the connection".into(),
+        _ => error.to_string(),
     }
 }
 
@@ -67,5 +111,35 @@ mod tests {
         for wrong in [&b""[..], b"+O", b"*1\r\n", b"$x\r\n", b"$5\r\nab\r\n", b":x\r\n", b"\r\n"] {
             assert!(read(&mut &*wrong).is_err(), "{}", wrong.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_told_from_an_end() {
+        for (wrong, text) in [
+            (&b"HTTP/1.1 400 Bad Request\r\n"[..], "not RESP: 'HTTP/1.1 400 Bad Request'"),
+            (b"$2\r\nabZZ", "not RESP: 'ZZ'"),
+            (b"$2\r\nabcd\r\n", "not RESP: 'cd'"),
+            (b"+OK\n", "not RESP: '+OK'"),
+            (b"$+2\r\nab\r\n", "not RESP: '$+2'"),
+            (b"_x\r\n", "not RESP: '_x'"),
+            (b"\r\n", "not RESP: '\\r\\n'"),
+        ] {
+            let error = read(&mut &*wrong).unwrap_err();
+            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidData, text));
+        }
+        let long = vec![b'+'; MAX_LINE as usize + 5];
+        assert_eq!(read(&mut &*long).unwrap_err().kind(), ErrorKind::InvalidData);
+        for cut in [&b""[..], b"+O", b"$5\r\nab"] {
+            let error = read(&mut &*cut).unwrap_err();
+            assert_eq!(told(&error, Duration::ZERO), "the server closed the connection");
+        }
+    }
+
+    #[test]
+    fn silence_is_told_with_its_length() {
+        let told = |kind: ErrorKind| told(&kind.into(), Duration::from_millis(1500));
+        assert_eq!(told(ErrorKind::WouldBlock), "no answer within 1.5 s");
+        assert_eq!(told(ErrorKind::TimedOut), "no answer within 1.5 s");
+        assert_eq!(told(ErrorKind::ConnectionReset), "connection reset");
     }
 }

@@ -1,14 +1,15 @@
 //! Replays a trace against a server, as a cache in front of a database would use it, and counts hits.
 //!
 //! One connection, accesses in their order, in batches: all look-ups of a batch are asked at once, then what was
-//! missing is stored. A key that is missing twice in a batch counts as a miss once: the repeat would have been a
-//! hit, and is asked again after the value was stored, so that the server's eviction policy sees it. Speed is the
-//! server's, the given rate, or that of the recording. What is measured is the policy, so one connection is enough.
+//! missing is stored. A key that is missing twice in a batch counts as a miss once, if the server took the value: the
+//! repeat would have been a hit then, and is asked again, so that the server's eviction policy sees it. If the value
+//! was refused the repeat is a miss as well. A look-up that got an error is neither. Speed is the server's, the given
+//! rate, or that of the recording. What is measured is the policy, so one connection is enough.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -48,7 +49,7 @@ pub enum Pace {
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Counts {
-    /// Look-ups counted.
+    /// Look-ups counted: those that were answered by a value or by nothing.
     pub lookups: u64,
     /// Look-ups that found their key.
     pub hits: u64,
@@ -56,9 +57,17 @@ pub struct Counts {
     pub bytes: u64,
     /// Bytes of the values found.
     pub hit_bytes: u64,
+    /// Hits among these that repeat a miss of their batch, whose value the server took.
+    pub repeats: u64,
+    /// Repeats whose value was gone already when it was asked for again.
+    pub dropped: u64,
     /// Values stored, counted or not.
     pub stored: u64,
-    /// Error replies.
+    /// Values that were refused, counted or not.
+    pub refused: u64,
+    /// Look-ups that got an error, counted or not.
+    pub failed: u64,
+    /// Error replies, and replies that are none to what was asked: refused values, failed look-ups and others.
     pub errors: u64,
     /// The first of them.
     pub first_error: Option<String>,
@@ -80,6 +89,41 @@ impl Counts {
     pub fn byte_hit_ratio(&self) -> f64 {
         self.hit_bytes as f64 / self.bytes.max(1) as f64
     }
+
+    /// False if most look-ups failed, most values were refused or most hits are repeats whose value was gone: the
+    /// ratios say nothing about a cache then.
+    pub fn are_useful(&self) -> bool {
+        self.dropped <= self.hits / 2
+            && self.failed <= self.accesses / 2
+            && self.refused <= self.stored
+            && self.errors <= self.accesses / 2
+    }
+}
+
+/// What somebody else may watch while a replay goes on.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Accesses made.
+    pub accesses: AtomicU64,
+    /// Look-ups counted.
+    pub lookups: AtomicU64,
+    /// Hits counted.
+    pub hits: AtomicU64,
+    /// Errors.
+    pub errors: AtomicU64,
+}
+
+impl Watch {
+    fn show(&self, counts: &Counts) {
+        for (place, value) in [
+            (&self.accesses, counts.accesses),
+            (&self.lookups, counts.lookups),
+            (&self.hits, counts.hits),
+            (&self.errors, counts.errors),
+        ] {
+            place.store(value, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Stores are sent in pieces of about this many bytes, so that neither side's buffers overflow.
@@ -90,13 +134,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Replays `accesses` to their end or until `stop` is set.
 pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io::Result<Counts> {
+    replay_watched(settings, accesses, stop, &Watch::default())
+}
+
+/// As [`replay`]; `watch` is kept up to date.
+pub fn replay_watched(
+    settings: &Settings,
+    accesses: &[Access],
+    stop: &AtomicBool,
+    watch: &Watch,
+) -> io::Result<Counts> {
     let mut socket = TcpStream::connect(settings.address)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::with_capacity(256 << 10, socket.try_clone()?);
     for command in &settings.opening {
         socket.write_all(command)?;
-        answer::read(&mut reader)?;
+        answer::read(&mut reader).map_err(explained)?;
     }
     let mut player = Player {
         socket,
@@ -107,8 +161,11 @@ pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io
         counts: Counts::default(),
     };
     if settings.flush {
-        player.ask(&[b"FLUSHALL"]);
-        player.answers()?;
+        player.ask(Asked::Other, &[b"FLUSHALL"]);
+        player.answers(|_, _| {})?;
+        if let Some(text) = &player.counts.first_error {
+            return Err(io::Error::other(format!("FLUSHALL was refused: {text}")));
+        }
     }
     let start = Instant::now();
     let uncounted = (accesses.len() as f64 * settings.warmup) as u64;
@@ -127,6 +184,7 @@ pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io
         }
         let (batch, others) = rest.split_at(settings.pace.batch(rest, settings.batch, now));
         player.batch(batch, uncounted)?;
+        watch.show(&player.counts);
         rest = others;
     }
     player.counts.seconds = start.elapsed().as_secs_f64();
@@ -157,12 +215,36 @@ impl Pace {
     }
 }
 
+/// What a request in `out` wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// A value.
+    Value,
+    /// To store one under this key.
+    Store(u64),
+    /// Something else.
+    Other,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// A value was found.
+    Found,
+    /// None was there.
+    Missing,
+    /// It was done.
+    Done,
+    /// An error, or an answer that is none to it.
+    Failed,
+}
+
 struct Player {
     socket: TcpStream,
     reader: BufReader<TcpStream>,
     out: Vec<u8>,
-    /// For each request in `out` whether it stores a value.
-    asked: Vec<bool>,
+    /// What the requests in `out` want.
+    asked: Vec<Asked>,
     values: ValueText,
     counts: Counts,
 }
@@ -181,103 +263,167 @@ impl Player {
 
     fn look_up(&mut self, part: &[Access], uncounted: u64) -> io::Result<()> {
         for access in part {
-            self.ask(&[b"GET", &key_text(access.key)]);
+            self.ask(Asked::Value, &[b"GET", &key_text(access.key)]);
         }
-        let answers = self.answers()?;
-        let mut missing = HashMap::new();
-        let mut order = Vec::new();
+        let mut came = Vec::with_capacity(part.len());
+        self.answers(|_, outcome| came.push(outcome))?;
+        // Of each missing key the first look-up stores the value.
+        let mut refused = HashSet::new();
+        let mut missing = HashSet::new();
+        let mut repeated = vec![false; part.len()];
+        for (index, access) in part.iter().enumerate().filter(|(index, _)| came[*index] == Came::Missing) {
+            if missing.insert(access.key) {
+                self.store(access, &mut refused)?;
+            } else {
+                repeated[index] = true;
+            }
+        }
+        self.stored(&mut refused)?;
         let mut again = Vec::new();
-        for (access, answer) in part.iter().zip(answers) {
-            let found = matches!(answer, Answer::Bytes(_));
-            let repeated = !found && missing.insert(access.key, ()).is_some();
-            match (found, repeated) {
-                (true, _) => {}
-                (false, true) => again.push(access.key),
-                (false, false) => order.push(*access),
+        for (index, access) in part.iter().enumerate() {
+            let is_repeat = repeated[index] && !refused.contains(&access.key);
+            let is_counted = self.count(access, came[index], is_repeat, uncounted);
+            if is_repeat {
+                again.push(is_counted);
+                self.ask(Asked::Value, &[b"GET", &key_text(access.key)]);
             }
-            if self.counts.accesses >= uncounted {
-                let size = u64::from(access.size);
-                let hit = u64::from(found || repeated);
-                self.counts.lookups += 1;
-                self.counts.hits += hit;
-                self.counts.bytes += size;
-                self.counts.hit_bytes += hit * size;
-            }
-            self.counts.accesses += 1;
         }
-        for access in order {
-            self.store(&access)?;
+        let (mut dropped, mut again) = (0, again.into_iter());
+        self.answers(|_, outcome| {
+            dropped += u64::from(again.next() == Some(true) && outcome == Came::Missing);
+        })?;
+        self.counts.dropped += dropped;
+        Ok(())
+    }
+
+    /// Counts a look-up, unless it belongs to the warm-up; false then.
+    fn count(&mut self, access: &Access, came: Came, is_repeat: bool, uncounted: u64) -> bool {
+        let is_counted = self.counts.accesses >= uncounted;
+        self.counts.accesses += 1;
+        if came == Came::Failed {
+            self.counts.failed += 1;
+        } else if is_counted {
+            let size = u64::from(access.size);
+            let hit = u64::from(came == Came::Found || is_repeat);
+            self.counts.lookups += 1;
+            self.counts.hits += hit;
+            self.counts.repeats += u64::from(is_repeat);
+            self.counts.bytes += size;
+            self.counts.hit_bytes += hit * size;
         }
-        self.answers()?;
-        for key in again {
-            self.ask(&[b"GET", &key_text(key)]);
-        }
-        self.answers().map(drop)
+        is_counted
     }
 
     fn write(&mut self, part: &[Access]) -> io::Result<()> {
+        let mut refused = HashSet::new();
         for access in part {
             match access.kind {
-                Kind::Delete => self.ask(&[b"DEL", &key_text(access.key)]),
-                _ => self.store(access)?,
+                Kind::Delete => self.ask(Asked::Other, &[b"DEL", &key_text(access.key)]),
+                _ => self.store(access, &mut refused)?,
             }
             self.counts.accesses += 1;
         }
-        self.answers().map(drop)
+        self.stored(&mut refused)
     }
 
-    fn store(&mut self, access: &Access) -> io::Result<()> {
+    fn store(&mut self, access: &Access, refused: &mut HashSet<u64>) -> io::Result<()> {
         let mut value = Vec::with_capacity(access.size as usize);
         self.values.append(access.key, access.size as usize, &mut value);
-        let key = key_text(access.key);
+        let (asked, key) = (Asked::Store(access.key), key_text(access.key));
         if access.ttl > 0 {
-            self.ask(&[b"SET", &key, &value, b"EX", access.ttl.to_string().as_bytes()]);
+            self.ask(asked, &[b"SET", &key, &value, b"EX", access.ttl.to_string().as_bytes()]);
         } else {
-            self.ask(&[b"SET", &key, &value]);
+            self.ask(asked, &[b"SET", &key, &value]);
         }
-        if let Some(last) = self.asked.last_mut() {
-            *last = true;
-        }
-        if self.out.len() >= PIECE { self.answers().map(drop) } else { Ok(()) }
+        if self.out.len() >= PIECE { self.stored(refused) } else { Ok(()) }
     }
 
-    fn ask(&mut self, words: &[&[u8]]) {
+    /// Sends the writes gathered so far and takes down which values the server did not take.
+    fn stored(&mut self, refused: &mut HashSet<u64>) -> io::Result<()> {
+        self.answers(|asked, came| {
+            if let (Asked::Store(key), Came::Failed) = (asked, came) {
+                refused.insert(key);
+            }
+        })
+    }
+
+    fn ask(&mut self, asked: Asked, words: &[&[u8]]) {
         self.out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
         for word in words {
             self.out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
             self.out.extend_from_slice(word);
             self.out.extend_from_slice(b"\r\n");
         }
-        self.asked.push(false);
+        self.asked.push(asked);
     }
 
-    /// Sends what was asked and returns the answers in order.
-    fn answers(&mut self) -> io::Result<Vec<Answer>> {
-        self.socket.write_all(&self.out)?;
+    /// Sends what was asked and calls `each` with what came of it, in order.
+    fn answers(&mut self, mut each: impl FnMut(Asked, Came)) -> io::Result<()> {
+        self.socket.write_all(&self.out).map_err(explained)?;
         self.out.clear();
-        let mut answers = Vec::with_capacity(self.asked.len());
-        for stores in self.asked.drain(..) {
-            let answer = answer::read(&mut self.reader)?;
-            if let Answer::Error(text) = &answer {
-                self.counts.errors += 1;
-                self.counts.first_error.get_or_insert_with(|| text.clone());
-            } else if stores {
-                self.counts.stored += 1;
-            }
-            answers.push(answer);
+        for asked in std::mem::take(&mut self.asked) {
+            let answer = answer::read(&mut self.reader).map_err(explained)?;
+            let came = self.judge(asked, answer);
+            each(asked, came);
         }
-        Ok(answers)
+        Ok(())
+    }
+
+    /// What an answer means for what was asked.
+    fn judge(&mut self, asked: Asked, answer: Answer) -> Came {
+        let wrong = match (asked, answer) {
+            (Asked::Value, Answer::Bytes(_)) => return Came::Found,
+            (Asked::Value, Answer::Nothing) => return Came::Missing,
+            (Asked::Store(_), Answer::Status(text)) if text == "OK" => {
+                self.counts.stored += 1;
+                return Came::Done;
+            }
+            (_, Answer::Error(text)) => text,
+            (Asked::Other, _) => return Came::Done,
+            (Asked::Value, answer) => format!("GET was answered by {answer}"),
+            (Asked::Store(_), answer) => format!("SET was answered by {answer}"),
+        };
+        self.counts.refused += u64::from(matches!(asked, Asked::Store(_)));
+        self.counts.errors += 1;
+        self.counts.first_error.get_or_insert(wrong);
+        Came::Failed
     }
 }
 
-/// `k:` and 14 hexadecimal digits.
+fn explained(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), answer::told(&error, PATIENCE))
+}
+
+/// `k:` and at least 14 hexadecimal digits, more for keys from 2^56 on.
 fn key_text(key: u64) -> Vec<u8> {
-    format!("k:{:014x}", key & 0xff_ffff_ffff_ffff).into_bytes()
+    format!("k:{key:014x}").into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_keep_all_their_bits() {
+        assert_eq!(key_text(0xab), b"k:000000000000ab");
+        assert_eq!(key_text(0x1ff_ffff_ffff_ffff), b"k:1ffffffffffffff");
+        assert_eq!(key_text(u64::MAX), b"k:ffffffffffffffff");
+    }
+
+    #[test]
+    fn counts_of_failures_say_nothing() {
+        let counts = |accesses, failed, stored, refused| Counts {
+            accesses,
+            failed,
+            stored,
+            refused,
+            errors: failed + refused,
+            ..Counts::default()
+        };
+        assert!(counts(0, 0, 0, 0).are_useful() && counts(100, 0, 2, 2).are_useful());
+        assert!(!counts(128, 0, 0, 2).are_useful());
+        assert!(counts(100, 50, 1, 0).are_useful() && !counts(100, 51, 1, 0).are_useful());
+    }
 
     #[test]
     fn accesses_are_due_when_their_pace_says() {

@@ -74,9 +74,7 @@ impl Framer {
     fn step<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Result<Option<Reply<'a>>, NotResp> {
         while *at < bytes.len() {
             let done = if self.skip > 0 {
-                let some = self.skip.min((bytes.len() - *at) as u64);
-                self.skip -= some;
-                *at += some as usize;
+                self.payload(bytes, at)?;
                 if self.skip > 0 {
                     break;
                 }
@@ -103,6 +101,23 @@ impl Framer {
         Ok(None)
     }
 
+    /// Skips what is here of a payload. Its line end may be cut anywhere, so it is looked at byte by byte.
+    #[inline]
+    fn payload(&mut self, bytes: &[u8], at: &mut usize) -> Result<(), NotResp> {
+        let some = self.skip.saturating_sub(2).min((bytes.len() - *at) as u64);
+        self.skip -= some;
+        *at += some as usize;
+        while self.skip.wrapping_sub(1) < 2 && *at < bytes.len() {
+            let expected = if self.skip == 2 { b'\r' } else { b'\n' };
+            if bytes[*at] != expected {
+                return Err(NotResp("a string that is not as long as announced".into()));
+            }
+            self.skip -= 1;
+            *at += 1;
+        }
+        Ok(())
+    }
+
     /// Takes a whole line, which starts an element; returns the reply that it ends.
     #[inline]
     fn line<'a>(&mut self, line: &'a [u8]) -> Result<Option<Reply<'a>>, NotResp> {
@@ -125,7 +140,7 @@ impl Framer {
             b'+' | b',' | b'#' | b'(' => self.element_done(None, 0),
             b':' => self.element_done(None, number(&line[1..]).ok_or_else(wrong)?),
             b'-' => self.element_done(Some(&line[1..]), 0),
-            b'_' => {
+            b'_' if line.len() == 1 => {
                 self.nulls += 1;
                 self.element_done(None, 0)
             }
@@ -173,7 +188,8 @@ impl Framer {
     }
 }
 
-/// The length of the string reply that starts here, if all of it is here and it is not longer than 7 digits say.
+/// The length of the string reply that starts here, if all of it is here, ends as it has to and is not longer than
+/// 7 digits say.
 #[inline]
 fn whole_string(bytes: &[u8]) -> Option<usize> {
     let (b'$', digits) = bytes.split_first()? else { return None };
@@ -183,7 +199,7 @@ fn whole_string(bytes: &[u8]) -> Option<usize> {
             b'0'..=b'9' => length = length * 10 + usize::from(digit - b'0'),
             b'\r' if index > 0 && digits.get(index + 1) == Some(&b'\n') => {
                 let whole = index + length + 5;
-                return (whole <= bytes.len()).then_some(whole);
+                return (bytes.get(whole - 2..whole)? == b"\r\n").then_some(whole);
             }
             _ => return None,
         }
@@ -265,6 +281,37 @@ mod tests {
             assert!(answer.is_err(), "{}", bytes.escape_ascii());
         }
         assert!(Framer::default().next(&vec![b'+'; MAX_LINE + 2], &mut 0).is_err());
+    }
+
+    #[test]
+    fn refuses_strings_that_do_not_end_where_they_should() {
+        let streams = [
+            &b"$5\r\nhelloZZ"[..],
+            b"$5\r\nhello\rZ",
+            b"$5\r\nhello\n\n",
+            b"$4\r\nhello\r\n",
+            b"$0\r\nx\r\n",
+            b"*1\r\n$5\r\nhelloZZ",
+            b"=5\r\ntxt:aZ\n",
+            b"_no\r\n",
+        ];
+        for (stream, piece) in streams.iter().flat_map(|stream| (1..=stream.len()).map(move |n| (stream, n)))
+        {
+            let (mut framer, mut carry, mut refused) = (Framer::default(), Vec::new(), false);
+            for chunk in stream.chunks(piece) {
+                carry.extend_from_slice(chunk);
+                let mut used = 0;
+                match framer.next(&carry, &mut used) {
+                    Ok(reply) => assert_eq!(reply, None, "{} by {piece}", stream.escape_ascii()),
+                    Err(_) => refused = true,
+                }
+                if refused {
+                    break;
+                }
+                carry.drain(..used);
+            }
+            assert!(refused, "{} by {piece}", stream.escape_ascii());
+        }
     }
 
     proptest! {

@@ -5,8 +5,9 @@
 //!
 //! CSV has a line `key,op,size,ttl,time` per access, all but the key optional; `op` is `get` (a look-up that stores
 //! on a miss, the default), `set` or `del`; keys are any text without commas and are told apart by a hash; `time` is
-//! in seconds from any beginning. A first line with one of these names in it says which columns there are and in
-//! which order. Empty lines are left out.
+//! in seconds from any beginning. A first line with `key` among its fields says which columns there are and in which
+//! order. Empty lines and lines that begin with `#` are left out, and so is the byte order mark of an editor. Without
+//! such a first line keys are words: prose, TOML and other formats than CSV are refused and not taken for keys.
 
 use std::path::Path;
 
@@ -54,12 +55,15 @@ const USUAL_SIZE: u32 = 100;
 /// The largest value that is replayed.
 pub const MAX_SIZE: u32 = 64 << 20;
 
+/// The longest recording in seconds: ten years. Where times are larger their unit is another one.
+const MAX_TIME: f64 = 10.0 * 365.25 * 86_400.0;
+
 /// Reads a trace; the name's end tells the format.
 pub fn read(path: &Path) -> Result<Trace, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
     let file = path.display().to_string();
     let trace = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("rtr") => {
+        Some(end) if end.eq_ignore_ascii_case("rtr") => {
             let accesses = records(&bytes).map_err(|message| Error::Usage(format!("{file}: {message}")))?;
             Trace { accesses, timed: false }
         }
@@ -94,23 +98,33 @@ fn access(record: u128) -> Access {
     Access { key: record as u64, at: 0, size, ttl, kind: Kind::Get }
 }
 
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Parses CSV; an error comes with its line.
 pub fn lines(bytes: &[u8]) -> Result<Trace, (usize, String)> {
-    let mut columns = Columns::USUAL;
+    let mut columns = None;
     let mut trace = Trace::default();
     let mut times = Times::default();
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let wrong = |message: String| (index + 1, message);
-        let line = std::str::from_utf8(line).map_err(|_| wrong("the line is not text".into()))?.trim();
-        if line.is_empty() {
+        let line = std::str::from_utf8(line);
+        let line = line.map_err(|_| wrong("the line is not UTF-8 text; binary traces end in .rtr".into()))?;
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if index == 0
-            && let Some(named) = Columns::named(line).map_err(wrong)?
-        {
-            columns = named;
-            continue;
-        }
+        let columns = match &columns {
+            Some(columns) => columns,
+            None => match Columns::named(line).map_err(wrong)? {
+                Some(named) => {
+                    columns = Some(named);
+                    continue;
+                }
+                None => &*columns.insert(Columns::USUAL),
+            },
+        };
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
         let mut access = columns.access(&fields).map_err(wrong)?;
         access.at = times.next(columns.field(&fields, columns.time)).map_err(wrong)?;
@@ -122,6 +136,8 @@ pub fn lines(bytes: &[u8]) -> Result<Trace, (usize, String)> {
 
 /// Which field is in which column.
 struct Columns {
+    /// A first line has named them, so that keys may be anything.
+    named: bool,
     count: usize,
     key: usize,
     op: Option<usize>,
@@ -131,7 +147,8 @@ struct Columns {
 }
 
 impl Columns {
-    const USUAL: Self = Self { count: 5, key: 0, op: Some(1), size: Some(2), ttl: Some(3), time: Some(4) };
+    const USUAL: Self =
+        Self { named: false, count: 5, key: 0, op: Some(1), size: Some(2), ttl: Some(3), time: Some(4) };
 
     /// The columns that a first line names, if it does.
     fn named(line: &str) -> Result<Option<Self>, String> {
@@ -146,7 +163,7 @@ impl Columns {
             return Err(format!("the column '{}' is there twice", names[index]));
         }
         let (op, size, ttl, time) = (place("op"), place("size"), place("ttl"), place("time"));
-        Ok(Some(Self { count: names.len(), key, op, size, ttl, time }))
+        Ok(Some(Self { named: true, count: names.len(), key, op, size, ttl, time }))
     }
 
     /// The text in a column, unless it is missing or empty.
@@ -169,12 +186,32 @@ impl Columns {
             Some(text) => text.parse::<u32>().map_err(|_| format!("the {what} '{text}' is no number")),
         };
         let key = self.field(fields, Some(self.key)).ok_or("the key is missing")?;
+        if !self.named {
+            is_word(key, fields.len() == 1)?;
+        }
         let size = number(self.size, "size", USUAL_SIZE)?;
         if size > MAX_SIZE {
             return Err(format!("the size {size} is more than {MAX_SIZE}"));
         }
         Ok(Access { key: key_number(key), at: 0, size, ttl: number(self.ttl, "ttl", 0)?, kind })
     }
+}
+
+/// Refuses a key that is more likely a line of another format; `alone` says that the line has no other field.
+fn is_word(key: &str, alone: bool) -> Result<(), String> {
+    const SHOWN: usize = 40;
+    let shown: String = key.chars().take(SHOWN).flat_map(char::escape_default).collect();
+    if alone && key.contains([';', '\t', '|']) {
+        return Err(format!("'{shown}' has no comma in it: fields are separated by commas"));
+    }
+    if let Some(other) = key.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        let what = if other == ' ' { "a space".to_owned() } else { format!("'{}'", other.escape_default()) };
+        return Err(format!(
+            "the key '{shown}' has {what} in it: is this a trace? Its lines are key,op,size,ttl,time, or a first \
+             line names the columns, and keys may be anything then"
+        ));
+    }
+    Ok(())
 }
 
 /// The times of a trace so far.
@@ -200,6 +237,11 @@ impl Times {
         let first = self.first.ok_or("only some lines have a time")?;
         if time < self.last {
             return Err(format!("the time {text} is before that of the line above"));
+        }
+        if time - first > MAX_TIME {
+            return Err(format!(
+                "the time {text} is more than ten years after the first one; times are in seconds"
+            ));
         }
         self.last = time;
         Ok(((time - first) * 1e9) as u64)
@@ -267,16 +309,48 @@ mod tests {
             (b"key,size\n1,5\n\n1,5,5", 4, "3 fields, but there are 2 columns"),
             (b"key,sise\n", 1, "unknown column 'sise': use key, op, size, ttl and time"),
             (b"key,key\n", 1, "the column 'key' is there twice"),
-            (b"1\n\xff\n", 2, "the line is not text"),
+            (b"1\n\xff\n", 2, "the line is not UTF-8 text; binary traces end in .rtr"),
             (b"1\n,get\n", 2, "the key is missing"),
             (b"key,time\n1,5\n1,4\n", 3, "the time 4 is before that of the line above"),
             (b"key,time\n1,5\n1,\n", 3, "the time is missing"),
             (b"key,time\n1,\n1,5\n", 3, "only some lines have a time"),
             (b"key,time\n1,soon\n", 2, "the time 'soon' is no number of seconds"),
             (b"key,time\n1,inf\n", 2, "the time 'inf' is no number of seconds"),
+            (
+                b"key,time\n1,5\n1,1e301\n",
+                3,
+                "the time 1e301 is more than ten years after the first one; times are in seconds",
+            ),
+            (b"a;get;10\n", 1, "'a;get;10' has no comma in it: fields are separated by commas"),
+            (b"key;op\n", 1, "'key;op' has no comma in it: fields are separated by commas"),
+            (b"1\n2\tget\n", 2, "'2\\tget' has no comma in it: fields are separated by commas"),
         ] {
             assert_eq!(lines(text).unwrap_err(), (line, message.to_owned()), "{}", text.escape_ascii());
         }
+    }
+
+    #[test]
+    fn other_texts_are_no_traces() {
+        for text in ["about = \"A cache\"\n", "[keys]\ncount = 5\n", "Dear reader, see below\n", "a\u{1}\n"] {
+            let (line, message) = lines(text.as_bytes()).unwrap_err();
+            assert_eq!(line, text.lines().count());
+            assert!(message.contains("is this a trace? Its lines are key,op,size,ttl,time"), "{message}");
+        }
+        // Where a first line names columns, keys are anything.
+        let read = lines(b"key,size\na b;c = d,5\n").unwrap();
+        assert_eq!((read.accesses.len(), read.accesses[0].size), (1, 5));
+        assert_eq!(lines(b"key\na;b\n").unwrap().accesses.len(), 1);
+    }
+
+    #[test]
+    fn comments_and_what_editors_leave_are_no_accesses() {
+        let read =
+            lines(b"\xef\xbb\xbf\n# recorded on Monday\r\n\r\nsize,key\r\n7,a\n# more\n8,b\n").unwrap();
+        let sizes: Vec<u32> = read.accesses.iter().map(|access| access.size).collect();
+        assert_eq!(sizes, [7, 8]);
+        assert_eq!(lines(b"\xef\xbb\xbfkey,size\n1,9\n").unwrap().accesses[0].size, 9);
+        // Only the first line that is none of these names columns.
+        assert_eq!(lines(b"1\nkey\n").unwrap().accesses.len(), 2);
     }
 
     proptest! {

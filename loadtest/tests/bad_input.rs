@@ -157,6 +157,9 @@ fn the_program_refuses_wrong_files() {
     folder.file("empty.csv", "key,op\n");
     folder.file("bad.csv", "key,op,size\n1,get,100\n2,put,100\n");
     folder.file("plain.csv", "1\n2\n");
+    folder.file("semicolons.csv", "a;get;10\n");
+    folder.file("far.csv", "key,time\n1,0\n2,1e301\n");
+    folder.file("latin1.csv", b"1\n\xe4\n");
     let path = folder.0.as_path();
     refused(path, &["run", "-w", "w.toml"], "w.toml:3: unknown field `cuont`");
     refused(path, &["run", "-w", "bytes.toml"], "bytes.toml: ");
@@ -168,6 +171,10 @@ fn the_program_refuses_wrong_files() {
     refused(path, &["replay", "empty.rtr"], "empty.rtr: there is no access in it");
     refused(path, &["replay", "empty.csv"], "empty.csv: there is no access in it");
     refused(path, &["replay", "bad.csv"], "bad.csv:3: unknown op 'put'");
+    refused(path, &["replay", "w.toml"], "w.toml:2: the key 'count = 5' has a space in it: is this a trace?");
+    refused(path, &["replay", "semicolons.csv"], "semicolons.csv:1: 'a;get;10' has no comma in it");
+    refused(path, &["replay", "far.csv"], "far.csv:3: the time 1e301 is more than ten years after the first");
+    refused(path, &["replay", "latin1.csv"], "latin1.csv:2: the line is not UTF-8 text");
     refused(path, &["replay", "plain.csv", "--speed", "1x"], "plain.csv: the trace has no times");
 }
 

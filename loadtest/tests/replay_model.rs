@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use shoal_loadtest::random::Random;
-use shoal_loadtest::replay::{Pace, Settings, replay};
+use shoal_loadtest::replay::{Counts, Pace, Settings, replay};
 use shoal_loadtest::trace::{Access, Kind};
 use shoal_loadtest::zipf::Zipf;
 
@@ -18,6 +18,11 @@ use shoal_loadtest::zipf::Zipf;
 #[derive(Default)]
 struct Cache {
     capacity: usize,
+    /// Values are refused.
+    refuses: bool,
+    /// Every so many'th look-up gets an error, if any does.
+    fails: usize,
+    asked: usize,
     used: usize,
     clock: u64,
     /// The size of each value and when it was used last.
@@ -52,13 +57,16 @@ impl Cache {
 
 /// Serves one connection from a cache.
 fn serve(capacity: usize) -> (std::net::SocketAddr, JoinHandle<()>) {
+    serve_from(Cache { capacity, ..Cache::default() })
+}
+
+fn serve_from(mut cache: Cache) -> (std::net::SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let thread = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("the replay connects");
         socket.set_nodelay(true).expect("it is connected");
         let mut reader = BufReader::new(socket.try_clone().expect("a second handle"));
-        let mut cache = Cache { capacity, ..Cache::default() };
         let mut replies = Vec::new();
         while let Some(words) = request(&mut reader) {
             answer(&mut cache, &words, &mut replies);
@@ -88,7 +96,10 @@ fn request(reader: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
 }
 
 fn answer(cache: &mut Cache, words: &[Vec<u8>], replies: &mut Vec<u8>) {
+    cache.asked += 1;
     let reply = match words[0].as_slice() {
+        b"GET" if cache.fails > 0 && cache.asked.is_multiple_of(cache.fails) => "-ERR no\r\n".to_owned(),
+        b"SET" if cache.refuses => "-OOM command not allowed\r\n".to_owned(),
         b"GET" => match cache.get(&words[1]) {
             Some(size) => format!("${size}\r\n{}\r\n", "x".repeat(size)),
             None => "$-1\r\n".to_owned(),
@@ -189,4 +200,52 @@ fn a_recording_takes_the_time_it_took() {
     thread.join().expect("the server did not panic");
     assert!(counts.seconds >= 0.3, "{}", counts.seconds);
     assert!(counts.seconds - counts.late < 1.0, "{} {}", counts.seconds, counts.late);
+}
+
+fn get(key: u64) -> Access {
+    Access { key, at: 0, size: 10, ttl: 0, kind: Kind::Get }
+}
+
+fn counted(cache: Cache, accesses: &[Access]) -> Counts {
+    let (address, thread) = serve_from(cache);
+    let settings =
+        Settings { address, opening: Vec::new(), batch: 64, pace: Pace::Max, flush: false, warmup: 0.0 };
+    let counts = replay(&settings, accesses, &AtomicBool::new(false)).expect("the server answers");
+    thread.join().expect("the server did not panic");
+    counts
+}
+
+#[test]
+fn a_server_that_stores_nothing_has_no_hits() {
+    // In each batch the same key 64 times: with stores taken all but two would be hits.
+    let accesses: Vec<Access> = (0..128).map(|index| get(index / 64)).collect();
+    let taken = counted(Cache { capacity: 1000, ..Cache::default() }, &accesses);
+    assert_eq!((taken.hits, taken.repeats, taken.dropped, taken.refused), (126, 126, 0, 0));
+    let refused = counted(Cache { refuses: true, ..Cache::default() }, &accesses);
+    assert_eq!((refused.lookups, refused.hits, refused.hit_bytes), (128, 0, 0));
+    assert_eq!((refused.refused, refused.stored, refused.errors), (2, 0, 2));
+    assert!(taken.are_useful() && !refused.are_useful());
+    // A server that takes what it does not keep is told apart by what it answers to the repeats.
+    let dropped = counted(Cache::default(), &accesses);
+    assert_eq!((dropped.stored, dropped.dropped), (2, 126));
+    assert!(!dropped.are_useful());
+}
+
+#[test]
+fn failed_look_ups_are_neither_hits_nor_misses() {
+    let accesses: Vec<Access> = (0..100).map(|_| get(7)).collect();
+    let counts = counted(Cache { capacity: 1000, fails: 1, ..Cache::default() }, &accesses);
+    assert_eq!((counts.lookups, counts.failed, counts.errors, counts.stored), (0, 100, 100, 0));
+    assert!(!counts.are_useful());
+    let counts = counted(Cache { capacity: 1000, fails: 10, ..Cache::default() }, &accesses);
+    assert_eq!((counts.accesses, counts.lookups + counts.failed), (100, 100));
+    assert!(counts.failed >= 5 && counts.hits == counts.lookups - 1, "{counts:?}");
+    assert!(counts.are_useful());
+}
+
+#[test]
+fn keys_that_differ_in_their_highest_bits_are_different() {
+    let accesses = [get(1), get(1 | 1 << 56), get(1 | 1 << 63), get(1)];
+    let counts = counted(Cache { capacity: 1000, ..Cache::default() }, &accesses);
+    assert_eq!((counts.stored, counts.hits), (3, 1));
 }

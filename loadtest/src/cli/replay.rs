@@ -1,15 +1,17 @@
 //! `shoal-loadtest replay`: a recorded trace and its hit ratio.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
 
 use super::run::stop_on_interrupt;
 use crate::error::Error;
-use crate::replay::{Pace, Settings, replay};
-use crate::report::json;
+use crate::replay::{Counts, Pace, Settings, Watch, replay_watched};
 use crate::report::number::{bytes, count, percent};
+use crate::report::{json, ticker};
 use crate::target::{Opening, Target, look_at};
 use crate::trace::{self, Trace};
 
@@ -48,6 +50,9 @@ pub(super) struct ReplayArguments {
     /// Write the counts to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Show no progress.
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
@@ -73,8 +78,25 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         flush: arguments.flush,
         warmup: arguments.warmup,
     };
-    let counts = replay(&settings, &accesses, &stop)
-        .map_err(|source| Error::Connect { address: arguments.target.clone(), source })?;
+    let watch = Watch::default();
+    let (total, mut before) = (accesses.len() as u64, 0);
+    let line = |second, since: u64| {
+        let text =
+            progress(second, &watch, total, watch.accesses.load(Relaxed).saturating_sub(before) / since);
+        before = watch.accesses.load(Relaxed);
+        text
+    };
+    let played =
+        ticker::accompany(arguments.quiet, line, || replay_watched(&settings, &accesses, &stop, &watch));
+    let counts = played.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => {
+            Error::Protocol { address: arguments.target.clone(), message: error.to_string() }
+        }
+        _ => {
+            let done = count(watch.accesses.load(Relaxed));
+            Error::Usage(format!("{target}: {error} (after {done} of {} accesses)", count(total)))
+        }
+    })?;
     println!(
         "{} on {target} ({server}): {} accesses in {:.1} s, {} per second",
         arguments.trace.display(),
@@ -82,25 +104,60 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         counts.seconds,
         count((counts.accesses as f64 / counts.seconds.max(1e-9)) as u64)
     );
-    println!(
-        "object hit ratio  {} of {} look-ups",
-        percent(counts.object_hit_ratio()),
-        count(counts.lookups)
-    );
-    println!("byte hit ratio    {} of {}", percent(counts.byte_hit_ratio()), bytes(counts.bytes as f64));
-    if settings.pace != Pace::Max {
-        println!("late              {:.3} s at most", counts.late);
-    }
-    println!("stored            {} values", count(counts.stored));
-    if let Some(first) = &counts.first_error {
-        println!("errors            {}, the first: {first}", count(counts.errors));
-    }
+    print!("{}", table(&counts, settings.pace));
     if let Some(path) = &arguments.json {
         json::write(path, &counts)?;
     }
-    // Every look-up and every write was refused: the ratio above says nothing.
-    let is_useful = counts.accesses == 0 || counts.errors < counts.accesses;
-    Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if counts.are_useful() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was counted, line by line.
+fn table(counts: &Counts, pace: Pace) -> String {
+    let (lookups, hits) = (count(counts.lookups), percent(counts.object_hit_ratio()));
+    let mut out = format!("object hit ratio  {hits} of {lookups} look-ups\n");
+    let (hits, looked_up) = (percent(counts.byte_hit_ratio()), bytes(counts.bytes as f64));
+    out.push_str(&format!("byte hit ratio    {hits} of {looked_up}\n"));
+    if pace != Pace::Max {
+        out.push_str(&format!("late              {:.3} s at most\n", counts.late));
+    }
+    out.push_str(&format!("stored            {} values", count(counts.stored)));
+    if counts.refused > 0 {
+        out.push_str(&format!(", {} refused", count(counts.refused)));
+    }
+    out.push('\n');
+    if let Some(first) = &counts.first_error {
+        out.push_str(&format!("errors            {}, the first: {first}\n", count(counts.errors)));
+    }
+    if counts.dropped > 0 {
+        out.push_str(&format!(
+            "warning           {} of the hits repeat a miss of their batch, and the value was gone again: use a \
+             smaller -P\n",
+            count(counts.dropped)
+        ));
+    }
+    if !counts.are_useful() {
+        out.push_str("the ratios say nothing: most look-ups failed, or most values were not kept\n");
+    }
+    out
+}
+
+/// The line shown while it goes on, with the accesses per second of late.
+fn progress(second: u64, watch: &Watch, total: u64, rate: u64) -> String {
+    let (made, hits) = (watch.accesses.load(Relaxed), watch.hits.load(Relaxed));
+    let (lookups, errors) = (watch.lookups.load(Relaxed), watch.errors.load(Relaxed));
+    let mut line = format!(
+        "{second:>5} s  {:>4.1} % of the trace  {:>11} accesses  {:>9}/s",
+        made as f64 * 100.0 / total.max(1) as f64,
+        count(made),
+        count(rate)
+    );
+    if lookups > 0 {
+        line.push_str(&format!("  hits {}", percent(hits as f64 / lookups as f64)));
+    }
+    if errors > 0 {
+        line.push_str(&format!("  errors {}", count(errors)));
+    }
+    line
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -121,4 +178,41 @@ fn speed(text: &str) -> Result<Pace, String> {
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..1.0).contains(share));
     share.ok_or_else(|| "write a number from 0 to 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_how_far_it_is() {
+        let watch = Watch::default();
+        assert_eq!(
+            progress(1, &watch, 10, 0),
+            "    1 s   0.0 % of the trace            0 accesses          0/s"
+        );
+        for (place, value) in [(&watch.accesses, 500), (&watch.lookups, 400), (&watch.hits, 100)] {
+            place.store(value, Relaxed);
+        }
+        watch.errors.store(7, Relaxed);
+        let line = progress(12, &watch, 2000, 41);
+        assert!(
+            line.starts_with("   12 s  25.0 % of the trace          500 accesses         41/s"),
+            "{line}"
+        );
+        assert!(line.ends_with("  hits 25.00 %  errors 7"), "{line}");
+    }
+
+    #[test]
+    fn refusals_and_repeats_that_were_dropped_are_told() {
+        let told = |counts: Counts| table(&counts, Pace::Max);
+        let quiet = told(Counts { lookups: 5, hits: 2, stored: 3, ..Counts::default() });
+        assert_eq!(quiet.lines().count(), 3);
+        assert!(quiet.contains("object hit ratio  40.00 % of 5 look-ups") && quiet.ends_with("3 values\n"));
+        let refused = told(Counts { accesses: 9, refused: 4, errors: 4, stored: 1, ..Counts::default() });
+        assert!(refused.contains("stored            1 values, 4 refused"), "{refused}");
+        assert!(refused.contains("the ratios say nothing"), "{refused}");
+        let dropped = told(Counts { hits: 9, dropped: 4, ..Counts::default() });
+        assert!(dropped.contains("4 of the hits repeat a miss"), "{dropped}");
+    }
 }

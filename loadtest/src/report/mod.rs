@@ -13,3 +13,4 @@ pub mod recorder;
 pub mod runs;
 pub mod side_by_side;
 pub mod table;
+pub mod ticker;
