@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_traces() {
-        for text in ["about = \"A cache\"\n", "[keys]\ncount = 5\n", "Dear reader, see below\n", "a\u{1}\n"] {
+        for text in ["about = \"A cache\"\n", "[keys]\ncount = 5\n", "Dear reader\n", "a\u{1}\n"] {
             let (line, message) = lines(text.as_bytes()).unwrap_err();
             assert_eq!(line, text.lines().count());
             assert!(message.contains("is this a trace? Its lines are key,op,size,ttl,time"), "{message}");
