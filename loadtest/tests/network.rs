@@ -469,8 +469,9 @@ fn checked_requests_follow_slots_that_move() {
     });
     assert_eq!((recorded.failures, recorded.first_failure.as_deref()), (0, None));
     assert!(recorded.operations.len() > 100, "{}", recorded.operations.len());
+    let keys = driver::written_keys(&recorded.operations);
     assert_eq!(check::check(recorded.operations), []);
-    driver::remove_keys(&settings).unwrap();
+    driver::remove_keys(&settings, &keys, &AtomicBool::new(false)).unwrap();
     assert_eq!((0..3).map(|node| cluster.size(node)).sum::<i64>(), 0);
 }
 

@@ -1,6 +1,8 @@
 //! `shoal-loadtest verify`: checks that the server's answers could have come from one copy of the data.
 
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
@@ -9,9 +11,10 @@ use super::load::duration;
 use super::run::stop_on_interrupt;
 use crate::error::Error;
 use crate::report::number::count;
+use crate::report::ticker;
 use crate::target::{Opening, Target, look_at};
 use crate::verify::check::{around, check};
-use crate::verify::driver::{Recorded, Settings, record, remove_keys};
+use crate::verify::driver::{Recorded, Settings, Watch, record_watched, remove_keys, written_keys};
 use crate::verify::history::{Operation, Violation};
 
 #[derive(Debug, Args)]
@@ -50,6 +53,9 @@ pub(super) struct VerifyArguments {
     /// How many violations to show with their history.
     #[arg(long, default_value_t = 3)]
     show: usize,
+    /// Show no progress.
+    #[arg(short, long)]
+    quiet: bool,
     /// User name for AUTH.
     #[arg(long, requires = "password")]
     user: Option<String>,
@@ -67,39 +73,81 @@ const FEW_FAILURES: u64 = 10;
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
     let settings = settings(arguments)?;
     let stop = stop_on_interrupt()?;
-    let recorded = record(&settings, &stop);
-    let operations = recorded.operations.clone();
+    let watch = Watch::default();
+    let mut before = 0;
+    let line = |second, since: u64| {
+        let answered = watch.answered.load(Relaxed);
+        let rate = answered.saturating_sub(std::mem::replace(&mut before, answered)) / since;
+        progress(second, &watch, rate)
+    };
+    let recorded = ticker::accompany(arguments.quiet, line, || record_watched(&settings, &stop, &watch));
     let started = Instant::now();
-    let violations = check(operations);
-    let taken = started.elapsed();
-    if let Err(error) = remove_keys(&settings) {
-        eprintln!("the keys of this run could not be removed: {error}");
-    }
+    let violations = check(recorded.operations.clone());
     println!(
         "{} operations by {} connections on {} keys, checked in {:.2} s",
         count(recorded.operations.len() as u64),
         settings.clients,
         settings.keys,
-        taken.as_secs_f64()
+        started.elapsed().as_secs_f64()
     );
     if let Some(first) = &recorded.first_failure {
         println!("{} failures, the first: {first}", count(recorded.failures));
     }
-    if recorded.operations.is_empty() {
-        println!("nothing was answered");
-        return Ok(ExitCode::FAILURE);
+    let (all_is_well, sentence) = verdict(&violations, &recorded);
+    match sentence {
+        Some(sentence) => println!("{sentence}"),
+        None => show(&violations, &recorded, arguments.show),
     }
-    if violations.is_empty() {
-        let answered = recorded.operations.len() as u64;
-        if recorded.failures * FEW_FAILURES > answered {
-            println!("nothing wrong found, but too much went unanswered to say that all is well");
-            return Ok(ExitCode::FAILURE);
+    tidy(&settings, &recorded, &stop);
+    Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether all is well, and the sentence that says so or why that is not known; none if something was found.
+fn verdict(violations: &[Violation], recorded: &Recorded) -> (bool, Option<&'static str>) {
+    let answered = recorded.operations.iter().filter(|operation| operation.is_answered()).count() as u64;
+    if !violations.is_empty() {
+        (false, None)
+    } else if answered == 0 {
+        (false, Some("nothing was answered"))
+    } else if recorded.failures.max(recorded.unanswered) * FEW_FAILURES > answered {
+        (false, Some("nothing wrong found, but too much went unanswered to say that all is well"))
+    } else {
+        (true, Some("nothing wrong found"))
+    }
+}
+
+/// Removes the keys of the run.
+fn tidy(settings: &Settings, recorded: &Recorded, stop: &AtomicBool) {
+    let keys = written_keys(&recorded.operations);
+    // A ^C that has ended the load is not meant for this; the next one ends the program.
+    let unmoved = AtomicBool::new(false);
+    let stop = if stop.load(Relaxed) { &unmoved } else { stop };
+    match remove_keys(settings, &keys, stop) {
+        Ok(done) if done < keys.len() => {
+            eprintln!("{} keys of this run were not removed", count((keys.len() - done) as u64));
         }
-        println!("nothing wrong found");
-        return Ok(ExitCode::SUCCESS);
+        Ok(_) => {}
+        Err(error) => {
+            let told = crate::answer::told(&error, settings.patience);
+            eprintln!("the keys of this run could not be removed: {told}");
+        }
     }
-    show(&violations, &recorded, arguments.show);
-    Ok(ExitCode::FAILURE)
+}
+
+/// The line shown while the load goes on, with the answers per second of late.
+fn progress(second: u64, watch: &Watch, rate: u64) -> String {
+    let (failures, wrong) = (watch.failures.load(Relaxed), watch.wrong.load(Relaxed));
+    let mut line = format!(
+        "{second:>5} s  {:>11} operations  {:>9}/s",
+        count(watch.answered.load(Relaxed)),
+        count(rate)
+    );
+    for (number, what) in [(wrong, "wrong answers"), (failures, "failures")] {
+        if number > 0 {
+            line.push_str(&format!("  {what} {}", count(number)));
+        }
+    }
+    line
 }
 
 fn settings(arguments: &VerifyArguments) -> Result<Settings, Error> {
@@ -136,6 +184,9 @@ fn show(violations: &[Violation], recorded: &Recorded, most: usize) {
     for same in kinds.chunk_by(|a, b| a == b) {
         println!("  {:>8} {}", count(same.len() as u64), same[0]);
     }
+    if let Some(told) = &recorded.first_corruption {
+        println!("the first corrupt value: {told}");
+    }
     // One of each kind first: a thousand lost increments of one key tell the same story.
     kinds.dedup();
     let first_of = |wrong| violations.iter().position(|violation| violation.wrong == wrong);
@@ -153,5 +204,39 @@ fn show(violations: &[Violation], recorded: &Recorded, most: usize) {
 fn print_marked(guilty: &[Operation], history: &[Operation]) {
     for operation in history {
         println!("{} {operation}", if guilty.contains(operation) { " >" } else { "  " });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::history::{Action, NEVER, Wrong};
+
+    fn recorded(answered: usize, unanswered: u64) -> Recorded {
+        let operation = |end| Operation { key: 0, client: 0, start: 0, end, action: Action::Delete };
+        let mut operations = vec![operation(1); answered];
+        operations.extend((0..unanswered).map(|_| operation(NEVER)));
+        Recorded { operations, unanswered, failures: u64::from(unanswered > 0), ..Recorded::default() }
+    }
+
+    #[test]
+    fn silence_is_not_success() {
+        let well = |answered, unanswered| verdict(&[], &recorded(answered, unanswered)).0;
+        assert!(well(1000, 0) && well(1000, 100));
+        // One broken connection may have held many requests.
+        assert!(!well(1000, 101) && !well(0, 1000) && !well(0, 0));
+        let wrong = [Violation { wrong: Wrong::Malformed, operations: Vec::new() }];
+        assert_eq!(verdict(&wrong, &recorded(1000, 0)), (false, None));
+        assert_eq!(verdict(&wrong, &recorded(0, 0)), (false, None));
+    }
+
+    #[test]
+    fn the_line_says_what_was_found_so_far() {
+        let watch = Watch::default();
+        watch.answered.store(45_000, Relaxed);
+        assert_eq!(progress(3, &watch, 9000), "    3 s       45,000 operations      9,000/s");
+        watch.wrong.store(2, Relaxed);
+        watch.failures.store(1, Relaxed);
+        assert!(progress(3, &watch, 0).ends_with("  wrong answers 2  failures 1"));
     }
 }

@@ -1,18 +1,23 @@
 //! Deals a history out to the checkers of single keys.
 
 use super::history::{Action, Operation, Violation, Wrong};
-use super::{counter, register};
+use super::{counter, order, register};
 
-/// Checks everything. Operations may come in any order; the result is ordered by key.
+/// Checks everything. Operations may come in any order, but for those that a client sent together: these have to come
+/// in the order of sending. The result is ordered by key.
 pub fn check(mut operations: Vec<Operation>) -> Vec<Violation> {
-    operations.sort_unstable_by_key(|operation| (operation.key, operation.start));
+    // Stable, so that what was sent together stays in order.
+    operations.sort_by_key(|operation| (operation.key, operation.start));
     let mut violations = Vec::new();
     for history in operations.chunk_by(|a, b| a.key == b.key) {
         let counts = history
             .iter()
             .any(|operation| matches!(operation.action, Action::Increment(_) | Action::ReadCounter(_)));
         violations.extend(history.iter().filter_map(stray));
-        violations.extend(if counts { counter::check(history) } else { register::check(history) });
+        let found = if counts { counter::check(history) } else { register::check(history) };
+        // Where real time is contradicted already, the order of sending has nothing to add.
+        let found = if found.is_empty() { order::check(history, counts) } else { found };
+        violations.extend(found);
     }
     violations
 }
@@ -22,6 +27,8 @@ fn stray(operation: &Operation) -> Option<Violation> {
     let wrong = match operation.action {
         Action::ReadForeign(u32::MAX) => Wrong::UnknownValue,
         Action::ReadForeign(_) | Action::Mismatched => Wrong::SwappedReply,
+        Action::Corrupt(_) => Wrong::CorruptValue,
+        Action::Malformed => Wrong::Malformed,
         _ => return None,
     };
     Some(Violation { wrong, operations: vec![*operation] })

@@ -2,15 +2,17 @@
 //!
 //! One blocking thread per connection: what matters here is concurrency and honest times, not speed. A request
 //! whose answer does not come (the connection broke, the server took too long, or answered with an error) may
-//! have taken effect or not; it is written down without an end, and the thread connects again and goes on.
+//! have taken effect or not; it is written down without an end, and the thread connects again and goes on. At the end
+//! every key that was written is read once more, so that what was lost last shows as well.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::history::{Action, NEVER, Operation};
+use super::value::{difference, is_counter, key_text, parse_count, parse_value, value_text};
 use super::way::Way;
 use crate::answer::{self, Answer};
 use crate::cluster::slot::slot;
@@ -55,10 +57,40 @@ pub struct Recorded {
     pub failures: u64,
     /// The first of them.
     pub first_failure: Option<String>,
+    /// Requests without an answer, or with an error for one.
+    pub unanswered: u64,
+    /// How the first corrupt value differs from what it should be.
+    pub first_corruption: Option<String>,
+}
+
+impl Recorded {
+    fn add(&mut self, other: Self) {
+        self.operations.extend(other.operations);
+        self.failures += other.failures;
+        self.unanswered += other.unanswered;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+        self.first_corruption = self.first_corruption.take().or(other.first_corruption);
+    }
+}
+
+/// What somebody else may watch while the load goes on.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Requests that were answered.
+    pub answered: AtomicU64,
+    /// Error replies and broken connections.
+    pub failures: AtomicU64,
+    /// Answers that are wrong by themselves; all others are judged at the end.
+    pub wrong: AtomicU64,
 }
 
 /// Runs all connections to the end or until `stop` is set.
 pub fn record(settings: &Settings, stop: &Arc<AtomicBool>) -> Recorded {
+    record_watched(settings, stop, &Watch::default())
+}
+
+/// As [`record`]; `watch` is kept up to date.
+pub fn record_watched(settings: &Settings, stop: &Arc<AtomicBool>, watch: &Watch) -> Recorded {
     let start = Instant::now();
     let issued = AtomicU64::new(0);
     let mut all = Recorded::default();
@@ -66,34 +98,57 @@ pub fn record(settings: &Settings, stop: &Arc<AtomicBool>) -> Recorded {
         let clients: Vec<_> = (0..settings.clients)
             .map(|number| {
                 let issued = &issued;
-                scope.spawn(move || Client::new(settings, number, start).run(stop, issued))
+                scope.spawn(move || Client::new(settings, number, start, watch).run(stop, issued))
             })
             .collect();
         for recorded in clients.into_iter().filter_map(|client| client.join().ok()) {
-            all.operations.extend(recorded.operations);
-            all.failures += recorded.failures;
-            all.first_failure = all.first_failure.take().or(recorded.first_failure);
+            all.add(recorded);
         }
     });
+    let keys = written_keys(&all.operations);
+    all.add(Client::new(settings, settings.clients, start, watch).read_back(&keys));
     all
 }
 
-/// Removes the keys of a run; a server that is gone keeps them.
-pub fn remove_keys(settings: &Settings) -> io::Result<()> {
-    if settings.cluster {
-        let mut way = Way::new(settings, 0);
-        for key in 0..settings.keys {
-            let text = key_text(settings.run, key);
-            way.ask(slot(text.as_bytes()), &encode(&["DEL", &text]))?;
+/// The keys that these operations may have made, each once.
+pub fn written_keys(operations: &[Operation]) -> Vec<u32> {
+    let writes = operations
+        .iter()
+        .filter(|operation| matches!(operation.action, Action::Write(_) | Action::Increment(_)));
+    let mut keys: Vec<u32> = writes.map(|operation| operation.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// How many requests are under way at once where keys are read or removed one after the other.
+const CHUNK: usize = 1000;
+
+/// Removes these keys of a run, until `stop` is set; returns how many were removed or asked to be. A server that is
+/// gone keeps them.
+pub fn remove_keys(settings: &Settings, keys: &[u32], stop: &AtomicBool) -> io::Result<usize> {
+    let mut way = settings.cluster.then(|| Way::new(settings, 0));
+    let mut line = if settings.cluster { None } else { Some(Line::open(settings, 0)?) };
+    let mut done = 0;
+    for chunk in keys.chunks(CHUNK) {
+        if stop.load(Ordering::Relaxed) {
+            break;
         }
-        return Ok(());
+        let texts = chunk.iter().map(|key| key_text(settings.run, *key));
+        if let Some(way) = &mut way {
+            for text in texts {
+                way.ask(slot(text.as_bytes()), &encode(&["DEL", &text]))?;
+            }
+        } else if let Some(line) = &mut line {
+            let bytes: Vec<u8> = texts.flat_map(|text| encode(&["DEL", &text])).collect();
+            line.socket.write_all(&bytes)?;
+            for _ in chunk {
+                answer::read(&mut line.reader)?;
+            }
+        }
+        done += chunk.len();
     }
-    let mut line = Line::open(settings, 0)?;
-    for key in 0..settings.keys {
-        line.socket.write_all(&encode(&["DEL", &key_text(settings.run, key)]))?;
-        answer::read(&mut line.reader)?;
-    }
-    Ok(())
+    Ok(done)
 }
 
 /// A connection with its reader.
@@ -127,6 +182,7 @@ struct Client<'a> {
     settings: &'a Settings,
     number: u32,
     start: Instant,
+    watch: &'a Watch,
     random: Random,
     written: u64,
     recorded: Recorded,
@@ -138,9 +194,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const GIVE_UP: Duration = Duration::from_secs(10);
 
 impl<'a> Client<'a> {
-    fn new(settings: &'a Settings, number: u32, start: Instant) -> Self {
+    fn new(settings: &'a Settings, number: u32, start: Instant, watch: &'a Watch) -> Self {
         let random = Random::part(settings.seed, u64::from(number));
-        Self { settings, number, start, random, written: 0, recorded: Recorded::default() }
+        Self { settings, number, start, watch, random, written: 0, recorded: Recorded::default() }
     }
 
     fn run(self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
@@ -163,7 +219,7 @@ impl<'a> Client<'a> {
             match self.take_down(operation, answer) {
                 Ok(()) => answered = Instant::now(),
                 Err(error) => {
-                    self.fail(format!("connection: {error}"));
+                    self.broken(&error);
                     if self.settings.duration == Duration::MAX && answered.elapsed() > GIVE_UP {
                         break;
                     }
@@ -185,7 +241,7 @@ impl<'a> Client<'a> {
             let mut open = match open {
                 Ok(open) => open,
                 Err(error) => {
-                    self.fail(format!("connection: {error}"));
+                    self.broken(&error);
                     if self.settings.duration == Duration::MAX && connected.elapsed() > GIVE_UP {
                         break;
                     }
@@ -199,13 +255,65 @@ impl<'a> Client<'a> {
             }
             match self.batch(&mut open) {
                 Ok(()) => line = Some(open),
-                Err(error) => self.fail(format!("connection: {error}")),
+                Err(error) => self.broken(&error),
             }
         }
         self.recorded
     }
 
+    /// Reads these keys once.
+    fn read_back(mut self, keys: &[u32]) -> Recorded {
+        let mut outcome = Ok(());
+        if self.settings.cluster {
+            let mut way = Way::new(self.settings, self.number);
+            for key in keys {
+                let mut bytes = Vec::new();
+                let action = self.get(*key, &mut bytes);
+                let start = self.now();
+                let answer = way.ask(slot(key_text(self.settings.run, *key).as_bytes()), &bytes);
+                let operation = Operation { key: *key, client: self.number, start, end: self.now(), action };
+                outcome = self.take_down(operation, answer);
+                if outcome.is_err() {
+                    break;
+                }
+            }
+        } else {
+            // Any of the servers will do; one of them may be gone.
+            for number in 0..self.settings.addresses.len() as u32 {
+                outcome = self.read_from(number, keys);
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+        }
+        if let Err(error) = outcome {
+            self.fail(format!(
+                "reading all keys at the end: {}",
+                answer::told(&error, self.settings.patience)
+            ));
+        }
+        self.recorded
+    }
+
+    fn read_from(&mut self, number: u32, keys: &[u32]) -> io::Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut line = Line::open(self.settings, number)?;
+        for chunk in keys.chunks(CHUNK) {
+            let mut bytes = Vec::new();
+            let requests = chunk.iter().map(|key| (*key, self.get(*key, &mut bytes))).collect();
+            self.exchange(&mut line, &bytes, requests)?;
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, error: &io::Error) {
+        self.fail(format!("connection: {}", answer::told(error, self.settings.patience)));
+    }
+
     fn fail(&mut self, text: String) {
+        self.watch.failures.fetch_add(1, Ordering::Relaxed);
         self.recorded.failures += 1;
         self.recorded.first_failure.get_or_insert(text);
     }
@@ -214,15 +322,20 @@ impl<'a> Client<'a> {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Sends a batch of requests and takes down what is answered; those without an answer are taken down too.
+    /// Sends a batch of requests.
     fn batch(&mut self, line: &mut Line) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut requests = Vec::with_capacity(self.settings.pipeline);
         for _ in 0..self.settings.pipeline {
             requests.push(self.request(&mut bytes));
         }
+        self.exchange(line, &bytes, requests)
+    }
+
+    /// Sends requests and takes down what is answered; those without an answer are taken down too.
+    fn exchange(&mut self, line: &mut Line, bytes: &[u8], requests: Vec<(u32, Action)>) -> io::Result<()> {
         let start = self.now();
-        let mut outcome = line.socket.write_all(&bytes);
+        let mut outcome = line.socket.write_all(bytes);
         for (key, action) in requests {
             let answer = match &outcome {
                 Ok(()) => answer::read(&mut line.reader),
@@ -242,13 +355,35 @@ impl<'a> Client<'a> {
     fn take_down(&mut self, mut operation: Operation, answer: io::Result<Answer>) -> io::Result<()> {
         let read = matches!(operation.action, Action::ReadNothing | Action::ReadCounter(_));
         let outcome = answer.map(|answer| self.judge(&mut operation, answer));
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
+            if error.kind() == ErrorKind::InvalidData {
+                self.stray(Operation { action: Action::Malformed, ..operation });
+            }
             operation.end = NEVER;
         }
-        if !(read && operation.end == NEVER) {
+        if operation.is_answered() {
+            self.watch.answered.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.recorded.unanswered += 1;
+        }
+        if operation.is_stray() {
+            self.stray(operation);
+        } else if !(read && operation.end == NEVER) {
             self.recorded.operations.push(operation);
         }
         outcome
+    }
+
+    /// Takes down an answer that is wrong by itself.
+    fn stray(&mut self, operation: Operation) {
+        self.watch.wrong.fetch_add(1, Ordering::Relaxed);
+        self.recorded.operations.push(operation);
+    }
+
+    /// Appends a request for the value of a key.
+    fn get(&self, key: u32, bytes: &mut Vec<u8>) -> Action {
+        bytes.extend_from_slice(&encode(&["GET", &key_text(self.settings.run, key)]));
+        if is_counter(key) { Action::ReadCounter(0) } else { Action::ReadNothing }
     }
 
     /// Draws a request and appends it; the action says what kind it is, the answer completes it.
@@ -257,17 +392,16 @@ impl<'a> Client<'a> {
         let text = key_text(self.settings.run, key);
         let kind = self.random.below(100);
         let (words, action) = match (is_counter(key), kind) {
-            (true, ..60) => (vec!["INCR", &text], Action::Increment(0)),
-            (true, _) => (vec!["GET", &text], Action::ReadCounter(0)),
+            (true, 60..) | (false, 45..) => return (key, self.get(key, bytes)),
+            (true, _) => (vec!["INCR", &text], Action::Increment(0)),
             (false, ..40) => {
                 self.written += 1;
                 let value = (u64::from(self.number) << 40) | self.written;
-                let words = value_text(self.settings, key, value);
+                let words = value_text(self.settings.run, self.settings.value_size, key, value);
                 bytes.extend_from_slice(&encode(&["SET", &text, &words]));
                 return (key, Action::Write(value));
             }
-            (false, 40..45) => (vec!["DEL", &text], Action::Delete),
-            (false, _) => (vec!["GET", &text], Action::ReadNothing),
+            (false, _) => (vec!["DEL", &text], Action::Delete),
         };
         bytes.extend_from_slice(&encode(&words));
         (key, action)
@@ -285,19 +419,25 @@ impl<'a> Client<'a> {
                 operation.action = Action::Increment(value as u64);
             }
             (Action::ReadCounter(_), Answer::Bytes(bytes)) => {
-                let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
-                let foreign = || parse_value(self.settings.run, operation.key, &bytes);
-                operation.action = number.map_or_else(foreign, Action::ReadCounter);
+                let (run, size) = (self.settings.run, self.settings.value_size);
+                operation.action = parse_count(run, size, operation.key, &bytes);
             }
             (Action::ReadNothing, Answer::Bytes(bytes)) => {
-                operation.action = parse_value(self.settings.run, operation.key, &bytes);
+                let (run, size) = (self.settings.run, self.settings.value_size);
+                operation.action = parse_value(run, size, operation.key, &bytes);
+                if let Action::Corrupt(value) = operation.action {
+                    let told = || difference(run, size, operation.key, value, &bytes);
+                    self.recorded.first_corruption.get_or_insert_with(told);
+                }
             }
-            (Action::ReadNothing | Action::ReadCounter(_), Answer::Nothing)
-            | (Action::Delete, Answer::Number(0 | 1))
-            | (Action::Write(_), Answer::Status(_)) => {}
+            (Action::Delete, Answer::Number(found @ (0 | 1))) => {
+                operation.action = Action::Removed(found == 1);
+            }
+            (Action::Write(_), Answer::Status(text)) if text == "OK" => {}
+            (Action::ReadNothing | Action::ReadCounter(_), Answer::Nothing) => {}
             // The answer belongs to another request. That of a write is lost, so it may have happened or not.
             (Action::Write(_) | Action::Delete | Action::Increment(_), _) => {
-                self.recorded.operations.push(Operation { action: Action::Mismatched, ..*operation });
+                self.stray(Operation { action: Action::Mismatched, ..*operation });
                 operation.end = NEVER;
             }
             (_, _) => operation.action = Action::Mismatched,
@@ -305,97 +445,5 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Every fourth key is a counter.
-pub fn is_counter(key: u32) -> bool {
-    key % 4 == 3
-}
-
-fn key_text(run: u64, key: u32) -> String {
-    format!("verify:{run:x}:{key}")
-}
-
-/// A value that says where it belongs, filled up to the wanted length.
-fn value_text(settings: &Settings, key: u32, value: u64) -> String {
-    let mut text = format!("{:x}:{key}:{value:x}:", settings.run);
-    while text.len() < settings.value_size {
-        text.push('.');
-    }
-    text
-}
-
-/// What reading these bytes from `key` means.
-fn parse_value(run: u64, key: u32, bytes: &[u8]) -> Action {
-    let parts = || {
-        let mut parts = std::str::from_utf8(bytes).ok()?.split(':');
-        let of_run = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let of_key = parts.next()?.parse::<u32>().ok()?;
-        let value = u64::from_str_radix(parts.next()?, 16).ok()?;
-        (of_run == run).then_some((of_key, value))
-    };
-    match parts() {
-        Some((of_key, value)) if of_key == key => Action::Read(value),
-        Some((of_key, _)) => Action::ReadForeign(of_key),
-        None => Action::ReadForeign(u32::MAX),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings() -> Settings {
-        Settings {
-            addresses: Vec::new(),
-            cluster: false,
-            opening: Vec::new(),
-            clients: 1,
-            pipeline: 1,
-            keys: 1,
-            value_size: 64,
-            duration: Duration::ZERO,
-            limit: 0,
-            patience: Duration::ZERO,
-            seed: 1,
-            run: 0xabc,
-        }
-    }
-
-    #[test]
-    fn values_say_where_they_belong() {
-        let settings = settings();
-        let text = value_text(&settings, 5, 0x1234);
-        assert_eq!(text.len(), 64);
-        assert_eq!(parse_value(0xabc, 5, text.as_bytes()), Action::Read(0x1234));
-        assert_eq!(parse_value(0xabc, 6, text.as_bytes()), Action::ReadForeign(5));
-        assert_eq!(parse_value(0xabd, 5, text.as_bytes()), Action::ReadForeign(u32::MAX));
-        assert_eq!(parse_value(0xabc, 5, b"12"), Action::ReadForeign(u32::MAX));
-    }
-
-    #[test]
-    fn answers_of_the_wrong_kind_are_taken_down() {
-        let settings = settings();
-        let mut client = Client::new(&settings, 0, Instant::now());
-        let mut judged = |action, answer| {
-            let mut operation = Operation { key: 3, client: 0, start: 1, end: 2, action };
-            client.recorded.operations.clear();
-            client.judge(&mut operation, answer);
-            let mismatched = client.recorded.operations.iter().chain([&operation]);
-            let mismatched =
-                mismatched.filter(|operation| operation.action == Action::Mismatched).count() == 1;
-            (mismatched, operation.end == NEVER, operation.action)
-        };
-        let bytes = |text: &str| Answer::Bytes(text.into());
-        assert_eq!(judged(Action::Write(1), Answer::Number(1)), (true, true, Action::Write(1)));
-        assert_eq!(judged(Action::Delete, Answer::Nothing), (true, true, Action::Delete));
-        assert_eq!(judged(Action::Delete, Answer::Number(2)), (true, true, Action::Delete));
-        assert_eq!(judged(Action::Increment(0), Answer::Number(0)), (true, true, Action::Increment(0)));
-        assert_eq!(judged(Action::Increment(0), bytes("5")), (true, true, Action::Increment(0)));
-        assert!(judged(Action::ReadNothing, Answer::Status("OK".into())).0);
-        assert!(judged(Action::ReadCounter(0), Answer::Number(1)).0);
-        assert_eq!(judged(Action::ReadCounter(0), bytes("abc:7:1:")).2, Action::ReadForeign(7));
-        assert_eq!(judged(Action::ReadCounter(0), bytes("x")).2, Action::ReadForeign(u32::MAX));
-        assert_eq!(judged(Action::ReadCounter(0), bytes("17")), (false, false, Action::ReadCounter(17)));
-        assert_eq!(judged(Action::Increment(0), Answer::Number(4)), (false, false, Action::Increment(4)));
-        assert_eq!(judged(Action::Delete, Answer::Number(1)), (false, false, Action::Delete));
-    }
-}
+mod tests;

@@ -20,6 +20,21 @@ pub struct Operation {
     pub action: Action,
 }
 
+impl Operation {
+    /// True if its answer came.
+    pub fn is_answered(&self) -> bool {
+        self.end != NEVER
+    }
+
+    /// True if its answer is wrong by itself, whatever else was done to the key; it tells nothing about the key then.
+    pub fn is_stray(&self) -> bool {
+        matches!(
+            self.action,
+            Action::ReadForeign(_) | Action::Mismatched | Action::Corrupt(_) | Action::Malformed
+        )
+    }
+}
+
 /// What an operation did and what was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
@@ -29,8 +44,10 @@ pub enum Action {
     Read(u64),
     /// Read nothing.
     ReadNothing,
-    /// Removed the key.
+    /// Removed the key, and it is not known whether there was something to remove.
     Delete,
+    /// Removed the key, and was told whether there was something to remove.
+    Removed(bool),
     /// Added 1 to a counter, which became this; 0 if the answer never came.
     Increment(u64),
     /// Read this from a counter; a missing one counts as 0.
@@ -38,6 +55,10 @@ pub enum Action {
     /// Read a value that was never meant for this key: it belongs to the key with this number, or
     /// `u32::MAX` if it is no value of this run at all.
     ReadForeign(u32),
+    /// Read what looks like this value of this key, but is cut, longer or changed.
+    Corrupt(u64),
+    /// Got bytes that are no reply at all.
+    Malformed,
     /// Got an answer that no request of its kind can get, so it belongs to another one.
     Mismatched,
 }
@@ -55,10 +76,13 @@ impl fmt::Display for Operation {
             Action::Read(value) => write!(f, "GET -> {value:x}"),
             Action::ReadNothing => write!(f, "GET -> nothing"),
             Action::Delete => write!(f, "DEL"),
+            Action::Removed(found) => write!(f, "DEL -> {}", u8::from(found)),
             Action::Increment(0) => write!(f, "INCR"),
             Action::Increment(value) => write!(f, "INCR -> {value}"),
             Action::ReadCounter(value) => write!(f, "GET -> {value}"),
             Action::ReadForeign(u32::MAX) => write!(f, "GET -> a value nobody wrote"),
+            Action::Corrupt(value) => write!(f, "GET -> not quite {value:x}"),
+            Action::Malformed => write!(f, "an answer that is not RESP"),
             Action::Mismatched => write!(f, "another request's answer"),
             Action::ReadForeign(key) => write!(f, "GET -> a value of key {key}"),
         }
@@ -76,8 +100,14 @@ pub enum Wrong {
     Resurrected,
     /// A request was answered with another key's value, or with another kind of reply than it can get.
     SwappedReply,
-    /// A value was read that nobody wrote.
+    /// A value was read, or removed, that nobody wrote.
     UnknownValue,
+    /// A value was read that is not the one written: cut, longer or changed.
+    CorruptValue,
+    /// Something came that is no reply in the server's protocol.
+    Malformed,
+    /// Two requests of one connection cannot have been done in the order in which they were sent.
+    Reordered,
     /// A value was read before it was written.
     ReadTooEarly,
     /// Two increments had the same result, so one of them was lost.
@@ -96,6 +126,9 @@ impl fmt::Display for Wrong {
             Self::Resurrected => "resurrected value",
             Self::SwappedReply => "swapped reply",
             Self::UnknownValue => "unknown value",
+            Self::CorruptValue => "corrupt value",
+            Self::Malformed => "answer that is not RESP",
+            Self::Reordered => "requests of a connection out of order",
             Self::ReadTooEarly => "value read before it was written",
             Self::LostIncrement => "lost increment",
             Self::CounterBackwards => "counter went backwards",

@@ -3,7 +3,8 @@
 //! key).
 //!
 //! [`driver`] makes the load and writes down each operation with the time it was sent and answered; [`register`]
-//! and [`counter`] check the history of one key, by pure functions; [`check`] deals a history out to them. What
+//! and [`counter`] check the history of one key, by pure functions, and [`order`] what was sent together on one
+//! connection; [`check`] deals a history out to them. What
 //! is reported is wrong for certain; a clean report means that nothing was found. A server that loses
 //! acknowledged writes in a failover by design is reported as losing them.
 
@@ -11,5 +12,7 @@ pub mod check;
 pub mod counter;
 pub mod driver;
 pub mod history;
+pub mod order;
 pub mod register;
+mod value;
 mod way;

@@ -8,8 +8,10 @@
 //! come before it.
 //!
 //! Removals are not unique, so a missing key does not name its removal. Each removal and each read of nothing
-//! counts as a backward zone of its own, and a read of nothing needs some removal that may have come after every
-//! write acknowledged before it. With removals the test is sound (what it reports is wrong) but not complete.
+//! counts as a backward zone of its own. Whoever finds nothing, by a read or a removal, needs some removal that may
+//! have come after every value written or read before; a removal that found a value needs a write that may have come
+//! after all that told that there was none; and two removals do not find one value. With removals the test is sound
+//! (what it reports is wrong) but not complete.
 
 use super::history::{Action, NEVER, Operation, Violation, Wrong};
 
@@ -50,6 +52,7 @@ pub fn check(operations: &[Operation]) -> Vec<Violation> {
     overlaps(&forward, &mut violations);
     containments(&forward, &backward, &mut violations);
     nothings(operations, &mut violations);
+    removals(operations, &mut violations);
     violations
 }
 
@@ -61,8 +64,10 @@ fn clusters(operations: &[Operation], violations: &mut Vec<Violation>) -> (Vec<C
         match operation.action {
             Action::Write(value) => by_value.push((value, false, *operation)),
             Action::Read(value) => by_value.push((value, true, *operation)),
-            Action::Delete | Action::ReadNothing => backward.push(Cluster::of(*operation)),
-            Action::ReadForeign(_) | Action::Mismatched => {}
+            Action::Delete | Action::Removed(_) | Action::ReadNothing => {
+                backward.push(Cluster::of(*operation));
+            }
+            Action::ReadForeign(_) | Action::Mismatched | Action::Corrupt(_) | Action::Malformed => {}
             Action::Increment(_) | Action::ReadCounter(_) => {}
         }
     }
@@ -114,34 +119,105 @@ fn containments(forward: &[Cluster], backward: &[Cluster], violations: &mut Vec<
             continue;
         }
         violations.push(match zone.first_ended.action {
-            Action::ReadNothing => pair(Wrong::LostWrite, &held.first_ended, &zone.first_ended),
-            Action::Delete => pair(Wrong::Resurrected, &zone.first_ended, &held.last_started),
+            Action::ReadNothing | Action::Removed(false) => {
+                pair(Wrong::LostWrite, &held.first_ended, &zone.first_ended)
+            }
+            Action::Delete | Action::Removed(true) => {
+                pair(Wrong::Resurrected, &zone.first_ended, &held.last_started)
+            }
             _ => pair(Wrong::StaleRead, &zone.first_ended, &held.last_started),
         });
     }
 }
 
-/// A missing key needs a removal that may have come after each write acknowledged before.
+/// True if the key was missing when the operation took effect.
+pub(super) fn finds_nothing(operation: &Operation) -> bool {
+    matches!(operation.action, Action::ReadNothing | Action::Removed(false))
+}
+
+/// True if the key held a value once the operation had taken effect.
+pub(super) fn leaves_value(operation: &Operation) -> bool {
+    matches!(operation.action, Action::Write(_) | Action::Read(_))
+}
+
+/// True if the key was missing once the operation had taken effect.
+pub(super) fn leaves_nothing(operation: &Operation) -> bool {
+    finds_nothing(operation) || removes(operation)
+}
+
+/// True if it may have removed a value.
+pub(super) fn removes(operation: &Operation) -> bool {
+    matches!(operation.action, Action::Delete | Action::Removed(true))
+}
+
+/// A missing key needs a removal that may have come after each value written or read before.
 fn nothings(operations: &[Operation], violations: &mut Vec<Violation>) {
-    let is_nothing = |operation: &&Operation| operation.action == Action::ReadNothing;
-    if !operations.iter().any(|operation| is_nothing(&operation)) {
+    if !operations.iter().any(finds_nothing) {
         return;
     }
-    // Writes by their end, with the write that started last among those up to there.
-    let writes = operations.iter().filter(|operation| matches!(operation.action, Action::Write(_)));
-    let writes = running(writes, |write| write.end, |write| write.start);
-    // Removals by their start, with the one that ended last among those up to there.
-    let removals = operations.iter().filter(|operation| operation.action == Action::Delete);
-    let removals = running(removals, |removal| removal.start, |removal| removal.end);
-    for read in operations.iter().filter(is_nothing) {
-        let acknowledged = writes.partition_point(|(end, _)| *end < read.start);
-        let Some((_, write)) = acknowledged.checked_sub(1).map(|index| writes[index]) else { continue };
-        let begun = removals.partition_point(|(start, _)| *start <= read.end);
-        let removal = begun.checked_sub(1).map(|index| removals[index].1);
-        if removal.is_none_or(|removal| removal.end < write.start) {
-            violations.push(pair(Wrong::LostWrite, write, read));
+    let values = by_end(operations, leaves_value);
+    let removals = by_start(operations, removes);
+    for read in operations.iter().filter(|operation| finds_nothing(operation)) {
+        let Some(value) = before(&values, read) else { continue };
+        let removal = latest(&removals, read);
+        if removal.is_none_or(|removal| removal.end < value.start) {
+            violations.push(pair(Wrong::LostWrite, value, read));
         }
     }
+}
+
+/// A removal that found a value needs a write that may have come after all that told that there was none.
+fn removals(operations: &[Operation], violations: &mut Vec<Violation>) {
+    let mut found: Vec<&Operation> =
+        operations.iter().filter(|operation| operation.action == Action::Removed(true)).collect();
+    if found.is_empty() {
+        return;
+    }
+    let nothings = by_end(operations, leaves_nothing);
+    let writes = by_start(operations, |operation| matches!(operation.action, Action::Write(_)));
+    // So many writes were begun by the end of so many removals.
+    found.sort_by_key(|removal| removal.end);
+    for (index, removal) in found.iter().enumerate() {
+        let begun = writes.partition_point(|(start, _)| *start <= removal.end);
+        match (before(&nothings, removal), latest(&writes, removal)) {
+            (_, None) => violations.push(single(Wrong::UnknownValue, removal)),
+            (Some(nothing), Some(write)) if write.end < nothing.start => {
+                violations.push(pair(Wrong::Resurrected, nothing, removal));
+            }
+            _ if begun <= index => violations.push(pair(Wrong::Resurrected, found[index - 1], removal)),
+            _ => {}
+        }
+    }
+    // Whichever of two came first, a write must have come between them.
+    found.sort_by_key(|removal| removal.start);
+    for two in found.windows(2).filter(|two| two[0].end >= two[1].start) {
+        let last = if two[0].end > two[1].end { two[0] } else { two[1] };
+        if latest(&writes, last).is_some_and(|write| write.end < two[0].start) {
+            violations.push(pair(Wrong::Resurrected, two[0], two[1]));
+        }
+    }
+}
+
+/// Of the operations that ended before this one began, the one that started last.
+fn before<'a>(by_end: &[(u64, &'a Operation)], operation: &Operation) -> Option<&'a Operation> {
+    let ended = by_end.partition_point(|(end, _)| *end < operation.start);
+    ended.checked_sub(1).map(|index| by_end[index].1)
+}
+
+/// Of the operations that began before this one ended, the one that ended last.
+fn latest<'a>(by_start: &[(u64, &'a Operation)], operation: &Operation) -> Option<&'a Operation> {
+    let begun = by_start.partition_point(|(start, _)| *start <= operation.end);
+    begun.checked_sub(1).map(|index| by_start[index].1)
+}
+
+fn by_end(operations: &[Operation], which: fn(&Operation) -> bool) -> Vec<(u64, &Operation)> {
+    let chosen = operations.iter().filter(|operation| which(operation));
+    running(chosen, |operation| operation.end, |operation| operation.start)
+}
+
+fn by_start(operations: &[Operation], which: fn(&Operation) -> bool) -> Vec<(u64, &Operation)> {
+    let chosen = operations.iter().filter(|operation| which(operation));
+    running(chosen, |operation| operation.start, |operation| operation.end)
 }
 
 /// Sorts operations by one time and remembers for each prefix the one with the largest other time.

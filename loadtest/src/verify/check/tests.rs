@@ -55,8 +55,9 @@ fn right_history(count: usize, clients: u32, keys: u32, seed: u64) -> Vec<Operat
                 Action::Write(index + 1)
             }
             (false, 40..45) => {
+                let found = *held != 0;
                 *held = if effective { 0 } else { *held };
-                Action::Delete
+                if silent { Action::Delete } else { Action::Removed(found) }
             }
             (false, _) if *held == 0 => Action::ReadNothing,
             (false, _) => Action::Read(*held),
@@ -79,8 +80,40 @@ fn right_histories_pass() {
 
 #[test]
 fn each_kind_of_wrong_is_caught() {
-    use Action::{Delete, Increment, Mismatched, Read, ReadCounter, ReadForeign, ReadNothing, Write};
+    use Action::{
+        Corrupt, Delete, Increment, Malformed, Mismatched, Read, ReadCounter, ReadForeign, ReadNothing,
+        Removed, Write,
+    };
     let cases: &[(&[Operation], Wrong)] = &[
+        (
+            // The write had no answer yet, but its value was seen.
+            &[
+                operation(1, 0, 100, Write(1)),
+                operation(2, 10, 20, Read(1)),
+                operation(2, 30, 40, ReadNothing),
+            ],
+            Wrong::LostWrite,
+        ),
+        (&[operation(1, 0, 10, Write(1)), operation(2, 20, 30, Removed(false))], Wrong::LostWrite),
+        (&[operation(1, 0, 10, Removed(true))], Wrong::UnknownValue),
+        (
+            &[
+                operation(1, 0, 10, Write(1)),
+                operation(1, 20, 30, Removed(true)),
+                operation(2, 40, 50, Removed(true)),
+            ],
+            Wrong::Resurrected,
+        ),
+        (
+            &[
+                operation(1, 0, 10, Write(1)),
+                operation(1, 20, 40, Removed(true)),
+                operation(2, 30, 50, Removed(true)),
+            ],
+            Wrong::Resurrected,
+        ),
+        (&[operation(1, 0, 10, Corrupt(1))], Wrong::CorruptValue),
+        (&[operation(1, 0, 10, Malformed), operation(1, 0, NEVER, Write(1))], Wrong::Malformed),
         (
             &[operation(1, 0, 10, Write(1)), operation(1, 20, 30, Write(2)), operation(2, 40, 50, Read(1))],
             Wrong::StaleRead,
@@ -134,6 +167,51 @@ fn each_kind_of_wrong_is_caught() {
     ];
     for (history, wrong) in cases {
         assert_eq!(kinds(history), [*wrong], "{history:?}");
+    }
+}
+
+#[test]
+fn what_was_sent_together_is_done_in_order() {
+    use Action::{Increment, Read, ReadCounter, ReadNothing, Removed, Write};
+    let earlier = operation(1, 0, 10, Write(1));
+    let cases: &[&[Operation]] = &[
+        // The reads of a batch were done before its writes.
+        &[operation(1, 20, 30, Write(2)), operation(1, 20, 31, ReadNothing)],
+        &[earlier, operation(1, 20, 30, Write(2)), operation(1, 20, 31, Read(1))],
+        &[earlier, operation(1, 20, 30, Removed(true)), operation(1, 20, 31, Read(1))],
+        // The writes of a batch were done in the other order.
+        &[operation(1, 0, 10, Write(1)), operation(1, 0, 11, Write(2)), operation(2, 20, 30, Read(1))],
+        &[
+            earlier,
+            operation(1, 20, 30, ReadNothing),
+            operation(1, 20, 31, Removed(true)),
+            operation(2, 15, 40, Action::Delete),
+        ],
+        &[operation(1, 0, 10, Increment(2)), operation(1, 0, 11, Increment(1))],
+        &[operation(1, 0, 10, Increment(1)), operation(1, 0, 11, ReadCounter(0))],
+    ];
+    for history in cases {
+        assert_eq!(kinds(history), [Wrong::Reordered], "{history:?}");
+        // Of different connections they are right.
+        let mut client = 0;
+        let alone = history.iter().map(|operation| {
+            client += 1;
+            Operation { client, ..*operation }
+        });
+        assert_eq!(kinds(&alone.collect::<Vec<_>>()), [], "{history:?}");
+    }
+    // Somebody else's removal or write may have come between.
+    let right: &[&[Operation]] = &[
+        &[
+            operation(1, 0, 30, Write(2)),
+            operation(1, 0, 31, ReadNothing),
+            operation(2, 5, NEVER, Action::Delete),
+        ],
+        &[operation(1, 0, 30, Write(2)), operation(1, 0, 31, Read(3)), operation(2, 5, NEVER, Write(3))],
+        &[operation(1, 0, NEVER, Write(2)), operation(1, 0, 31, ReadNothing)],
+    ];
+    for history in right {
+        assert_eq!(kinds(history), [], "{history:?}");
     }
 }
 
@@ -211,8 +289,7 @@ fn writes_before(history: &[Operation], index: usize) -> Vec<u64> {
 fn removed_value(history: &[Operation], index: usize) -> Option<u64> {
     let at = history[index];
     let of_key = || history.iter().filter(|other| other.key == at.key && other.end < at.start);
-    let removal =
-        of_key().filter(|other| other.action == Action::Delete).max_by_key(|removal| removal.start)?;
+    let removal = of_key().filter(|other| is_removal(other)).max_by_key(|removal| removal.start)?;
     of_key().filter(|write| write.end < removal.start).find_map(|write| match write.action {
         Action::Write(value) => Some(value),
         _ => None,
@@ -230,9 +307,13 @@ fn later_value(history: &[Operation], index: usize) -> Option<u64> {
     })
 }
 
+fn is_removal(operation: &Operation) -> bool {
+    matches!(operation.action, Action::Delete | Action::Removed(_))
+}
+
 fn can_be(history: &[Operation], index: usize, wrong: Wrong) -> bool {
     let at = history[index];
-    let removed = || history.iter().any(|other| other.key == at.key && other.action == Action::Delete);
+    let removed = || history.iter().any(|other| other.key == at.key && is_removal(other));
     let reads = matches!(at.action, Action::Read(_));
     match wrong {
         Wrong::StaleRead => reads && writes_before(history, index).len() == 2,
@@ -250,6 +331,7 @@ fn can_be(history: &[Operation], index: usize, wrong: Wrong) -> bool {
         Wrong::CounterTooHigh => matches!(at.action, Action::ReadCounter(_)),
         Wrong::Resurrected => reads && removed_value(history, index).is_some(),
         Wrong::ReadTooEarly => reads && later_value(history, index).is_some(),
+        Wrong::CorruptValue | Wrong::Malformed | Wrong::Reordered => false,
     }
 }
 
@@ -271,7 +353,7 @@ fn generated_wrong_histories_are_caught() {
         for seed in 0..200 {
             let mut history = right_history(120, 4, 3, seed);
             if wrong == Wrong::LostWrite {
-                history.retain(|operation| operation.action != Action::Delete);
+                history.retain(|operation| !is_removal(operation));
                 if !check(history.clone()).is_empty() {
                     continue;
                 }
