@@ -65,3 +65,43 @@ pub enum Error {
     #[error("a generator thread failed")]
     Thread,
 }
+
+/// What a parser says was expected, and how people say it.
+const WORDS: &[(&str, &str)] = &[
+    ("expected u64", "it must be a whole number that is not negative"),
+    ("expected u32", "it must be a whole number from 0 to 4294967295"),
+    ("expected f64", "it must be a number"),
+    ("expected a boolean", "it must be true or false"),
+    ("expected a sequence", "it must be a list in [ ]"),
+];
+
+/// A parser's message on one line and in plain words.
+pub fn in_plain_words(message: &str) -> String {
+    let mut text = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (expected, words) in WORDS {
+        text = text.replace(expected, words);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parsers_are_translated() {
+        for (message, words) in [
+            (
+                "invalid type: string \"x\", expected u64",
+                "invalid type: string \"x\", it must be a whole number that is not negative",
+            ),
+            ("unknown field `a`,\n expected `b`", "unknown field `a`, expected `b`"),
+            (
+                "invalid value: integer `5000000000`, expected u32",
+                "invalid value: integer `5000000000`, it must be a whole number from 0 to 4294967295",
+            ),
+        ] {
+            assert_eq!(in_plain_words(message), words);
+        }
+    }
+}

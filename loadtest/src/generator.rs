@@ -9,6 +9,7 @@
 //! In a cluster a request goes to the owner of its key instead of the next connection: `routed`.
 
 mod count;
+mod ending;
 mod outage;
 mod routed;
 
@@ -21,7 +22,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use crate::arrivals::Arrivals;
@@ -43,8 +44,6 @@ const RETRY: u64 = 100_000_000;
 const LOOK_UP: Duration = Duration::from_millis(50);
 /// More intervals than this in a row are not told of one by one.
 const MOST_MISSED: u64 = 100;
-/// At the end this many requests that were due and not sent are drawn one by one; of more, only the number is told.
-const MOST_DRAWN: u64 = 1_000_000;
 /// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 /// The token of the timer; connections have smaller ones.
@@ -86,6 +85,8 @@ pub struct Plan {
     pub limit: u64,
     /// How long answers are waited for after the end, in nanoseconds.
     pub grace: u64,
+    /// After so many nanoseconds without any answer the plan is given up; `u64::MAX` for never.
+    pub give_up: u64,
     /// Opening commands of every connection, encoded.
     pub opening: Vec<Vec<u8>>,
     /// The seed of arrival times.
@@ -141,6 +142,10 @@ pub struct Generator {
     /// When to try closed connections again, in order.
     retries: VecDeque<(u64, usize)>,
     made: u64,
+    /// When the last answer came.
+    answered: u64,
+    /// The end is past, and what comes now is late.
+    is_late: bool,
     followed: Vec<About>,
     alike: Alike,
     outages: Option<Box<Outages>>,
@@ -165,16 +170,9 @@ impl Generator {
             poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE);
         registered.map_err(system("cannot watch the timer"))?;
         let endpoints = plan.nodes.all();
-        let mut connections = Vec::with_capacity(plan.connections.len());
-        for (index, place) in plan.connections.iter().enumerate() {
-            let endpoint = &endpoints[*place];
-            let failed = |source| Error::Connect { address: endpoint.name.to_string(), source };
-            let mut connection = Connection::new(*place, plan.layout.is_some());
-            connection.open(endpoint, poll.registry(), Token(index)).map_err(failed)?;
-            connection.begin(&plan.opening, first_life(&plan, index));
-            connections.push(connection);
-        }
-        let routed = plan.layout.clone().map(|layout| Box::new(Routed::new(layout, &plan, endpoints.len())));
+        let (connections, down) = open_all(&plan, &endpoints, poll.registry())?;
+        let routed =
+            plan.layout.clone().map(|layout| Box::new(Routed::new(layout, &plan, endpoints.len(), &down)));
         let mut tally = Box::new(Tally::new(requests.commands().len()));
         if routed.is_some() || endpoints.len() > 1 {
             tally.want_endpoints(endpoints.len());
@@ -188,7 +186,7 @@ impl Generator {
             free: (0..connections.len()).collect(),
             is_free: vec![true; connections.len()],
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
-            retries: VecDeque::new(),
+            retries: down.into_iter().map(|index| (0, index)).collect(),
             followed: Vec::new(),
             alike: Alike::new(requests.commands().len()),
             outages: plan.outages.then(|| Box::new(Outages::new())),
@@ -197,6 +195,8 @@ impl Generator {
             is_blocked: false,
             blocked: 0,
             made: 0,
+            answered: 0,
+            is_late: false,
             start: Instant::now(),
             plan,
             requests,
@@ -240,6 +240,7 @@ impl Generator {
                     last = self.on_event(event.token().0, readable, event.is_read_closed()).max(last);
                 }
             }
+            self.answered = self.answered.max(last);
             if last > 0 && matches!(self.plan.pace, Pace::Closed) {
                 self.tally.lag.saturating_record(last.saturating_sub(woken));
             }
@@ -272,9 +273,13 @@ impl Generator {
     /// Hands the tally over when its interval is past.
     fn turn_interval(&mut self, now: u64) {
         let interval = now.checked_sub(self.plan.warmup).map(|counted| counted / self.plan.interval);
-        if interval == self.tally.interval || now >= self.plan.end {
+        if now >= self.plan.end {
+            return self.begin_late();
+        }
+        if interval == self.tally.interval {
             return;
         }
+        self.note_waiting(now);
         self.ship_missed(interval);
         self.ship();
         self.tally.interval = interval;
@@ -304,6 +309,11 @@ impl Generator {
     /// True when nothing is to be sent any more and no answer is worth waiting for.
     fn is_over(&mut self, now: u64) -> bool {
         if self.channel.stop.load(Ordering::Relaxed) {
+            self.plan.end = self.plan.end.min(now);
+            self.plan.grace = 0;
+        }
+        if self.is_hopeless(now) {
+            self.tally.gave_up = true;
             self.plan.end = self.plan.end.min(now);
             self.plan.grace = 0;
         }
@@ -475,15 +485,16 @@ impl Generator {
             let (alike, outages) = (&mut self.alike, &mut self.outages);
             alike.begin(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
-            let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
-                last = now;
-                served |= reply.error.is_none();
-                alike.add(tally, request, now);
-                if let Some(outages) = outages {
-                    outages.on_answer(tally, request, reply, now);
-                }
-                alike.interpret(tally, kinds, followed, request.about, reply);
-            });
+            let received =
+                connection.receive(&mut self.buffer, closing, clock, |request, reply, now, extra| {
+                    last = now;
+                    served |= reply.error.is_none();
+                    alike.add(tally, request, now);
+                    if let Some(outages) = outages {
+                        outages.on_answer(tally, request, reply, now);
+                    }
+                    alike.interpret(tally, kinds, followed, request.about, reply, extra.is_status);
+                });
             alike.record(&mut self.tally);
             if served {
                 self.tally.note_served(last);
@@ -550,8 +561,13 @@ impl Generator {
             let waiting = self.connections[index].waiting.iter();
             waiting.for_each(|waiting| outages.on_failure(waiting.about, waiting.since));
         }
-        let lost = self.connections[index].close();
-        self.tally.lost += lost;
+        let now = self.now();
+        let connection = &mut self.connections[index];
+        for waiting in connection.waiting.iter().filter(|waiting| waiting.about.command() != ASIDE) {
+            let waited = now.saturating_sub(waiting.since);
+            self.tally.count_lost(usize::from(waiting.about.command()), connection.endpoint, waited);
+        }
+        let lost = connection.close();
         self.on_node_lost(index, lost);
         let text = match broken {
             Broken::Io(error) => format!("connection: {error}"),
@@ -561,53 +577,38 @@ impl Generator {
         self.tally.count_break(&text);
         self.retries.push_back((self.now() + RETRY, index));
     }
+}
 
-    /// Counts what got no answer and hands over the last tally.
-    fn finish(mut self, own: Option<(u64, (u64, u64))>) -> OwnUsage {
-        let end = self.now();
-        let (cpu, waited) = procfs::own_thread();
-        // In a closed loop some requests are always under way; what tells is how long they have waited.
-        let oldest = self.connections.iter().filter_map(|connection| connection.waiting.front());
-        self.tally.longest_wait = oldest.map(|oldest| end.saturating_sub(oldest.since)).max().unwrap_or(0);
-        if let Pace::Open(arrivals) = &mut self.plan.pace {
-            if self.due < self.plan.end && self.made < self.plan.limit {
-                self.tally.longest_wait = self.tally.longest_wait.max(end - self.due.min(end));
+/// Opens the connections of a plan. In a cluster those to a node that cannot be reached stay closed, and their
+/// numbers are told: they are tried again during the run.
+fn open_all(
+    plan: &Plan,
+    endpoints: &[Endpoint],
+    registry: &Registry,
+) -> Result<(Vec<Connection>, Vec<usize>), Error> {
+    let mut connections = Vec::with_capacity(plan.connections.len());
+    let (mut down, mut dead) = (Vec::new(), vec![false; endpoints.len()]);
+    for (index, place) in plan.connections.iter().enumerate() {
+        let endpoint = &endpoints[*place];
+        let mut connection = Connection::new(*place, plan.layout.is_some());
+        // One attempt tells for all: it may take as long as the network's patience.
+        let opened = if dead[*place] {
+            Err(io::ErrorKind::NotConnected.into())
+        } else {
+            connection.open(endpoint, registry, Token(index))
+        };
+        match opened {
+            Ok(()) => connection.begin(&plan.opening, first_life(plan, index)),
+            Err(_) if plan.layout.is_some() => {
+                dead[*place] = true;
+                connection.close();
+                down.push(index);
             }
-            let sent = self.connections.iter().flat_map(|connection| &connection.waiting);
-            let sent = sent.filter(|waiting| waiting.about.command() != ASIDE).map(|waiting| waiting.since);
-            let held = self.routed.iter().flat_map(|routed| routed.held_since());
-            let mut missed = |since: u64, count: u64| {
-                self.tally.unanswered += count;
-                self.tally.waits.saturating_record_n(end.saturating_sub(since), count);
-            };
-            sent.chain(held).for_each(|since| missed(since, 1));
-            let mut drawn = 0;
-            while self.due < self.plan.end && self.made < self.plan.limit && drawn < MOST_DRAWN {
-                missed(self.due, 1);
-                self.made += 1;
-                drawn += 1;
-                self.due = arrivals.next(&mut self.random);
-            }
-            if self.due < self.plan.end {
-                for (at, count) in arrivals.expected(self.due, self.plan.end) {
-                    let count = count.min(self.plan.limit - self.made);
-                    missed(at, count);
-                    self.made += count;
-                }
-            }
+            Err(source) => return Err(Error::Connect { address: endpoint.name.to_string(), source }),
         }
-        if let Some(outages) = &self.outages {
-            let open = outages.longest_open(end).max(self.tally.longest_wait);
-            self.tally.outage = self.tally.outage.max(open);
-        }
-        let counted = end.min(self.plan.end).saturating_sub(self.plan.warmup);
-        self.tally.cut = counted % SECOND;
-        let commands = self.kinds.len();
-        let last = std::mem::replace(&mut self.tally, Box::new(Tally::new(commands)));
-        let _ = self.channel.finished.send(last);
-        let (from, before) = own.unwrap_or((end, (cpu, waited)));
-        OwnUsage { cpu: cpu - before.0, waited: waited - before.1, wall: end - from }
+        connections.push(connection);
     }
+    Ok((connections, down))
 }
 
 /// How many requests a connection carries before it is opened again for the first time: fewer than later, so that

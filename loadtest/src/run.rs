@@ -41,6 +41,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How many requests to make at most.
     pub limit: u64,
+    /// After so long without any answer a run of a number of requests is given up: it would never end.
+    pub give_up: Duration,
     /// The rates of an open loop, each for its time (the last one to the end); none for a closed loop.
     pub rates: Vec<(f64, Duration)>,
     /// How an open loop spaces requests.
@@ -50,6 +52,9 @@ pub struct Settings {
     /// The server's processes on this machine.
     pub processes: Vec<u32>,
 }
+
+/// How long a run of a number of requests goes on without any answer.
+pub const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// What came of a run.
 #[derive(Debug)]
@@ -165,10 +170,7 @@ pub fn observe<O: Observer>(
     let own = join(threads)?;
     let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
     let (server, stolen) = watch.finish();
-    // Answers that came after the end of an open loop count, so the time they took counts as well.
-    let last = tally.served.map_or(0, |(_, last)| last);
-    let late = Duration::from_nanos(last).saturating_sub(settings.warmup);
-    let elapsed = Duration::from_nanos(elapsed).min(settings.duration.max(late));
+    let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
     let endpoints = servers.nodes.all().iter().map(|endpoint| endpoint.name.to_string()).collect();
     Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, stolen })
 }
@@ -232,6 +234,7 @@ fn plan(settings: &Settings, servers: &Servers, purpose: Purpose, part: usize) -
         end: warmup.saturating_add(settings.duration.as_nanos().min(u128::from(u64::MAX)) as u64),
         limit: if limited { share(settings.limit) } else { u64::MAX },
         grace: settings.grace.as_nanos() as u64,
+        give_up: if limited { settings.give_up.as_nanos() as u64 } else { u64::MAX },
         opening: settings.opening.commands(),
         seed: settings.workload.seed.wrapping_add(part as u64),
     };
@@ -239,11 +242,13 @@ fn plan(settings: &Settings, servers: &Servers, purpose: Purpose, part: usize) -
         Purpose::Preload => {
             let pipeline = settings.pipeline.max(PRELOAD_PIPELINE);
             let limit = share(settings.workload.keys);
-            Plan { pipeline, warmup: 0, end: u64::MAX, limit, reconnect_every: u64::MAX, ..base }
+            let give_up = settings.give_up.as_nanos() as u64;
+            Plan { pipeline, warmup: 0, end: u64::MAX, limit, give_up, reconnect_every: u64::MAX, ..base }
         }
         Purpose::Measure if settings.rates.is_empty() => base,
         Purpose::Measure => {
-            let mut until = 0u64;
+            // The warm-up goes on at the first rate; steps count from its end.
+            let mut until = warmup;
             let steps = settings.rates.iter().map(|(rate, time)| {
                 until = until.saturating_add(time.as_nanos().min(u128::from(u64::MAX)) as u64);
                 Step { rate: rate / threads as f64, until }
@@ -347,5 +352,40 @@ impl Watch {
             resident: after.0.resident,
         };
         ((after.0.cpu > 0).then_some(usage), stolen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_count_from_the_end_of_the_warm_up() {
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            targets: vec![Target::resolve("127.0.0.1:1").unwrap()],
+            cluster: false,
+            opening: Opening::default(),
+            connections: 1,
+            pipeline: 1,
+            threads: 1,
+            duration: 3 * second,
+            warmup: 2 * second,
+            grace: second,
+            limit: u64::MAX,
+            give_up: GIVE_UP,
+            rates: vec![(100.0, second), (10.0, Duration::MAX)],
+            spacing: Spacing::Even,
+            workload: Workload::default(),
+            processes: Vec::new(),
+        };
+        let servers = Servers::find(&settings).unwrap();
+        let plan = plan(&settings, &servers, Purpose::Measure, 0);
+        assert_eq!((plan.give_up, plan.end), (u64::MAX, 5 * SECOND));
+        let Pace::Open(arrivals) = plan.pace else { panic!("rates make an open loop") };
+        let due = |from: u64, until: u64| -> u64 {
+            arrivals.expected(from * SECOND, until * SECOND).iter().map(|(_, count)| count).sum()
+        };
+        assert_eq!([due(0, 2), due(2, 3), due(3, 5)], [200, 100, 20]);
     }
 }

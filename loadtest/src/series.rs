@@ -17,8 +17,12 @@ pub struct Second {
     pub length_s: f64,
     /// Answered requests.
     pub answered: u64,
-    /// Error replies and broken connections.
+    /// Error replies; in files of older versions with broken connections.
     pub errors: u64,
+    /// Requests whose connection broke before the answer came.
+    pub lost: u64,
+    /// How long the oldest request under way had waited at its end, in microseconds; 0 if there was none.
+    pub waiting_us: f64,
     /// Median latency in microseconds.
     pub p50_us: f64,
     /// 99th percentile in microseconds.
@@ -37,19 +41,36 @@ impl Second {
     /// Of everything that was counted in it.
     pub fn of(second: u64, tally: &Tally) -> Self {
         let total = tally.total();
-        let quantile = |share| total.latency.value_at_quantile(share) as f64 / 1000.0;
+        let latencies = total.latencies();
+        let quantile = |share| latencies.value_at_quantile(share) as f64 / 1000.0;
         Self {
             second,
             length_s: if tally.cut > 0 { tally.cut as f64 / 1e9 } else { whole() },
-            answered: total.answered(),
-            errors: total.errors + tally.broken,
+            answered: total.in_time(),
+            errors: total.errors,
+            lost: tally.lost,
+            waiting_us: tally.waiting as f64 / 1000.0,
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),
-            max_us: total.latency.max() as f64 / 1000.0,
+            max_us: latencies.max() as f64 / 1000.0,
             hits: total.hits,
             misses: total.misses,
-            endpoints: tally.endpoints.iter().map(|endpoint| endpoint.latency.len()).collect(),
+            endpoints: tally
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.latency.len() - endpoint.late)
+                .collect(),
         }
+    }
+
+    /// Error replies and lost requests.
+    pub fn failed(&self) -> u64 {
+        self.errors + self.lost
+    }
+
+    /// True if latencies are known: of answers, or of the waits of what was lost.
+    pub fn has_latencies(&self) -> bool {
+        self.answered + self.lost > 0
     }
 
     /// Answered requests per second.
@@ -133,6 +154,18 @@ mod tests {
         tally.interval = interval;
         tally.commands[0].latency.saturating_record(latency);
         tally
+    }
+
+    #[test]
+    fn a_second_counts_what_was_lost_and_not_what_was_late() {
+        let mut tally = tally(Some(0), 1000);
+        tally.commands[0].latency.saturating_record_n(2000, 3);
+        tally.commands[0].late = 3;
+        tally.count_lost(0, 0, 9_000_000);
+        tally.waiting = 5000;
+        let second = Second::of(0, &tally);
+        assert_eq!((second.answered, second.errors, second.lost, second.failed()), (1, 0, 1, 1));
+        assert!(second.max_us > 8990.0 && second.waiting_us == 5.0, "{second:?}");
     }
 
     #[test]

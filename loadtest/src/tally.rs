@@ -17,6 +17,41 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("the bounds are constants in range")
 }
 
+/// How long requests waited that got no answer. Takes no memory until there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Waits(Option<Box<Histogram<u64>>>);
+
+impl Waits {
+    /// So many requests gave up after this time, in nanoseconds.
+    #[cold]
+    pub fn record(&mut self, time: u64, count: u64) {
+        self.0.get_or_insert_with(|| Box::new(histogram())).saturating_record_n(time, count);
+    }
+
+    /// How many requests there are.
+    pub fn count(&self) -> u64 {
+        self.0.as_ref().map_or(0, |waits| waits.len())
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        if let Some(other) = &other.0 {
+            add(self.0.get_or_insert_with(|| Box::new(histogram())), other);
+        }
+    }
+
+    /// Adds them to latencies.
+    pub fn add_to(&self, latencies: &mut Histogram<u64>) {
+        if let Some(waits) = &self.0 {
+            add(latencies, waits);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// The counts of one command.
 #[derive(Clone, Debug)]
 pub struct CommandTally {
@@ -28,17 +63,35 @@ pub struct CommandTally {
     pub hits: u64,
     /// Keys asked for and not found.
     pub misses: u64,
+    /// Requests whose connection broke before the answer came, and how long they had waited then: less than their
+    /// latencies would have been.
+    pub lost: Waits,
+    /// Answers of an open loop that came after its end; they are in `latency` too.
+    pub late: u64,
 }
 
 impl CommandTally {
     /// Nothing counted.
     pub fn new() -> Self {
-        Self { latency: histogram(), errors: 0, hits: 0, misses: 0 }
+        Self { latency: histogram(), errors: 0, hits: 0, misses: 0, lost: Waits::default(), late: 0 }
     }
 
     /// How many requests were answered.
     pub fn answered(&self) -> u64 {
         self.latency.len()
+    }
+
+    /// Latencies with the waits of what was lost: leaving those out would make a server that closes connections look
+    /// fast.
+    pub fn latencies(&self) -> Histogram<u64> {
+        let mut all = self.latency.clone();
+        self.lost.add_to(&mut all);
+        all
+    }
+
+    /// How many requests were answered before the end.
+    pub fn in_time(&self) -> u64 {
+        self.answered() - self.late.min(self.answered())
     }
 
     /// Adds another tally of the same command.
@@ -47,6 +100,8 @@ impl CommandTally {
         self.errors += other.errors;
         self.hits += other.hits;
         self.misses += other.misses;
+        self.lost.add(&other.lost);
+        self.late += other.late;
     }
 }
 
@@ -63,12 +118,23 @@ pub struct EndpointTally {
     pub latency: Histogram<u64>,
     /// Replies that were errors.
     pub errors: u64,
+    /// As of a command.
+    pub lost: Waits,
+    /// As of a command.
+    pub late: u64,
 }
 
 impl EndpointTally {
     /// Nothing counted.
     pub fn new() -> Self {
-        Self { latency: histogram(), errors: 0 }
+        Self { latency: histogram(), errors: 0, lost: Waits::default(), late: 0 }
+    }
+
+    /// Latencies with the waits of what was lost.
+    pub fn latencies(&self) -> Histogram<u64> {
+        let mut all = self.latency.clone();
+        self.lost.add_to(&mut all);
+        all
     }
 }
 
@@ -101,9 +167,11 @@ pub struct Tally {
     pub waits: Histogram<u64>,
     /// How long the longest of those had waited, of a closed loop as well, in nanoseconds.
     pub longest_wait: u64,
+    /// How long the oldest request under way had waited when the interval ended, in nanoseconds; 0 if there was none.
+    pub waiting: u64,
     /// How many nanoseconds of its second had passed when the run ended, if the second is not whole; else 0.
     pub cut: u64,
-    /// The longest time that a slot was without service, of those that ended in this interval, in nanoseconds; see
+    /// The longest time that a slot was without service, up to its end or that of this interval, in nanoseconds; see
     /// `generator::outage`.
     pub outage: u64,
     /// Requests that a node of a cluster sent elsewhere or wanted again.
@@ -115,23 +183,43 @@ pub struct Tally {
     pub lag: Histogram<u64>,
     /// When the first and the last answers that are no errors came, in nanoseconds since the start of the run.
     pub served: Option<(u64, u64)>,
-    /// The first words of errors and how often they came, with one whole text each.
+    /// Errors and how often they came.
     pub error_kinds: Vec<ErrorKind>,
+    /// No server has answered for so long that the run was given up.
+    pub gave_up: bool,
 }
 
-/// Errors that start with the same word.
+/// Errors with the same text, or of the same kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorKind {
-    /// The first word, such as `OOM`.
+    /// The first word, such as `OOM`; [`OTHER`] for those that are not told apart.
     pub word: String,
     /// The first error that came, whole.
     pub example: String,
     /// How many came.
     pub count: u64,
+    /// Their texts differ: `example` is the first one.
+    pub mixed: bool,
 }
 
-/// The most kinds of errors told apart; the rest counts as `other`.
+/// The most errors told apart; the rest counts as [`OTHER`].
 const MAX_ERROR_KINDS: usize = 20;
+/// The word of errors that are not told apart.
+pub const OTHER: &str = "other";
+/// Errors whose texts name slots and nodes: of one kind whatever they name.
+const GROUPED: &[&str] = &["MOVED", "ASK"];
+
+impl ErrorKind {
+    fn is_other(&self) -> bool {
+        self.mixed && self.word == OTHER
+    }
+}
+
+/// What errors of one kind have in common: all of the text before it quotes what was asked.
+fn stem(text: &str) -> &str {
+    let word = text.split(' ').next().unwrap_or_default();
+    if GROUPED.contains(&word) { word } else { text.split(['\'', '"', '`']).next().unwrap_or_default() }
+}
 
 impl Tally {
     /// An empty tally for so many commands.
@@ -147,6 +235,7 @@ impl Tally {
             unanswered: 0,
             waits: histogram(),
             longest_wait: 0,
+            waiting: 0,
             cut: 0,
             outage: 0,
             redirects: 0,
@@ -154,6 +243,7 @@ impl Tally {
             lag: histogram(),
             served: None,
             error_kinds: Vec::new(),
+            gave_up: false,
         }
     }
 
@@ -161,14 +251,17 @@ impl Tally {
     pub fn clear(&mut self) {
         for command in &mut self.commands {
             reset(&mut command.latency);
-            (command.errors, command.hits, command.misses) = (0, 0, 0);
+            (command.errors, command.hits, command.misses, command.late) = (0, 0, 0, 0);
+            command.lost.clear();
         }
         for endpoint in &mut self.endpoints {
             reset(&mut endpoint.latency);
-            endpoint.errors = 0;
+            (endpoint.errors, endpoint.late) = (0, 0);
+            endpoint.lost.clear();
         }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
-        (self.redirects, self.longest_wait, self.cut, self.outage) = (0, 0, 0, 0);
+        (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
+        self.gave_up = false;
         reset(&mut self.waits);
         reset(&mut self.connect);
         self.interval = None;
@@ -186,6 +279,8 @@ impl Tally {
         for (mine, theirs) in self.endpoints.iter_mut().zip(&other.endpoints) {
             add(&mut mine.latency, &theirs.latency);
             mine.errors += theirs.errors;
+            mine.lost.add(&theirs.lost);
+            mine.late += theirs.late;
         }
         self.redirects += other.redirects;
         add(&mut self.connect, &other.connect);
@@ -198,13 +293,25 @@ impl Tally {
         self.cut = self.cut.max(other.cut);
         self.outage = self.outage.max(other.outage);
         self.longest_wait = self.longest_wait.max(other.longest_wait);
+        self.waiting = self.waiting.max(other.waiting);
+        self.gave_up |= other.gave_up;
         add(&mut self.lag, &other.lag);
         if let Some((first, last)) = other.served {
             self.note_served(first);
             self.note_served(last);
         }
         for kind in &other.error_kinds {
-            self.count_error_kind(&kind.word, &kind.example, kind.count);
+            self.count_error_kind(kind);
+        }
+    }
+
+    /// Counts a request that lost its connection after it had waited so long, in nanoseconds.
+    #[cold]
+    pub fn count_lost(&mut self, command: usize, endpoint: usize, waited: u64) {
+        self.lost += 1;
+        self.commands[command].lost.record(waited, 1);
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+            endpoint.lost.record(waited, 1);
         }
     }
 
@@ -226,9 +333,12 @@ impl Tally {
     #[cold]
     pub fn count_error(&mut self, command: usize, text: &[u8]) {
         self.commands[command].errors += 1;
-        let text = String::from_utf8_lossy(text);
-        let word = text.split(' ').next().unwrap_or_default().to_owned();
-        self.count_error_kind(&word, &text, 1);
+        // Most errors are like those before; only a new one is worth a copy.
+        let same = |kind: &&mut ErrorKind| !kind.mixed && kind.example.as_bytes() == text;
+        match self.error_kinds.iter_mut().find(same) {
+            Some(kind) => kind.count += 1,
+            None => self.count_note(&String::from_utf8_lossy(text)),
+        }
     }
 
     /// Counts a connection that broke, and why.
@@ -241,19 +351,24 @@ impl Tally {
     /// Counts something wrong that is the answer to no request.
     #[cold]
     pub fn count_note(&mut self, text: &str) {
-        let word = text.split(' ').next().unwrap_or_default();
-        self.count_error_kind(word, text, 1);
+        let word = text.split(' ').next().unwrap_or_default().to_owned();
+        self.count_error_kind(&ErrorKind { word, example: text.to_owned(), count: 1, mixed: false });
     }
 
-    fn count_error_kind(&mut self, word: &str, example: &str, count: u64) {
-        let full = self.error_kinds.len() >= MAX_ERROR_KINDS;
-        if let Some(kind) = self.error_kinds.iter_mut().find(|kind| kind.word == word) {
-            kind.count += count;
-        } else if full {
-            self.error_kinds[MAX_ERROR_KINDS - 1].word = "other".into();
-            self.error_kinds[MAX_ERROR_KINDS - 1].count += count;
+    fn count_error_kind(&mut self, new: &ErrorKind) {
+        // The last place is that of the others.
+        let full = self.error_kinds.iter().filter(|kind| !kind.is_other()).count() + 1 >= MAX_ERROR_KINDS;
+        let alike = |kind: &&mut ErrorKind| {
+            let same = stem(&kind.example) == stem(&new.example);
+            kind.is_other() == new.is_other() && (new.is_other() || same)
+        };
+        if let Some(kind) = self.error_kinds.iter_mut().find(alike) {
+            kind.count += new.count;
+            kind.mixed |= new.mixed || kind.example != new.example;
+        } else if !full || new.is_other() {
+            self.error_kinds.push(new.clone());
         } else {
-            self.error_kinds.push(ErrorKind { word: word.into(), example: example.into(), count });
+            self.count_error_kind(&ErrorKind { word: OTHER.into(), mixed: true, ..new.clone() });
         }
     }
 
@@ -266,10 +381,10 @@ impl Tally {
         total
     }
 
-    /// Latencies of all commands together, with the waits of what an open loop did not get answered: leaving those
-    /// out would make a server look the better the less it answers.
+    /// Latencies of all commands together, with the waits of what was lost and of what an open loop did not get
+    /// answered: leaving those out would make a server look the better the less it answers.
     pub fn latencies(&self) -> Histogram<u64> {
-        let mut all = self.total().latency;
+        let mut all = self.total().latencies();
         add(&mut all, &self.waits);
         all
     }
@@ -326,5 +441,51 @@ mod tests {
         }
         assert_eq!(tally.error_kinds.len(), MAX_ERROR_KINDS);
         assert_eq!(tally.error_kinds.iter().map(|kind| kind.count).sum::<u64>(), 100);
+        let last = &tally.error_kinds[MAX_ERROR_KINDS - 1];
+        assert_eq!((last.word.as_str(), last.count, last.mixed), (OTHER, 81, true));
+        let mut sum = tally.clone();
+        sum.add(&tally);
+        assert_eq!(
+            (sum.error_kinds.len(), sum.error_kinds[MAX_ERROR_KINDS - 1].count),
+            (MAX_ERROR_KINDS, 162)
+        );
+    }
+
+    #[test]
+    fn errors_are_counted_by_their_text() {
+        let mut tally = Tally::new(2);
+        for text in [
+            "ERR no such thing",
+            "ERR out of order",
+            "MOVED 1 a:1",
+            "ERR no such thing",
+            "MOVED 2 b:2",
+            "ERR unknown command 'A', with args beginning with: 'key:1'",
+            "ERR unknown command 'A', with args beginning with: 'key:2'",
+        ] {
+            tally.count_error(1, text.as_bytes());
+        }
+        let quoting = tally.error_kinds.pop().expect("it was counted");
+        assert_eq!((quoting.count, quoting.mixed), (2, true));
+        let counted: Vec<(&str, u64)> =
+            tally.error_kinds.iter().map(|kind| (kind.example.as_str(), kind.count)).collect();
+        assert_eq!(counted, [("ERR no such thing", 2), ("ERR out of order", 1), ("MOVED 1 a:1", 2)]);
+    }
+
+    #[test]
+    fn lost_requests_count_with_their_waits() {
+        let mut tally = Tally::new(2);
+        tally.want_endpoints(2);
+        tally.commands[0].latency.saturating_record_n(1000, 10);
+        (0..10).for_each(|_| tally.count_lost(0, 1, 5_000_000));
+        let mut sum = Tally::new(2);
+        sum.add(&tally);
+        assert_eq!((sum.lost, sum.answered(), sum.commands[0].lost.count()), (10, 10, 10));
+        for latencies in [sum.latencies(), sum.commands[0].latencies()] {
+            assert!(latencies.value_at_quantile(0.9) > 4_900_000 && latencies.len() == 20);
+        }
+        assert_eq!((sum.endpoints[0].latencies().len(), sum.endpoints[1].latencies().len()), (0, 10));
+        sum.clear();
+        assert_eq!((sum.latencies().len(), sum.endpoints[1].latencies().len()), (0, 0));
     }
 }

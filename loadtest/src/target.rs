@@ -107,7 +107,7 @@ pub fn look_at(target: &Target, opening: &Opening) -> Result<String, Error> {
     let mut socket = greet(target, opening)?;
     let answer = ask(&mut socket, &encode(&["INFO", "server"]), target)?;
     if answer.starts_with(b"-NOAUTH") {
-        let answer = String::from_utf8_lossy(&answer[1..]).trim().to_owned();
+        let answer = format!("{} (give it with --password)", String::from_utf8_lossy(&answer[1..]).trim());
         return Err(Error::Refused { address: target.name.clone(), command: "INFO".into(), answer });
     }
     Ok(version(&String::from_utf8_lossy(&answer)))
@@ -135,6 +135,7 @@ pub fn greet(target: &Target, opening: &Opening) -> Result<Blocking, Error> {
 fn explain(error: io::Error, target: &Target) -> io::Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let is_silent = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    let is_closed = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof);
     let seconds = PATIENCE.as_secs();
     match (inner, is_silent, &target.tls) {
         (Some(rustls::Error::InvalidMessage(_)), ..) => {
@@ -144,6 +145,10 @@ fn explain(error: io::Error, target: &Target) -> io::Error {
             let text = format!("no answer within {seconds} s; perhaps it does not speak TLS at this port");
             io::Error::new(ErrorKind::TimedOut, text)
         }
+        (None, false, None) if is_closed => io::Error::new(
+            error.kind(),
+            format!("{error}: the server closed the connection; perhaps it wants --tls at this port"),
+        ),
         (_, true, None) => io::Error::new(ErrorKind::TimedOut, format!("no answer within {seconds} s")),
         _ => error,
     }
@@ -176,11 +181,20 @@ pub fn ask(socket: &mut Blocking, command: &[u8], target: &Target) -> Result<Vec
         reply.extend_from_slice(&buffer[..count]);
         let whole = framer
             .next(&reply, &mut fed)
-            .map_err(|wrong| Error::Protocol { address: target.name.clone(), message: wrong.0 })?;
+            .map_err(|wrong| Error::Protocol { address: target.name.clone(), message: wrong.0 })
+            .map_err(|error| {
+                if is_alert(&reply, target) { failed(ErrorKind::ConnectionReset.into()) } else { error }
+            })?;
         if whole.is_some() {
             return Ok(reply);
         }
     }
+}
+
+/// True if a plain connection was answered by a message of TLS that refuses it.
+fn is_alert(reply: &[u8], target: &Target) -> bool {
+    const ALERT: &[u8] = &[21, 3];
+    target.tls.is_none() && reply.starts_with(ALERT)
 }
 
 #[cfg(test)]
@@ -236,6 +250,29 @@ mod tests {
         let error = look_at(&target, &Opening::default()).unwrap_err().to_string();
         assert!(error.contains("it does not speak TLS at this port"), "{error}");
         server.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_a_plain_connection_lacks_is_told() {
+        for (answer, hint) in [
+            (&b""[..], "perhaps it wants --tls"),
+            (b"\x15\x03\x03\x00\x02\x02\x0a\n", "perhaps it wants --tls"),
+            (
+                b"-NOAUTH Authentication required.\r\n",
+                "NOAUTH Authentication required. (give it with --password)",
+            ),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let target = Target::resolve(&listener.local_addr().unwrap().to_string()).unwrap();
+            let server = std::thread::spawn(move || {
+                let mut socket = listener.accept().unwrap().0;
+                let asked = socket.read(&mut [0; 100]);
+                asked.and_then(|_| socket.write_all(answer))
+            });
+            let error = look_at(&target, &Opening::default()).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+            server.join().unwrap().unwrap();
+        }
     }
 
     #[test]

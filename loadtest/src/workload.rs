@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::error::Error;
+use crate::error::{Error, in_plain_words};
 use crate::key_text::{KeyText, MAX_KEY_LENGTH};
 use crate::keys::KeyDistribution;
 use crate::sizes::{Histogram, MAX_SIZE, Of, Sizes, ValueText};
@@ -210,7 +210,7 @@ impl Workload {
             Fault::Here(span, message) => Error::File {
                 file: name.to_owned(),
                 line: text[..span.start.min(text.len())].matches('\n').count() + 1,
-                message: message.split_whitespace().collect::<Vec<_>>().join(" "),
+                message: in_plain_words(&message),
             },
             Fault::Elsewhere(error) => error,
         };

@@ -26,10 +26,11 @@ fn settings(server: &Process) -> Settings {
         warmup: Duration::ZERO,
         grace: Duration::from_secs(10),
         limit: 5000,
+        give_up: Duration::from_secs(10),
         rates: Vec::new(),
         spacing: Spacing::Even,
         workload: Workload { keys: 1000, ..Workload::default() },
-        processes: procfs::listeners(server.address().port()),
+        processes: procfs::listeners(server.address()),
     }
 }
 

@@ -30,6 +30,7 @@ fn settings(targets: Vec<Target>) -> Settings {
         warmup: Duration::ZERO,
         grace: Duration::from_secs(10),
         limit: 5000,
+        give_up: Duration::from_secs(10),
         rates: Vec::new(),
         spacing: Spacing::Even,
         workload: Workload { keys: 1000, ..Workload::default() },

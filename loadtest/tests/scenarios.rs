@@ -105,6 +105,26 @@ fn a_pause_is_measured_and_marked() {
 }
 
 #[test]
+fn an_outage_counts_while_the_server_is_gone() {
+    if !is_installed("redis-server") {
+        return;
+    }
+    let folder = Folder::new("outage");
+    for (rate, fault) in [("", "kill"), ("rate = 500\n", "kill"), ("", "pause"), ("rate = 500\n", "pause")] {
+        let text = one_redis(&format!(
+            "[load]\nkeys = 1000\n{rate}\
+             [[step]]\nload = \"on\"\n[[step]]\nwait = \"300ms\"\n\
+             [[step]]\nname = \"fault\"\n{fault} = \"redis\"\n[[step]]\nwait = \"600ms\"\n\
+             [[step]]\nassert = [\"longest_outage >= 400ms\", \"longest_outage <= 60s\"]\nsince = \"fault\"\n\
+             [[step]]\nassert = [\"longest_outage >= 400ms\"]\nlast = \"200ms\"\n",
+        ));
+        let (output, code) = run(&folder, &text, &[]);
+        assert_eq!(code, Some(0), "{fault} {rate}: {output}");
+    }
+    assert_eq!(folder.processes(), Vec::<String>::new());
+}
+
+#[test]
 fn a_false_claim_fails_the_scenario() {
     if !is_installed("redis-server") {
         return;

@@ -29,6 +29,7 @@ fn settings(server: &Process, name: &str) -> Settings {
         warmup: Duration::ZERO,
         grace: Duration::from_secs(20),
         limit: if name == "large-values" { REQUESTS / 10 } else { REQUESTS },
+        give_up: Duration::from_secs(10),
         rates: Vec::new(),
         spacing: Spacing::Even,
         workload,

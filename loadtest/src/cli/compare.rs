@@ -12,6 +12,7 @@ use super::run::{measure, preload, stop_on_interrupt};
 use crate::compare::{Figure, compare};
 use crate::error::Error;
 use crate::report::figures::Figures;
+use crate::report::number::plain;
 use crate::report::progress::Progress;
 use crate::report::recorder::{Recorder, path_for};
 use crate::report::runs::{Other, Run, Runs};
@@ -63,13 +64,24 @@ struct Contender {
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     let stop = stop_on_interrupt()?;
-    json::check([&arguments.json, &arguments.html])?;
+    let mut logs = Vec::new();
+    for (name, _) in std::iter::once(&arguments.a).chain(&arguments.b) {
+        let path = arguments.hdr.as_deref().map(|path| path_for(path, name));
+        let same = logs.iter().any(|(other, log)| other == name || path.is_some() && *log == path);
+        if same {
+            return Err(Error::Usage(format!(
+                "two servers are called '{name}': give each a name of its own"
+            )));
+        }
+        logs.push((name.clone(), path));
+    }
+    json::check([&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)))?;
     let mut contenders = Vec::new();
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
         let settings = arguments.load.settings(std::slice::from_ref(address))?;
         let server = look_at(&settings.targets[0], &settings.opening)?;
-        if arguments.preload {
-            preload(&settings, &stop, arguments.quiet)?;
+        if arguments.preload && !preload(&settings, &stop, arguments.quiet)? {
+            return Ok(ExitCode::FAILURE);
         }
         let path = arguments.hdr.as_deref().map(|path| path_for(path, name));
         let recorder = Recorder::new(path.as_deref(), &settings.workload)?;
@@ -85,20 +97,26 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         }
     }
     let measured = contenders.iter().all(|contender| contender.whole.is_some());
+    let runs = side_by_side(&contenders);
+    let written = keep(arguments, measured.then_some(&runs), contenders);
     if measured {
-        let runs = side_by_side(&contenders);
+        // Behind the files, since nobody may be there to read it, but in any case.
         print!("{}", side_by_side::runs(&runs));
-        if let Some(path) = &arguments.json {
-            json::write(path, &runs)?;
-        }
-        if let Some(path) = &arguments.html {
-            html::write_runs(path, &runs)?;
-        }
     }
-    for contender in contenders {
-        contender.recorder.finish()?;
+    written?;
+    let is_useful = runs.runs.iter().all(|run| run.figures.is_useful());
+    Ok(if measured && is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the files that are wanted; logs hold what was measured in any case.
+fn keep(arguments: &CompareArguments, runs: Option<&Runs>, contenders: Vec<Contender>) -> Result<(), Error> {
+    if let (Some(path), Some(runs)) = (&arguments.json, runs) {
+        json::write(path, runs)?;
     }
-    Ok(if measured { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if let (Some(path), Some(runs)) = (&arguments.html, runs) {
+        html::write_runs(path, runs)?;
+    }
+    contenders.into_iter().try_for_each(|contender| contender.recorder.finish())
 }
 
 /// Measures each server once; false if the user has ended it, and then the round does not count.
@@ -118,7 +136,7 @@ fn measure_round(
         }
         let figures = Figures::new(&contender.settings, std::slice::from_ref(&contender.server), &outcome);
         for warning in figures.warnings.iter().filter(|_| !quiet) {
-            eprintln!("{}: {warning}", contender.name);
+            eprintln!("{}: {}", contender.name, plain(warning));
         }
         round.push((figures, outcome));
     }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::key_text::MAX_KEY_LENGTH;
 use crate::keys::KeyDistribution;
 use crate::procfs;
-use crate::run::Settings;
+use crate::run::{GIVE_UP, Settings};
 use crate::sizes::Sizes;
 use crate::target::{Opening, Target};
 use crate::ttl::Ttls;
@@ -29,16 +29,16 @@ pub(super) struct LoadArguments {
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
     /// How long to count (10s, 500ms, 2m).
-    #[arg(short, long, default_value = "10s", value_parser = duration)]
+    #[arg(short, long, default_value = "10s", value_parser = some_time)]
     duration: Duration,
-    /// How long to run before counting.
+    /// How long to run before counting; the steps of a --rate begin behind it.
     #[arg(long, default_value = "1s", value_parser = duration)]
     warmup: Duration,
     /// How long to wait for late answers after an open loop has ended.
     #[arg(long, default_value = "2s", value_parser = duration)]
     grace: Duration,
-    /// Stop after this many requests.
-    #[arg(short = 'n', long)]
+    /// Stop after this many requests. Given up when no server has answered for 10 seconds.
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// Open loop: requests per second whatever the server does, latency counted from the intended time.
     /// Steps are written RATE@TIME,RATE@TIME,...
@@ -122,6 +122,9 @@ impl LoadArguments {
         if self.threads > self.connections {
             return Err(Error::Usage("there must be at least one connection per thread".into()));
         }
+        if let Some(absent) = self.processes.iter().find(|process| !procfs::is_running(**process)) {
+            return Err(Error::Usage(format!("there is no process {absent} (--pid)")));
+        }
         let processes =
             if self.processes.is_empty() { self.local_processes(&targets)? } else { self.processes.clone() };
         Ok(Settings {
@@ -134,6 +137,7 @@ impl LoadArguments {
             warmup: if self.requests.is_some() { Duration::ZERO } else { self.warmup },
             grace: self.grace,
             limit: self.requests.unwrap_or(u64::MAX),
+            give_up: GIVE_UP,
             rates: self.rate.as_deref().map(rates).transpose()?.unwrap_or_default(),
             spacing: if self.poisson { Spacing::Poisson } else { Spacing::Even },
             workload: self.workload()?,
@@ -153,7 +157,7 @@ impl LoadArguments {
         };
         let local =
             nodes.all().into_iter().map(|node| node.address).filter(|address| address.ip().is_loopback());
-        let mut processes: Vec<u32> = local.flat_map(|address| procfs::listeners(address.port())).collect();
+        let mut processes: Vec<u32> = local.flat_map(procfs::listeners).collect();
         processes.sort_unstable();
         processes.dedup();
         Ok(processes)
@@ -235,6 +239,13 @@ fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
         }
     }
     Ok(rates)
+}
+
+/// A time above zero.
+fn some_time(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| {
+        if time.is_zero() { Err("there is nothing to count in no time".into()) } else { Ok(time) }
+    })
 }
 
 /// A time such as `10s`, `1.5m`, `500ms`; a number alone means seconds.

@@ -1,6 +1,10 @@
 //! The command line: what `shoal-loadtest` can be asked for. Each subcommand has a file of its own.
 
+#[macro_use]
+mod output;
+
 mod compare;
+mod interrupt;
 mod load;
 mod replay;
 mod report;
@@ -16,6 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub(crate) use load::duration;
 
 use crate::error::Error;
+use crate::report::number::plain;
 
 /// Measures any Redis-compatible server: honest latencies, real workloads, CPU per operation.
 #[derive(Debug, Parser)]
@@ -62,13 +67,13 @@ enum Action {
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let parsed = Cli::from_arg_matches(&definition().get_matches());
-    match parsed.unwrap_or_else(|error| error.exit()).action.go() {
+    output::end(match parsed.unwrap_or_else(|error| error.exit()).action.go() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("shoal-loadtest: {error}");
+            eprintln!("shoal-loadtest: {}", plain(&error.to_string()));
             ExitCode::from(2)
         }
-    }
+    })
 }
 
 /// The command line, with an environment variable for every option.

@@ -23,12 +23,13 @@ pub(super) struct ReportArguments {
 
 pub(super) fn run(arguments: &ReportArguments) -> Result<ExitCode, Error> {
     let runs = read::read_all(&arguments.files)?;
-    print!("{}", side_by_side::runs(&runs));
+    json::check([&arguments.html, &arguments.json])?;
     if let Some(path) = &arguments.html {
         html::write_runs(path, &runs)?;
     }
     if let Some(path) = &arguments.json {
         json::write(path, &runs)?;
     }
+    print!("{}", side_by_side::runs(&runs));
     Ok(ExitCode::SUCCESS)
 }

@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 
+pub(super) use super::interrupt::stop_on_interrupt;
 use super::load::LoadArguments;
 use crate::error::Error;
 use crate::report::figures::Figures;
+use crate::report::number::{count, plain};
 use crate::report::progress::Progress;
 use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
@@ -43,45 +45,59 @@ pub(super) struct RunArguments {
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     let settings = arguments.load.settings(&arguments.target)?;
     let stop = stop_on_interrupt()?;
-    json::check([&arguments.json, &arguments.html])?;
+    json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
-    let mut servers = Vec::new();
-    for target in &settings.targets {
-        servers.push(look_at(target, &settings.opening)?);
-    }
-    if arguments.preload {
-        preload(&settings, &stop, arguments.quiet)?;
+    let servers = look_at_all(&settings)?;
+    if arguments.preload && !preload(&settings, &stop, arguments.quiet)? {
+        return Ok(ExitCode::FAILURE);
     }
     let progress = Progress::new(arguments.quiet);
     let outcome = measure(&settings, &stop, progress, &mut recorder)?;
-    let figures = Figures::new(&settings, &servers, &outcome);
+    let mut figures = Figures::new(&settings, &servers, &outcome);
+    let fills = settings.workload.commands.iter().any(|command| command.on_miss.is_some());
+    if !arguments.preload && !fills && settings.workload.preload.is_some() {
+        figures.hint_at_preload();
+    }
+    let written = keep(arguments, &figures, recorder);
+    // Behind the files, since nobody may be there to read it, but in any case.
     print!("{}", table::run(&figures));
+    written?;
+    Ok(if figures.is_useful() && !outcome.tally.gave_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the files that are wanted.
+fn keep(arguments: &RunArguments, figures: &Figures, recorder: Recorder) -> Result<(), Error> {
     if let Some(path) = &arguments.json {
-        json::write(path, &figures)?;
+        json::write(path, figures)?;
     }
     if let Some(path) = &arguments.html {
-        html::write(path, &figures)?;
+        html::write(path, figures)?;
     }
-    recorder.finish()?;
-    // Errors are answers too; a run that got nothing else has measured nothing.
-    let is_useful = figures.total.answered > figures.total.errors;
-    Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    recorder.finish()
 }
 
-/// Makes ^C end the run early; a second ^C ends the program.
-pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let failed = |source| Error::System { what: "cannot catch signals", source };
-        // The order matters: the second signal must find the flag that the first one has set.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop)).map_err(failed)?;
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(failed)?;
+/// Looks who is there. Of a cluster's targets those that cannot be reached are told and left out: nodes are tried again
+/// during the run.
+pub(super) fn look_at_all(settings: &Settings) -> Result<Vec<String>, Error> {
+    let (mut servers, mut failed) = (Vec::new(), Vec::new());
+    for target in &settings.targets {
+        match look_at(target, &settings.opening) {
+            Ok(server) => servers.push(server),
+            Err(error @ Error::Connect { .. }) if settings.cluster => failed.push(error),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(stop)
+    if servers.is_empty()
+        && let Some(error) = failed.pop()
+    {
+        return Err(error);
+    }
+    failed.iter().for_each(|error| eprintln!("{error}; the others are asked"));
+    Ok(servers)
 }
 
-/// Writes every key once.
-pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) -> Result<(), Error> {
+/// Writes every key once; false if nobody has answered for so long that it was given up.
+pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) -> Result<bool, Error> {
     if settings.workload.preload.is_none() {
         return Err(Error::Usage(format!(
             "the workload '{}' has no 'preload' command",
@@ -91,11 +107,20 @@ pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) 
     let mut progress = Progress::new(quiet).label("preload");
     let outcome = crate::run::run(settings, Purpose::Preload, stop, |second, _| progress.show(second))?;
     progress.end();
-    if outcome.tally.errors() > 0 {
-        let error = outcome.tally.error_kinds.first().map_or("", |kind| &kind.example);
-        eprintln!("{} errors while the keys were written: {error}", outcome.tally.errors());
+    let tally = &outcome.tally;
+    if tally.errors() + tally.lost > 0 {
+        let first = tally.error_kinds.first().map_or("", |kind| &kind.example);
+        let (errors, lost) = (count(tally.errors()), count(tally.lost));
+        eprintln!(
+            "{errors} errors and {lost} lost requests while the keys were written; the first: {}",
+            plain(first)
+        );
     }
-    Ok(())
+    if tally.gave_up {
+        let (written, patience) = (count(tally.answered()), settings.give_up.as_secs());
+        eprintln!("given up after {written} keys were written: no server has answered for {patience} s");
+    }
+    Ok(!tally.gave_up)
 }
 
 /// One counted run with progress and, if one is wanted, a log.

@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
         print!("{}", plan(&scenario));
         return Ok(ExitCode::SUCCESS);
     }
-    json::check([&arguments.json, &arguments.html])?;
+    json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let log = match (&arguments.hdr, &scenario.load) {
         (Some(path), Some(load)) => Recorder::new(Some(path), &load.workload)?,
         (Some(_), None) => return Err(Error::Usage("there is no load, so there is nothing to log".into())),
@@ -68,17 +68,26 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
     let options = Options { folder: folder.clone(), keep: arguments.keep, quiet: arguments.quiet };
     let report = run_scenario(&scenario, &options, &log, &stop, &mut |line| println!("{line}"))
         .map_err(Error::Usage)?;
+    let written =
+        keep(arguments, &report, std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner)));
+    // Behind the files, since nobody may be there to read it, but in any case.
     show(&report);
-    std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner)).finish()?;
+    written?;
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the files that are wanted.
+fn keep(arguments: &ScenarioArguments, report: &Report, log: Recorder) -> Result<(), Error> {
+    log.finish()?;
     if let Some(path) = &arguments.json {
-        json::write(path, &report)?;
+        json::write(path, report)?;
     }
     match (&arguments.html, &report.figures) {
         (Some(path), Some(figures)) => html::write(path, figures)?,
         (Some(_), None) => eprintln!("there was no load, so there is nothing to plot"),
         (None, _) => {}
     }
-    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 fn show(report: &Report) {

@@ -78,7 +78,8 @@ impl Alike {
         }
     }
 
-    /// Counts errors, hits and misses of an answer.
+    /// Counts errors, hits and misses of an answer. A simple string (`is_status`) in answer to a look-up, such as
+    /// QUEUED, is neither.
     #[inline]
     pub(super) fn interpret(
         &self,
@@ -87,6 +88,7 @@ impl Alike {
         followed: &mut Vec<About>,
         about: About,
         reply: Reply<'_>,
+        is_status: bool,
     ) {
         let command = usize::from(about.command());
         if let Some(text) = reply.error {
@@ -96,7 +98,7 @@ impl Alike {
             return tally.count_error(command, text);
         }
         let kind = kinds[command];
-        if kind.looks_up {
+        if kind.looks_up && !is_status {
             let counts = &mut tally.commands[command];
             let keys = u64::from(about.keys());
             let missed = u64::from(reply.nulls).min(keys);
@@ -108,5 +110,23 @@ impl Alike {
             Some(Follows::Misses) if reply.nulls == 0 => {}
             Some(_) => followed.push(about),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_no_hit() {
+        let mut tally = Tally::new(1);
+        let kinds = [Kind { looks_up: true, follows: None }];
+        let alike = Alike::new(1);
+        let reply = |nulls| Reply { error: None, nulls, number: 0 };
+        for (nulls, is_status) in [(0, false), (1, false), (0, true)] {
+            let about = About::new(0, 1, 7);
+            alike.interpret(&mut tally, &kinds, &mut Vec::new(), about, reply(nulls), is_status);
+        }
+        assert_eq!((tally.commands[0].hits, tally.commands[0].misses), (1, 1));
     }
 }

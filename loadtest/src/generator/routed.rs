@@ -78,12 +78,19 @@ struct Marks {
 }
 
 impl Routed {
-    /// Knows `nodes` nodes and the connections of the plan.
-    pub(super) fn new(layout: Layout, plan: &Plan, nodes: usize) -> Self {
+    /// Knows `nodes` nodes and the connections of the plan, of which those in `down` could not be opened.
+    pub(super) fn new(layout: Layout, plan: &Plan, nodes: usize, down: &[usize]) -> Self {
         let mut lanes: Vec<Lane> = std::iter::repeat_with(Lane::default).take(nodes).collect();
+        let mut marks = vec![Marks { free: true, ..Marks::default() }; plan.connections.len()];
+        for index in down {
+            marks[*index] = Marks { down: true, ..Marks::default() };
+            lanes[plan.connections[*index]].down += 1;
+        }
         for (index, place) in plan.connections.iter().enumerate() {
             lanes[*place].connections.push(index);
-            lanes[*place].free.push_back(index);
+            if marks[index].free {
+                lanes[*place].free.push_back(index);
+            }
         }
         Self {
             layout,
@@ -94,7 +101,7 @@ impl Routed {
             draft: Vec::new(),
             turned: Vec::new(),
             dirty: Vec::new(),
-            marks: vec![Marks { free: true, ..Marks::default() }; plan.connections.len()],
+            marks,
             rotation: 0,
         }
     }
@@ -340,7 +347,7 @@ impl Generator {
         let (mut last, mut answered, mut served) = (0, 0, false);
         let clock = || start.elapsed().as_nanos() as u64;
         let turned = &mut routed.turned;
-        let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, bytes| {
+        let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, extra| {
             last = now;
             if request.about.command() == ASIDE {
                 return;
@@ -348,7 +355,7 @@ impl Generator {
             if let Some(redirect) = reply.error.and_then(Redirect::parse) {
                 tally.redirects += 1;
                 let since = Some(request.since);
-                let held = Held { bytes: bytes.to_vec(), about: request.about, since, asking: false };
+                let held = Held { bytes: extra.request.to_vec(), about: request.about, since, asking: false };
                 return turned.push((redirect, held));
             }
             answered += 1;
@@ -357,7 +364,7 @@ impl Generator {
             if let Some(outages) = outages {
                 outages.on_answer(tally, request, reply, now);
             }
-            alike.interpret(tally, kinds, followed, request.about, reply);
+            alike.interpret(tally, kinds, followed, request.about, reply, extra.is_status);
         });
         alike.record(&mut self.tally);
         if served {

@@ -2,11 +2,15 @@
 //!
 //! They are read back from JSON to be shown again: a field that an older file does not have is empty then.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::number::count;
+use super::number::{count, micros};
 use super::origin::Origin;
+use super::warnings::warnings;
+use crate::arrivals::Spacing;
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
 use crate::tally::{CommandTally, EndpointTally, ErrorKind};
@@ -31,6 +35,10 @@ pub struct Figures {
     pub pipeline: usize,
     /// The rate of an open loop in requests per second; its steps if it has some.
     pub rates: Vec<f64>,
+    /// The same with the steps' durations.
+    pub steps: Vec<StepFigures>,
+    /// The requests of an open loop are spaced at random.
+    pub poisson: bool,
     /// Seconds counted.
     pub elapsed_s: f64,
     /// Per command.
@@ -47,13 +55,13 @@ pub struct Figures {
     pub sent_per_s: f64,
     /// Bytes received per second.
     pub received_per_s: f64,
-    /// Requests whose connection broke.
+    /// Requests whose connection broke before the answer came; percentiles count them with their waits until then.
     pub lost: u64,
     /// Connections that broke.
     pub broken: u64,
     /// Requests of an open loop that had no answer when the run ended.
     pub unanswered: u64,
-    /// Errors by their first word.
+    /// Errors by their text.
     pub errors: Vec<ErrorFigures>,
     /// The server's processes, if they run here.
     pub server: Option<ServerFigures>,
@@ -73,6 +81,17 @@ pub struct Figures {
     pub origin: Origin,
 }
 
+/// A rate of an open loop and how long it lasts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepFigures {
+    /// Requests per second.
+    pub per_s: f64,
+    /// For how many seconds from the end of the step before, the first one from the end of the warm-up; none for the
+    /// rest of the run.
+    pub seconds: Option<f64>,
+}
+
 /// What one server of several answered; latencies in microseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -85,6 +104,8 @@ pub struct EndpointFigures {
     pub per_s: f64,
     /// Error replies.
     pub errors: u64,
+    /// Requests whose connection broke before the answer came.
+    pub lost: u64,
     /// Mean latency.
     pub mean_us: f64,
     /// Median.
@@ -135,10 +156,12 @@ pub struct CommandFigures {
     pub command: String,
     /// Requests answered.
     pub answered: u64,
-    /// Requests answered per second.
+    /// Requests answered per second before the end.
     pub per_s: f64,
     /// Error replies.
     pub errors: u64,
+    /// Requests whose connection broke before the answer came.
+    pub lost: u64,
     /// The share of looked-up keys that were found.
     pub hit_ratio: Option<f64>,
     /// Mean latency.
@@ -183,7 +206,7 @@ pub struct ConnectFigures {
     pub max_us: f64,
 }
 
-/// Errors that start with the same word.
+/// Errors with the same text, or of the same kind.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ErrorFigures {
@@ -193,6 +216,8 @@ pub struct ErrorFigures {
     pub count: u64,
     /// The first one.
     pub example: String,
+    /// The others' texts differ.
+    pub mixed: bool,
 }
 
 /// What the server's processes used.
@@ -235,19 +260,26 @@ impl Figures {
         self.targets.is_empty()
     }
 
+    /// True if something was measured: errors are answers too, but a run that got nothing else has measured nothing.
+    pub fn is_useful(&self) -> bool {
+        self.total.answered > self.total.errors
+    }
+
     /// Computes the figures. `servers` are the names the servers gave.
     pub fn new(settings: &Settings, servers: &[String], outcome: &Outcome) -> Self {
-        let seconds = outcome.elapsed.as_secs_f64().max(1e-9);
+        let seconds = outcome.elapsed.as_secs_f64();
         let commands = outcome.labels.iter().zip(&outcome.tally.commands);
         let latencies = outcome.tally.latencies();
         let total = CommandFigures::new("all", &outcome.tally.total(), seconds);
         let mut total = total.with_latencies(&latencies);
         let longest_wait_us = outcome.tally.longest_wait as f64 / 1e3;
-        let stalled = longest_wait_us > total.max_us.max(STALLED_US);
-        if stalled {
-            total.max_us = longest_wait_us;
+        let stalled = (longest_wait_us > total.max_us.max(STALLED_US)).then_some(longest_wait_us);
+        if let Some(wait) = stalled {
+            total.max_us = wait;
         }
         let generator = GeneratorFigures::new(outcome);
+        // What the server used was read at the end.
+        let in_time = outcome.tally.total().in_time() as f64;
         let mut servers = servers.to_vec();
         servers.dedup();
         let mut figures = Self {
@@ -259,22 +291,24 @@ impl Figures {
             threads: settings.threads,
             pipeline: settings.pipeline,
             rates: settings.rates.iter().map(|(rate, _)| *rate).collect(),
+            steps: settings.rates.iter().map(|(rate, time)| StepFigures::new(*rate, *time)).collect(),
+            poisson: !settings.rates.is_empty() && settings.spacing == Spacing::Poisson,
             elapsed_s: outcome.elapsed.as_secs_f64(),
             commands: commands.map(|(label, tally)| CommandFigures::new(label, tally, seconds)).collect(),
             endpoints: endpoints(outcome, seconds),
             connect: ConnectFigures::new(&outcome.tally.connect, seconds),
             redirects: outcome.tally.redirects,
-            sent_per_s: outcome.tally.sent as f64 / seconds,
-            received_per_s: outcome.tally.received as f64 / seconds,
+            sent_per_s: per(outcome.tally.sent as f64, seconds),
+            received_per_s: per(outcome.tally.received as f64, seconds),
             lost: outcome.tally.lost,
             broken: outcome.tally.broken,
             unanswered: outcome.tally.unanswered,
             errors: outcome.tally.error_kinds.iter().map(ErrorFigures::new).collect(),
             server: outcome.server.map(|server| ServerFigures {
                 processes: settings.processes.clone(),
-                cpu_us: server.cpu as f64 / 1e3 / total.answered.max(1) as f64,
-                cpus: server.cpu as f64 / 1e9 / seconds,
-                switches: server.switches as f64 / total.answered.max(1) as f64,
+                cpu_us: per(server.cpu as f64 / 1e3, in_time),
+                cpus: per(server.cpu as f64 / 1e9, seconds),
+                switches: per(server.switches as f64, in_time),
                 resident: server.resident,
             }),
             total,
@@ -289,67 +323,50 @@ impl Figures {
         if let [only] = figures.commands.as_mut_slice() {
             // What was not even sent can only have been this command.
             *only = only.clone().with_latencies(&latencies);
+            only.max_us = figures.total.max_us;
         }
-        figures.warnings = figures.warn();
-        if stalled && figures.unanswered == 0 {
-            figures.warnings.push(format!(
-                "when the run ended a request had waited for {:.1} s without an answer: shown as the maximum, not in the \
-                 percentiles",
-                longest_wait_us / 1e6
-            ));
-        }
+        figures.warnings = warnings(&figures, settings, outcome, stalled);
         figures
     }
 
-    /// Says what makes these figures doubtful.
-    fn warn(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let own = &self.generator;
-        if own.busiest > BUSY {
-            warnings.push(format!(
-                "a generator thread used {:.0} % of a CPU: the generator is the limit, not the server; use more --threads",
-                own.busiest * 100.0
-            ));
+    /// How requests are paced, in words.
+    pub fn pace(&self) -> String {
+        let rate = |per_s: f64| if per_s < 10.0 { per_s.to_string() } else { count(per_s.round() as u64) };
+        let spacing = if self.poisson { ", Poisson" } else { "" };
+        match (self.steps.as_slice(), self.rates.as_slice()) {
+            ([], []) => "closed loop".into(),
+            // Files of older versions know no durations.
+            ([], rates) => {
+                let rates: Vec<String> = rates.iter().map(|per_s| rate(*per_s)).collect();
+                format!("open loop at {} requests/s", rates.join(", then "))
+            }
+            (steps, _) => {
+                let steps: Vec<String> = steps
+                    .iter()
+                    .map(|step| match step.seconds {
+                        Some(seconds) => format!("{} for {}", rate(step.per_s), micros(seconds * 1e6)),
+                        None => rate(step.per_s),
+                    })
+                    .collect();
+                format!("open loop at {} requests/s{spacing}", steps.join(", then "))
+            }
         }
-        if own.starved > STARVED {
-            warnings.push(format!(
-                "a generator thread waited for a CPU {:.0} % of the time: other programs disturb this machine, trust CPU \
-                 per operation rather than latencies",
-                own.starved * 100.0
-            ));
-        }
-        if own.lag_p99_us > LATE_US && own.lag_p99_us > self.total.p99_us / 10.0 {
-            warnings.push(format!(
-                "the generator itself was late by {:.1} ms at the 99th percentile; that is part of the latencies shown",
-                own.lag_p99_us / 1e3
-            ));
-        }
-        if own.stolen > STARVED {
-            warnings
-                .push(format!("the machine's host took away {:.0} % of its CPU time", own.stolen * 100.0));
-        }
-        if self.unanswered > 0 {
-            warnings.push(format!(
-                "{} requests had no answer when the run ended; the percentiles of all commands together count them with \
-                 their waits so far",
-                count(self.unanswered)
-            ));
-        }
-        if self.total.answered == 0 {
-            warnings.push("no request was answered while the run was counted".into());
-        }
-        warnings
     }
 }
 
-/// A thread that uses more of its CPU than this is taken for the limit.
-pub(super) const BUSY: f64 = 0.9;
-/// More waiting for a CPU than this share spoils latencies.
-pub(super) const STARVED: f64 = 0.1;
+impl StepFigures {
+    fn new(per_s: f64, time: Duration) -> Self {
+        Self { per_s, seconds: (time < Duration::MAX).then_some(time.as_secs_f64()) }
+    }
+}
+
+/// A quotient, 0 where there is nothing to divide by.
+fn per(sum: f64, parts: f64) -> f64 {
+    if parts > 0.0 { sum / parts } else { 0.0 }
+}
+
 /// A request that waits for longer than this at the end, and longer than any that was answered, shows a stall.
 const STALLED_US: f64 = 50_000.0;
-/// Lag below this many microseconds is never worth a word.
-const LATE_US: f64 = 1000.0;
 
 /// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
 pub(super) fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
@@ -365,9 +382,9 @@ const MOST_COMMANDS: usize = 8;
 /// The workload in words.
 fn asked(settings: &Settings) -> String {
     let workload = &settings.workload;
-    let total: u32 = workload.commands.iter().map(|command| command.weight).sum();
+    let total: u64 = workload.commands.iter().map(|command| u64::from(command.weight)).sum();
     let commands = workload.commands.iter().map(|command| {
-        let share = f64::from(command.weight) * 100.0 / f64::from(total.max(1));
+        let share = f64::from(command.weight) * 100.0 / total.max(1) as f64;
         let then = command.on_miss.as_ref().map(|line| format!(", on a miss {line}")).unwrap_or_default();
         let always = command.then.as_ref().map(|line| format!(", then {line}")).unwrap_or_default();
         format!("{share:.0} % {}{then}{always}", command.line)
@@ -395,12 +412,13 @@ impl CommandFigures {
         let counts = Self {
             command: command.into(),
             answered: tally.answered(),
-            per_s: tally.answered() as f64 / seconds,
+            per_s: per(tally.in_time() as f64, seconds),
             errors: tally.errors,
+            lost: tally.lost.count(),
             hit_ratio: (asked > 0).then(|| tally.hits as f64 / asked as f64),
             ..Self::default()
         };
-        counts.with_latencies(&tally.latency)
+        counts.with_latencies(&tally.latencies())
     }
 
     /// The same counts with these latencies.
@@ -428,19 +446,21 @@ fn endpoints(outcome: &Outcome, seconds: f64) -> Vec<EndpointFigures> {
 
 impl EndpointFigures {
     fn new(name: &str, tally: &EndpointTally, seconds: f64) -> Self {
-        let quantile = |share| tally.latency.value_at_quantile(share) as f64 / 1e3;
+        let latency = tally.latencies();
+        let quantile = |share| latency.value_at_quantile(share) as f64 / 1e3;
         Self {
             endpoint: name.into(),
             answered: tally.latency.len(),
-            per_s: tally.latency.len() as f64 / seconds,
+            per_s: per(tally.latency.len().saturating_sub(tally.late) as f64, seconds),
             errors: tally.errors,
-            mean_us: tally.latency.mean() / 1e3,
+            lost: tally.lost.count(),
+            mean_us: latency.mean() / 1e3,
             p50_us: quantile(0.5),
             p90_us: quantile(0.9),
             p99_us: quantile(0.99),
             p999_us: quantile(0.999),
             p9999_us: quantile(0.9999),
-            max_us: tally.latency.max() as f64 / 1e3,
+            max_us: latency.max() as f64 / 1e3,
         }
     }
 }
@@ -450,7 +470,7 @@ impl ConnectFigures {
         let quantile = |share| connect.value_at_quantile(share) as f64 / 1e3;
         (!connect.is_empty()).then(|| Self {
             opened: connect.len(),
-            per_s: connect.len() as f64 / seconds,
+            per_s: per(connect.len() as f64, seconds),
             mean_us: connect.mean() / 1e3,
             p50_us: quantile(0.5),
             p90_us: quantile(0.9),
@@ -464,7 +484,7 @@ impl ConnectFigures {
 
 impl ErrorFigures {
     fn new(kind: &ErrorKind) -> Self {
-        Self { word: kind.word.clone(), count: kind.count, example: kind.example.clone() }
+        Self { word: kind.word.clone(), count: kind.count, example: kind.example.clone(), mixed: kind.mixed }
     }
 }
 
@@ -476,7 +496,7 @@ impl GeneratorFigures {
             shares.fold(0.0, f64::max)
         };
         Self {
-            cpu_us: cpu as f64 / 1e3 / outcome.tally.answered().max(1) as f64,
+            cpu_us: per(cpu as f64 / 1e3, outcome.tally.answered() as f64),
             busiest: most(|own| own.cpu),
             starved: most(|own| own.waited),
             lag_p99_us: outcome.tally.lag.value_at_quantile(0.99) as f64 / 1e3,

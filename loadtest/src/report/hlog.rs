@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -20,6 +19,7 @@ use hdrhistogram::serialization::interval_log::{
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use super::figures::{CommandFigures, Figures, curve};
+use super::file::Replacing;
 use super::origin::Origin;
 use crate::error::Error;
 use crate::series::Second;
@@ -31,7 +31,7 @@ pub const EXTENSION: &str = "hlog";
 /// A log being written.
 pub struct Log {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<Replacing>,
     labels: Vec<String>,
     serializer: V2DeflateSerializer,
     /// Where the time of the next second's line begins.
@@ -52,7 +52,7 @@ impl Log {
     /// Creates the file. `labels` are the commands' names in the order of the tallies.
     pub fn create(path: &Path, labels: &[String]) -> Result<Self, Error> {
         let failed = |source| Error::Path { path: path.to_path_buf(), source };
-        let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+        let mut file = BufWriter::new(Replacing::create(path).map_err(failed)?);
         let now = SystemTime::now();
         let mut begun = Vec::new();
         let origin = Origin::new(Duration::ZERO);
@@ -75,7 +75,8 @@ impl Log {
         })
     }
 
-    /// Writes what was counted in a second. Commands that were not answered in it have no line.
+    /// Writes what was counted in a second, requests that lost their connection with their waits. Commands of which there
+    /// is nothing have no line.
     pub fn second(&mut self, second: u64, counted: &Tally) -> Result<(), Error> {
         let start = Duration::from_secs(self.offset + second);
         self.written = self.written.max(self.offset + second + 1);
@@ -84,10 +85,11 @@ impl Log {
             .begin_log_with(&mut lines, &mut self.serializer)
             .expect("a vector takes everything");
         for (label, command) in self.labels.iter().zip(&counted.commands) {
-            if command.answered() > 0 {
+            let latencies = command.latencies();
+            if !latencies.is_empty() {
                 let name = Tag::new(label);
                 writer
-                    .write_histogram(&command.latency, start, Duration::from_secs(1), name)
+                    .write_histogram(&latencies, start, Duration::from_secs(1), name)
                     .expect("a vector takes everything, and the counts fit their format");
             }
         }
@@ -104,9 +106,10 @@ impl Log {
         self.offset = self.written;
     }
 
-    /// Writes what is still in memory.
-    pub fn finish(mut self) -> Result<(), Error> {
-        self.file.flush().map_err(|source| Error::Path { path: self.path, source })
+    /// Writes what is still in memory and puts the file in its place.
+    pub fn finish(self) -> Result<(), Error> {
+        let done = self.file.into_inner().map_err(io::IntoInnerError::into_error).and_then(Replacing::finish);
+        done.map_err(|source| Error::Path { path: self.path, source })
     }
 }
 

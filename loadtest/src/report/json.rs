@@ -5,27 +5,45 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::file;
 use crate::error::Error;
 
-/// Finds out whether these files can be written, before work is done that would be lost. What is in them stays.
+/// Finds out whether these files can be written, before work is done that would be lost. What is in them stays. No two
+/// may be the same.
 pub fn check<'a>(paths: impl IntoIterator<Item = &'a Option<PathBuf>>) -> Result<(), Error> {
+    let mut before: Vec<PathBuf> = Vec::new();
     for path in paths.into_iter().flatten() {
+        if path.as_os_str() == "-" {
+            return Err(Error::Usage(
+                "'-' is no file: the standard output is for the table, give a name such as out.json".into(),
+            ));
+        }
         let is_new = !path.exists();
         let opened = OpenOptions::new().append(true).create(true).open(path);
         opened.map_err(|source| Error::Path { path: path.clone(), source })?;
+        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         if is_new {
             // It was created just now; the report itself is written at the end.
             let _ = std::fs::remove_file(path);
         }
+        if before.contains(&whole) && !is_device(&whole) {
+            return Err(Error::Usage(format!("{} cannot hold two reports: give two names", path.display())));
+        }
+        before.push(whole);
     }
     Ok(())
+}
+
+/// True for what may be written by several, such as `/dev/null`.
+fn is_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// Writes `results`, indented, to a file.
 pub fn write(path: &Path, results: &impl Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_vec_pretty(results).expect("figures have no keys that JSON cannot hold");
     text.push(b'\n');
-    std::fs::write(path, text).map_err(|source| Error::Path { path: path.to_path_buf(), source })
+    file::write(path, &text).map_err(|source| Error::Path { path: path.to_path_buf(), source })
 }
 
 #[cfg(test)]
@@ -44,5 +62,10 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let error = check(&[Some(PathBuf::from("/nowhere/at/all.json"))]).unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/at/all.json: "), "{error}");
+        let twice =
+            [Some(path.clone()), None, Some(std::env::temp_dir().join(".").join(path.file_name().unwrap()))];
+        assert!(check(&twice).unwrap_err().to_string().contains("cannot hold two reports"));
+        assert!(!path.exists());
+        assert!(check(&[Some("-".into())]).unwrap_err().to_string().starts_with("'-' is no file"));
     }
 }

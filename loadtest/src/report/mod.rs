@@ -1,6 +1,7 @@
 //! What a person or another program gets to see of a run: numbers, tables, progress, JSON, HTML.
 
 pub mod figures;
+pub mod file;
 pub mod hlog;
 pub mod html;
 pub mod json;
@@ -14,3 +15,4 @@ pub mod runs;
 pub mod side_by_side;
 pub mod table;
 pub mod ticker;
+mod warnings;

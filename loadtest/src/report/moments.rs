@@ -79,8 +79,9 @@ pub fn moments(figures: &Figures, most: usize) -> Vec<Moment> {
 fn moment(start: f64, length: f64, seconds: &[&Second]) -> Moment {
     let sum = |part: fn(&Second) -> u64| seconds.iter().map(|second| part(second)).sum::<u64>() as f64;
     let answered = sum(|second| second.answered);
+    let counted = seconds.iter().any(|second| second.has_latencies());
     let most = |part: fn(&Second) -> f64| {
-        (answered > 0.0).then(|| seconds.iter().map(|second| part(second)).fold(0.0, f64::max))
+        counted.then(|| seconds.iter().map(|second| part(second)).fold(0.0, f64::max))
     };
     let weighted: f64 = seconds.iter().map(|second| second.p50_us * second.answered as f64).sum();
     let (hits, asked) = (sum(|second| second.hits), sum(|second| second.hits + second.misses));
@@ -91,7 +92,7 @@ fn moment(start: f64, length: f64, seconds: &[&Second]) -> Moment {
     Moment {
         at_s: start + length / 2.0,
         per_s: answered / length,
-        errors_per_s: sum(|second| second.errors) / length,
+        errors_per_s: sum(Second::failed) / length,
         p50_us: (answered > 0.0).then(|| weighted / answered),
         p99_us: most(|second| second.p99_us),
         max_us: most(|second| second.max_us),

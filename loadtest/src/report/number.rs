@@ -23,6 +23,24 @@ pub fn micros(time: f64) -> String {
     }
 }
 
+/// A latency given in microseconds, or a dash if there is none.
+pub fn latency(time: f64) -> String {
+    if time > 0.0 { micros(time) } else { "-".into() }
+}
+
+/// Text from outside for a terminal: control characters, which could move its cursor or worse, are escaped.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// A number of bytes: `12 B`, `3.45 kB`, `678 MB`.
 pub fn bytes(size: f64) -> String {
     match size {
@@ -51,7 +69,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn text_from_outside_does_nothing_to_the_terminal() {
+        assert_eq!(plain("ERR \x1b[2Jgone\r\nü\u{9b}1m"), r"ERR \u{1b}[2Jgone\r\nü\u{9b}1m");
+    }
+
+    #[test]
     fn numbers_read_well() {
+        assert_eq!([latency(0.0), latency(10.0)], ["-", "10.0 us"]);
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([micros(0.5), micros(9.999), micros(123.4)], ["500 ns", "10.0 us", "123 us"]);
         assert_eq!([micros(4567.0), micros(1_020_000.0)], ["4.57 ms", "1.02 s"]);

@@ -120,15 +120,17 @@ impl Progress {
 
     /// The line for a terminal of so many columns: what matters least goes first when there is no room.
     fn line(&self, second: &Second, width: usize, colours: bool) -> String {
+        let time = |time: f64| if second.has_latencies() { micros(time) } else { "-".into() };
         let hits = second.hit_ratio().map(|ratio| format!("hits {}", percent(ratio)));
         // From the most to the least important; the order of printing is that of the numbers.
         let parts = [
             (0, Some(format!("{}{:>8}", self.label, self.time(second)))),
             (1, Some(format!("{:>9}/s", count(second.rate().round() as u64)))),
-            (3, Some(format!("p99 {:>7}", micros(second.p99_us)))),
-            (5, (second.errors > 0).then(|| format!("errors {}", count(second.errors)))),
-            (2, Some(format!("p50 {:>7}", micros(second.p50_us)))),
-            (4, Some(format!("max {:>7}", micros(second.max_us)))),
+            (7, silence(second)),
+            (3, Some(format!("p99 {:>7}", time(second.p99_us)))),
+            (5, (second.failed() > 0).then(|| failures(second.errors, second.lost))),
+            (2, Some(format!("p50 {:>7}", time(second.p50_us)))),
+            (4, Some(format!("max {:>7}", time(second.max_us)))),
             (6, hits),
         ];
         // One column stays free: some terminals begin a new line after the last one.
@@ -148,7 +150,7 @@ impl Progress {
         let colour = |place: usize, text: String| match (place, colours) {
             (0, true) => format!("\x1b[2m{text}\x1b[0m"),
             (1, true) => format!("\x1b[1m{text}\x1b[0m"),
-            (5, true) => format!("\x1b[31m{text}\x1b[0m"),
+            (5 | 7, true) => format!("\x1b[31m{text}\x1b[0m"),
             _ => text,
         };
         let parts: Vec<String> = taken.into_iter().map(|(place, text)| colour(place, text)).collect();
@@ -175,24 +177,48 @@ impl Progress {
     }
 }
 
+/// Says what there is instead of answers, if none came.
+fn silence(second: &Second) -> Option<String> {
+    let wait = (second.waiting_us > 0.0).then(|| micros(second.waiting_us));
+    (second.answered == 0).then(|| wait.map_or("nothing waits".into(), |wait| format!("oldest waits {wait}")))
+}
+
+/// Error replies, and requests that lost their connection if there are any.
+fn failures(errors: u64, lost: u64) -> String {
+    if lost > 0 {
+        format!("errors {}  lost {}", count(errors), count(lost))
+    } else {
+        format!("errors {}", count(errors))
+    }
+}
+
 /// Spaces between the parts of a line.
 const GAP: usize = 2;
 
 /// Some seconds as one line. Percentiles of several seconds are at most the largest of theirs.
 fn summary(seconds: &[Second], time: String) -> String {
     let sum = |part: fn(&Second) -> u64| seconds.iter().map(part).sum::<u64>();
-    let most = |part: fn(&Second) -> f64| micros(seconds.iter().map(part).fold(0.0, f64::max));
+    let counted = seconds.iter().any(Second::has_latencies);
+    let largest = |part: fn(&Second) -> f64| micros(seconds.iter().map(part).fold(0.0, f64::max));
+    let most = |part| if counted { largest(part) } else { "-".into() };
     let (hits, asked) = (sum(|second| second.hits), sum(|second| second.hits + second.misses));
     let hits =
         if asked > 0 { format!("  hits {}", percent(hits as f64 / asked as f64)) } else { String::new() };
-    let sign = if seconds.len() > 1 { "<=" } else { "" };
+    let sign = if seconds.len() > 1 && counted { "<=" } else { "" };
+    let answered = sum(|second| second.answered) > 0;
+    let silence = seconds
+        .last()
+        .filter(|_| !answered)
+        .and_then(silence)
+        .map(|text| format!("  {text}"))
+        .unwrap_or_default();
     format!(
-        "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {:>8}  errors {}{hits}",
+        "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {:>8}  {}{hits}{silence}",
         count((seconds.iter().map(Second::rate).sum::<f64>() / seconds.len().max(1) as f64).round() as u64),
         most(|second| second.p50_us),
         most(|second| second.p99_us),
         most(|second| second.max_us),
-        count(sum(|second| second.errors))
+        failures(sum(|second| second.errors), sum(|second| second.lost))
     )
 }
 
@@ -269,6 +295,25 @@ mod tests {
         let line = progress(1).line(&failed, 100, true);
         assert!(line.contains("\x1b[31merrors 1,234\x1b[0m"), "{line}");
         assert!(progress(1).line(&failed, 60, false).contains("errors 1,234"));
+    }
+
+    #[test]
+    fn a_silent_server_shows_no_latencies() {
+        let silent =
+            Second { answered: 0, p50_us: 0.0, p99_us: 0.0, max_us: 0.0, waiting_us: 3.2e6, ..second(4) };
+        let line = progress(1).line(&silent, 100, false);
+        assert_eq!(
+            line,
+            "  5/60 s          0/s  p50       -  p99       -  max       -  hits 75.00 %  oldest waits 3.20 s"
+        );
+        let text = summary(&[silent.clone(), silent], "5/60 s".into());
+        assert!(
+            text.contains("p50        -  p99        -  max        -")
+                && text.ends_with("oldest waits 3.20 s"),
+            "{text}"
+        );
+        let lost = Second { answered: 0, lost: 7, waiting_us: 0.0, hits: 0, misses: 0, ..second(4) };
+        assert!(summary(&[lost], "5 s".into()).ends_with("errors 0  lost 7  nothing waits"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Several runs as text: what was measured in turns as ratios, everything else as one row per run.
 
-use super::number::{count, micros, percent};
+use super::number::{count, latency, micros, percent, plain};
 use super::runs::{Other, Run, Runs};
-use super::table::{run, table};
+use super::table::{error, run, table};
 use crate::compare::Figure;
 
 /// All runs; one alone is shown as `run` shows it.
@@ -13,8 +13,33 @@ pub fn runs(runs: &Runs) -> String {
     if runs.others.is_empty() {
         return rows(&runs.runs);
     }
-    let tables: Vec<String> = runs.others.iter().map(|other| ratios(runs, other)).collect();
+    let mut tables: Vec<String> = runs.others.iter().map(|other| ratios(runs, other)).collect();
+    tables.push(counts(&runs.runs));
     tables.join("\n")
+}
+
+/// What each server answered, and loudly what it did not: ratios say nothing of it.
+fn counts(runs: &[Run]) -> String {
+    let head = ["", "requests", "errors", "lost", "unanswered", "hits"].map(str::to_owned).to_vec();
+    let row = |run: &Run| {
+        let total = &run.figures.total;
+        let counts = [total.answered, total.errors, run.figures.lost, run.figures.unanswered].map(count);
+        let hits = total.hit_ratio.map_or("-".into(), percent);
+        std::iter::once(run.name.clone()).chain(counts).chain([hits]).collect()
+    };
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(runs.iter().map(row)).collect();
+    let mut out = table(&rows);
+    for run in runs.iter().filter(|run| run.figures.total.errors + run.figures.lost > 0) {
+        let (total, lost) = (&run.figures.total, run.figures.lost);
+        let what = if run.figures.is_useful() {
+            format!("{} error replies and {} lost requests", count(total.errors), count(lost))
+        } else {
+            "NOTHING BUT ERRORS, so its figures mean nothing".to_owned()
+        };
+        let first = run.figures.errors.first().map(|first| format!("; {}", error(first)));
+        out.push_str(&format!("ERRORS     {}: {what}{}\n", run.name, first.unwrap_or_default()));
+    }
+    out
 }
 
 /// One row per run, and each one's ratio to the first.
@@ -24,6 +49,7 @@ fn rows(runs: &[Run]) -> String {
         "requests",
         "per s",
         "errors",
+        "lost",
         "hits",
         "server CPU/op",
         "p50",
@@ -40,11 +66,12 @@ fn rows(runs: &[Run]) -> String {
             count(total.answered),
             count(total.per_s.round() as u64),
             if run.figures.only_latencies() { "-".into() } else { count(total.errors) },
+            if run.figures.only_latencies() { "-".into() } else { count(run.figures.lost) },
             total.hit_ratio.map_or("-".into(), percent),
             run.figures.server.as_ref().map_or("-".into(), |server| micros(server.cpu_us)),
         ];
         let latencies = [total.p50_us, total.p99_us, total.p999_us, total.p9999_us, total.max_us];
-        row.extend(latencies.map(micros));
+        row.extend(latencies.map(latency));
         rows.push(row);
     }
     if let Some((first, others)) = runs.split_first() {
@@ -53,7 +80,7 @@ fn rows(runs: &[Run]) -> String {
     let mut out = table(&rows);
     for run in runs {
         for warning in &run.figures.warnings {
-            out.push_str(&format!("warning    {}: {warning}\n", run.name));
+            out.push_str(&format!("warning    {}: {}\n", run.name, plain(warning)));
         }
     }
     out
@@ -68,7 +95,7 @@ fn ratio_row(first: &Run, other: &Run) -> Vec<String> {
     let (a, b) = (&first.figures.total, &other.figures.total);
     let mut row = vec![format!("{}/{}", other.name, first.name), String::new()];
     row.push(ratio(Some(a.per_s), Some(b.per_s)));
-    row.extend([String::new(), String::new()]);
+    row.extend([String::new(), String::new(), String::new()]);
     row.push(ratio(cpu(first), cpu(other)));
     let latencies = [
         (a.p50_us, b.p50_us),
@@ -108,9 +135,9 @@ fn ratios(runs: &Runs, other: &Other) -> String {
         out.push_str(&format!(
             "{} ({}) and {} ({})\n",
             runs.first,
-            server(first),
+            plain(&server(first)),
             other.name,
-            server(second)
+            plain(&server(second))
         ));
         out.push_str(&format!("{}\n", first.asked));
     }
@@ -121,11 +148,37 @@ fn ratios(runs: &Runs, other: &Other) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figures::{CommandFigures, Figures};
+    use crate::report::figures::{CommandFigures, ErrorFigures, Figures};
 
     fn run(name: &str, per_s: f64) -> Run {
         let total = CommandFigures { answered: 10, per_s, p50_us: per_s, ..CommandFigures::default() };
         Run { name: name.into(), figures: Figures { total, ..Figures::default() } }
+    }
+
+    #[test]
+    fn a_comparison_shows_what_failed() {
+        let mut bad = run("bad", 5.0);
+        bad.figures.total.errors = 10;
+        bad.figures.errors =
+            vec![ErrorFigures { count: 10, example: "ERR no".into(), ..ErrorFigures::default() }];
+        let mut lossy = run("lossy", 5.0);
+        lossy.figures.lost = 3;
+        let others = vec![Other { name: "bad".into(), ..Other::default() }];
+        let all = Runs { first: "good".into(), others, runs: vec![run("good", 5.0), bad, lossy] };
+        let text = runs(&all);
+        let words = |name: &str| -> Vec<&str> {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().collect()
+        };
+        assert_eq!(words("good")[..4], ["good", "10", "0", "0"]);
+        assert_eq!(words("bad")[..4], ["bad", "10", "10", "0"]);
+        assert_eq!(words("lossy")[..4], ["lossy", "10", "0", "3"]);
+        assert!(
+            text.contains("ERRORS     bad: NOTHING BUT ERRORS, so its figures mean nothing; 10 x ERR no\n"),
+            "{text}"
+        );
+        assert!(text.contains("ERRORS     lossy: 0 error replies and 3 lost requests\n"), "{text}");
+        assert!(!text.contains("ERRORS     good"));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::figures::{CommandFigures, Figures};
-use super::number::{bytes, count, micros, percent};
+use super::figures::{CommandFigures, ErrorFigures, Figures};
+use super::number::{bytes, count, latency, micros, percent, plain};
+use crate::tally::OTHER;
 
 /// Everything a person wants to know of a run, as text.
 pub fn run(figures: &Figures) -> String {
@@ -18,25 +19,19 @@ pub fn run(figures: &Figures) -> String {
     let servers = if figures.servers.iter().all(String::is_empty) {
         String::new()
     } else {
-        format!(" ({})", figures.servers.join(", "))
-    };
-    let loop_kind = match figures.rates.as_slice() {
-        [] => "closed loop".to_owned(),
-        rates => {
-            let rates: Vec<String> = rates.iter().map(|rate| count(rate.round() as u64)).collect();
-            format!("open loop at {} requests/s", rates.join(", then "))
-        }
+        format!(" ({})", plain(&figures.servers.join(", ")))
     };
     line(&mut out, format!("{}{servers}", figures.targets.join(", ")));
     line(&mut out, format!("{}: {}", figures.workload, figures.asked));
     line(
         &mut out,
         format!(
-            "{} connections on {} thread{}, pipeline {}, {loop_kind}, {:.1} s counted\n",
+            "{} connections on {} thread{}, pipeline {}, {}, {:.1} s counted\n",
             count(figures.connections as u64),
             figures.threads,
             if figures.threads == 1 { "" } else { "s" },
             figures.pipeline,
+            figures.pace(),
             figures.elapsed_s
         ),
     );
@@ -54,7 +49,7 @@ pub fn run(figures: &Figures) -> String {
     if let Some(server) = &figures.server {
         let text = format!(
             "server     {} CPU and {:.3} context switches per operation, {:.0} % of a CPU, {} resident",
-            micros(server.cpu_us),
+            latency(server.cpu_us),
             server.switches,
             server.cpus * 100.0,
             bytes(server.resident as f64)
@@ -64,7 +59,7 @@ pub fn run(figures: &Figures) -> String {
     let own = &figures.generator;
     let text = format!(
         "generator  {} CPU per operation, {:.0} % of a CPU in the busiest thread, late by {} at p99, {} at most",
-        micros(own.cpu_us),
+        latency(own.cpu_us),
         own.busiest * 100.0,
         micros(own.lag_p99_us),
         micros(own.lag_max_us)
@@ -82,12 +77,22 @@ pub fn run(figures: &Figures) -> String {
         line(&mut out, text);
     }
     for error in &figures.errors {
-        line(&mut out, format!("error      {} x {}", count(error.count), error.example));
+        line(&mut out, format!("error      {}", self::error(error)));
     }
     for warning in &figures.warnings {
-        line(&mut out, format!("warning    {warning}"));
+        line(&mut out, format!("warning    {}", plain(warning)));
     }
     out
+}
+
+/// How often an error came and what it says.
+pub(super) fn error(error: &ErrorFigures) -> String {
+    let example = plain(&error.example);
+    match (error.mixed && error.count > 1, error.word.as_str()) {
+        (false, _) => format!("{} x {example}", count(error.count)),
+        (true, OTHER) => format!("{} others, the first: {example}", count(error.count)),
+        (true, word) => format!("{} x {}, the first: {example}", count(error.count), plain(word)),
+    }
 }
 
 /// All that a log of latencies tells.
@@ -98,7 +103,7 @@ fn latencies(figures: &Figures) -> String {
     for command in commands.chain((figures.commands.len() > 1).then_some(&figures.total)) {
         let mut cells = row(command);
         // Errors and hits, which a log does not hold.
-        cells.drain(3..5);
+        cells.drain(3..6);
         rows.push(cells);
     }
     format!(
@@ -112,13 +117,16 @@ fn latencies(figures: &Figures) -> String {
 /// The table of commands, the sum last.
 fn commands(figures: &Figures) -> String {
     let head = [
-        "command", "requests", "per s", "errors", "hits", "mean", "p50", "p90", "p99", "p99.9", "p99.99",
-        "max",
+        "command", "requests", "per s", "errors", "lost", "hits", "mean", "p50", "p90", "p99", "p99.9",
+        "p99.99", "max",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(figures.commands.iter().map(row));
     if figures.commands.len() > 1 {
         rows.push(row(&figures.total));
+    }
+    if figures.lost == 0 {
+        rows.iter_mut().for_each(|row| drop(row.remove(4)));
     }
     table(&rows)
 }
@@ -129,6 +137,7 @@ fn row(command: &CommandFigures) -> Vec<String> {
         count(command.answered),
         count(command.per_s.round() as u64),
         count(command.errors),
+        count(command.lost),
         command.hit_ratio.map_or("-".into(), percent),
     ];
     let latencies = [
@@ -140,7 +149,7 @@ fn row(command: &CommandFigures) -> Vec<String> {
         command.p9999_us,
         command.max_us,
     ];
-    row.extend(latencies.map(micros));
+    row.extend(latencies.map(latency));
     row
 }
 
@@ -149,8 +158,10 @@ fn endpoints(figures: &Figures) -> String {
     if figures.endpoints.is_empty() {
         return String::new();
     }
-    let head =
-        ["endpoint", "requests", "per s", "errors", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
+    let head = [
+        "endpoint", "requests", "per s", "errors", "lost", "mean", "p50", "p90", "p99", "p99.9", "p99.99",
+        "max",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for server in &figures.endpoints {
         let mut row = vec![
@@ -158,6 +169,7 @@ fn endpoints(figures: &Figures) -> String {
             count(server.answered),
             count(server.per_s.round() as u64),
             count(server.errors),
+            count(server.lost),
         ];
         let latencies = [
             server.mean_us,
@@ -168,8 +180,11 @@ fn endpoints(figures: &Figures) -> String {
             server.p9999_us,
             server.max_us,
         ];
-        row.extend(latencies.map(micros));
+        row.extend(latencies.map(latency));
         rows.push(row);
+    }
+    if figures.endpoints.iter().all(|endpoint| endpoint.lost == 0) {
+        rows.iter_mut().for_each(|row| drop(row.remove(4)));
     }
     format!("\n{}", table(&rows))
 }
@@ -213,6 +228,33 @@ pub fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_answer_has_no_latencies() {
+        let command =
+            |name: &str, lost| CommandFigures { command: name.into(), lost, ..CommandFigures::default() };
+        let mut figures = Figures { targets: vec!["a:1".into()], ..Figures::default() };
+        figures.commands = vec![command("GET", 0), CommandFigures { max_us: 5e6, ..command("SET", 0) }];
+        let text = commands(&figures);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[1], ["GET", "0", "0", "0", "-", "-", "-", "-", "-", "-", "-", "-"]);
+        assert_eq!(rows[2][10..], ["-", "5.00", "s"]);
+        figures.lost = 3;
+        figures.commands[0].lost = 3;
+        let text = commands(&figures);
+        assert!(text.starts_with("command  requests  per s  errors  lost  hits"), "{text}");
+        assert_eq!(text.lines().nth(1).unwrap().split_whitespace().nth(4), Some("3"));
+    }
+
+    #[test]
+    fn errors_are_told_by_their_text() {
+        let error = |word: &str, count, mixed| {
+            super::error(&ErrorFigures { word: word.into(), count, example: format!("{word} 1\x07"), mixed })
+        };
+        assert_eq!(error("ERR", 2, false), r"2 x ERR 1\u{7}");
+        assert_eq!(error("MOVED", 9, true), r"9 x MOVED, the first: MOVED 1\u{7}");
+        assert_eq!(error(OTHER, 9, true), r"9 others, the first: other 1\u{7}");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -3,9 +3,10 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use super::load::Verified;
 use super::record::{TICK, Window};
 use crate::report::number::{count, micros, percent};
-use crate::verify::history::{Violation, Wrong};
+use crate::verify::history::Wrong;
 
 /// A figure that can be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl LoadFigure {
             return None;
         }
         let answered = window.answered as f64;
-        let latency = |value: f64| (window.answered > 0).then_some(value);
+        let latency = |value: f64| (window.answered + window.lost > 0).then_some(value);
         match self {
             Self::Errors => Some(window.errors() as f64),
             Self::Lost => Some(window.lost as f64),
@@ -231,12 +232,16 @@ impl Claim {
     }
 
     /// Holds the claim against the figures; says what was measured. `baseline` is the window of the step it names.
-    pub fn judge(&self, window: &Window, baseline: Option<&Window>, violations: &[Violation]) -> Verdict {
+    pub fn judge(&self, window: &Window, baseline: Option<&Window>, verified: &Verified) -> Verdict {
+        if let (Figure::Violations(_), Some(why)) = (self.figure, verified.says_nothing()) {
+            return Verdict { passed: false, measured: why };
+        }
         let unit = self.figure.unit();
         let measured = match self.figure {
             Figure::Load(figure) => figure.of(window),
             Figure::Violations(kind) => {
-                let counted = violations.iter().filter(|found| kind.is_none_or(|kind| found.wrong == kind));
+                let counted =
+                    verified.violations.iter().filter(|found| kind.is_none_or(|kind| found.wrong == kind));
                 Some(counted.count() as f64)
             }
         };
@@ -315,9 +320,35 @@ fn written(value: f64, unit: Unit) -> String {
 mod tests {
     use super::*;
 
+    fn checked() -> Verified {
+        Verified { operations: 100, answered: 100, ..Verified::default() }
+    }
+
+    #[test]
+    fn a_checker_without_answers_proves_nothing() {
+        let judged = |verified: &Verified| {
+            let verdicts = ["violations = 0", "stale_reads = 0", "lost_writes <= 3"].map(|claim| {
+                let verdict = Claim::parse(claim).unwrap().judge(&Window::default(), None, verified);
+                (verdict.passed, verdict.measured)
+            });
+            assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{verdicts:?}");
+            verdicts[0].clone()
+        };
+        assert_eq!(judged(&checked()), (true, "0".into()));
+        let failed = Verified { operations: 50, failures: 80, ..Verified::default() };
+        assert_eq!(
+            judged(&failed),
+            (false, "nothing checked: no operation of the checker was answered".into())
+        );
+        let mostly = Verified { answered: 79, ..failed };
+        let (passed, measured) = judged(&mostly);
+        assert!(!passed && measured.starts_with("too much went unanswered"), "{measured}");
+        assert_eq!(judged(&Verified { answered: 80, ..mostly }), (true, "0".into()));
+    }
+
     fn judge(claim: &str, window: &Window) -> (bool, String) {
         let baseline = Window { answered: 1, p99_us: 1000.0, loaded_s: 1.0, ..Window::default() };
-        let verdict = Claim::parse(claim).unwrap().judge(window, Some(&baseline), &[]);
+        let verdict = Claim::parse(claim).unwrap().judge(window, Some(&baseline), &checked());
         (verdict.passed, verdict.measured)
     }
 
@@ -360,7 +391,7 @@ mod tests {
         assert!(judge("errors = 0", &window).0 && !judge("errors = 0", &Window::default()).0);
         assert!(!judge("hit_ratio >= 0%", &window).0);
         let claim = Claim::parse("p99 <= 3 x steady").unwrap();
-        let verdict = claim.judge(&Window { answered: 1, ..window }, None, &[]);
+        let verdict = claim.judge(&Window { answered: 1, ..window }, None, &checked());
         assert_eq!((verdict.passed, verdict.measured.as_str()), (false, "0 ns, nothing to compare with"));
     }
 

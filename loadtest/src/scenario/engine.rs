@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::cluster::Cluster;
 use super::condition::Condition;
 use super::file::Scenario;
-use super::load::{Driver, Live, Log};
+use super::load::{Driver, Live, Log, Verified};
 use super::outcome::{ClaimReport, Report, StepReport, VerifyReport, by_kind};
 use super::record::{Record, TICK, Window};
 use super::step::{Action, Span, Step};
@@ -296,14 +296,17 @@ impl Engine<'_> {
             std::thread::sleep(LOOK);
         }
         let figures = self.record.window(from, until);
-        let violations = match &mut self.driver {
-            Some(driver) if claims.iter().any(Claim::wants_checker) => driver.check_now().to_vec(),
-            _ => Vec::new(),
-        };
+        if let Some(driver) = &mut self.driver
+            && claims.iter().any(Claim::wants_checker)
+        {
+            driver.check_now();
+        }
+        let nothing = Verified::default();
         for claim in claims {
             let baseline = claim.baseline().and_then(|name| self.window_of(name));
             let baseline: Option<Window> = baseline.map(|(from, until)| self.record.window(from, until));
-            let verdict = claim.judge(&figures, baseline.as_ref(), &violations);
+            let verified = self.driver.as_ref().map_or(&nothing, |driver| &driver.verified);
+            let verdict = claim.judge(&figures, baseline.as_ref(), verified);
             let (claim, passed, measured) = (claim.to_string(), verdict.passed, verdict.measured);
             report.claims.push(ClaimReport { claim, passed, measured });
         }
@@ -324,7 +327,14 @@ impl Engine<'_> {
             figures.claims = self.done.iter().flat_map(|step| claims(step, first as f64 / 1e9)).collect();
         }
         let checked = self.scenario.load.as_ref().is_some_and(|load| load.verify.is_some());
+        let steps = self.scenario.steps.iter();
+        let claimed = steps.filter_map(|step| match &step.action {
+            Action::Assert { claims, .. } => Some(claims),
+            _ => None,
+        });
+        let claimed = claimed.flatten().any(Claim::wants_checker);
         let verify = self.driver.as_ref().filter(|_| checked).map(|driver| VerifyReport {
+            claimed,
             operations: driver.verified.operations,
             failures: driver.verified.failures,
             first_failure: driver.verified.first_failure.clone(),

@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::command_line::CommandLine;
 use super::step::{Action, Step};
-use crate::error::Error;
+use crate::error::{Error, in_plain_words};
 use crate::workload::Workload;
 
 /// A scenario, checked.
@@ -269,9 +269,8 @@ impl Scenario {
     /// Reads a scenario's text. `name` is used in errors; workloads it names are looked for in `folder`.
     pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Self, Error> {
         let place = Place { file: name, text, folder };
-        let file: File = toml::from_str(text).map_err(|error| {
-            place.wrong(&error.span().unwrap_or(0..0), error.message().replace('\n', " "))
-        })?;
+        let file: File = toml::from_str(text)
+            .map_err(|error| place.wrong(&error.span().unwrap_or(0..0), in_plain_words(error.message())))?;
         let mut scenario = Self {
             name: Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned()),
             file: name.to_owned(),

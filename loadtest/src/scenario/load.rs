@@ -14,16 +14,17 @@ use super::record::{Record, TICK};
 use crate::arrivals::Spacing;
 use crate::error::Error;
 use crate::report::figures::Figures;
+use crate::report::number::count;
 use crate::report::progress::Progress;
 use crate::report::recorder;
 use crate::rounds::align;
-use crate::run::{Observer, Outcome, Purpose, Settings, observe, run};
+use crate::run::{GIVE_UP, Observer, Outcome, Purpose, Settings, observe, run};
 use crate::series::Second;
 use crate::tally::Tally;
 use crate::target::{Opening, Target, look_at};
 use crate::verify::check::check;
 use crate::verify::driver::{self, Recorded};
-use crate::verify::history::Violation;
+use crate::verify::history::{NEVER, Violation};
 
 /// Longer than any scenario.
 const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
@@ -60,12 +61,33 @@ pub struct Driver {
 pub struct Verified {
     /// Operations written down.
     pub operations: u64,
+    /// Those of them that were answered.
+    pub answered: u64,
     /// Error replies and broken connections.
     pub failures: u64,
     /// The first of them.
     pub first_failure: Option<String>,
     /// What is wrong.
     pub violations: Vec<Violation>,
+}
+
+impl Verified {
+    /// Why that nothing wrong was found would prove nothing, if that is so. What is wrong stays wrong.
+    pub fn says_nothing(&self) -> Option<String> {
+        if !self.violations.is_empty() {
+            return None;
+        }
+        if self.answered == 0 {
+            return Some("nothing checked: no operation of the checker was answered".into());
+        }
+        // Scenarios break things on purpose, so much may fail; but not most.
+        (self.failures > self.answered).then(|| {
+            let (failures, answered) = (count(self.failures), count(self.answered));
+            format!(
+                "too much went unanswered: {failures} operations of the checker failed, {answered} did not"
+            )
+        })
+    }
 }
 
 /// The checker's thread.
@@ -191,13 +213,12 @@ impl Driver {
         self.running.is_some()
     }
 
-    /// What the checker has found up to now; it goes on with new keys if the load is on.
-    pub fn check_now(&mut self) -> &[Violation] {
+    /// Takes in what the checker has found up to now; it goes on with new keys if the load is on.
+    pub fn check_now(&mut self) {
         if self.checker.is_some() {
             self.stop_checker();
             self.start_checker();
         }
-        &self.verified.violations
     }
 
     /// The figures of all times that the load was on, as one run.
@@ -232,6 +253,7 @@ impl Driver {
             warmup: Duration::ZERO,
             grace: Duration::ZERO,
             limit: u64::MAX,
+            give_up: GIVE_UP,
             rates: load.rate.map(|rate| (rate, Duration::MAX)).into_iter().collect(),
             spacing: if load.poisson { Spacing::Poisson } else { Spacing::Even },
             workload: load.workload.clone(),
@@ -286,6 +308,8 @@ impl Driver {
         checker.stop.store(true, Ordering::Relaxed);
         let Ok(recorded) = checker.thread.join() else { return };
         self.verified.operations += recorded.operations.len() as u64;
+        let answered = recorded.operations.iter().filter(|operation| operation.end != NEVER);
+        self.verified.answered += answered.count() as u64;
         self.verified.failures += recorded.failures;
         self.verified.first_failure = self.verified.first_failure.take().or(recorded.first_failure);
         self.verified.violations.extend(check(recorded.operations));
@@ -312,6 +336,11 @@ fn prepare(settings: &Settings, preload: bool, stop: &Arc<AtomicBool>) -> Result
     let servers = servers.collect::<Result<Vec<_>, _>>()?;
     if preload {
         let outcome = run(settings, Purpose::Preload, stop, |_, _| {})?;
+        if outcome.tally.gave_up {
+            let patience = settings.give_up.as_secs();
+            let text = format!("no server has answered for {patience} s while the keys were written");
+            return Err(Error::Usage(text));
+        }
         if let Some(kind) = outcome.tally.error_kinds.first() {
             let errors = outcome.tally.errors() + outcome.tally.broken;
             return Err(Error::Usage(format!(

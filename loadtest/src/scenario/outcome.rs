@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::record::Window;
 use crate::report::figures::Figures;
-use crate::report::number::count;
+use crate::report::number::{count, plain};
 use crate::verify::history::Violation;
 
 /// Everything a report says about a scenario.
@@ -75,6 +75,8 @@ pub struct VerifyReport {
     pub first_failure: Option<String>,
     /// What is wrong, by kind.
     pub violations: Vec<(String, u64)>,
+    /// Some claim of the scenario is about it.
+    pub claimed: bool,
 }
 
 impl StepReport {
@@ -110,7 +112,7 @@ impl Report {
         if let Some(verify) = &self.verify {
             out.push_str(&format!("verify     {} operations", count(verify.operations)));
             if verify.failures > 0 {
-                let first = verify.first_failure.as_deref().unwrap_or_default();
+                let first = plain(verify.first_failure.as_deref().unwrap_or_default());
                 out.push_str(&format!(", {} failures (the first: {first})", count(verify.failures)));
             }
             let kinds: Vec<String> = verify
@@ -119,7 +121,12 @@ impl Report {
                 .map(|(kind, number)| format!("{} x {kind}", count(*number)))
                 .collect();
             let found = if kinds.is_empty() { "nothing wrong found".into() } else { kinds.join(", ") };
-            out.push_str(&format!(", {found}\n"));
+            let aside = if verify.claimed || kinds.is_empty() {
+                ""
+            } else {
+                " (violations are not claimed here, so they change nothing in the verdict)"
+            };
+            out.push_str(&format!(", {found}{aside}\n"));
         }
         let interrupted = if self.interrupted { ", interrupted" } else { "" };
         let skipped =
@@ -141,4 +148,39 @@ pub fn by_kind(violations: &[Violation]) -> Vec<(String, u64)> {
     let mut kinds: Vec<_> = violations.iter().map(|violation| violation.wrong).collect();
     kinds.sort();
     kinds.chunk_by(|a, b| a == b).map(|same| (same[0].to_string(), same.len() as u64)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_that_nobody_claims_are_told() {
+        let verify = |claimed, found: &[(&str, u64)]| VerifyReport {
+            operations: 10,
+            failures: 0,
+            first_failure: None,
+            violations: found.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect(),
+            claimed,
+        };
+        let summary = |verify| {
+            let report = Report {
+                scenario: "s".into(),
+                about: String::new(),
+                passed: true,
+                interrupted: false,
+                took_s: 1.0,
+                steps: Vec::new(),
+                skipped: 0,
+                verify: Some(verify),
+                figures: None,
+                logs: String::new(),
+            };
+            report.summary().lines().next().unwrap_or_default().to_owned()
+        };
+        let aside = "violations are not claimed here";
+        assert!(summary(verify(false, &[("stale reads", 2)])).contains(aside));
+        assert!(!summary(verify(true, &[("stale reads", 2)])).contains(aside));
+        assert!(!summary(verify(false, &[])).contains(aside));
+    }
 }

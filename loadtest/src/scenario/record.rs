@@ -80,7 +80,8 @@ pub struct Window {
     pub max_us: f64,
     /// The longest time without an answer that is no error, in seconds.
     pub longest_gap_s: f64,
-    /// The longest time that a slot was without service, of those that ended in it, in seconds.
+    /// The longest time that a slot was without service that ended in it or had not ended with it, in seconds. Without
+    /// any good answer at least the longest gap.
     pub longest_outage_s: f64,
 }
 
@@ -153,7 +154,8 @@ impl Record {
             let (a, b) = tick.served.unwrap_or((first, last));
             tick.served = Some((first.min(a), last.max(b)));
         }
-        let latencies = total.latency.iter_recorded();
+        let latencies = total.latencies();
+        let latencies = latencies.iter_recorded();
         tick.latency.extend(latencies.map(|value| (value.value_iterated_to(), value.count_at_value())));
     }
 
@@ -207,6 +209,9 @@ impl Record {
                 window.loaded_s += seconds(until - from);
                 window.longest_gap_s = window.longest_gap_s.max(seconds(inner.longest_gap(from, until)));
             }
+        }
+        if window.answered == window.error_replies {
+            window.longest_outage_s = window.longest_outage_s.max(window.longest_gap_s);
         }
         window
     }
@@ -280,6 +285,37 @@ mod tests {
         assert!((first.p99_us - 1000.0).abs() < 2.0, "{}", first.p99_us);
         assert!((first.throughput() - 100.0).abs() < 0.1);
         assert!(record.window(1500 * MS, 2000 * MS).p50_us > 2900.0);
+    }
+
+    #[test]
+    fn an_outage_counts_while_it_lasts() {
+        let epoch = Instant::now();
+        let record = Record::new(epoch);
+        record.begin(epoch);
+        tick(&record, 0, Some((10 * MS, 90 * MS)), MS);
+        for interval in 1..5 {
+            let mut tally = Tally::new(1);
+            (tally.interval, tally.outage) = (Some(interval), interval * 100 * MS);
+            record.add(&tally);
+        }
+        assert_eq!(record.window(0, 500 * MS).longest_outage_s, 0.4);
+        // Nobody answered: every slot that somebody wanted was out all the time, whatever was counted.
+        assert_eq!(record.window(300 * MS, 2000 * MS).longest_outage_s, 1.7);
+    }
+
+    #[test]
+    fn what_was_lost_is_in_the_percentiles() {
+        let epoch = Instant::now();
+        let record = Record::new(epoch);
+        record.begin(epoch);
+        let mut tally = Tally::new(1);
+        tally.interval = Some(0);
+        tally.commands[0].latency.saturating_record_n(MS, 10);
+        (0..10).for_each(|_| tally.count_lost(0, 0, 800 * MS));
+        record.add(&tally);
+        let window = record.window(0, 100 * MS);
+        assert_eq!((window.answered, window.lost), (10, 10));
+        assert!(window.p90_us > 790_000.0, "{}", window.p90_us);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::figures::Figures;
-use super::number::{count, micros, percent};
+use super::file;
+use super::number::{count, latency, micros, percent};
 use super::runs::{Run, Runs};
 use crate::error::Error;
 
@@ -24,7 +25,8 @@ pub fn write(path: &Path, figures: &Figures) -> Result<(), Error> {
 
 /// Writes the report of several runs side by side.
 pub fn write_runs(path: &Path, runs: &Runs) -> Result<(), Error> {
-    std::fs::write(path, page(runs)).map_err(|source| Error::Path { path: path.to_path_buf(), source })
+    file::write(path, page(runs).as_bytes())
+        .map_err(|source| Error::Path { path: path.to_path_buf(), source })
 }
 
 const STYLE: &str = include_str!("style.css");
@@ -124,21 +126,11 @@ fn about(figures: &Figures) -> String {
     if figures.connections > 0 {
         parts.push(format!("{} connections", count(figures.connections as u64)));
         parts.push(format!("pipeline {}", figures.pipeline));
-        parts.push(pace(figures));
+        parts.push(figures.pace());
     }
     parts.push(format!("{:.1} s", figures.elapsed_s));
     parts.extend(figures.origin.started());
     format!("<p class=\"about\">{}</p>\n", escape(&parts.join(" \u{b7} ")))
-}
-
-fn pace(figures: &Figures) -> String {
-    match figures.rates.as_slice() {
-        [] => "closed loop".into(),
-        rates => {
-            let rates: Vec<String> = rates.iter().map(|rate| count(rate.round() as u64)).collect();
-            format!("open loop at {} requests/s", rates.join(", then "))
-        }
-    }
 }
 
 /// The figures that one looks at first.
@@ -147,10 +139,10 @@ fn tiles(figures: &Figures) -> String {
     let answered = format!("{} in all", count(total.answered));
     let mut tiles = vec![
         ("Requests/s", count(total.per_s.round() as u64), answered),
-        ("p50", micros(total.p50_us), format!("mean {}", micros(total.mean_us))),
-        ("p99", micros(total.p99_us), "1 in 100 is slower".into()),
-        ("p99.9", micros(total.p999_us), format!("p99.99 {}", micros(total.p9999_us))),
-        ("Longest", micros(total.max_us), "of all".into()),
+        ("p50", latency(total.p50_us), format!("mean {}", latency(total.mean_us))),
+        ("p99", latency(total.p99_us), "1 in 100 is slower".into()),
+        ("p99.9", latency(total.p999_us), format!("p99.99 {}", latency(total.p9999_us))),
+        ("Longest", latency(total.max_us), "of all".into()),
     ];
     if let Some(server) = &figures.server {
         tiles.push(("CPU per operation", micros(server.cpu_us), format!("server, {:.2} CPUs", server.cpus)));
@@ -162,8 +154,10 @@ fn tiles(figures: &Figures) -> String {
         let nodes = format!("busiest of {} nodes to mean", figures.endpoints.len());
         tiles.push(("Imbalance", format!("{imbalance:.2}"), nodes));
     }
-    let failed = total.errors + figures.broken;
-    let share = format!("{} of requests", percent(total.errors as f64 / total.answered.max(1) as f64));
+    let failed = total.errors + figures.lost;
+    let asked = (total.answered + figures.lost).max(1);
+    let share =
+        format!("{} of requests, {} lost", percent(failed as f64 / asked as f64), count(figures.lost));
     tiles.push(("Errors", count(failed), if failed == 0 { "none".into() } else { share }));
     let mut out = String::from("<dl class=\"tiles\">\n");
     for (name, value, more) in tiles {
@@ -210,7 +204,7 @@ fn settings(figures: &Figures) -> String {
             figures.threads,
             if figures.threads == 1 { "" } else { "s" },
             figures.pipeline,
-            pace(figures)
+            figures.pace()
         );
         rows.push(("load", escape(&load)));
     }

@@ -7,7 +7,7 @@ use super::{escape, push};
 use crate::compare::{Comparison, Figure};
 use crate::report::figures::{ClaimFigures, CommandFigures, EndpointFigures, EventFigures, Figures};
 use crate::report::moments::imbalance;
-use crate::report::number::{bytes, count, micros, percent};
+use crate::report::number::{bytes, count, latency, micros, percent, plain};
 use crate::report::runs::{Other, Run};
 
 /// A table with a heading over each column; cells are HTML, the first of each row names it.
@@ -54,6 +54,7 @@ pub(super) fn commands(figures: &Figures) -> String {
         "requests",
         "per second",
         "errors",
+        "lost",
         "hits",
         "mean",
         "p50",
@@ -69,6 +70,7 @@ pub(super) fn commands(figures: &Figures) -> String {
             count(command.answered),
             count(command.per_s.round() as u64),
             errors(command.errors),
+            errors(command.lost),
             command.hit_ratio.map_or("-".into(), percent),
         ];
         let latencies = [
@@ -80,7 +82,7 @@ pub(super) fn commands(figures: &Figures) -> String {
             command.p9999_us,
             command.max_us,
         ];
-        row.extend(latencies.map(micros));
+        row.extend(latencies.map(latency));
         row
     };
     let mut rows: Vec<Vec<String>> = figures.commands.iter().map(row).collect();
@@ -98,8 +100,20 @@ pub(super) fn endpoints(figures: &Figures) -> String {
     }
     let sum: u64 = figures.endpoints.iter().map(|endpoint| endpoint.answered).sum();
     let most = figures.endpoints.iter().map(|endpoint| endpoint.answered).max().unwrap_or(0);
-    let head =
-        ["node", "requests", "per second", "share", "", "errors", "mean", "p50", "p99", "p99.9", "max"];
+    let head = [
+        "node",
+        "requests",
+        "per second",
+        "share",
+        "",
+        "errors",
+        "lost",
+        "mean",
+        "p50",
+        "p99",
+        "p99.9",
+        "max",
+    ];
     let row = |endpoint: &EndpointFigures| {
         vec![
             escape(&endpoint.endpoint),
@@ -108,11 +122,12 @@ pub(super) fn endpoints(figures: &Figures) -> String {
             percent(endpoint.answered as f64 / sum.max(1) as f64),
             bar(endpoint.answered as f64 / most.max(1) as f64, false),
             errors(endpoint.errors),
-            micros(endpoint.mean_us),
-            micros(endpoint.p50_us),
-            micros(endpoint.p99_us),
-            micros(endpoint.p999_us),
-            micros(endpoint.max_us),
+            errors(endpoint.lost),
+            latency(endpoint.mean_us),
+            latency(endpoint.p50_us),
+            latency(endpoint.p99_us),
+            latency(endpoint.p999_us),
+            latency(endpoint.max_us),
         ]
     };
     let rows: Vec<Vec<String>> = figures.endpoints.iter().map(row).collect();
@@ -182,9 +197,9 @@ pub(super) fn generator(figures: &Figures) -> String {
     let share = |value: f64, limit: f64| format!("{:.0} %{}", value * 100.0, bar(value, value > limit));
     let mut rows = vec![
         ("CPU per operation", micros(own.cpu_us)),
-        ("busiest thread", share(own.busiest, crate::report::figures::BUSY)),
-        ("waited for a CPU", share(own.starved, crate::report::figures::STARVED)),
-        ("taken by the host", share(own.stolen, crate::report::figures::STARVED)),
+        ("busiest thread", share(own.busiest, crate::report::warnings::BUSY)),
+        ("waited for a CPU", share(own.starved, crate::report::warnings::STARVED)),
+        ("taken by the host", share(own.stolen, crate::report::warnings::STARVED)),
         ("late", format!("{} at p99, {} at most", micros(own.lag_p99_us), micros(own.lag_max_us))),
         (
             "network",
@@ -209,8 +224,11 @@ pub(super) fn error_kinds(figures: &Figures) -> String {
     if figures.errors.is_empty() {
         return String::new();
     }
-    let rows: Vec<Vec<String>> =
-        figures.errors.iter().map(|error| vec![escape(&error.example), errors(error.count)]).collect();
+    let rows: Vec<Vec<String>> = figures
+        .errors
+        .iter()
+        .map(|error| vec![escape(&plain(&error.example)), errors(error.count)])
+        .collect();
     let table = table(&["the first of each kind", "how many"], &rows, false);
     format!("<h2>Errors</h2>\n{}", table.replacen("<table>", "<table class=\"words\">", 1))
 }
@@ -230,12 +248,12 @@ pub(super) fn events(figures: &Figures) -> String {
 
 /// The seconds as numbers.
 pub(super) fn seconds(figures: &Figures) -> String {
-    let head = ["from", "requests", "errors", "p50", "p99", "longest", "hits"];
+    let head = ["from", "requests", "errors", "lost", "p50", "p99", "longest", "hits"];
     let mut head = head.to_vec();
     head.extend(
         figures.endpoints.iter().filter(|_| figures.endpoints.len() > 1).map(|e| e.endpoint.as_str()),
     );
-    let nodes = head.len() - 7;
+    let nodes = head.len() - 8;
     let rows: Vec<Vec<String>> = figures
         .seconds
         .iter()
@@ -244,9 +262,10 @@ pub(super) fn seconds(figures: &Figures) -> String {
                 time(second.second as f64),
                 count(second.answered),
                 errors(second.errors),
-                micros(second.p50_us),
-                micros(second.p99_us),
-                micros(second.max_us),
+                errors(second.lost),
+                latency(second.p50_us),
+                latency(second.p99_us),
+                latency(second.max_us),
                 second.hit_ratio().map_or("-".into(), percent),
             ];
             let answered = |node: usize| second.endpoints.get(node).copied().map_or("-".into(), count);
@@ -263,6 +282,7 @@ pub(super) fn runs(runs: &[Run]) -> String {
         "run",
         "requests/s",
         "errors",
+        "lost",
         "hits",
         "server CPU/op",
         "",
@@ -281,13 +301,14 @@ pub(super) fn runs(runs: &[Run]) -> String {
             format!("<i class=\"key c{}\"></i>{}", index % super::plot::COLOURS, escape(&run.name)),
             count(total.per_s.round() as u64),
             errors(total.errors),
+            errors(run.figures.lost),
             total.hit_ratio.map_or("-".into(), percent),
             cpu(run).map_or("-".into(), micros),
             cpu(run).map_or(String::new(), |us| bar(us / most.max(1e-9), false)),
         ];
         let latencies =
             [total.p50_us, total.p90_us, total.p99_us, total.p999_us, total.p9999_us, total.max_us];
-        row.extend(latencies.map(micros));
+        row.extend(latencies.map(latency));
         row
     };
     let rows: Vec<Vec<String>> = runs.iter().enumerate().map(row).collect();

@@ -83,6 +83,11 @@ pub(super) fn check(
                     "nothing has been measured yet: no step before has put the load on".into(),
                 ));
             }
+            (_, Action::Resume { name }) if !is_paused(&checked, name) => {
+                return Err(wrong(format!(
+                    "'{name}' is not paused here: no step before has paused it without 'for'"
+                )));
+            }
             _ => {}
         }
         if let Action::Load(on) = step.action {
@@ -105,6 +110,16 @@ pub(super) fn check(
         return Err(place.wrong(&(0..0), "there is no [[step]]"));
     }
     Ok(checked)
+}
+
+/// True if the last of these steps that pauses or resumes a process has paused it.
+fn is_paused(steps: &[Step], wanted: &str) -> bool {
+    let last = steps.iter().rev().find_map(|step| match &step.action {
+        Action::Pause { name, time } if name == wanted => Some(time.is_none()),
+        Action::Resume { name } if name == wanted => Some(false),
+        _ => None,
+    });
+    last.unwrap_or(false)
 }
 
 fn has_loaded(steps: &[Step]) -> bool {
@@ -212,8 +227,12 @@ impl Reader<'_> {
             return Ok(Action::Start { name, limit });
         }
         if let Some(name) = step.pause.take().map(word) {
-            let time = step.time.take();
-            return Ok(Action::Pause { name, time: time.map(|text| self.time(&text)).transpose()? });
+            let span = step.time.as_ref().map_or(self.whole.clone(), Spanned::span);
+            let time = step.time.take().map(|text| self.time(&text)).transpose()?;
+            if time.is_some_and(|time| time.is_zero()) {
+                return Err(self.place.wrong(&span, "a pause takes longer than 0s"));
+            }
+            return Ok(Action::Pause { name, time });
         }
         if let Some(name) = step.rolling_restart.take().map(word) {
             let between = step.between.take().map(|text| self.time(&text)).transpose()?.unwrap_or_default();

@@ -1,0 +1,199 @@
+//! What makes figures doubtful, one sentence each.
+
+use super::figures::{Figures, StepFigures};
+use super::number::{count, micros, percent};
+use crate::run::{Outcome, Settings};
+
+/// A thread that uses more of its CPU than this is taken for the limit.
+pub(super) const BUSY: f64 = 0.9;
+/// More waiting for a CPU than this share spoils latencies.
+pub(super) const STARVED: f64 = 0.1;
+/// Lag below this many microseconds is never worth a word.
+const LATE_US: f64 = 1000.0;
+/// An open loop that gets less than this share of its rate answered is told.
+const KEPT_UP: f64 = 0.95;
+/// A run that ends with so many seconds without a good answer is told, if so many were to be expected meanwhile.
+const SILENT_S: f64 = 1.0;
+/// See [`SILENT_S`].
+const EXPECTED: f64 = 10.0;
+/// Fewer hits than this share without a preload are told.
+const FEW_HITS: f64 = 0.1;
+
+/// What makes the figures of an outcome doubtful. `stalled` is how long a request had waited that is shown as the
+/// maximum only, in microseconds.
+pub(super) fn warnings(
+    figures: &Figures,
+    settings: &Settings,
+    outcome: &Outcome,
+    stalled: Option<f64>,
+) -> Vec<String> {
+    let mut warnings = generator(figures);
+    warnings.extend(answers(figures, settings, outcome));
+    if let Some(wait) = stalled.filter(|_| figures.unanswered == 0) {
+        warnings.push(format!(
+            "when the run ended a request had waited for {} without an answer: shown as the maximum, not in the \
+             percentiles",
+            micros(wait)
+        ));
+    }
+    let moved: u64 =
+        figures.errors.iter().filter(|error| error.word == "MOVED").map(|error| error.count).sum();
+    if !settings.cluster && moved * 2 > figures.total.errors {
+        warnings.push("most errors are MOVED: the server is a node of a cluster, use --cluster".into());
+    }
+    warnings
+}
+
+/// What the generator and the machine did to the figures.
+fn generator(figures: &Figures) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let own = &figures.generator;
+    if own.busiest > BUSY {
+        warnings.push(format!(
+            "a generator thread used {:.0} % of a CPU: the generator is the limit, not the server; use more --threads",
+            own.busiest * 100.0
+        ));
+    }
+    if own.starved > STARVED {
+        warnings.push(format!(
+            "a generator thread waited for a CPU {:.0} % of the time: other programs disturb this machine, trust CPU \
+             per operation rather than latencies",
+            own.starved * 100.0
+        ));
+    }
+    if own.lag_p99_us > LATE_US && own.lag_p99_us > figures.total.p99_us / 10.0 {
+        warnings.push(format!(
+            "the generator itself was late by {:.1} ms at the 99th percentile; that is part of the latencies shown",
+            own.lag_p99_us / 1e3
+        ));
+    }
+    if own.stolen > STARVED {
+        warnings.push(format!("the machine's host took away {:.0} % of its CPU time", own.stolen * 100.0));
+    }
+    warnings
+}
+
+/// What was not answered.
+fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let whose =
+        if figures.commands.len() > 1 { "percentiles of all commands together" } else { "percentiles" };
+    if outcome.tally.gave_up {
+        let patience = micros(settings.give_up.as_secs_f64() * 1e6);
+        warnings.push(format!("given up: no server has answered for {patience}"));
+    }
+    if figures.elapsed_s <= 0.0 {
+        warnings.push("the run ended before anything was counted".into());
+        return warnings;
+    }
+    if figures.total.answered == 0 {
+        warnings.push("no request was answered while the run was counted".into());
+    }
+    let mut missing = Vec::new();
+    if let Some(asked) = unreached(figures, settings) {
+        missing.push(format!(
+            "the server kept up with {} of {} requests/s",
+            count(figures.total.per_s.round() as u64),
+            count(asked.round() as u64)
+        ));
+    }
+    if figures.unanswered > 0 {
+        missing.push(format!(
+            "{} requests had no answer when the run ended, and the {whose} count them with their waits so far",
+            count(figures.unanswered)
+        ));
+    }
+    if !missing.is_empty() {
+        warnings.push(missing.join("; "));
+    }
+    if figures.lost > 0 {
+        warnings.push(format!(
+            "{} requests lost their connection, and the percentiles count them with their waits until then: answers \
+             would have taken longer",
+            count(figures.lost)
+        ));
+    }
+    if let Some(silent) = silence(figures, settings, outcome) {
+        warnings.push(format!("there was no answer but errors in the last {silent:.1} s"));
+    }
+    warnings
+}
+
+/// The rate that was asked for in the counted time, if much less of it was answered.
+fn unreached(figures: &Figures, settings: &Settings) -> Option<f64> {
+    // Several rounds put together: only one rate is the same in all of them.
+    let is_one_run = figures.elapsed_s <= settings.duration.as_secs_f64() + 0.001;
+    if figures.steps.is_empty() || (figures.steps.len() > 1 && !is_one_run) || outcome_is_limited(settings) {
+        return None;
+    }
+    let asked = due(&figures.steps, figures.elapsed_s) / figures.elapsed_s;
+    (figures.total.per_s < asked * KEPT_UP).then_some(asked)
+}
+
+fn outcome_is_limited(settings: &Settings) -> bool {
+    settings.limit < u64::MAX
+}
+
+/// How many requests are due in so many seconds.
+fn due(steps: &[StepFigures], until: f64) -> f64 {
+    let (mut at, mut sum) = (0.0, 0.0);
+    for step in steps {
+        let end = step.seconds.map_or(until, |seconds| at + seconds).min(until);
+        sum += step.per_s * (end - at).max(0.0);
+        at = end;
+    }
+    // The last one goes on.
+    sum + steps.last().map_or(0.0, |last| last.per_s * (until - at).max(0.0))
+}
+
+/// For how many seconds before the end there was no good answer, if that is strange.
+fn silence(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Option<f64> {
+    let (_, last) = outcome.tally.served?;
+    let last = last as f64 / 1e9 - settings.warmup.as_secs_f64();
+    // Several runs put together have clocks of their own.
+    let silent = figures.elapsed_s - last;
+    let is_one_run = outcome.own.len() == settings.threads && last <= figures.elapsed_s;
+    let good = figures.total.answered.saturating_sub(figures.total.errors) as f64;
+    let expected = good / last.max(0.001) * silent;
+    (is_one_run && silent > SILENT_S && expected > EXPECTED).then_some(silent)
+}
+
+impl Figures {
+    /// Says that few keys were there to be found, after a run without a preload.
+    pub fn hint_at_preload(&mut self) {
+        if let Some(ratio) = self.total.hit_ratio.filter(|ratio| *ratio < FEW_HITS) {
+            self.warnings.push(format!(
+                "only {} of the looked-up keys were there: --preload writes them first",
+                percent(ratio)
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_say_how_much_is_due() {
+        let step = |per_s, seconds| StepFigures { per_s, seconds };
+        let steps = [step(10.0, Some(2.0)), step(100.0, None)];
+        assert_eq!((due(&steps, 1.0), due(&steps, 3.0)), (10.0, 120.0));
+        assert_eq!(due(&[step(10.0, Some(2.0))], 5.0), 50.0);
+    }
+
+    #[test]
+    fn few_hits_without_a_preload_are_told() {
+        let mut figures = Figures::default();
+        figures.hint_at_preload();
+        figures.total.hit_ratio = Some(0.5);
+        figures.hint_at_preload();
+        assert!(figures.warnings.is_empty());
+        figures.total.hit_ratio = Some(0.02);
+        figures.hint_at_preload();
+        assert_eq!(
+            figures.warnings,
+            ["only 2.00 % of the looked-up keys were there: --preload writes them first"]
+        );
+    }
+}

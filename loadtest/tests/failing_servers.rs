@@ -1,0 +1,239 @@
+//! Servers that close connections, answer late, or are dead: nothing of it may make them look good.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use shoal_loadtest::arrivals::Spacing;
+use shoal_loadtest::report::figures::Figures;
+use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
+use shoal_loadtest::target::{Opening, Target};
+use shoal_loadtest::workload::{CommandSpec, Workload};
+
+/// Settings of one connection to a server, with one command.
+fn settings(server: SocketAddr) -> Settings {
+    let commands = vec![CommandSpec::new("GET foo", 1)];
+    Settings {
+        targets: vec![Target::resolve(&server.to_string()).expect("an address with a port")],
+        cluster: false,
+        opening: Opening::default(),
+        connections: 1,
+        pipeline: 1,
+        threads: 1,
+        duration: Duration::MAX,
+        warmup: Duration::ZERO,
+        grace: Duration::from_secs(20),
+        limit: 30,
+        give_up: Duration::from_secs(20),
+        rates: Vec::new(),
+        spacing: Spacing::Even,
+        workload: Workload { keys: 10, commands, ..Workload::default() },
+        processes: Vec::new(),
+    }
+}
+
+fn measure(settings: &Settings, purpose: Purpose) -> Outcome {
+    run(settings, purpose, &Arc::new(AtomicBool::new(false)), |_, _| {})
+        .expect("the server takes connections")
+}
+
+/// Reads one request, if one comes; returns its words.
+fn request(from: &mut impl BufRead) -> Option<Vec<String>> {
+    let mut line = String::new();
+    from.read_line(&mut line).ok().filter(|count| *count > 0)?;
+    let count = line.trim().strip_prefix('*')?.parse::<usize>().ok()?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        line.clear();
+        from.read_line(&mut line).ok()?;
+        let length = line.trim().strip_prefix('$')?.parse::<usize>().ok()?;
+        let mut word = vec![0; length + 2];
+        from.read_exact(&mut word).ok()?;
+        words.push(String::from_utf8_lossy(&word[..length]).into_owned());
+    }
+    Some(words)
+}
+
+/// Serves each connection on a thread of its own, until the test's process ends.
+fn serve(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let address = listener.local_addr().expect("it is bound");
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || serve(socket));
+        }
+    });
+    address
+}
+
+fn bind() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("there are free ports")
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    bind().local_addr().expect("it was bound")
+}
+
+/// How long the closing server lets a request wait before it closes its connection.
+const HOLD: Duration = Duration::from_millis(30);
+
+#[test]
+fn a_server_that_closes_connections_does_not_look_fast() {
+    let served = AtomicUsize::new(0);
+    let server = serve(bind(), move |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() {
+            if served.fetch_add(1, Ordering::Relaxed) % 6 == 5 {
+                std::thread::sleep(HOLD);
+                return;
+            }
+            socket.write_all(b"$1\r\nx\r\n").unwrap();
+        }
+    });
+    for rates in [Vec::new(), vec![(1000.0, Duration::MAX)]] {
+        let settings = Settings { rates, ..settings(server) };
+        let outcome = measure(&settings, Purpose::Measure);
+        let figures = Figures::new(&settings, &[], &outcome);
+        assert_eq!((figures.total.answered, figures.lost, figures.commands[0].lost), (25, 5, 5));
+        for latencies in [&figures.total, &figures.commands[0]] {
+            assert!(latencies.p90_us >= HOLD.as_micros() as f64 * 0.99, "{}", latencies.p90_us);
+        }
+        let seconds = figures.seconds.iter();
+        assert_eq!(
+            seconds.map(|second| (second.answered, second.lost)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+            (25, 5)
+        );
+        assert!(
+            figures.warnings.iter().any(|warning| warning.starts_with("5 requests lost their connection"))
+        );
+    }
+}
+
+#[test]
+fn answers_after_the_end_do_not_count_for_the_rate() {
+    let server = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        let count = (0..20).filter_map(|_| request(&mut reader)).count();
+        // The last one was due 10 ms before the end.
+        std::thread::sleep(Duration::from_millis(200));
+        let _ = socket.write_all(&b"$1\r\nx\r\n".repeat(count));
+        let _ = reader.read_to_end(&mut Vec::new());
+    });
+    let duration = Duration::from_millis(200);
+    let settings = Settings {
+        rates: vec![(100.0, Duration::MAX)],
+        pipeline: 100,
+        duration,
+        limit: u64::MAX,
+        ..settings(server)
+    };
+    let outcome = measure(&settings, Purpose::Measure);
+    let figures = Figures::new(&settings, &[], &outcome);
+    assert_eq!((figures.total.answered, figures.unanswered), (20, 0));
+    assert_eq!((figures.total.per_s, figures.elapsed_s), (0.0, 0.2));
+    assert_eq!(figures.seconds.iter().map(|second| second.answered).sum::<u64>(), 0);
+    let kept_up = "the server kept up with 0 of 100 requests/s";
+    assert!(figures.warnings.iter().any(|warning| warning.contains(kept_up)), "{:?}", figures.warnings);
+}
+
+#[test]
+fn a_number_of_requests_is_given_up_when_nobody_answers() {
+    // Connections stand in its queue and are never answered.
+    let silent = bind();
+    // Takes one connection, and is gone.
+    let leaving = || {
+        let listener = bind();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || drop(listener.accept()));
+        address
+    };
+    let open = vec![(10.0, Duration::MAX)];
+    for (purpose, rates) in
+        [(Purpose::Measure, open), (Purpose::Measure, Vec::new()), (Purpose::Preload, Vec::new())]
+    {
+        for server in [silent.local_addr().unwrap(), leaving()] {
+            let mut settings = Settings { rates: rates.clone(), ..settings(server) };
+            (settings.give_up, settings.limit) = (Duration::from_millis(100), 1_000_000);
+            settings.workload.preload = Some(CommandSpec::new("SET {key} x", 1));
+            settings.workload.keys = 1_000_000;
+            let outcome = measure(&settings, purpose);
+            assert!(outcome.tally.gave_up && outcome.tally.answered() == 0);
+            let warnings = Figures::new(&settings, &[], &outcome).warnings;
+            let told = warnings.iter().any(|warning| warning.starts_with("given up: no server has answered"));
+            assert!(told, "{warnings:?}");
+        }
+    }
+}
+
+#[test]
+fn a_silence_at_the_end_is_told() {
+    let server = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        for _ in 0..20 {
+            if request(&mut reader).is_some() {
+                let _ = socket.write_all(b"$1\r\nx\r\n");
+            }
+        }
+        let _ = reader.read_to_end(&mut Vec::new());
+    });
+    let settings = Settings { duration: Duration::from_secs(3), limit: u64::MAX, ..settings(server) };
+    let outcome = measure(&settings, Purpose::Measure);
+    let figures = Figures::new(&settings, &[], &outcome);
+    let told = |text: &str| figures.warnings.iter().any(|warning| warning.starts_with(text));
+    assert!(told("there was no answer but errors in the last"), "{:?}", figures.warnings);
+    assert!(told("when the run ended a request had waited for"), "{:?}", figures.warnings);
+    // Of the only command as of all of them, or the warning would contradict the table.
+    assert!(figures.commands[0].max_us > 1e6 && figures.commands[0].max_us == figures.total.max_us);
+    let last = figures.seconds.last().unwrap();
+    assert!(last.answered > 0 || last.waiting_us > 1e6, "{last:?}");
+}
+
+/// A node of a cluster whose other half is at `other`.
+fn half_a_cluster(other: SocketAddr) -> SocketAddr {
+    let listener = bind();
+    let own = listener.local_addr().expect("it is bound");
+    let range = |low: u16, high: u16, at: SocketAddr| {
+        format!("*3\r\n:{low}\r\n:{high}\r\n*2\r\n$9\r\n127.0.0.1\r\n:{}\r\n", at.port())
+    };
+    let slots = format!("*2\r\n{}{}", range(0, 8191, other), range(8192, 16383, own));
+    serve(listener, move |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
+        while let Some(words) = request(&mut reader) {
+            let reply = if words[0] == "CLUSTER" { slots.as_str() } else { "$1\r\nx\r\n" };
+            let _ = socket.write_all(reply.as_bytes());
+        }
+    })
+}
+
+#[test]
+fn a_cluster_with_a_dead_node_is_measured() {
+    let dead = nobody();
+    let live = half_a_cluster(dead);
+    let target = |address: SocketAddr| Target::resolve(&address.to_string()).unwrap();
+    for targets in [vec![target(live)], vec![target(dead), target(live)]] {
+        let settings = Settings { cluster: true, connections: 4, targets, ..settings(live) };
+        // `foo` is in slot 12182.
+        let outcome = measure(&settings, Purpose::Measure);
+        assert_eq!((outcome.tally.answered(), outcome.tally.errors()), (30, 0));
+        assert_eq!(outcome.endpoints.len(), 2);
+    }
+}
+
+#[test]
+fn the_program_starts_on_a_cluster_with_a_dead_node() {
+    let dead = nobody();
+    let live = half_a_cluster(dead);
+    let targets = format!("{dead},{live}");
+    let arguments =
+        ["run", "-q", "--cluster", "-c", "4", "-n", "30", "--command", "GET foo", "--target", &targets];
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-loadtest")).args(arguments).output();
+    let output = output.expect("the program was built");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert!(errors.contains(&format!("cannot connect to {dead}")), "{errors}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("        30  "));
+}

@@ -1,0 +1,181 @@
+//! The program as a shell sees it: its exit status, its output and its files, whatever becomes of those.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A server that gives the same answer to everything; it tells of each connection.
+fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let _ = tell.send(());
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
+                while read_request(&mut reader).is_some() && socket.write_all(answer).is_ok() {}
+            });
+        }
+    });
+    (address, told)
+}
+
+/// Reads one request, if one comes.
+fn read_request(from: &mut impl BufRead) -> Option<()> {
+    let mut line = String::new();
+    from.read_line(&mut line).ok().filter(|count| *count > 0)?;
+    for _ in 0..line.trim().strip_prefix('*')?.parse::<usize>().ok()? {
+        line.clear();
+        from.read_line(&mut line).ok()?;
+        let length = line.trim().strip_prefix('$')?.parse::<usize>().ok()?;
+        from.read_exact(&mut vec![0; length + 2]).ok()?;
+    }
+    Some(())
+}
+
+const VALUE: &[u8] = b"$1\r\nx\r\n";
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-loadtest"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the program was built");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (status.code(), text(&stdout), text(&stderr))
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    finish(program(arguments))
+}
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("shoal-loadtest-program-{}-{name}", std::process::id()))
+}
+
+#[test]
+fn an_output_that_takes_nothing_costs_no_file() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let json = temporary("output.json");
+    let (closed, other) = UnixStream::pair().unwrap();
+    drop(other);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for (stdout, code, complaint) in [
+        (Stdio::from(OwnedFd::from(closed)), 141, ""),
+        (Stdio::from(full), 1, "shoal-loadtest: standard output: No space left on device (os error 28)\n"),
+    ] {
+        let mut command = program(&["run", "-q", "-n", "20", "-c", "1", "--target", &target, "--json"]);
+        command.arg(&json).stdout(stdout);
+        let (status, _, errors) = finish(command);
+        assert_eq!((status, errors.as_str()), (Some(code), complaint));
+        assert!(std::fs::read_to_string(&json).unwrap().contains("\"answered\": 20"));
+        std::fs::remove_file(&json).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_only_the_new_file() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    for option in ["--json", "--html", "--hdr"] {
+        let (code, output, errors) =
+            run(&["run", "-q", "-n", "20", "-c", "1", "--target", &target, option, "/dev/full"]);
+        assert_eq!(errors, "shoal-loadtest: /dev/full: No space left on device (os error 28)\n", "{option}");
+        assert_eq!(code, Some(2));
+        assert!(output.contains("network"), "the table is shown nevertheless: {output}");
+    }
+}
+
+#[test]
+fn an_interrupt_that_comes_twice_at_once_is_one() {
+    let (server, told) = server(VALUE);
+    let target = server.to_string();
+    let arguments = ["run", "-q", "-d", "60s", "-c", "1", "--warmup", "0s", "--target", &target];
+    let child = program(&arguments).spawn().expect("the program was built");
+    // The first connection looks who is there, with signals caught already; the second one is the load's.
+    (0..2).for_each(|_| told.recv().expect("the program connects"));
+    let process = Pid::from_child(&child);
+    (0..2).for_each(|_| kill_process(process, Signal::INT).unwrap());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{:?}: {text}", output.status);
+    assert!(text.contains("generator"), "it still reports: {text}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let (a, b) = (format!("x={target}"), format!("x={target}"));
+    let twice = temporary("twice.json");
+    let twice = twice.to_str().unwrap();
+    for (arguments, part) in [
+        (&["run", "-d", "0s"][..], "there is nothing to count in no time"),
+        (&["run", "-n", "0"], "0 is not in 1.."),
+        (&["run", "--target", &target, "--pid", "4294967295"], "there is no process 4294967295"),
+        (&["run", "--target", &target, "--json", "-"], "'-' is no file"),
+        (&["run", "--target", &target, "--json", twice, "--html", twice], "cannot hold two reports"),
+        (&["run", "--target", &target, "--json", twice, "--hdr", twice], "cannot hold two reports"),
+        (&["compare", "--a", &a, "--b", &b], "two servers are called 'x'"),
+    ] {
+        let (code, _, errors) = run(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {errors}");
+        assert!(errors.contains(part), "{arguments:?}: {errors}");
+    }
+    assert!(!PathBuf::from(twice).exists());
+}
+
+#[test]
+fn a_comparison_with_a_server_that_only_refuses_fails_loudly() {
+    let (good, _told) = server(VALUE);
+    let (bad, _told_too) = server(b"-ERR \x1b[31mno\r\n");
+    let (good, bad) = (format!("good={good}"), format!("bad={bad}"));
+    let common = ["-q", "-n", "20", "-c", "1", "--rounds", "1", "--command", "GET a"];
+    let arguments = [&["compare", "--a", &good, "--b", &bad][..], &common].concat();
+    let (code, output, errors) = run(&arguments);
+    assert_eq!(code, Some(1), "{output}{errors}");
+    assert!(
+        output.contains(
+            r"ERRORS     bad: NOTHING BUT ERRORS, so its figures mean nothing; 20 x ERR \u{1b}[31mno"
+        ),
+        "{output}"
+    );
+    let same = good.replace("good", "same");
+    let arguments = [&["compare", "--a", &good, "--b", &same][..], &common].concat();
+    let (code, output, _) = run(&arguments);
+    assert_eq!(code, Some(0));
+    assert!(!output.contains("ERRORS"), "{output}");
+}
+
+#[test]
+fn the_largest_weights_are_shares() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let most = "4294967295";
+    let arguments = ["run", "-q", "-n", "20", "-c", "1", "--target", &target];
+    let commands = ["--command", "GET a", "--command", "GET b", "--weight", most, "--weight", most];
+    let (code, output, errors) = run(&[&arguments[..], &commands].concat());
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(output.contains("50 % GET a; 50 % GET b"), "{output}");
+}
+
+#[test]
+fn a_server_of_a_cluster_asks_for_the_option() {
+    let (server, _told) = server(b"-MOVED 12182 127.0.0.1:1\r\n");
+    let target = server.to_string();
+    let (code, output, _) =
+        run(&["run", "-q", "-n", "20", "-c", "1", "--target", &target, "--command", "GET foo"]);
+    assert_eq!(code, Some(1));
+    assert!(output.contains("most errors are MOVED") && output.contains("use --cluster"), "{output}");
+}
