@@ -14,6 +14,7 @@ use shoal_net::{
     cluster, listen,
     telemetry::{self, Metric},
 };
+use shoal_proto::view::Replication;
 
 use crate::{
     config::Config,
@@ -45,6 +46,8 @@ pub struct NodeSettings {
     pub weight: u16,
     /// Failure domain.
     pub zone: String,
+    /// How slots shall be copied to other nodes.
+    pub replication: Replication,
     /// How long leaving may take.
     pub leave_limit: Duration,
     /// How long clients are told where slots went before the process ends.
@@ -67,6 +70,7 @@ impl NodeSettings {
             announce: None,
             weight: 100,
             zone: String::new(),
+            replication: Replication::default(),
             leave_limit: cluster::LEAVE_LIMIT,
             linger: LINGER,
             config: Config::default(),
@@ -153,6 +157,7 @@ pub fn start(
         bootstrap_expect: settings.bootstrap_expect,
         weight: settings.weight,
         zone: settings.zone,
+        replication: settings.replication,
         on_excluded: Arc::new(move || excluded.forget_everything()),
         leave_limit: settings.leave_limit,
         ..cluster::Settings::new(

@@ -23,6 +23,7 @@ fn member(node: u64) -> Member {
         gossip_port: 7379,
         weight: 100,
         zone: String::new(),
+        replication: Default::default(),
     }
 }
 

@@ -17,14 +17,14 @@ const KEYS: usize = 60;
 /// How long a change of the cluster may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn node(join: Option<&Process>) -> Process {
+fn node(join: Option<&Process>, replicas: u8) -> Process {
     let seed = join.map(|seed| seed.address().to_string());
     Process::start(env!("CARGO_BIN_EXE_shoal-node"), 3, |ports| {
         let mut args: Vec<String> = Vec::new();
         for (flag, port) in ["--listen", "--gossip", "--admin"].iter().zip(ports) {
             args.extend([(*flag).to_owned(), format!("127.0.0.1:{port}")]);
         }
-        args.extend(["--threads".to_owned(), "1".to_owned()]);
+        args.extend(["--threads".to_owned(), "1".to_owned(), "--replicas".to_owned(), replicas.to_string()]);
         if let Some(seed) = &seed {
             args.extend(["--join".to_owned(), seed.clone()]);
         }
@@ -116,6 +116,16 @@ impl Follower {
 
 #[test]
 fn nodes_come_and_go_and_clients_notice_nothing() {
+    come_and_go(0);
+}
+
+#[test]
+fn with_copies_too() {
+    come_and_go(1);
+}
+
+fn come_and_go(replicas: u8) {
+    let node = |join: Option<&Process>| node(join, replicas);
     let first = node(None);
     let stop = AtomicBool::new(false);
     // Outlives the clients.

@@ -16,7 +16,7 @@ use crate::slot::SLOTS;
 use crate::view::{MAX_MEMBERS, Member, NodeId, View};
 
 /// Version of all messages. A field added, removed or changed makes a new one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest blob in bytes: a view of 1,024 members with a scattered table takes 0.2 MB.
 pub const MAX_BLOB: usize = 4 << 20;
@@ -371,12 +371,12 @@ mod tests {
             let owned = OwnedArgs::new(args);
             Request::parse(owned.args()).map(|r| r.verb).unwrap_err().to_string()
         };
-        assert_eq!(refusal(&["SHOAL", "JOIN", "2"]), Refusal::NotABusRequest.to_string());
-        assert_eq!(refusal(&["GET", "JOIN", "2", ""]), Refusal::NotABusRequest.to_string());
-        assert_eq!(refusal(&["SHOAL", "DANCE", "2", ""]), "ERR unknown SHOAL verb");
+        assert_eq!(refusal(&["SHOAL", "JOIN", "3"]), Refusal::NotABusRequest.to_string());
+        assert_eq!(refusal(&["GET", "JOIN", "3", ""]), Refusal::NotABusRequest.to_string());
+        assert_eq!(refusal(&["SHOAL", "DANCE", "3", ""]), "ERR unknown SHOAL verb");
         assert_eq!(
             refusal(&["SHOAL", "JOIN", "1", ""]),
-            "ERR SHOAL version 1 is not spoken here, this process speaks version 2"
+            "ERR SHOAL version 1 is not spoken here, this process speaks version 3"
         );
         assert_eq!(
             decode::<Since>(Verb::Watch, &[1]).unwrap_err().to_string(),

@@ -24,6 +24,7 @@ fn member(n: usize) -> Member {
         gossip_port: 0,
         weight: 100,
         zone: String::new(),
+        replication: Default::default(),
     }
 }
 

@@ -19,6 +19,7 @@ fn member(index: usize, address: &str) -> Option<Member> {
         gossip_port: 0,
         weight: 100,
         zone: String::new(),
+        replication: Default::default(),
     })
 }
 

@@ -56,6 +56,7 @@ mod tests {
             gossip_port: 17000 + n,
             weight: 100,
             zone: String::new(),
+            replication: Default::default(),
         }
     }
 

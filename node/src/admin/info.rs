@@ -8,6 +8,7 @@ use shoal_proto::{
     error::Result,
     resp::{Args, Reply},
     session::REDIS_VERSION,
+    view::{Replication, View},
 };
 
 use super::{Cx, Handlers};
@@ -215,19 +216,57 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
 }
 
 fn replication(cx: &Cx<'_>, text: &mut String) {
+    let ownership = cx.shared.ownership.load();
+    let copies = ownership.view().map(|view| Copies::of(view, ownership.place())).unwrap_or_default();
     put(
         text,
         "Replication",
         &[
+            // Of its own slots; of others it may have copies, which nobody reads.
             ("role", "master".into()),
-            ("connected_slaves", "0".into()),
+            ("connected_slaves", copies.at.to_string()),
             ("master_failover_state", "no-failover".into()),
             ("master_replid", cx.shared.run_id.clone()),
             ("master_repl_offset", cx.shared.store.stats().dirty.to_string()),
             ("second_repl_offset", "-1".into()),
             ("repl_backlog_active", "0".into()),
+            ("shoal_replicas", copies.wanted.replicas.to_string()),
+            ("shoal_replica_ack", if copies.wanted.ack_all { "all" } else { "async" }.into()),
+            ("shoal_slots_in_sync", copies.whole.to_string()),
+            ("shoal_slots_held_for_others", copies.held.to_string()),
         ],
     );
+}
+
+/// What the view says of copies.
+#[derive(Default)]
+struct Copies {
+    wanted: Replication,
+    /// Members that have copies in sync of slots of this node.
+    at: usize,
+    /// Slots of this node that have all copies that are wanted.
+    whole: usize,
+    /// Slots of others of which it has a copy in sync.
+    held: usize,
+}
+
+impl Copies {
+    fn of(view: &View, place: Option<usize>) -> Self {
+        let mut copies = Self { wanted: view.replication(), ..Self::default() };
+        let Some(place) = place.map(|place| place as u16).filter(|_| view.has_copies()) else {
+            return copies;
+        };
+        let mut at = std::collections::BTreeSet::new();
+        for (of_slot, owner) in view.all_copies().iter().zip(view.owners()) {
+            if owner == place {
+                at.extend(of_slot.synced());
+                copies.whole += usize::from(of_slot.synced().count() >= usize::from(copies.wanted.replicas));
+            }
+            copies.held += usize::from(owner != place && of_slot.has(place) == Some(true));
+        }
+        copies.at = at.len();
+        copies
+    }
 }
 
 fn cpu(_: &Cx<'_>, text: &mut String) {

@@ -40,6 +40,7 @@ pub(super) fn state(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
         0 => "ended".to_owned(),
         left => format!("{left} ms"),
     };
+    let (copies, replicas) = (view.all_copies(), view.replication().replicas);
     let mut text = format!(
         "cluster {:016x} epoch {} lease {lease} held {}\n",
         view.cluster,
@@ -67,6 +68,12 @@ pub(super) fn state(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
             count(&|slot| owners.get(slot) == Some(&place) && ![NOBODY, place].contains(&targets[slot])),
             if view.leaving.contains(&member.id) { " leaving" } else { "" },
         );
+        if replicas > 0 {
+            let synced = count(&|slot| copies[slot].has(place) == Some(true));
+            let others = count(&|slot| copies[slot].has(place) == Some(false));
+            text.pop();
+            let _ = writeln!(text, " copies {synced} syncing {others}");
+        }
     }
     out.bulk(text.as_bytes());
     Ok(())
@@ -136,6 +143,7 @@ fn imagined(view: &View, args: Args<'_>) -> Result<Vec<Member>> {
             gossip_port: 0,
             weight,
             zone: String::new(),
+            replication: Default::default(),
         }));
         return Ok(members);
     }

@@ -13,8 +13,9 @@
 //! 5. The target opens its gate, the source shuts its own and drops what it holds
 //!    ([`Store::doom_slot`](crate::store::Store::doom_slot)).
 //!
-//! A replica's stream is the same and never ends; its tap is one that replies wait for. Who decides when is not this
-//! module's business: it knows no view, no lease and no socket.
+//! A replica's stream is the same and never ends: when all is through, [`Store::guard_tap`](crate::store::Store::guard_tap) makes
+//! its tap one that replies wait for, and it is in sync when the peer has applied up to there. Who decides when is not
+//! this module's business: it knows no view, no lease and no socket.
 
 mod apply;
 pub(crate) mod codec;
@@ -25,5 +26,5 @@ pub mod record;
 
 pub use apply::{Applied, Applier, ApplyError, Event};
 pub use codec::Form;
-pub use outbox::{Broken, LIMIT, Outbox};
+pub use outbox::{Broken, LIMIT, NEVER, Outbox};
 pub use record::{Record, VERSION};

@@ -21,6 +21,9 @@ use crate::server::Changes;
 /// Bytes that may wait at most, by default: some seconds of writes.
 pub const LIMIT: usize = 64 << 20;
 
+/// A position that no stream reaches.
+pub const NEVER: u64 = u64::MAX;
+
 /// Bytes are kept in chunks of this size (or of one larger piece), so that appending never moves what waits.
 const CHUNK: usize = 64 << 10;
 /// Chunks kept to be filled again.
@@ -70,6 +73,8 @@ pub struct Outbox {
     queued: AtomicUsize,
     broken: AtomicBool,
     released: AtomicBool,
+    /// Slots whose replies wait for this peer.
+    waited: AtomicUsize,
     /// Somebody was refused for want of room.
     starved: AtomicBool,
     filled: Notify,
@@ -95,6 +100,7 @@ impl Outbox {
             queued: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            waited: AtomicUsize::new(0),
             starved: AtomicBool::new(false),
             filled: Notify::new(),
             acks: Changes::default(),
@@ -102,16 +108,23 @@ impl Outbox {
         })
     }
 
-    /// Appends whole records; the position behind them.
+    /// One that is broken from the beginning: for what goes to a peer that is out of reach.
+    pub fn broken() -> Arc<Self> {
+        let outbox = Self::new(0, Arc::default());
+        outbox.break_off();
+        outbox
+    }
+
+    /// Appends whole records; the position behind them, or [`NEVER`] if the stream has ended: the peer will not have them.
     pub(crate) fn append(&self, records: &[u8]) -> u64 {
         let mut waiting = self.waiting.lock();
         if self.is_broken() {
-            return self.appended();
+            return NEVER;
         }
         if waiting.len + records.len() > self.limit {
             drop(waiting);
             self.break_off();
-            return self.appended();
+            return NEVER;
         }
         waiting.push(records);
         self.queued.store(waiting.len, Ordering::Release);
@@ -225,9 +238,34 @@ impl Outbox {
         self.acks.tell();
     }
 
-    /// Whether what was appended up to `position` is with the peer, or need not be.
+    /// Whether what was appended up to `position` is with the peer, or need not be: nobody has to wait for it, or the stream
+    /// has ended and no slot's replies wait for it any more.
     pub fn is_safe(&self, position: u64) -> bool {
-        self.acked() >= position || self.released.load(Ordering::Acquire)
+        self.acked() >= position
+            || self.released.load(Ordering::Acquire)
+            || (self.is_broken() && self.waited.load(Ordering::Acquire) == 0)
+    }
+
+    /// The replies of one more slot wait for this peer.
+    pub(crate) fn join(&self) {
+        self.waited.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Those of one less do. What was appended so far is still waited for while the stream stands.
+    pub(crate) fn part(&self) {
+        if self.waited.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.acks.tell();
+        }
+    }
+
+    /// Whether replies of any slot wait for this peer.
+    pub fn is_waited_for(&self) -> bool {
+        self.waited.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes that the peer has not applied yet.
+    pub fn lag(&self) -> u64 {
+        self.appended().saturating_sub(self.acked())
     }
 
     /// Told of every acknowledgement, and of the stream's end.
@@ -274,11 +312,26 @@ mod tests {
         assert_eq!(outbox.append(&[0; 8]), 8);
         assert!(outbox.is_full() && outbox.room() == 0);
         let seen = changes.seen();
-        assert_eq!(outbox.append(&[0]), 8);
+        assert_eq!(outbox.append(&[0]), NEVER);
         assert!(outbox.is_broken() && outbox.queued() == 0 && !outbox.is_full());
         assert!(changes.seen() > seen, "whoever waited for room is told");
         assert_eq!(outbox.take(&mut Vec::new()), Err(Broken));
-        assert_eq!(outbox.append(b"lost"), 8);
+        assert_eq!(outbox.append(b"lost"), NEVER);
+    }
+
+    #[test]
+    fn what_a_broken_stream_lost_is_safe_only_when_no_slot_waits_for_it() {
+        let (outbox, _) = outbox(100);
+        outbox.join();
+        let sent = outbox.append(b"sent");
+        outbox.ack(sent);
+        outbox.break_off();
+        let lost = outbox.append(b"lost");
+        assert!(outbox.is_safe(sent) && !outbox.is_safe(lost));
+        let seen = outbox.acks().seen();
+        outbox.part();
+        assert!(outbox.is_safe(lost) && outbox.acks().seen() > seen);
+        assert!(!Outbox::new(1, Arc::default()).is_safe(1) && Outbox::broken().is_safe(1));
     }
 
     #[test]

@@ -209,6 +209,7 @@ impl Shared {
         self.resets.fetch_add(1, Ordering::Release);
         self.store.set_gates(|_| Some(Gate::Away));
         self.adopt(Arc::new(ownership));
+        self.store.end_taps();
         self.store.clear();
     }
 

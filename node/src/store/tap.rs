@@ -60,6 +60,8 @@ pub(super) struct Tap {
     outbox: Arc<Outbox>,
     /// Replies wait until the other end has applied what they saw.
     wait: bool,
+    /// The other end has everything and relies on every change: none comes later than at once.
+    steady: bool,
     /// The walk over the keys: database and place in the index. All was visited when the database is none.
     walk: (u8, u32),
     /// Large keys that are to be copied after the walk: databases (a bit each) by key.
@@ -77,7 +79,7 @@ pub(super) type Taps = BTreeMap<u16, Vec<Tap>>;
 impl Tap {
     fn new(outbox: Arc<Outbox>, wait: bool) -> Self {
         let (late, busy) = (BTreeMap::new(), None);
-        Self { outbox, wait, walk: (0, 0), late, busy, told: false, last: 0 }
+        Self { outbox, wait, steady: wait, walk: (0, 0), late, busy, told: false, last: 0 }
     }
 
     fn is_through(&self) -> bool {
@@ -235,7 +237,7 @@ impl Shard {
             None => Record::Gone(db, key).write(slot, out),
             Some(place) if !self.is_large(place.handle) => self.write_put(place.handle, slot, db, out),
             // A copy that others rely on has to have it at once, whatever it takes.
-            Some(place) if tap.wait && tap.is_through() => {
+            Some(place) if tap.steady && tap.is_through() => {
                 let mut at = Some(0);
                 while let Some(from) = at {
                     at = self.write_piece(place.handle, slot, db, from, out);
@@ -396,7 +398,7 @@ impl Shard {
             let mut out = Vec::new();
             Record::Swap(a, b).write(slot, &mut out);
             self.each_tap(slot, |_, tap| {
-                if !tap.is_through() || (large && !tap.wait) {
+                if !tap.is_through() || (large && !tap.steady) {
                     tap.begin(slot);
                 } else {
                     tap.send(&out);
@@ -413,14 +415,57 @@ impl Store {
     pub fn tap(&self, slot: u16, outbox: &Arc<Outbox>, wait: bool) -> u64 {
         let mut shard = self.shards[shard_of(slot)].lock();
         self.end_tap(&mut shard, slot, outbox);
-        let taps = shard.taps.entry(slot).or_default();
-        taps.push(Tap::new(outbox.clone(), wait));
-        let tap = taps.last_mut().expect("it was just pushed");
+        let mut tap = Tap::new(outbox.clone(), wait);
         tap.begin(slot);
         let position = tap.last;
-        shard.gates.state_mut(slot).set_tapped(true);
-        self.waited.fetch_add(usize::from(wait), Ordering::Relaxed);
+        self.add_tap(&mut shard, slot, tap);
         position
+    }
+
+    /// As [`tap`](Self::tap) for a peer that has all that the slot holds: it gets changes only.
+    pub fn follow(&self, slot: u16, outbox: &Arc<Outbox>, wait: bool) {
+        let mut shard = self.shards[shard_of(slot)].lock();
+        self.end_tap(&mut shard, slot, outbox);
+        let mut tap = Tap::new(outbox.clone(), wait);
+        (tap.walk, tap.told, tap.steady) = ((DATABASES as u8, 0), true, true);
+        tap.last = outbox.appended();
+        self.add_tap(&mut shard, slot, tap);
+    }
+
+    /// Everything was copied: from now on every change is sent at once and, with `wait`, replies wait for it. The position
+    /// behind all changes so far; `None` if not everything was copied, or there is no such tap.
+    pub fn guard_tap(&self, slot: u16, outbox: &Arc<Outbox>, wait: bool) -> Option<u64> {
+        let mut shard = self.shards[shard_of(slot)].lock();
+        let taps = shard.taps.get_mut(&slot)?;
+        let tap = taps.iter_mut().find(|tap| Arc::ptr_eq(&tap.outbox, outbox) && tap.is_through())?;
+        tap.steady = true;
+        if wait && !tap.wait {
+            tap.wait = true;
+            outbox.join();
+            self.waited.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(tap.last)
+    }
+
+    fn add_tap(&self, shard: &mut Shard, slot: u16, tap: Tap) {
+        if tap.wait {
+            tap.outbox.join();
+            self.waited.fetch_add(1, Ordering::Relaxed);
+        }
+        shard.taps.entry(slot).or_default().push(tap);
+        shard.gates.state_mut(slot).set_tapped(true);
+    }
+
+    /// Ends all taps: nothing here is of any worth to anybody.
+    pub fn end_taps(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            for slot in shard.taps.keys().copied().collect::<Vec<_>>() {
+                while let Some(outbox) = shard.taps.get(&slot).and_then(|t| Some(t.first()?.outbox.clone())) {
+                    self.end_tap(&mut shard, slot, &outbox);
+                }
+            }
+        }
     }
 
     /// Ends that; whether there was such a tap.
@@ -433,7 +478,10 @@ impl Store {
         let Some(at) = taps.iter().position(|tap| Arc::ptr_eq(&tap.outbox, outbox)) else { return false };
         let mut tap = taps.swap_remove(at);
         tap.free();
-        self.waited.fetch_sub(usize::from(tap.wait), Ordering::Relaxed);
+        if tap.wait {
+            tap.outbox.part();
+            self.waited.fetch_sub(1, Ordering::Relaxed);
+        }
         if taps.is_empty() {
             shard.taps.remove(&slot);
             shard.gates.state_mut(slot).set_tapped(false);

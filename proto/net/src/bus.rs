@@ -351,7 +351,7 @@ mod tests {
             (b"GET / HTTP/1.1\r\n", "-ERR not a SHOAL request: expected SHOAL <verb> <version> <blob>\r\n"),
             (
                 b"*4\r\n$5\r\nSHOAL\r\n$4\r\nVIEW\r\n$2\r\n77\r\n$0\r\n\r\n",
-                "-ERR SHOAL version 77 is not spoken here, this process speaks version 2\r\n",
+                "-ERR SHOAL version 77 is not spoken here, this process speaks version 3\r\n",
             ),
         ] {
             let mut stream = TcpStream::connect(addr).await.unwrap();

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use metrics::Unit;
 use shoal_proto::bus::Verb;
 use shoal_proto::member::{Health, Identity, Profile};
-use shoal_proto::view::{NodeId, View};
+use shoal_proto::view::{NodeId, Replication, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::address::HostPort;
@@ -97,6 +97,8 @@ pub struct Settings {
     pub weight: u16,
     /// Failure domain; empty if unknown.
     pub zone: String,
+    /// How slots shall be copied.
+    pub replication: Replication,
     /// How soon failures are noticed.
     pub profile: Profile,
     /// Called when the cluster has gone on without this process: all data must be gone when it returns. It
@@ -137,6 +139,7 @@ impl Settings {
             bootstrap_expect: 1,
             weight: 100,
             zone: String::new(),
+            replication: Replication::default(),
             profile: Profile::default(),
             on_excluded: Arc::new(|| {}),
             slots,

@@ -341,12 +341,12 @@ async fn clusters_do_not_merge() {
 async fn the_resp_port_answers_who_is_there_and_nothing_else() {
     let a = Node::start("a", &[]);
     agree(&[&a], 5).await;
-    let blob = a.handle.answer(b"members", b"2", &encode(&Hello::default())).unwrap();
+    let blob = a.handle.answer(b"members", b"3", &encode(&Hello::default())).unwrap();
     let members: Members = decode(Verb::Members, &blob).unwrap();
     assert_eq!(members.me.gossip_port, a.handle.gossip_addr().port());
     assert_eq!(names(&members.view.unwrap()), ["a"]);
     for (verb, version, blob) in
-        [("JOIN", "2", ""), ("MEMBERS", "9", ""), ("MEMBERS", "2", "x"), ("X", "2", "")]
+        [("JOIN", "3", ""), ("MEMBERS", "9", ""), ("MEMBERS", "3", "x"), ("X", "3", "")]
     {
         let answer = a.handle.answer(verb.as_bytes(), version.as_bytes(), blob.as_bytes());
         assert!(answer.unwrap_err().starts_with("ERR "));

@@ -80,7 +80,16 @@ async fn hanging() -> (Vec<Arc<Silent>>, ViewWatch, shutdown::Trigger, View) {
         let (host, zone) = ("127.0.0.1".to_owned(), String::new());
         let id = NodeId { node, boot: 1 };
         let name = format!("n{node}");
-        members.push(Member { id, name, host, resp_port: 1, gossip_port, weight: 100, zone });
+        members.push(Member {
+            id,
+            name,
+            host,
+            resp_port: 1,
+            gossip_port,
+            weight: 100,
+            zone,
+            replication: Default::default(),
+        });
         listeners.push(listener);
     }
     let view = View::new(7, 5, members.clone(), &[0; 16384]);

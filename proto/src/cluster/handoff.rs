@@ -1,4 +1,4 @@
-//! What one member does with each slot: owner, on its way out, on its way in.
+//! What one member does with each slot: owner, on its way out, on its way in, copy of another's.
 //!
 //! ```text
 //! owner:  Owned -> Syncing -> Synced -> Frozen -> Sent(id) -> gone       target:  none -> Incoming -> Ready -> Owned
@@ -7,99 +7,56 @@
 //! A slot changes hands without anybody else: the owner stops serving it, offers it with the last of its data, and is no
 //! longer its owner when the target has taken it. An offer without an answer stays one until the answer comes or the next
 //! view says who has the slot. Only slots of the view's targets move, each at most once in a view.
+//!
+//! Copies come over the same streams and stay `Synced`: every change follows, and answers wait until it is applied. Both
+//! ends claim that when a view is made, and the next view lists the copy as in sync. From its claim on, an owner waits
+//! for a copy until a view comes that does not list it, whatever happens to the stream; and who is listed keeps what it has. So
+//! whoever a view lists has all that was answered, and can take over when the owner is gone. A copy that was lost is not
+//! made anew before a view has dropped it. If the cluster keeps copies, a slot that changes hands in a view leaves one
+//! behind: the former owner follows the new one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::message::{Report, Transfer};
+pub use super::action::Action;
+use super::message::{Copied, Report, Transfer};
 use super::mutant::{self, Mutant};
 use super::slots::Slots;
+use super::states::{Aim, Export, Hand, Incoming, Offer, Out, of_slot};
 use crate::slot::SLOTS;
 use crate::view::{NodeId, View};
 
 /// Slots that one member sends to another at the same time.
 pub const IN_FLIGHT: usize = 16;
 
-/// What the driver must do with slots, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Serve the slot: it is here. `fresh`: it was made anew; what is kept of it is to be dropped before.
-    Serve {
-        /// Which.
-        slot: u16,
-        /// Whether it starts empty.
-        fresh: bool,
-    },
-    /// Send what the slot holds to `to`, then every change of it; say [`Handoff::on_synced`] when little is left.
-    Export {
-        /// Which.
-        slot: u16,
-        /// The target.
-        to: NodeId,
-        /// Names this copy: what is said of an earlier one counts no more.
-        copy: u64,
-    },
-    /// Execute nothing more on the slot, at once, until told to serve it or that it is gone; say [`Handoff::on_frozen`]
-    /// when all of it is in the stream.
-    Freeze {
-        /// Which.
-        slot: u16,
-        /// Names this freeze: what is said of an earlier one counts no more.
-        id: u64,
-    },
-    /// Put this into the stream to `to`, behind all data so far.
-    Send {
-        /// The other end.
-        to: NodeId,
-        /// What.
-        message: Transfer,
-    },
-    /// Stop sending the slot: the export is off. Serving goes on if it did.
-    Unexport {
-        /// Which.
-        slot: u16,
-        /// The target.
-        to: NodeId,
-    },
-    /// The slot is at `to` now: say so to clients, drop what is here.
-    Gone {
-        /// Which.
-        slot: u16,
-        /// Where it is.
-        to: NodeId,
-    },
-    /// Drop what came of a slot that we do not own.
-    Drop {
-        /// Which.
-        slot: u16,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Out {
-    Syncing,
-    Synced,
-    Frozen(u64),
-    Sent(u64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Export {
-    to: NodeId,
-    copy: u64,
-    state: Out,
-}
-
 /// States of all slots at one member. See the module's documentation.
 #[derive(Debug, Default, Clone, Hash)]
 pub struct Handoff {
     owned: Slots,
-    exports: BTreeMap<u16, Export>,
-    /// Slots that have a target and wait for their turn, by target.
+    exports: BTreeMap<(u16, NodeId), Export>,
+    /// How many there are, by peer.
+    loads: BTreeMap<NodeId, usize>,
+    /// Those that are under way, by peer.
+    syncing: BTreeSet<(NodeId, u16)>,
+    /// Slots that have a target or are to be copied and wait for their turn, by peer.
     waiting: BTreeMap<NodeId, VecDeque<u16>>,
-    /// Peers to whom a stream stands.
-    connected: BTreeSet<NodeId>,
-    /// Slots whose data comes in, and from whom.
-    incoming: BTreeMap<u16, NodeId>,
+    /// Where slots go in this view.
+    targets: BTreeMap<u16, NodeId>,
+    /// Slots that can be handed over, by target.
+    ready: BTreeMap<NodeId, BTreeSet<u16>>,
+    hands: BTreeMap<u16, Hand>,
+    /// Copies in sync that the view does not list.
+    unlisted: BTreeSet<(u16, NodeId)>,
+    broken: BTreeSet<(u16, NodeId)>,
+    /// Peers to whom a stream stands, and its number.
+    streams: BTreeMap<NodeId, u64>,
+    /// Slots whose data comes in.
+    incoming: BTreeMap<u16, Incoming>,
+    /// Slots of which the view says that we have a copy in sync.
+    kept: Slots,
+    /// Slots that we handed over, the offer's id, and whose data we keep.
+    handed: BTreeMap<u16, (NodeId, u64)>,
+    /// Owners of slots that we are to get: former owners follow us, so a stream to them must stand.
+    sources: BTreeSet<NodeId>,
     /// Offers taken, by slot: the owner may ask again.
     taken: BTreeMap<u16, (NodeId, u64)>,
     /// Offers that were refused are never taken: the largest id by slot and owner. Ids of one owner only grow.
@@ -108,6 +65,9 @@ pub struct Handoff {
     moved: u16,
     wedged: bool,
     epoch: u64,
+    /// Whether slots have copies, and answers wait for them.
+    copies: bool,
+    guard: bool,
     actions: VecDeque<Action>,
 }
 
@@ -124,28 +84,49 @@ impl Handoff {
 
     /// Slots handed over in this view, and those yet to be.
     pub fn progress(&self) -> (u16, u16) {
-        let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
-        (self.moved, (waiting + self.exports.len()) as u16)
+        (self.moved, self.targets.len() as u16)
+    }
+
+    /// Whether slots are being copied, how many copies are in sync that the view does not know, and whether one is gone
+    /// that it holds to be in sync.
+    pub fn copying(&self) -> (bool, u16, bool) {
+        let busy = !self.syncing.is_empty() || self.waiting.values().any(|waiting| !waiting.is_empty());
+        (busy, self.unlisted.len().min(u16::MAX.into()) as u16, !self.broken.is_empty())
     }
 
     /// From whom the data of `slot` comes in. What anybody else sends of it is to be dropped.
     pub fn source(&self, slot: u16) -> Option<NodeId> {
-        self.incoming.get(&slot).copied()
+        self.incoming.get(&slot).filter(|incoming| incoming.live).map(|incoming| incoming.from)
     }
 
-    /// Targets to which something is to be sent: the driver keeps a stream to each.
+    /// Whether what is here of a slot, which we do not own, must be kept: it is a copy in sync, or was when its stream
+    /// broke or it was handed over.
+    pub fn keeps(&self, slot: u16) -> bool {
+        self.handed.contains_key(&slot) || self.incoming.get(&slot).is_some_and(|incoming| incoming.complete)
+    }
+
+    /// Members to which something is to be sent: the driver keeps a stream to each.
     pub fn peers(&self) -> BTreeSet<NodeId> {
-        let exports = self.exports.values().map(|e| e.to);
-        exports.chain(self.waiting.iter().filter(|(_, w)| !w.is_empty()).map(|(id, _)| *id)).collect()
+        let exports = self.loads.keys().copied();
+        let waiting = self.waiting.iter().filter(|(_, w)| !w.is_empty()).map(|(id, _)| *id);
+        exports.chain(waiting).chain(self.sources.iter().copied()).collect()
     }
 
-    /// What we keep; does not change until the next view if we are wedged.
+    /// What we keep. Of what we own and have offered nothing changes until the next view if we are wedged; copies may
+    /// become more.
     pub fn report(&self) -> Report {
-        let sent =
-            self.exports.iter().filter(|(_, e)| matches!(e.state, Out::Sent(_))).map(|(slot, _)| *slot);
-        let sent: Slots = sent.collect();
-        let owned: Slots = self.owned.iter().filter(|slot| !sent.has(*slot)).collect();
-        Report { owned: owned.ranges(), sent: sent.ranges() }
+        let offered = |(slot, hand): (&u16, &Hand)| matches!(hand.state, Offer::Sent(_)).then_some(*slot);
+        let offered: Slots = self.hands.iter().filter_map(offered).collect();
+        let owned: Slots = self.owned.iter().filter(|slot| !offered.has(*slot)).collect();
+        let sent: Slots = offered.iter().chain(self.handed.keys().copied()).collect();
+        let claims = self.exports.iter().filter(|(_, e)| e.lasting && e.state == Out::Synced);
+        let holds = self.incoming.iter().filter(|(_, incoming)| incoming.complete);
+        Report {
+            owned: owned.ranges(),
+            sent: sent.ranges(),
+            claims: copied(claims.map(|((slot, to), e)| (*to, e.stream, *slot))),
+            holds: copied(holds.map(|(slot, incoming)| (incoming.from, incoming.stream, *slot))),
+        }
     }
 
     /// A view is being made: nothing changes hands until it is there. What was offered may still be answered.
@@ -154,81 +135,159 @@ impl Handoff {
             return;
         }
         self.wedged = true;
-        let frozen = self.exports.iter_mut().filter(|(_, e)| matches!(e.state, Out::Frozen(_)));
-        for (slot, export) in frozen {
-            export.state = Out::Synced;
-            self.actions.push_back(Action::Serve { slot: *slot, fresh: false });
+        let frozen = self.hands.iter().filter(|(_, hand)| matches!(hand.state, Offer::Frozen(_)));
+        for (slot, to) in frozen.map(|(slot, hand)| (*slot, hand.to)).collect::<Vec<_>>() {
+            self.thaw(slot);
+            self.ready.entry(to).or_default().insert(slot);
+        }
+    }
+
+    /// Serves a slot again that was to be handed over.
+    fn thaw(&mut self, slot: u16) {
+        if self.hands.remove(&slot).is_some() {
+            self.actions.push_back(Action::Serve { slot, fresh: false });
         }
     }
 
     /// A view that we are a member of is in force.
     pub fn on_view(&mut self, view: &View, me: NodeId) {
-        self.wedged = false;
-        self.epoch = view.epoch;
-        self.moved = 0;
+        (self.wedged, self.epoch, self.moved) = (false, view.epoch, 0);
+        (self.copies, self.guard) = (view.replication().replicas > 0, view.replication().ack_all);
         self.waiting.clear();
-        let place = |id: NodeId| view.place(id).map(|p| p as u16);
-        let mine = place(me);
-        let (owners, targets) = (view.owners(), view.targets());
+        self.ready.clear();
+        self.targets.clear();
+        self.sources.clear();
+        self.unlisted.clear();
+        self.broken.clear();
+        let mine = view.place(me).map(|p| p as u16);
+        let id = |place: u16| view.members.get(usize::from(place)).map(|m| m.id);
+        let (owners, targets, copies) = (view.owners(), view.targets(), view.all_copies());
+        let mut kept = Slots::default();
         for slot in 0..view.slots() {
-            let (owner, target) = (owners[usize::from(slot)], targets[usize::from(slot)]);
+            let at = usize::from(slot);
+            let (owner, target) = (owners[at], id(targets[at]));
             if Some(owner) == mine {
                 self.own(slot, view.born(slot) == view.epoch);
-                let target = view.members.get(usize::from(target)).map(|m| m.id);
-                self.aim(slot, target);
-            } else {
-                let from = view.members.get(usize::from(owner)).map(|m| m.id);
-                self.disown(slot, from);
-                let ours = Some(target) == mine;
-                if self.incoming.get(&slot).is_some_and(|source| !ours || Some(*source) != from) {
-                    self.forget(slot);
+                let aim = |(at, listed)| id(at).map(|to| Aim { to, lasting: true, listed });
+                let mut aims: Vec<Aim> = copies[at].iter().filter_map(aim).collect();
+                if let Some(to) = target {
+                    self.targets.insert(slot, to);
+                    if aims.iter().all(|aim| aim.to != to) {
+                        aims.push(Aim { to, lasting: false, listed: false });
+                    }
                 }
+                self.aim(slot, &aims);
+                continue;
             }
+            let listed = mine.and_then(|mine| copies[at].has(mine));
+            let wanted = listed.is_some() || target == Some(me);
+            if target == Some(me) && self.copies {
+                self.sources.extend(id(owner));
+            }
+            if listed == Some(true) {
+                kept.insert(slot);
+            }
+            self.disown(slot, id(owner), listed == Some(true), wanted);
         }
+        self.kept = kept;
+        self.handed.retain(|slot, _| self.kept.has(*slot));
         self.taken.retain(|slot, _| self.owned.has(*slot));
         self.refused.retain(|(_, owner), _| view.place(*owner).is_some());
         self.start();
+        self.hand_over();
     }
 
     /// The view says that `slot` is ours.
     fn own(&mut self, slot: u16, fresh: bool) {
-        if fresh || !self.owned.has(slot) {
-            // What we have of it is in doubt, or was never ours: it starts empty.
-            if let Some(export) = self.exports.remove(&slot) {
-                self.actions.push_back(Action::Unexport { slot, to: export.to });
-            }
-            self.incoming.remove(&slot);
-            self.owned.insert(slot);
-            self.actions.push_back(Action::Serve { slot, fresh: true });
-        } else if let Some(export) = self.exports.get_mut(&slot)
-            && matches!(export.state, Out::Frozen(_) | Out::Sent(_))
-        {
-            export.state = Out::Synced;
-            self.actions.push_back(Action::Serve { slot, fresh: false });
+        let (had, keeps) = (self.owned.has(slot), self.keeps(slot));
+        if had && !fresh {
+            return self.thaw(slot);
         }
+        // What we have of it is in doubt, or was never ours: it starts empty. But if it is a copy in sync, or was handed
+        // over to somebody who is gone, it holds all that was answered.
+        self.end_exports(slot);
+        self.hands.remove(&slot);
+        self.handed.remove(&slot);
+        self.incoming.remove(&slot);
+        self.owned.insert(slot);
+        self.actions.push_back(Action::Serve { slot, fresh: fresh || !keeps });
     }
 
     /// Sends `slot` to where the view wants it, or nowhere.
-    fn aim(&mut self, slot: u16, target: Option<NodeId>) {
-        match self.exports.get(&slot) {
-            Some(export) if Some(export.to) == target => return,
-            Some(_) => self.unexport(slot),
-            None => {}
+    fn aim(&mut self, slot: u16, aims: &[Aim]) {
+        let exports: Vec<(NodeId, Export)> =
+            self.exports.range(of_slot(slot)).map(|((_, to), export)| (*to, *export)).collect();
+        for (to, export) in &exports {
+            let Some(aim) = aims.iter().find(|aim| aim.to == *to) else {
+                self.unexport(slot, *to);
+                continue;
+            };
+            if aim.lasting && self.guard && !export.guard && export.state == Out::Synced && aim.listed {
+                // Answers did not wait for it so far; it must be dropped before it can be made anew.
+                self.breaks(slot, *to);
+            }
+            let lost = self.exports.get(&(slot, *to)).is_some_and(|e| e.state == Out::Broken);
+            let other = aim.lasting && (!export.lasting || (self.guard && !export.guard));
+            match export.state {
+                _ if aim.listed && lost => self.breaks(slot, *to),
+                _ if lost || other => {
+                    self.unexport(slot, *to);
+                    self.waiting.entry(*to).or_default().push_back(slot);
+                }
+                Out::Synced if self.targets.get(&slot) == Some(to) => {
+                    self.ready.entry(*to).or_default().insert(slot);
+                    self.note_listed(slot, aim, export);
+                }
+                Out::Synced => self.note_listed(slot, aim, export),
+                Out::Syncing | Out::Broken => {}
+            }
         }
-        if let Some(target) = target {
-            self.waiting.entry(target).or_default().push_back(slot);
+        for aim in aims.iter().filter(|aim| exports.iter().all(|(to, _)| *to != aim.to)) {
+            self.waiting.entry(aim.to).or_default().push_back(slot);
         }
     }
 
-    fn disown(&mut self, slot: u16, owner: Option<NodeId>) {
-        if let Some(export) = self.exports.remove(&slot) {
-            self.actions.push_back(Action::Unexport { slot, to: export.to });
+    fn note_listed(&mut self, slot: u16, aim: &Aim, export: &Export) {
+        if export.lasting && !aim.listed {
+            self.unlisted.insert((slot, aim.to));
         }
-        if self.owned.remove(slot) {
-            match owner {
-                Some(to) => self.actions.push_back(Action::Gone { slot, to }),
-                None => self.actions.push_back(Action::Drop { slot }),
+    }
+
+    /// A copy that was in sync is out of reach.
+    fn breaks(&mut self, slot: u16, to: NodeId) {
+        if let Some(export) = self.exports.get_mut(&(slot, to)) {
+            export.state = Out::Broken;
+            self.unlisted.remove(&(slot, to));
+            self.broken.insert((slot, to));
+            if let Some(ready) = self.ready.get_mut(&to) {
+                ready.remove(&slot);
             }
+        }
+    }
+
+    /// The view says that `slot` is somebody else's. `listed`: and that we have a copy in sync; `wanted`: or are to
+    /// get one, or the slot itself.
+    fn disown(&mut self, slot: u16, owner: Option<NodeId>, listed: bool, wanted: bool) {
+        self.end_exports(slot);
+        let hand = self.hands.remove(&slot);
+        if self.owned.remove(slot) {
+            match (hand, owner) {
+                (Some(Hand { to, state: Offer::Sent(id) }), Some(owner)) if listed && to == owner => {
+                    // Its first change may be on the way.
+                    self.handed.insert(slot, (to, id));
+                    self.actions.push_back(Action::Gone { slot, to, keep: true });
+                }
+                (_, Some(to)) => self.actions.push_back(Action::Gone { slot, to, keep: false }),
+                (_, None) => self.actions.push_back(Action::Drop { slot }),
+            }
+            return;
+        }
+        match self.incoming.get(&slot) {
+            Some(incoming) if !wanted || Some(incoming.from) != owner => self.forget(slot),
+            None if self.handed.contains_key(&slot) && !listed => {
+                self.actions.push_back(Action::Drop { slot })
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -238,57 +297,101 @@ impl Handoff {
         }
     }
 
+    fn add_export(&mut self, slot: u16, to: NodeId, export: Export) {
+        if self.exports.insert((slot, to), export).is_none() {
+            *self.loads.entry(to).or_default() += 1;
+        }
+    }
+
+    fn remove_export(&mut self, slot: u16, to: NodeId) -> bool {
+        self.syncing.remove(&(to, slot));
+        self.unlisted.remove(&(slot, to));
+        self.broken.remove(&(slot, to));
+        if let Some(ready) = self.ready.get_mut(&to) {
+            ready.remove(&slot);
+        }
+        let had = self.exports.remove(&(slot, to)).is_some();
+        if had {
+            self.loads.entry(to).and_modify(|load| *load -= 1);
+            self.loads.retain(|_, load| *load > 0);
+            self.actions.push_back(Action::Unexport { slot, to });
+        }
+        had
+    }
+
+    /// Ends all exports of a slot that is not ours any more.
+    fn end_exports(&mut self, slot: u16) {
+        let all: Vec<NodeId> = self.exports.range(of_slot(slot)).map(|((_, to), _)| *to).collect();
+        for to in all {
+            self.remove_export(slot, to);
+        }
+    }
+
     /// Ends an export of a slot that we go on serving.
-    fn unexport(&mut self, slot: u16) {
-        let Some(export) = self.exports.remove(&slot) else { return };
-        if matches!(export.state, Out::Frozen(_)) {
-            self.actions.push_back(Action::Serve { slot, fresh: false });
+    fn unexport(&mut self, slot: u16, to: NodeId) {
+        if self.hands.get(&slot).is_some_and(|hand| hand.to == to) {
+            self.thaw(slot);
         }
-        self.actions.push_back(Action::Unexport { slot, to: export.to });
-        if self.connected.contains(&export.to) {
-            self.actions.push_back(Action::Send { to: export.to, message: Transfer::Stop { slot } });
+        if self.remove_export(slot, to) && self.streams.contains_key(&to) {
+            self.actions.push_back(Action::Send { to, message: Transfer::Stop { slot } });
         }
+    }
+
+    fn under_way(&self, to: NodeId) -> usize {
+        let syncing = self.syncing.range((to, 0)..=(to, u16::MAX)).count();
+        syncing + self.hands.values().filter(|hand| hand.to == to).count()
     }
 
     /// Begins as many exports as may be under way.
     fn start(&mut self) {
-        for (to, waiting) in &mut self.waiting {
-            if !self.connected.contains(to) {
-                continue;
-            }
-            let mut under_way = self.exports.values().filter(|e| e.to == *to).count();
+        if self.wedged {
+            return;
+        }
+        let peers: Vec<(NodeId, u64)> = self.streams.iter().map(|(to, stream)| (*to, *stream)).collect();
+        for (to, stream) in peers {
+            let mut under_way = self.under_way(to);
             while under_way < IN_FLIGHT
-                && !self.wedged
-                && let Some(slot) = waiting.pop_front()
+                && let Some(slot) = self.waiting.get_mut(&to).and_then(VecDeque::pop_front)
             {
                 under_way += 1;
                 self.next_id += 1;
-                let copy = self.next_id;
-                self.exports.insert(slot, Export { to: *to, copy, state: Out::Syncing });
-                self.actions.push_back(Action::Send { to: *to, message: Transfer::Begin { slot } });
-                self.actions.push_back(Action::Export { slot, to: *to, copy });
+                // Who is a target and is not to keep a copy is no copy: it has not been listed.
+                let lasting = self.targets.get(&slot) != Some(&to);
+                let (copy, guard) = (self.next_id, lasting && self.guard);
+                self.syncing.insert((to, slot));
+                self.add_export(slot, to, Export { copy, stream, lasting, guard, state: Out::Syncing });
+                let message = Transfer::Begin { slot, epoch: self.epoch, stream };
+                self.actions.push_back(Action::Send { to, message });
+                self.actions.push_back(Action::Export { slot, to, copy, lasting, guard });
             }
         }
-        // What waited for the wedge to go.
-        let synced: Vec<u16> =
-            self.exports.iter().filter(|(_, e)| e.state == Out::Synced).map(|(slot, _)| *slot).collect();
-        synced.into_iter().for_each(|slot| self.freeze(slot));
     }
 
-    fn freeze(&mut self, slot: u16) {
-        let Some(export) = self.exports.get_mut(&slot) else { return };
-        if export.state == Out::Synced && !self.wedged && self.connected.contains(&export.to) {
-            self.next_id += 1;
-            export.state = Out::Frozen(self.next_id);
-            self.actions.push_back(Action::Freeze { slot, id: self.next_id });
+    /// Freezes as many slots as may be under way of those that can be handed over.
+    fn hand_over(&mut self) {
+        if self.wedged {
+            return;
+        }
+        let peers: Vec<NodeId> = self.ready.keys().copied().collect();
+        for to in peers.into_iter().filter(|to| self.streams.contains_key(to)).collect::<Vec<_>>() {
+            let mut under_way = self.hands.values().filter(|hand| hand.to == to).count();
+            while under_way < IN_FLIGHT
+                && let Some(slot) = self.ready.get_mut(&to).and_then(BTreeSet::pop_first)
+            {
+                under_way += 1;
+                self.next_id += 1;
+                self.hands.insert(slot, Hand { to, state: Offer::Frozen(self.next_id) });
+                self.actions.push_back(Action::Freeze { slot, to, id: self.next_id });
+            }
         }
     }
 
     /// A stream to `peer` stands, with nothing in it yet. Offers that have no answer are made again.
     pub fn on_connected(&mut self, peer: NodeId) {
-        self.connected.insert(peer);
-        for (slot, export) in &self.exports {
-            if let Export { to, state: Out::Sent(id), .. } = *export
+        self.next_id += 1;
+        self.streams.insert(peer, self.next_id);
+        for (slot, hand) in &self.hands {
+            if let Hand { to, state: Offer::Sent(id) } = *hand
                 && to == peer
             {
                 let message = Transfer::Take { slot: *slot, epoch: self.epoch, id };
@@ -296,51 +399,71 @@ impl Handoff {
             }
         }
         self.start();
+        self.hand_over();
     }
 
     /// The stream to `peer` is gone, and with it what was on the way.
     pub fn on_disconnected(&mut self, peer: NodeId) {
-        self.connected.remove(&peer);
-        let lost: Vec<u16> = self
-            .exports
-            .iter()
-            .filter(|(_, e)| e.to == peer && !matches!(e.state, Out::Sent(_)))
-            .map(|(slot, _)| *slot)
-            .collect();
-        for slot in lost {
-            self.unexport(slot);
-            self.waiting.entry(peer).or_default().push_front(slot);
+        self.streams.remove(&peer);
+        let of_peer: Vec<(u16, Export)> =
+            self.exports.iter().filter(|((_, to), _)| *to == peer).map(|((s, _), e)| (*s, *e)).collect();
+        for (slot, export) in of_peer {
+            let hand = self.hands.get(&slot).filter(|hand| hand.to == peer);
+            let sent = hand.is_some_and(|hand| matches!(hand.state, Offer::Sent(_)));
+            if hand.is_some() && !sent {
+                self.thaw(slot);
+            }
+            if export.lasting && export.state != Out::Syncing {
+                self.breaks(slot, peer);
+            } else if !sent {
+                self.unexport(slot, peer);
+                self.waiting.entry(peer).or_default().push_front(slot);
+            }
         }
     }
 
-    /// The stream from `peer` is gone: its slots come anew.
+    /// The stream from `peer` is gone: its slots come anew, but what may be needed stays.
     pub fn on_source_lost(&mut self, peer: NodeId) {
-        let lost: Vec<u16> =
-            self.incoming.iter().filter(|(_, from)| **from == peer).map(|(s, _)| *s).collect();
+        let mut lost = Vec::new();
+        for (slot, incoming) in self.incoming.iter_mut().filter(|(_, incoming)| incoming.from == peer) {
+            incoming.live = false;
+            if !incoming.complete {
+                lost.push(*slot);
+            }
+        }
         lost.into_iter().for_each(|slot| self.forget(slot));
     }
 
-    /// Nearly all of the slot was sent.
+    /// Nearly all of the slot was sent; of a guarded copy, all that was answered is applied.
     pub fn on_synced(&mut self, slot: u16, copy: u64) {
-        if let Some(export) = self.exports.get_mut(&slot)
-            && export.copy == copy
-            && export.state == Out::Syncing
-        {
-            export.state = Out::Synced;
-            self.freeze(slot);
+        let mut exports = self.exports.range_mut(of_slot(slot));
+        let Some(((_, to), export)) = exports.find(|(_, e)| (e.copy, e.state) == (copy, Out::Syncing)) else {
+            return;
+        };
+        export.state = Out::Synced;
+        let (to, export) = (*to, *export);
+        self.syncing.remove(&(to, slot));
+        if export.lasting {
+            self.unlisted.insert((slot, to));
+            let message = Transfer::Complete { slot, stream: export.stream };
+            self.actions.push_back(Action::Send { to, message });
         }
+        if self.targets.get(&slot) == Some(&to) {
+            self.ready.entry(to).or_default().insert(slot);
+            self.hand_over();
+        }
+        self.start();
     }
 
     /// Nothing more is executed on the slot, and all of it is in the stream.
     pub fn on_frozen(&mut self, slot: u16, id: u64) {
-        let Some(export) = self.exports.get_mut(&slot) else { return };
-        if export.state != Out::Frozen(id) {
+        let Some(hand) = self.hands.get_mut(&slot).filter(|hand| hand.state == Offer::Frozen(id)) else {
             return;
-        }
+        };
         self.next_id += 1;
-        export.state = Out::Sent(self.next_id);
+        hand.state = Offer::Sent(self.next_id);
         let message = Transfer::Take { slot, epoch: self.epoch, id: self.next_id };
-        self.actions.push_back(Action::Send { to: export.to, message });
+        self.actions.push_back(Action::Send { to: hand.to, message });
         if mutant::off(Mutant::ServeWhileSent) {
             self.actions.push_back(Action::Serve { slot, fresh: false });
         }
@@ -348,9 +471,13 @@ impl Handoff {
 
     /// The driver could not send a slot (the stream overflowed, the slot grew too fast): it begins anew later.
     pub fn on_export_failed(&mut self, slot: u16, copy: u64) {
-        let failed = self.exports.get(&slot).filter(|e| e.copy == copy && !matches!(e.state, Out::Sent(_)));
-        if let Some(Export { to, .. }) = failed.copied() {
-            self.unexport(slot);
+        let failed = self.exports.range(of_slot(slot)).find(|(_, e)| e.copy == copy);
+        let Some(((_, to), export)) = failed.map(|((slot, to), e)| ((*slot, *to), *e)) else { return };
+        let offered = self.hands.get(&slot).is_some_and(|h| h.to == to && matches!(h.state, Offer::Sent(_)));
+        if export.lasting && export.state != Out::Syncing {
+            self.breaks(slot, to);
+        } else if !offered {
+            self.unexport(slot, to);
             self.waiting.entry(to).or_default().push_back(slot);
         }
     }
@@ -358,21 +485,46 @@ impl Handoff {
     /// The other end of a stream says something; everything before it in the stream was dealt with.
     pub fn on_transfer(&mut self, view: &View, me: NodeId, from: NodeId, message: Transfer) {
         match message {
-            Transfer::Begin { slot } => {
-                self.forget(slot);
-                if slot < SLOTS && !self.owned.has(slot) {
-                    self.incoming.insert(slot, from);
+            Transfer::Begin { slot, epoch, stream } => {
+                let owner = view.owner(slot).is_some_and(|m| m.id == from);
+                self.on_begin(from, slot, (epoch, stream), owner);
+            }
+            Transfer::Complete { slot, stream } => match self.incoming.get_mut(&slot) {
+                Some(i) if (i.from, i.stream, i.live) == (from, stream, true) => i.complete = true,
+                _ => self.say_missing(slot, stream, from),
+            },
+            Transfer::Missing { slot, stream } => {
+                let ours = |e: &Export| (e.stream, e.state) == (stream, Out::Synced);
+                if self.exports.get(&(slot, from)).is_some_and(ours) {
+                    self.breaks(slot, from);
                 }
             }
             Transfer::Stop { slot } => {
-                if self.incoming.get(&slot) == Some(&from) {
+                if self.incoming.get(&slot).is_some_and(|incoming| incoming.from == from) {
                     self.forget(slot);
                 }
             }
             Transfer::Take { slot, epoch, id } => self.on_take(view, me, from, (slot, epoch, id)),
             Transfer::Taken { slot, id } => self.on_taken(slot, id, from),
+            Transfer::Follow { slot, id, stream } => self.on_follow(slot, id, from, stream),
             Transfer::Refused { slot, id, ready } => self.on_refused(slot, id, from, ready),
         }
+    }
+
+    /// `owner`: the view in force says that the slot is the peer's.
+    fn on_begin(&mut self, from: NodeId, slot: u16, (epoch, stream): (u64, u64), owner: bool) {
+        // What the view in force lists as in sync may be needed; only a later view can give it up. And what comes late from
+        // an earlier owner is worth nothing.
+        let listed = self.kept.has(slot) || self.handed.contains_key(&slot);
+        let late = epoch <= self.epoch && (listed || !owner);
+        if slot >= SLOTS || self.owned.has(slot) || late {
+            return;
+        }
+        self.forget(slot);
+        self.kept.remove(slot);
+        self.handed.remove(&slot);
+        self.incoming.insert(slot, Incoming { from, stream, complete: false, live: true });
+        self.actions.push_back(Action::Allow { slot, from });
     }
 
     fn on_take(&mut self, view: &View, me: NodeId, from: NodeId, (slot, epoch, id): (u16, u64, u64)) {
@@ -390,8 +542,11 @@ impl Handoff {
         let agreed = (epoch == self.epoch || any_epoch)
             && view.owner(slot).is_some_and(|m| m.id == from)
             && view.target(slot).is_some_and(|m| m.id == me);
-        let complete = self.incoming.get(&slot) == Some(&from) || mutant::off(Mutant::TakeIncomplete);
-        if refused || self.wedged || !agreed || !complete || self.owned.has(slot) {
+        let complete = self.incoming.get(&slot).is_some_and(|i| i.from == from && i.live)
+            || mutant::off(Mutant::TakeIncomplete);
+        // The former owner has to follow from the first change on.
+        let alone = self.copies && !self.streams.contains_key(&from);
+        if refused || self.wedged || !agreed || !complete || self.owned.has(slot) || alone {
             let last = self.refused.entry((slot, from)).or_default();
             *last = id.max(*last);
             self.actions.push_back(answer(Transfer::Refused { slot, id, ready: complete }));
@@ -400,25 +555,57 @@ impl Handoff {
         self.incoming.remove(&slot);
         self.owned.insert(slot);
         self.taken.insert(slot, (from, id));
+        if let Some(stream) = self.streams.get(&from).copied().filter(|_| self.copies) {
+            self.next_id += 1;
+            let (copy, guard) = (self.next_id, self.guard);
+            let export = Export { copy, stream, lasting: true, guard, state: Out::Synced };
+            self.add_export(slot, from, export);
+            self.unlisted.insert((slot, from));
+            self.actions.push_back(answer(Transfer::Follow { slot, id, stream }));
+            self.actions.push_back(Action::Follow { slot, to: from, guard });
+        }
         self.actions.push_back(Action::Serve { slot, fresh: false });
-        self.actions.push_back(answer(Transfer::Taken { slot, id }));
+        if !self.copies {
+            self.actions.push_back(answer(Transfer::Taken { slot, id }));
+        }
     }
 
     /// Whether this is the offer that waits for an answer.
     fn offered(&self, slot: u16, id: u64, to: NodeId) -> bool {
-        self.exports.get(&slot).is_some_and(|e| e.to == to && e.state == Out::Sent(id))
+        self.hands.get(&slot) == Some(&Hand { to, state: Offer::Sent(id) })
     }
 
     fn on_taken(&mut self, slot: u16, id: u64, from: NodeId) {
         if !self.offered(slot, id, from) {
             return;
         }
-        self.exports.remove(&slot);
+        self.hands.remove(&slot);
+        self.end_exports(slot);
         self.owned.remove(slot);
+        self.targets.remove(&slot);
         self.moved += 1;
-        self.actions.push_back(Action::Unexport { slot, to: from });
-        self.actions.push_back(Action::Gone { slot, to: from });
+        if self.copies {
+            self.handed.insert(slot, (from, id));
+        }
+        self.actions.push_back(Action::Gone { slot, to: from, keep: self.copies });
         self.start();
+        self.hand_over();
+    }
+
+    /// As [`on_taken`](Self::on_taken), and what changes comes back to us.
+    fn on_follow(&mut self, slot: u16, id: u64, from: NodeId, stream: u64) {
+        self.on_taken(slot, id, from);
+        if self.handed.get(&slot) == Some(&(from, id)) {
+            self.incoming.insert(slot, Incoming { from, stream, complete: true, live: true });
+            self.actions.push_back(Action::Allow { slot, from });
+        } else {
+            // A view came before, which does not count us as its copy.
+            self.say_missing(slot, stream, from);
+        }
+    }
+
+    fn say_missing(&mut self, slot: u16, stream: u64, to: NodeId) {
+        self.actions.push_back(Action::Send { to, message: Transfer::Missing { slot, stream } });
     }
 
     fn on_refused(&mut self, slot: u16, id: u64, from: NodeId, ready: bool) {
@@ -427,25 +614,40 @@ impl Handoff {
         if !self.offered(slot, id, from) || early {
             return;
         }
-        self.exports.entry(slot).and_modify(|export| export.state = Out::Synced);
-        self.actions.push_back(Action::Serve { slot, fresh: false });
-        if !ready {
-            self.unexport(slot);
-            self.waiting.entry(from).or_default().push_back(slot);
+        self.thaw(slot);
+        match self.exports.get(&(slot, from)).copied() {
+            Some(export) if ready && export.state == Out::Synced => {
+                self.ready.entry(from).or_default().insert(slot);
+            }
+            Some(export) if export.lasting => self.breaks(slot, from),
+            Some(_) | None => {
+                self.unexport(slot, from);
+                self.waiting.entry(from).or_default().push_back(slot);
+            }
         }
     }
 
     /// Tries again what was refused or had to wait. To be called now and then.
     pub fn retry(&mut self) {
-        if !self.wedged {
-            self.start();
-        }
+        self.start();
+        self.hand_over();
     }
 
     /// We are nobody any more: nothing is ours, all that is kept must go.
     pub fn end(&mut self) {
-        let next_id = self.next_id;
+        // Which streams stand is the driver's to say.
+        let (next_id, streams) = (self.next_id, std::mem::take(&mut self.streams));
         let actions = std::mem::take(&mut self.actions);
-        *self = Self { next_id, actions, ..Self::default() };
+        *self = Self { next_id, streams, actions, ..Self::default() };
     }
+}
+
+/// Collects slots by peer and stream.
+fn copied(all: impl Iterator<Item = (NodeId, u64, u16)>) -> Vec<Copied> {
+    let mut sets: BTreeMap<(NodeId, u64), Slots> = BTreeMap::new();
+    for (peer, stream, slot) in all {
+        sets.entry((peer, stream)).or_default().insert(slot);
+    }
+    let of = |((peer, stream), slots): ((NodeId, u64), Slots)| Copied { peer, stream, slots: slots.ranges() };
+    sets.into_iter().map(of).collect()
 }

@@ -22,8 +22,24 @@ pub struct Ballot {
 pub struct Report {
     /// Slots it is the owner of.
     pub owned: Ranges,
-    /// Slots that it offered to their target and has no answer for.
+    /// Slots that it offered to their target and has no answer for, or handed over in this view and still has as they
+    /// were then, or newer.
     pub sent: Ranges,
+    /// Of slots it owns: who has a copy to which answers wait, by the streams that the copies came over.
+    pub claims: Vec<Copied>,
+    /// Slots of others of which it has such a copy.
+    pub holds: Vec<Copied>,
+}
+
+/// Slots that were copied whole over one stream. A copy is in sync if both ends say so of the same stream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Copied {
+    /// The other end.
+    pub peer: NodeId,
+    /// The stream's number at the owner.
+    pub stream: u64,
+    /// Which.
+    pub slots: Ranges,
 }
 
 /// A message between members, or to those who want to be.
@@ -108,6 +124,12 @@ pub enum Message {
         moved: u16,
         /// Slots that it has yet to hand over.
         left: u16,
+        /// Whether it is copying slots.
+        copying: bool,
+        /// Copies that are in sync, which the view does not know.
+        copied: u16,
+        /// Whether a copy is gone that the view holds to be in sync, so that writes wait in vain.
+        broken: bool,
     },
 }
 
@@ -137,6 +159,34 @@ pub enum Transfer {
     Begin {
         /// Which.
         slot: u16,
+        /// The owner's view.
+        epoch: u64,
+        /// The number of this stream, never used again by this owner.
+        stream: u64,
+    },
+    /// All of the slot was sent and applied, and from now on answers wait for this copy: it is in sync.
+    Complete {
+        /// Which.
+        slot: u16,
+        /// As in [`Begin`](Self::Begin).
+        stream: u64,
+    },
+    /// There is no such copy here: it was not begun, or is gone.
+    Missing {
+        /// Which.
+        slot: u16,
+        /// Of the stream.
+        stream: u64,
+    },
+    /// The target has taken the slot, and what changes follows on this stream: the former owner is its copy from now on,
+    /// in sync.
+    Follow {
+        /// Which.
+        slot: u16,
+        /// Of the offer.
+        id: u64,
+        /// The number of this stream.
+        stream: u64,
     },
     /// All data of the slot has been sent: take it over.
     Take {

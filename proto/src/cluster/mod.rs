@@ -9,6 +9,7 @@
 //! since the driver's own start, of a clock that also counts sleep. The driver carries out every [`Output`] in order.
 
 mod acceptor;
+mod action;
 pub mod handoff;
 pub mod lease;
 pub mod message;
@@ -21,6 +22,7 @@ pub mod plan;
 mod proposer;
 pub mod quorum;
 mod slots;
+mod states;
 mod want;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -31,11 +33,11 @@ use crate::view::{Member, NodeId, View};
 use acceptor::Acceptor;
 use handoff::Handoff;
 pub use handoff::{Action, IN_FLIGHT};
-pub use message::{Ballot, Message, Report, Transfer};
+pub use message::{Ballot, Copied, Message, Report, Transfer};
 use mutant::Mutant;
 use proposer::{Proposer, Step};
 pub use slots::Slots;
-use want::Want;
+use want::{Progress, Want};
 
 /// What the driver must do, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -236,9 +238,9 @@ impl Core {
                     self.tell_lease();
                 }
             }
-            Message::Progress { epoch, moved, left } => {
+            Message::Progress { epoch, moved, left, copying, copied, broken } => {
                 if epoch == self.view.epoch {
-                    self.want.on_progress(from, moved, left);
+                    self.want.on_progress(from, Progress { moved, left, copying, copied, broken });
                 }
             }
         }
@@ -394,13 +396,15 @@ impl Core {
 
     /// Says to who leads how far our slots have come.
     fn tell_progress(&mut self) {
-        if !self.view.moves() || !self.inside() {
+        let (copying, copied, broken) = self.handoff.copying();
+        let news = self.view.moves() || self.view.has_copies() && (copying || copied > 0 || broken);
+        if !news || !self.inside() {
             return;
         }
         let (moved, left) = self.handoff.progress();
         let epoch = self.view.epoch;
         let leader = self.line().next().map_or(self.me, |m| m.id);
-        self.send(leader, Message::Progress { epoch, moved, left });
+        self.send(leader, Message::Progress { epoch, moved, left, copying, copied, broken });
     }
 
     /// Who leads tells the view again to members that have not shown to have it. One that has just been taken in and

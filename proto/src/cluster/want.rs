@@ -28,6 +28,20 @@ pub(super) const REPORT: Duration = Duration::from_secs(1);
 /// How often what has moved goes into a view while there is more to move.
 pub(super) const CHECKPOINT: Duration = Duration::from_secs(1);
 
+/// How long after a view copies may make the next one: those that are lost, and those that have come.
+const LOST_COPY: Duration = Duration::from_millis(100);
+const NEW_COPY: Duration = Duration::from_millis(200);
+
+/// What a member says of its slots; see [`super::Message::Progress`].
+#[derive(Debug, Clone, Copy, Hash)]
+pub(super) struct Progress {
+    pub(super) moved: u16,
+    pub(super) left: u16,
+    pub(super) copying: bool,
+    pub(super) copied: u16,
+    pub(super) broken: bool,
+}
+
 /// See the module's documentation.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct Want {
@@ -49,7 +63,7 @@ pub(super) struct Want {
     wedged_since: Option<Duration>,
     /// Until when we stand back, because somebody else was quicker.
     back_until: Duration,
-    progress: BTreeMap<NodeId, (u16, u16)>,
+    progress: BTreeMap<NodeId, Progress>,
     view_since: Duration,
 }
 
@@ -143,8 +157,8 @@ impl Want {
     }
 
     /// How far a member's slots have come.
-    pub(super) fn on_progress(&mut self, from: NodeId, moved: u16, left: u16) {
-        self.progress.insert(from, (moved, left));
+    pub(super) fn on_progress(&mut self, from: NodeId, progress: Progress) {
+        self.progress.insert(from, progress);
     }
 
     /// Whether gossip holds a member to be up.
@@ -228,14 +242,21 @@ impl Want {
         view.members.iter().map(|m| m.id).filter(|id| !self.is_up(*id)).collect()
     }
 
-    /// Whether what has moved should go into a view: all of it, or some for a while.
+    /// Whether what has moved or was copied should go into a view: all of it, or some for a while; at once if writes wait
+    /// for a copy that is gone.
     fn is_finished(&mut self, now: Duration, view: &View) -> bool {
-        if !view.moves() {
-            return false;
+        let (all, since) = (&self.progress, self.view_since);
+        let any = |what: fn(&Progress) -> bool| all.values().any(what);
+        let long = now >= since + CHECKPOINT;
+        let copied = any(|p| p.copied > 0) && (long || (now >= since + NEW_COPY && !any(|p| p.copying)));
+        let several = view.members.len() > 1 && view.members.len() != view.leaving.len() + 1;
+        let none = view.replication().replicas > 0 && several && !view.has_copies();
+        let copied = copied || (none && now >= since + NEW_COPY);
+        if copied || (now >= since + LOST_COPY && any(|p| p.broken)) {
+            return true;
         }
-        let all = view.members.iter().all(|m| self.progress.get(&m.id).is_some_and(|(_, left)| *left == 0));
-        let some = self.progress.values().any(|(moved, _)| *moved > 0);
-        all || (some && now >= self.view_since + CHECKPOINT)
+        let moved = || view.members.iter().all(|m| all.get(&m.id).is_some_and(|p| p.left == 0));
+        view.moves() && (moved() || (long && any(|p| p.moved > 0)))
     }
 
     /// Whether an attempt should be given up for another: somebody is gone who was to stay, or there who was to be left

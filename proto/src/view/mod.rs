@@ -3,12 +3,14 @@
 //! Nodes decide by it what they serve, routers where they send. Whoever holds a view with a higher epoch is
 //! right. How a view comes about is the business of [`crate::cluster`].
 
+pub(crate) mod copies;
 mod placement;
 pub mod redis;
 
 use serde::{Deserialize, Serialize};
 
 use crate::slot::SLOTS;
+pub use copies::{Copies, MAX_REPLICAS};
 
 /// One run of a node process: a restart is a new member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +53,25 @@ pub struct Member {
     pub weight: u16,
     /// Failure domain; empty if unknown.
     pub zone: String,
+    /// How slots shall be copied.
+    pub replication: Replication,
+}
+
+/// What a member was told about copies of slots. The view has of its members' wishes the strictest: see
+/// [`View::replication`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Replication {
+    /// Copies of each slot besides the owner's, at most [`MAX_REPLICAS`].
+    pub replicas: u8,
+    /// Whether answers wait until the copies in sync have what they tell.
+    pub ack_all: bool,
+}
+
+impl Default for Replication {
+    /// No copies; if others want some, answers wait for them.
+    fn default() -> Self {
+        Self { replicas: 0, ack_all: true }
+    }
 }
 
 /// Members and slot table of one epoch.
@@ -69,6 +90,8 @@ pub struct View {
     targets: Vec<(u16, u16)>,
     /// Epochs in which slots were made anew, empty, because their data was lost; runs like the others.
     born: Vec<(u16, u64)>,
+    /// Who has copies of slots, or is to get them; runs like the others. Slots behind the last run have none.
+    copies: Vec<(u16, Copies)>,
     /// Members that want to go and get no slots, in order of age.
     pub leaving: Vec<NodeId>,
 }
@@ -131,12 +154,13 @@ impl View {
         if !is_table(&self.runs) {
             return Err("the slot table is not in order");
         }
-        if !is_table(&self.targets) || !is_table(&self.born) {
+        if !is_table(&self.targets) || !is_table(&self.born) || !is_table(&self.copies) {
             return Err("the slot table is not in order");
         }
         let stranger =
             |(_, place): &(u16, u16)| *place != NOBODY && usize::from(*place) >= self.members.len();
-        if self.runs.iter().chain(&self.targets).any(stranger) {
+        let copies = self.copies.iter().flat_map(|(slot, copies)| copies.iter().map(|(at, _)| (*slot, at)));
+        if self.runs.iter().chain(&self.targets).any(stranger) || copies.into_iter().any(|c| stranger(&c)) {
             return Err("a slot belongs to nobody in the view");
         }
         if self.leaving.iter().any(|id| self.place(*id).is_none()) {
@@ -149,13 +173,21 @@ impl View {
     /// slots are new.
     pub fn new(cluster: u64, epoch: u64, members: Vec<Member>, owners: &[u16]) -> Self {
         let runs = runs_of(owners);
-        Self { cluster, epoch, members, runs, targets: Vec::new(), born: Vec::new(), leaving: Vec::new() }
+        let (targets, born, copies, leaving) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { cluster, epoch, members, runs, targets, born, copies, leaving }
             .born_at(&vec![epoch; owners.len()])
     }
 
     /// With these targets, a place in `members` or [`NOBODY`] for each slot.
     pub fn with_targets(mut self, targets: &[u16]) -> Self {
         self.targets = if targets.iter().all(|t| *t == NOBODY) { Vec::new() } else { runs_of(targets) };
+        self
+    }
+
+    /// With these copies of each slot.
+    #[must_use]
+    pub fn with_copies(mut self, copies: &[Copies]) -> Self {
+        self.copies = if copies.iter().all(Copies::is_empty) { Vec::new() } else { runs_of(copies) };
         self
     }
 
@@ -200,6 +232,30 @@ impl View {
     /// For each slot the epoch in which it was made anew.
     pub fn births(&self) -> Vec<u64> {
         spread(&self.born, 0, self.slots())
+    }
+
+    /// Who has copies of each slot, or is to get them.
+    pub fn all_copies(&self) -> Vec<Copies> {
+        spread(&self.copies, Copies::default(), self.slots())
+    }
+
+    /// Who has copies of `slot`, or is to get them.
+    pub fn copies(&self, slot: u16) -> Copies {
+        value_at(&self.copies, slot).unwrap_or_default()
+    }
+
+    /// Whether any slot has copies, or is to get them.
+    pub fn has_copies(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
+    /// How slots are copied while this view is in force: the most copies that a member wants, and answers wait for them
+    /// if one of those who want copies wants that. So a cluster whose flags change one by one is strict at once and
+    /// becomes lax with the last.
+    pub fn replication(&self) -> Replication {
+        let wishes = || self.members.iter().map(|m| m.replication).filter(|wish| wish.replicas > 0);
+        let replicas = wishes().map(|wish| wish.replicas).max().unwrap_or(0).min(MAX_REPLICAS);
+        Replication { replicas, ack_all: wishes().any(|wish| wish.ack_all) }
     }
 
     /// The epoch in which `slot` was last made anew, empty, because its data was lost; 0 if there never was such a

@@ -159,6 +159,7 @@ mod tests {
             gossip_port: 17000,
             weight,
             zone: String::new(),
+            replication: Default::default(),
         }
     }
 

@@ -75,5 +75,6 @@ pub(crate) fn member(n: usize) -> Member {
         gossip_port: 0,
         weight: 100,
         zone: String::new(),
+        replication: Default::default(),
     }
 }

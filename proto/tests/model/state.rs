@@ -440,10 +440,10 @@ impl State {
                 }
                 self.holders[at] = Some(id(n));
             }
-            Action::Export { slot, to, copy } => {
+            Action::Export { slot, to, copy, .. } => {
                 node.copies.insert(slot, (to, copy));
             }
-            Action::Freeze { slot, id } => {
+            Action::Freeze { slot, id, .. } => {
                 node.gates[usize::from(slot)] = Gate::Frozen;
                 node.core.on_slots(|slots| slots.on_frozen(slot, id));
             }
@@ -466,6 +466,8 @@ impl State {
                 node.gates[usize::from(slot)] = Gate::Away;
                 node.values[usize::from(slot)] = 0;
             }
+            // Who may send is the core's own business here; without copies nobody follows.
+            Action::Follow { .. } | Action::Allow { .. } => {}
         }
     }
 

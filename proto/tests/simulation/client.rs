@@ -117,6 +117,8 @@ pub(crate) struct Conn {
     pub(crate) queue: VecDeque<(usize, Time)>,
     /// An execution is under way.
     pub(crate) busy: bool,
+    /// What was executed and waits to be answered.
+    pub(crate) pending: Option<crate::copies::Pending>,
     /// At the agent: what is unanswered, in order.
     waiting: VecDeque<usize>,
     pub(crate) last: [Time; 2],
@@ -311,7 +313,17 @@ impl World {
         let conn = self.conns.len();
         let last = [self.now; 2];
         let (queue, waiting) = (VecDeque::new(), VecDeque::new());
-        self.conns.push(Conn { agent, process, to, open: true, queue, busy: false, waiting, last });
+        self.conns.push(Conn {
+            agent,
+            process,
+            to,
+            open: true,
+            queue,
+            busy: false,
+            pending: None,
+            waiting,
+            last,
+        });
         self.agents[agent].conns.insert(to, conn);
         self.processes[process].conns.push(conn);
         Some(conn)

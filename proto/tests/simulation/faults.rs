@@ -52,12 +52,20 @@ pub(crate) enum Profile {
     Flaps,
     /// Partitions, also of one direction.
     Partitions,
+    /// Slots have copies, and processes end only when these hold what they held: nothing may be lost.
+    Copies,
     /// All of it.
     Chaos,
 }
 
-pub(crate) const PROFILES: [Profile; 5] =
-    [Profile::Planned, Profile::Crashes, Profile::Flaps, Profile::Partitions, Profile::Chaos];
+pub(crate) const PROFILES: [Profile; 6] = [
+    Profile::Planned,
+    Profile::Crashes,
+    Profile::Flaps,
+    Profile::Partitions,
+    Profile::Copies,
+    Profile::Chaos,
+];
 
 impl Profile {
     fn draw(self, dice: &mut Dice) -> Fault {
@@ -70,6 +78,7 @@ impl Profile {
                 &[Pause(long), Pause(long), Doubt(long), Slander(long), Stream, Conns, Start, Leave]
             }
             Self::Partitions => &[Partition, Partition, OneWay, Heal, Start, Burst, Leave, Stream],
+            Self::Copies => &[Crash, Crash, Crash, Restart, Start, Start, Burst, Leave, Stream, Conns],
             Self::Chaos => &[
                 Crash,
                 Start,
@@ -104,7 +113,7 @@ pub(crate) struct Plan {
 /// Draws a run.
 pub(crate) fn plan(seed: u64) -> Plan {
     let mut dice = Dice::new(seed ^ 0xabcd);
-    let profile = PROFILES[(seed % 5) as usize];
+    let profile = PROFILES[(seed % PROFILES.len() as u64) as usize];
     let nodes = match dice.below(12) {
         0 => 1,
         1..3 => 2,
@@ -121,9 +130,15 @@ pub(crate) fn plan(seed: u64) -> Plan {
         clients: dice.range(1, 5) as usize,
         drift: if dice.permille(500) { 50 } else { 0 },
         detection: dice.range(500 * MS, 1300 * MS),
+        replicas: match dice.below(6) {
+            0 => 2,
+            1 | 2 => 1,
+            _ if profile == Profile::Copies => 1,
+            _ => 0,
+        },
     };
-    let planned = profile == Profile::Planned;
-    let bad = !planned && dice.permille(500);
+    let (planned, covered) = (profile == Profile::Planned, profile == Profile::Copies);
+    let bad = !planned && !covered && dice.permille(500);
     let network = Network {
         loss: if bad { dice.below(100) } else { 0 },
         twice: dice.below(50),
@@ -131,7 +146,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         delay: dice.range(100, 3 * MS),
         late: if bad { 300 * MS } else { 30 * MS },
     };
-    let span = dice.range(SECOND, 5 * SECOND);
+    // Copies have to be there before anything is worth trying.
+    let span = if covered { dice.range(2 * SECOND, 12 * SECOND) } else { dice.range(SECOND, 5 * SECOND) };
     let count = dice.range(1, if planned { 4 } else { 9 });
     let mut faults: Vec<(Time, Fault)> =
         (0..count).map(|_| (300 * MS + dice.below(span), profile.draw(&mut dice))).collect();
@@ -226,7 +242,11 @@ impl World {
 
     /// Whether those who remain could still make a view without `p`; sometimes that does not matter.
     pub(crate) fn may_lose(&mut self, p: usize) -> bool {
-        if self.live().len() < 2 {
+        if self.live().len() < 2 || (self.covered && !self.is_covered(p)) {
+            return false;
+        }
+        // Who is about to leave goes also if the one who took everything over ends at that moment: then there is nobody.
+        if !self.live().into_iter().any(|q| q != p && !self.processes[q].leaving) {
             return false;
         }
         let Some(view) = self.newest() else { return true };

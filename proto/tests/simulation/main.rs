@@ -11,6 +11,7 @@
 //! With OPS, what is printed of a run also has its commands and leases.
 
 mod client;
+mod copies;
 mod dice;
 mod faults;
 mod gossip;
@@ -60,6 +61,7 @@ pub(crate) fn run(seed: u64, trace: bool) -> (World, Result<Summary, String>) {
     let Plan { profile, scale, network, faults, strikes, quiet } = faults::plan(seed);
     let mut world = World::new(seed, scale, network, trace);
     world.planned = profile == Profile::Planned;
+    world.covered = profile == Profile::Copies;
     world.schedule(&faults);
     world.strikes = strikes;
     let result = play(&mut world, quiet);
@@ -82,8 +84,8 @@ fn play(world: &mut World, quiet: Time) -> Result<Summary, String> {
         }
     }
     world.check_history()?;
-    if world.planned && world.oracle.births > 0 {
-        return Err("slots were lost though nothing happened to their nodes".to_owned());
+    if (world.planned || world.covered) && world.oracle.births > 0 {
+        return Err("slots were lost though nothing happened to all who had them".to_owned());
     }
     Ok(Summary {
         runs: 1,
@@ -156,6 +158,11 @@ fn flaps() {
 #[test]
 fn partitions() {
     check(Profile::Partitions);
+}
+
+#[test]
+fn copies_lose_nothing() {
+    check(Profile::Copies);
 }
 
 #[test]

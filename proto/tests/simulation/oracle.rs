@@ -93,7 +93,8 @@ impl Oracle {
             self.births += 1;
             let holder = self.holder[usize::from(slot)];
             let stays = holder.is_some_and(|id| view.place(id).is_some());
-            let target_left = last.target(slot).is_some_and(|m| view.place(m.id).is_none());
+            let copied = last.replication().replicas > 0;
+            let target_left = !copied && last.target(slot).is_some_and(|m| view.place(m.id).is_none());
             if stays && !target_left {
                 self.fail(format!("at {now}: view {} loses slot {slot} of a member that stays", view.epoch));
             }
@@ -182,6 +183,7 @@ impl World {
         if view.moves() || (!view.leaving.is_empty() && !nobody_stays) {
             return Err(format!("slots are under way: {}", crate::process::sketch(&view)));
         }
+        self.check_copies(&view)?;
         self.check_slots(&view, &live)
     }
 

@@ -2,16 +2,18 @@
 //!
 //! The model follows the documentation of `cluster::handoff`: a slot is served, frozen or away; the data of a slot goes
 //! through one ordered stream as records of keys, first all of them in steps, then every write; `Freeze` stops executions at once;
-//! a reply leaves only if the lease is valid after the execution. Only some hot slots hold keys.
+//! a reply leaves only if the lease is valid after the execution, and when guarded copies have applied what it tells (see
+//! `copies.rs`). Only some hot slots hold keys.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_proto::cluster::{Action, Core, Output, Transfer};
-use shoal_proto::view::{Member, NodeId, View};
+use shoal_proto::view::{Member, NodeId, Replication, View};
 
 use crate::client::Kind;
+use crate::copies::Export;
 use crate::history::{NOTHING, Time};
 use crate::strike::{self, Moment};
 use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Stream, World};
@@ -25,7 +27,7 @@ pub(crate) enum Gate {
 }
 
 /// A version that nobody ever wrote: keys of data that is not complete.
-const UNKNOWN: u64 = u64::MAX;
+pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// What a hot slot holds.
 #[derive(Debug, Clone)]
@@ -39,14 +41,6 @@ impl SlotData {
     fn new(base: u64) -> Self {
         Self { base, cells: BTreeMap::new() }
     }
-}
-
-/// A slot on its way out.
-#[derive(Debug)]
-struct Export {
-    to: NodeId,
-    copy: u64,
-    left: VecDeque<u32>,
 }
 
 /// See the module's documentation.
@@ -72,7 +66,11 @@ pub(crate) struct Process {
     pub(crate) conns: Vec<usize>,
     /// Where slots went in this view.
     gone: BTreeMap<u16, NodeId>,
-    exports: BTreeMap<u16, Export>,
+    pub(crate) exports: BTreeMap<(u16, NodeId), Export>,
+    /// The slot whose stream the core has let begin.
+    allowed: Option<u16>,
+    /// How often its lease had ended when it came back.
+    pub(crate) lapses: u64,
     connecting: BTreeSet<NodeId>,
     rate: u64,
     started: Time,
@@ -82,11 +80,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(id: NodeId, machine: usize, rate: u64, started: Time, slots: u16) -> Self {
+    pub(crate) fn new(member: Member, machine: usize, rate: u64, started: Time, slots: u16) -> Self {
+        let id = member.id;
         Self {
             id,
             machine,
-            member: member(id),
+            member,
             core: Core::new(id),
             alive: true,
             paused_until: 0,
@@ -102,6 +101,8 @@ impl Process {
             conns: Vec::new(),
             gone: BTreeMap::new(),
             exports: BTreeMap::new(),
+            allowed: None,
+            lapses: 0,
             connecting: BTreeSet::new(),
             rate,
             started,
@@ -111,7 +112,7 @@ impl Process {
     }
 }
 
-pub(crate) fn member(id: NodeId) -> Member {
+pub(crate) fn member(id: NodeId, replicas: u8) -> Member {
     Member {
         id,
         name: format!("n{}", id.node),
@@ -120,6 +121,7 @@ pub(crate) fn member(id: NodeId) -> Member {
         gossip_port: 0,
         weight: 100,
         zone: String::new(),
+        replication: Replication { replicas, ack_all: true },
     }
 }
 
@@ -173,6 +175,7 @@ impl World {
                     let had = self.has_lease(p);
                     self.processes[p].lease = until;
                     if !had && self.has_lease(p) {
+                        self.processes[p].lapses += 1;
                         self.serves_alone(p, None);
                         changed = true;
                     }
@@ -185,6 +188,7 @@ impl World {
             }
         }
         if changed {
+            self.release(p);
             self.pump(p);
         }
         let at = self.true_time(p, self.processes[p].core.poll_timeout());
@@ -234,9 +238,10 @@ impl World {
         let boot = self.boots[machine] + 1;
         self.boots[machine] = boot;
         let id = NodeId { node: machine as u64, boot };
+        let replicas = self.scale.replicas;
         let process = &mut self.processes[p];
         process.id = id;
-        process.member = member(id);
+        process.member = member(id, replicas);
         process.core.rename(id);
         process.connecting.clear();
         self.note(|| format!("{p} is {id:?} now"));
@@ -246,6 +251,9 @@ impl World {
         self.note(|| format!("{p} {action:?}"));
         match action {
             Action::Serve { slot, fresh } => {
+                if fresh && self.processes[p].view.born(slot) != self.processes[p].view.epoch {
+                    self.oracle.fail(format!("{p} drops slot {slot}, which it has by the view"));
+                }
                 if fresh && self.is_hot(slot) {
                     let base = self.oracle.lost(slot, self.processes[p].view.epoch, self.now);
                     self.processes[p].data.insert(slot, SlotData::new(base));
@@ -255,29 +263,33 @@ impl World {
                 self.oracle.serves(slot, id);
                 self.serves_alone(p, Some(slot));
             }
-            Action::Export { slot, to, copy } => self.export(p, slot, to, copy),
-            Action::Freeze { slot, id } => {
+            Action::Export { slot, to, copy, guard, .. } => self.export(p, slot, to, (copy, guard)),
+            Action::Follow { slot, to, guard } => self.follow(p, slot, to, guard),
+            Action::Allow { slot, .. } => self.processes[p].allowed = Some(slot),
+            Action::Freeze { slot, to, id } => {
                 self.processes[p].gates[usize::from(slot)] = Gate::Frozen;
                 if self.dice.permille(500) {
-                    self.frozen(p, slot, id);
+                    self.frozen(p, slot, to, id);
                 } else {
                     let delay = self.dice.below(5 * MS);
-                    self.after(delay, Event::Frozen { process: p, slot, id });
+                    self.after(delay, Event::Frozen { process: p, slot, to, id });
                 }
             }
             Action::Send { to, message } => {
                 self.say(p, to, message);
                 strike::of_transfer(message).into_iter().for_each(|moment| self.moment(p, moment));
             }
-            Action::Unexport { slot, .. } => {
-                self.processes[p].exports.remove(&slot);
+            Action::Unexport { slot, to } => {
+                self.processes[p].exports.remove(&(slot, to));
             }
-            Action::Gone { slot, to } => {
+            Action::Gone { slot, to, keep } => {
                 self.oracle.gone += 1;
                 let process = &mut self.processes[p];
                 process.gates[usize::from(slot)] = Gate::Away;
                 process.gone.insert(slot, to);
-                process.data.remove(&slot);
+                if !keep {
+                    process.data.remove(&slot);
+                }
             }
             Action::Drop { slot } => {
                 let process = &mut self.processes[p];
@@ -285,14 +297,6 @@ impl World {
                 process.data.remove(&slot);
             }
         }
-    }
-
-    /// Puts what is left of a copy into the stream.
-    pub(crate) fn frozen(&mut self, p: usize, slot: u16, id: u64) {
-        if self.processes[p].gates[usize::from(slot)] == Gate::Frozen {
-            while self.copy_key(p, slot) {}
-        }
-        self.processes[p].core.on_slots(|handoff| handoff.on_frozen(slot, id));
     }
 
     pub(crate) fn is_hot(&self, slot: u16) -> bool {
@@ -334,7 +338,7 @@ impl World {
     }
 
     /// The stream from `p` to a member that `p` thinks stands.
-    fn stream(&self, p: usize, to: NodeId) -> Option<usize> {
+    pub(crate) fn stream(&self, p: usize, to: NodeId) -> Option<usize> {
         let id = self.processes[p].id;
         self.streams.iter().rposition(|s| s.ends[0] == p && s.ids == [id, to] && s.known[0])
     }
@@ -352,8 +356,15 @@ impl World {
             .collect();
         old.into_iter().for_each(|stream| self.stream_end(stream, 1));
         let now = self.now;
-        let stream =
-            Stream { ends: [from, target], ids: [id, to], open: true, known: [true; 2], last: [now; 2] };
+        let stream = Stream {
+            ends: [from, target],
+            ids: [id, to],
+            open: true,
+            known: [true; 2],
+            last: [now; 2],
+            position: 0,
+            acked: 0,
+        };
         self.streams.push(stream);
         self.note(|| format!("{from} has a stream to {target}"));
         self.processes[from].core.on_slots(|handoff| handoff.on_connected(to));
@@ -385,31 +396,40 @@ impl World {
             _ => handoff.on_source_lost(peer),
         });
         self.drain(p);
+        self.release(p);
     }
 
-    fn put(&mut self, stream: usize, from_end: usize, item: Item) {
+    /// Puts something into a stream; the position behind it, for what goes from the owner.
+    pub(crate) fn put(&mut self, stream: usize, from_end: usize, item: Item) -> u64 {
+        let position = self.streams[stream].position + u64::from(from_end == 0);
+        self.streams[stream].position = position;
         if !self.streams[stream].open {
-            return;
+            return position;
         }
         let end = 1 - from_end;
         let delay = self.delay();
         let at = (self.now + delay).max(self.streams[stream].last[end]);
         self.streams[stream].last[end] = at;
-        self.at(at, Event::Item { stream, end, item });
+        self.at(at, Event::Item { stream, end, item, position });
+        position
     }
 
     /// Answers go back where the offer came from.
     fn say(&mut self, p: usize, to: NodeId, message: Transfer) {
         let id = self.processes[p].id;
         match message {
-            Transfer::Taken { .. } | Transfer::Refused { .. } => {
+            Transfer::Taken { .. } | Transfer::Refused { .. } | Transfer::Missing { .. } => {
                 let back =
                     self.streams.iter().rposition(|s| s.ends[1] == p && s.ids == [to, id] && s.known[1]);
                 if let Some(stream) = back {
                     self.put(stream, 1, Item::Transfer(message));
                 }
             }
-            Transfer::Begin { .. } | Transfer::Take { .. } | Transfer::Stop { .. } => {
+            Transfer::Begin { .. }
+            | Transfer::Complete { .. }
+            | Transfer::Follow { .. }
+            | Transfer::Take { .. }
+            | Transfer::Stop { .. } => {
                 if let Some(stream) = self.stream(p, to) {
                     self.put(stream, 0, Item::Transfer(message));
                 }
@@ -417,25 +437,34 @@ impl World {
         }
     }
 
-    pub(crate) fn item(&mut self, stream: usize, end: usize, item: Item) {
+    pub(crate) fn item(&mut self, stream: usize, end: usize, item: Item, position: u64) {
         let Stream { ends, ids, open, known, .. } = &self.streams[stream];
         let (p, from) = (ends[end], ids[1 - end]);
         if !*open || !known[end] || self.processes[p].id != ids[end] {
             return;
         }
+        self.take(stream, (p, from), item);
+        if end == 1 && self.scale.replicas > 0 {
+            // Whatever was sent up to there is applied, or did not have to be.
+            self.put(stream, 1, Item::Ack(position));
+        }
+    }
+
+    fn take(&mut self, stream: usize, (p, from): (usize, NodeId), item: Item) {
         match item {
             Item::Transfer(message) => {
                 self.note(|| format!("{p} <- {from:?} {message:?}"));
+                self.processes[p].allowed = None;
                 self.processes[p].core.on_transfer(from, message);
-                if let Transfer::Begin { slot } = message
+                self.drain(p);
+                if let Transfer::Begin { slot, .. } = message
                     && self.is_hot(slot)
-                    && self.processes[p].core.handoff().source(slot) == Some(from)
+                    && self.processes[p].allowed == Some(slot)
                 {
-                    self.drain(p);
                     self.processes[p].data.insert(slot, SlotData::new(UNKNOWN));
                 }
-                self.drain(p);
             }
+            Item::Ack(position) => self.acked(p, stream, position),
             Item::Base { slot, version } => {
                 if self.processes[p].core.handoff().source(slot) == Some(from)
                     && let Some(data) = self.processes[p].data.get_mut(&slot)
@@ -452,53 +481,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn export(&mut self, p: usize, slot: u16, to: NodeId, copy: u64) {
-        let mut left = VecDeque::new();
-        if self.is_hot(slot) {
-            let data = self.processes[p].data.get(&slot);
-            left = data.map(|d| d.cells.keys().copied().collect()).unwrap_or_default();
-            let version = data.map_or(UNKNOWN, |d| d.base);
-            if let Some(stream) = self.stream(p, to) {
-                self.put(stream, 0, Item::Base { slot, version });
-            }
-        }
-        self.processes[p].exports.insert(slot, Export { to, copy, left });
-        let delay = self.dice.range(100, if self.is_hot(slot) { 20 * MS } else { MS });
-        self.after(delay, Event::Copy { process: p, slot, copy });
-    }
-
-    /// Sends one key of what is left to copy.
-    fn copy_key(&mut self, p: usize, slot: u16) -> bool {
-        let process = &mut self.processes[p];
-        let Some(export) = process.exports.get_mut(&slot) else { return false };
-        let Some(key) = export.left.pop_front() else { return false };
-        let to = export.to;
-        let cell = process.data.get(&slot).and_then(|d| d.cells.get(&key)).copied();
-        if let (Some(cell), Some(stream)) = (cell, self.stream(p, to)) {
-            self.put(stream, 0, Item::Record { key, cell });
-        }
-        true
-    }
-
-    pub(crate) fn copy(&mut self, p: usize, slot: u16, copy: u64) {
-        if self.processes[p].exports.get(&slot).is_none_or(|e| e.copy != copy) {
-            return;
-        }
-        if self.dice.permille(10) {
-            self.processes[p].core.on_slots(|handoff| handoff.on_export_failed(slot, copy));
-        } else {
-            let more = self.copy_key(p, slot);
-            let left = self.processes[p].exports.get(&slot).map_or(0, |e| e.left.len());
-            if more && left > 1 {
-                let delay = self.dice.range(100, 20 * MS);
-                self.after(delay, Event::Copy { process: p, slot, copy });
-            } else {
-                self.processes[p].core.on_slots(|handoff| handoff.on_synced(slot, copy));
-            }
-        }
-        self.drain(p);
     }
 
     /// Looks after streams and what waits too long. The driver's own regular work.
@@ -571,7 +553,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, conn: usize, op: usize, reply: Reply) {
+    pub(crate) fn answer(&mut self, conn: usize, op: usize, reply: Reply) {
         self.conns[conn].queue.pop_front();
         let delay = self.delay();
         let at = (self.now + delay).max(self.conns[conn].last[1]);
@@ -589,7 +571,7 @@ impl World {
         if self.processes[p].gates[usize::from(slot)] == Gate::Serve {
             let reply = self.apply(p, slot, op);
             if self.has_lease(p) {
-                self.answer(conn, op, reply);
+                self.fence(conn, op, reply);
             } else {
                 // Executed in doubt: nobody hears of it.
                 self.close_conn(conn);
@@ -614,10 +596,7 @@ impl World {
         };
         if let Some(cell) = after {
             data.cells.insert(key, cell);
-            let to = self.processes[p].exports.get(&slot).map(|e| e.to);
-            if let Some(stream) = to.and_then(|to| self.stream(p, to)) {
-                self.put(stream, 0, Item::Record { key, cell });
-            }
+            self.tell_copies(p, slot, Item::Record { key, cell });
             if self.ops[op].executed.iter().any(|(_, other)| *other == base) {
                 self.oracle.fail(format!("operation {op} on key {key} was executed twice"));
             }
@@ -632,13 +611,16 @@ impl World {
 pub(crate) fn sketch(view: &View) -> String {
     let members: Vec<String> =
         view.members.iter().map(|m| format!("{}.{}", m.id.node, m.id.boot % 10_000_000)).collect();
+    let some = view.all_copies().into_iter().enumerate().filter(|(_, copies)| !copies.is_empty());
+    let copies: Vec<String> = some.map(|(s, c)| format!("{s}:{:?}", c.iter().collect::<Vec<_>>())).collect();
     let runs: Vec<String> =
         view.runs().map(|(a, b, m)| format!("{a}-{b}:{:?}", m.map(|m| m.id.node))).collect();
     format!(
-        "[{}] leaving {:?} {} targets {:?}",
+        "[{}] leaving {:?} {} targets {:?} copies {}",
         members.join(" "),
         view.leaving.iter().map(|id| id.node).collect::<Vec<_>>(),
         runs.join(" "),
-        view.targets().iter().enumerate().filter(|(_, t)| **t != u16::MAX).collect::<Vec<_>>()
+        view.targets().iter().enumerate().filter(|(_, t)| **t != u16::MAX).collect::<Vec<_>>(),
+        copies.join(" ")
     )
 }

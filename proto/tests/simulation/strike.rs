@@ -54,7 +54,8 @@ pub(crate) struct Strike {
 
 /// Draws the blows of a run.
 pub(crate) fn draw(profile: Profile, dice: &mut Dice) -> Vec<Strike> {
-    if profile == Profile::Planned || dice.permille(500) {
+    // With copies, processes end only when nobody is making a view.
+    if matches!(profile, Profile::Planned | Profile::Copies) || dice.permille(500) {
         return Vec::new();
     }
     let count = dice.range(1, 4);
@@ -64,7 +65,7 @@ pub(crate) fn draw(profile: Profile, dice: &mut Dice) -> Vec<Strike> {
 fn one(profile: Profile, dice: &mut Dice) -> Strike {
     let long = dice.range(50 * MS, 3 * SECOND);
     let blows: &[Blow] = match profile {
-        Profile::Planned | Profile::Crashes => &[Blow::Crash],
+        Profile::Planned | Profile::Crashes | Profile::Copies => &[Blow::Crash],
         Profile::Flaps => &[Blow::Pause(long), Blow::Slander(long), Blow::Streams],
         Profile::Partitions => &[Blow::Mute, Blow::Deaf, Blow::Isolate, Blow::Isolate],
         Profile::Chaos => &[
@@ -108,8 +109,12 @@ pub(crate) fn of_message(message: &Message) -> Option<Moment> {
 pub(crate) fn of_transfer(message: Transfer) -> Option<Moment> {
     match message {
         Transfer::Take { .. } => Some(Moment::Offers),
-        Transfer::Taken { .. } => Some(Moment::Takes),
-        Transfer::Begin { .. } | Transfer::Refused { .. } | Transfer::Stop { .. } => None,
+        Transfer::Taken { .. } | Transfer::Follow { .. } => Some(Moment::Takes),
+        Transfer::Begin { .. }
+        | Transfer::Complete { .. }
+        | Transfer::Missing { .. }
+        | Transfer::Refused { .. }
+        | Transfer::Stop { .. } => None,
     }
 }
 

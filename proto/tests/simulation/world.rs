@@ -34,6 +34,8 @@ pub(crate) struct Network {
 /// What goes from one end of a stream to the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Item {
+    /// Back: everything up to this position was dealt with.
+    Ack(u64),
     Transfer(Transfer),
     /// The version that all keys of a slot have that were not written since.
     Base {
@@ -65,6 +67,9 @@ pub(crate) struct Stream {
     /// Which ends still think that it stands.
     pub(crate) known: [bool; 2],
     pub(crate) last: [Time; 2],
+    /// Things put in, and those that the other end has dealt with.
+    pub(crate) position: u64,
+    pub(crate) acked: u64,
 }
 
 /// What happens at some time.
@@ -75,10 +80,10 @@ pub(crate) enum Event {
     Tick(usize),
     Message { to: NodeId, from: NodeId, message: Box<Message> },
     Connect { from: usize, to: NodeId },
-    Item { stream: usize, end: usize, item: Item },
+    Item { stream: usize, end: usize, item: Item, position: u64 },
     StreamEnd { stream: usize, end: usize },
-    Copy { process: usize, slot: u16, copy: u64 },
-    Frozen { process: usize, slot: u16, id: u64 },
+    Copy { process: usize, slot: u16, to: NodeId, copy: u64 },
+    Frozen { process: usize, slot: u16, to: NodeId, id: u64 },
     Request { conn: usize, op: usize },
     Execute { conn: usize },
     Reply { conn: usize, op: usize, reply: Reply },
@@ -135,6 +140,8 @@ pub(crate) struct Scale {
     pub(crate) drift: u64,
     /// How long gossip takes to notice that somebody is gone.
     pub(crate) detection: Time,
+    /// Copies of each slot.
+    pub(crate) replicas: u8,
 }
 
 /// See the module's documentation.
@@ -162,6 +169,8 @@ pub(crate) struct World {
     /// Blows that wait for their moment.
     pub(crate) strikes: Vec<Strike>,
     pub(crate) planned: bool,
+    /// Processes end only when others have what they hold.
+    pub(crate) covered: bool,
     events: BinaryHeap<Scheduled>,
     made: u64,
     pub(crate) handled: u64,
@@ -201,6 +210,7 @@ impl World {
             faults: Vec::new(),
             strikes: Vec::new(),
             planned: false,
+            covered: false,
             events: BinaryHeap::new(),
             made: 0,
             handled: 0,
@@ -245,7 +255,8 @@ impl World {
         self.boots[machine] = boot;
         let id = NodeId { node: machine as u64, boot };
         let p = self.processes.len();
-        self.processes.push(Process::new(id, machine, rate as u64, self.now, self.scale.slots));
+        let member = crate::process::member(id, self.scale.replicas);
+        self.processes.push(Process::new(member, machine, rate as u64, self.now, self.scale.slots));
         self.machines[machine] = Some(p);
         self.note(|| format!("start {machine} as {p} {id:?}"));
         let (a, b, c) = (self.dice.below(100 * MS), self.dice.below(50 * MS), self.dice.below(10 * MS));
@@ -363,11 +374,11 @@ impl World {
             Event::Tick(p) => self.tick(p),
             Event::Message { to, from, message } => self.message(to, from, *message),
             Event::Connect { from, to } => self.connect(from, to),
-            Event::Item { stream, end, item } => self.item(stream, end, item),
+            Event::Item { stream, end, item, position } => self.item(stream, end, item, position),
             Event::StreamEnd { stream, end } => self.stream_end(stream, end),
-            Event::Copy { process, slot, copy } => self.copy(process, slot, copy),
-            Event::Frozen { process, slot, id } => {
-                self.frozen(process, slot, id);
+            Event::Copy { process, slot, to, copy } => self.copy(process, slot, to, copy),
+            Event::Frozen { process, slot, to, id } => {
+                self.frozen(process, slot, to, id);
                 self.drain(process);
             }
             Event::Request { conn, op } => self.request(conn, op),

@@ -326,6 +326,7 @@ pub fn born(epoch: u64, nodes: &[Arc<FakeNode>], owners: &[u16], born: &[u64]) -
         gossip_port: 0,
         weight: 100,
         zone: String::new(),
+        replication: Default::default(),
     };
     View::new(1, epoch, nodes.iter().enumerate().map(member).collect(), owners).born_at(born)
 }

@@ -28,6 +28,7 @@ use shoal_proto::{
 use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
 
 use crate::{
+    handoff::Outbox,
     server::{Ownership, Shared},
     store::{Gate, SlotSet},
 };
@@ -45,6 +46,30 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Bytes,
         help: "Bytes of slots on the move, by direction: in, out.",
+    },
+    Metric {
+        name: "shoal_stream_lag_bytes",
+        kind: Kind::Gauge,
+        unit: Unit::Bytes,
+        help: "Bytes of slots and their changes that a peer was sent and has not applied yet, by peer.",
+    },
+    Metric {
+        name: "shoal_copies_held",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Slots of other nodes of which this one has a copy in sync, by the view in force.",
+    },
+    Metric {
+        name: "shoal_copies_missing",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Copies in sync that this node's slots lack, by the view in force: those wanted, less those there are.",
+    },
+    Metric {
+        name: "shoal_slots_promoted_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Slots that this node went on serving from its copy when their owner was gone.",
     },
     Metric {
         name: "shoal_slots_emptied_total",
@@ -72,6 +97,8 @@ struct State {
     view: Option<Arc<View>>,
     senders: BTreeMap<NodeId, sender::Handle>,
     receivers: BTreeMap<NodeId, Receiver>,
+    /// Where slots go, and into which stream their changes are put.
+    exports: BTreeMap<(u16, NodeId), Arc<Outbox>>,
     /// Slots that each peer may send, shared with whoever applies them.
     incoming: BTreeMap<NodeId, Arc<Mutex<SlotSet>>>,
     /// Owners that changed since the view in force, not yet told to the data plane.
@@ -148,6 +175,11 @@ impl Mover {
             if state.view.as_ref().is_some_and(|view| view.epoch > 1) {
                 metrics::counter!("shoal_slots_emptied_total", "node" => self.name.clone()).increment(1);
             }
+        } else if self.shared.store.gate(slot) == Gate::Away
+            && state.view.as_ref().and_then(|view| view.owner(slot)).map(|owner| owner.id) == state.me
+        {
+            // The view gives what we had as a copy.
+            metrics::counter!("shoal_slots_promoted_total", "node" => self.name.clone()).increment(1);
         }
         if let Some(place) = state.me.and_then(|me| Self::place(state, me))
             && !self.shared.ownership().owns(slot)
@@ -160,7 +192,7 @@ impl Mover {
 
     fn send(&self, state: &mut State, to: NodeId, message: Transfer) {
         match message {
-            Transfer::Taken { .. } | Transfer::Refused { .. } => {
+            Transfer::Taken { .. } | Transfer::Refused { .. } | Transfer::Missing { .. } => {
                 if matches!(message, Transfer::Taken { .. }) {
                     self.count("shoal_handoff_slots_total", "in", 1);
                 }
@@ -169,7 +201,14 @@ impl Mover {
                     let _ = receiver.answers.send(wire::answer(&message));
                 }
             }
-            Transfer::Begin { .. } | Transfer::Take { .. } | Transfer::Stop { .. } => {
+            Transfer::Begin { .. }
+            | Transfer::Complete { .. }
+            | Transfer::Follow { .. }
+            | Transfer::Take { .. }
+            | Transfer::Stop { .. } => {
+                if matches!(message, Transfer::Follow { .. }) {
+                    self.count("shoal_handoff_slots_total", "in", 1);
+                }
                 if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
                     outbox.send(&wire::message(&message));
                 }
@@ -177,29 +216,66 @@ impl Mover {
         }
     }
 
-    fn export(&self, state: &mut State, slot: u16, to: NodeId, copy: u64) {
-        if let Some(sender) = state.senders.get(&to)
-            && let Some(outbox) = sender.outbox()
-        {
-            self.shared.store.tap(slot, &outbox, false);
-            sender.copy(sender::Job { slot, copy, outbox });
+    /// The stream to a peer; a broken one if there is none, into which changes get lost, and replies wait in vain.
+    fn outbox(state: &State, to: NodeId) -> Arc<Outbox> {
+        state.senders.get(&to).and_then(sender::Handle::outbox).unwrap_or_else(Outbox::broken)
+    }
+
+    /// Sends a slot. `lasting`: the copy shall stay, and whether replies are to wait for it.
+    fn export(&self, state: &mut State, (slot, to): (u16, NodeId), copy: u64, lasting: Option<bool>) {
+        let outbox = Self::outbox(state, to);
+        self.shared.store.tap(slot, &outbox, false);
+        state.exports.insert((slot, to), outbox.clone());
+        if let Some(sender) = state.senders.get(&to) {
+            sender.copy(sender::Job { slot, lasting, copy, outbox });
         }
     }
 
+    fn follow(&self, state: &mut State, (slot, to): (u16, NodeId), wait: bool) {
+        let outbox = Self::outbox(state, to);
+        self.shared.store.follow(slot, &outbox, wait);
+        state.exports.insert((slot, to), outbox);
+    }
+
     fn unexport(&self, state: &mut State, slot: u16, to: NodeId) {
-        if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
+        if let Some(outbox) = state.exports.remove(&(slot, to)) {
             self.shared.store.untap(slot, &outbox);
         }
     }
 
-    fn gone(&self, state: &mut State, slot: u16, to: NodeId) {
+    fn gone(&self, state: &mut State, slot: u16, to: NodeId, keep: bool) {
         self.shared.set_gate(slot, Gate::Away);
         if let Some(place) = Self::place(state, to) {
             state.moved.push((slot, place));
             self.flush_moved(state);
         }
         self.count("shoal_handoff_slots_total", "out", 1);
-        self.shared.store.doom_slot(slot);
+        if !keep {
+            self.shared.store.doom_slot(slot);
+        }
+    }
+
+    /// What comes of the slot from this peer is put into effect.
+    fn allow(state: &State, slot: u16, from: NodeId) {
+        Self::refuse(state, slot);
+        if let Some(allowed) = state.incoming.get(&from) {
+            allowed.lock()[usize::from(slot) / 64] |= 1 << (slot % 64);
+        }
+    }
+
+    /// Counts what the view says of copies.
+    fn measure_copies(&self, view: &View, me: NodeId) {
+        let wanted = usize::from(view.replication().replicas).min(view.members.len().saturating_sub(1));
+        let Some(place) = view.place(me).map(|place| place as u16) else { return };
+        let (mut held, mut missing) = (0, 0);
+        for (copies, owner) in view.all_copies().iter().zip(view.owners()) {
+            held += usize::from(copies.has(place) == Some(true));
+            if owner == place {
+                missing += wanted.saturating_sub(copies.synced().count());
+            }
+        }
+        metrics::gauge!("shoal_copies_held", "node" => self.name.clone()).set(held as f64);
+        metrics::gauge!("shoal_copies_missing", "node" => self.name.clone()).set(missing as f64);
     }
 }
 
@@ -213,12 +289,16 @@ impl Slots for DataPlane {
         state.view = Some(view.clone());
         state.me = Some(me);
         state.moved.clear();
+        self.0.measure_copies(view, me);
         let ownership = Ownership::of(view.clone(), me);
         if view.place(me).is_none() && self.0.shared.ownership().count() > 0 {
             // Nothing here counts any more; clients hear where it is.
             self.0.shared.serve_nothing(ownership);
         } else {
             self.0.shared.adopt(Arc::new(ownership));
+        }
+        if view.place(me).is_none() {
+            state.exports.clear();
         }
         // Whoever is not in it sends us nothing.
         state.incoming.retain(|id, _| view.place(*id).is_some());
@@ -235,16 +315,20 @@ impl Slots for DataPlane {
         let state = &mut *self.0.state.lock();
         match action {
             Action::Serve { slot, fresh } => self.0.serve(state, slot, fresh),
-            Action::Freeze { slot, id } => {
+            Action::Freeze { slot, to, id } => {
                 self.0.shared.set_gate(slot, Gate::Held);
-                for sender in state.senders.values() {
+                if let Some(sender) = state.senders.get(&to) {
                     sender.drain(slot, id);
                 }
             }
-            Action::Export { slot, to, copy } => self.0.export(state, slot, to, copy),
+            Action::Export { slot, to, copy, lasting, guard } => {
+                self.0.export(state, (slot, to), copy, lasting.then_some(guard));
+            }
+            Action::Follow { slot, to, guard } => self.0.follow(state, (slot, to), guard),
+            Action::Allow { slot, from } => Mover::allow(state, slot, from),
             Action::Unexport { slot, to } => self.0.unexport(state, slot, to),
             Action::Send { to, message } => self.0.send(state, to, message),
-            Action::Gone { slot, to } => self.0.gone(state, slot, to),
+            Action::Gone { slot, to, keep } => self.0.gone(state, slot, to, keep),
             Action::Drop { slot } => {
                 Mover::refuse(state, slot);
                 self.0.shared.set_gate(slot, Gate::Away);

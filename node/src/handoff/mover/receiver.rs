@@ -4,7 +4,7 @@ use std::{net::TcpStream as StdStream, sync::Arc};
 
 use parking_lot::Mutex;
 use shoal_net::cluster::SlotEvent;
-use shoal_proto::{cluster::Transfer, view::NodeId};
+use shoal_proto::view::NodeId;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, tcp::OwnedReadHalf},
@@ -135,7 +135,8 @@ impl Incoming {
             }
             done += consumed;
             match message {
-                Some(message) => self.pass_on(message).await,
+                // The data behind depends on what the core says to it.
+                Some(message) => self.mover.event(SlotEvent::Transfer { from: self.from, message }).await,
                 None => tokio::task::yield_now().await,
             }
         }
@@ -147,13 +148,5 @@ impl Incoming {
             let _ = self.answers.send(wire::applied(self.position));
         }
         Ok(())
-    }
-
-    /// Tells the core, and waits until it has dealt with it: the data behind depends on that.
-    async fn pass_on(&self, message: Transfer) {
-        self.mover.event(SlotEvent::Transfer { from: self.from, message }).await;
-        if let Transfer::Begin { slot } = message {
-            self.allowed.lock()[usize::from(slot) / 64] |= 1 << (slot % 64);
-        }
     }
 }

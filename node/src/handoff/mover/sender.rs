@@ -39,10 +39,20 @@ const LONG: Duration = Duration::from_secs(1);
 /// Pause before the next attempt.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes that may be under way when replies wait for this stream: what a snapshot adds to the time that they wait.
+const WINDOW: u64 = 1 << 20;
+
+/// A peer that replies wait for must have applied what it was sent within this time, or it counts as gone. Looked at
+/// as often as [`SAMPLE`] says.
+const STALL: Duration = Duration::from_secs(2);
+const SAMPLE: Duration = Duration::from_millis(250);
+
 /// A slot to be copied.
 #[derive(Debug)]
 pub(super) struct Job {
     pub slot: u16,
+    /// If the copy shall stay: whether replies are to wait for it.
+    pub lasting: Option<bool>,
     /// Of [`shoal_proto::cluster::Action::Export`].
     pub copy: u64,
     pub outbox: Arc<Outbox>,
@@ -123,6 +133,7 @@ impl Sender {
                     ended = write(&self.mover, writer, &outbox) => ended,
                     ended = read(&self.mover, &self.peer, reader, rest, &outbox) => ended,
                     () = copy(&self.mover, &mut self.inbox, &outbox) => "this node stops",
+                    () = stalls(&self.mover, &self.peer, &outbox) => "the peer does not keep up, and clients wait",
                 };
                 outbox.break_off();
                 self.outbox.store(None);
@@ -204,29 +215,79 @@ async fn read(
     }
 }
 
-/// Copies slots one after the other, and says of each when nearly all of it is applied at the target.
-async fn copy(mover: &Mover, inbox: &mut mpsc::UnboundedReceiver<Task>, outbox: &Arc<Outbox>) {
-    let mut through: VecDeque<(u64, Job)> = VecDeque::new();
+/// Returns when replies wait for the peer and it has not applied within [`STALL`] what it was sent.
+async fn stalls(mover: &Mover, peer: &Member, outbox: &Outbox) {
+    let mut sent: VecDeque<u64> = VecDeque::new();
+    let samples = (STALL.as_millis() / SAMPLE.as_millis()) as usize;
+    let labels = [("node", mover.name.clone()), ("peer", peer.name.clone())];
+    let lag = metrics::gauge!("shoal_stream_lag_bytes", &labels);
     loop {
-        while let Some((position, job)) = through.pop_front() {
-            if position > outbox.acked() + LAG {
-                through.push_front((position, job));
-                break;
+        tokio::time::sleep(SAMPLE).await;
+        lag.set(outbox.lag() as f64);
+        if sent.len() == samples
+            && let Some(then) = sent.pop_front()
+            && outbox.acked() < then
+            && outbox.is_waited_for()
+        {
+            return;
+        }
+        sent.push_back(outbox.appended());
+    }
+}
+
+/// What was copied and is on its way to being synced: the position at which the next step is due.
+#[derive(Debug, Default)]
+struct Through {
+    /// Nearly there.
+    nearly: VecDeque<(u64, Job)>,
+    /// Replies wait for these; they are in sync when everything before is applied.
+    guarded: VecDeque<(u64, Job)>,
+}
+
+impl Through {
+    /// Takes the next steps of all that are due; a slot that has more to be copied by now.
+    async fn go_on(&mut self, mover: &Mover, outbox: &Arc<Outbox>) -> Option<Job> {
+        while let Some((_, job)) = self.nearly.pop_front_if(|(at, _)| outbox.acked() + LAG >= *at) {
+            let Some(wait) = job.lasting else {
+                mover.event(SlotEvent::Synced { slot: job.slot, copy: job.copy }).await;
+                continue;
+            };
+            match mover.shared.store.guard_tap(job.slot, outbox, wait) {
+                Some(position) => self.guarded.push_back((position, job)),
+                None => return Some(job),
             }
+        }
+        while let Some((_, job)) = self.guarded.pop_front_if(|(at, _)| outbox.acked() >= *at) {
             mover.event(SlotEvent::Synced { slot: job.slot, copy: job.copy }).await;
         }
+        None
+    }
+
+    fn is_empty(&self) -> bool {
+        self.nearly.is_empty() && self.guarded.is_empty()
+    }
+}
+
+/// Copies slots one after the other, and says of each when nearly all of it is applied at the target, or when it is in
+/// sync.
+async fn copy(mover: &Mover, inbox: &mut mpsc::UnboundedReceiver<Task>, outbox: &Arc<Outbox>) {
+    let mut through = Through::default();
+    loop {
         let seen = outbox.acks().seen();
-        let task = tokio::select! {
-            biased;
-            task = inbox.recv() => task,
-            () = outbox.acks().after(seen, LONG), if !through.is_empty() => continue,
+        let task = match through.go_on(mover, outbox).await {
+            Some(job) => Some(Task::Copy(job)),
+            None => tokio::select! {
+                biased;
+                task = inbox.recv() => task,
+                () = outbox.acks().after(seen, LONG), if !through.is_empty() => continue,
+            },
         };
         match task {
             // Of a stream before this one.
             Some(Task::Copy(job)) if !Arc::ptr_eq(&job.outbox, outbox) => {}
             Some(Task::Copy(job)) => {
                 if copy_all(mover, job.slot, outbox).await {
-                    through.push_back((outbox.appended(), job));
+                    through.nearly.push_back((outbox.appended(), job));
                 }
             }
             Some(Task::Drain(slot, id)) => {
@@ -243,6 +304,10 @@ async fn copy(mover: &Mover, inbox: &mut mpsc::UnboundedReceiver<Task>, outbox: 
 async fn copy_all(mover: &Mover, slot: u16, outbox: &Arc<Outbox>) -> bool {
     loop {
         let seen = outbox.acks().seen();
+        if outbox.is_waited_for() && outbox.lag() > WINDOW {
+            outbox.acks().after(seen, LONG).await;
+            continue;
+        }
         match mover.shared.store.copy_slot(slot, outbox, BUDGET) {
             Copied::All => return true,
             Copied::Nothing => return false,

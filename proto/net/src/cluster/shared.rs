@@ -78,6 +78,7 @@ impl Shared {
             gossip_port: gossip.port(),
             weight: settings.weight,
             zone: settings.zone.clone(),
+            replication: settings.replication,
         };
         Self {
             gossip,

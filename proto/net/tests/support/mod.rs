@@ -101,7 +101,7 @@ impl Slots for Data {
                 let was = set(slot, true);
                 self.lost.fetch_add(usize::from(was && fresh), Ordering::SeqCst);
             }
-            Action::Freeze { slot, id } => {
+            Action::Freeze { slot, id, .. } => {
                 set(slot, false);
                 self.tell(SlotEvent::Frozen { slot, id });
             }
@@ -115,7 +115,7 @@ impl Slots for Data {
             }
             Action::Export { slot, copy, .. } => self.tell(SlotEvent::Synced { slot, copy }),
             Action::Send { to, message } => self.send(to, message),
-            Action::Unexport { .. } => {}
+            Action::Unexport { .. } | Action::Follow { .. } | Action::Allow { .. } => {}
         }
     }
 

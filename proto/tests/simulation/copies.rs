@@ -1,0 +1,248 @@
+//! Slots on their way to others, to be handed over or to stay there as copies, and the replies that wait for those.
+
+use std::collections::VecDeque;
+
+use shoal_proto::view::{NodeId, View};
+
+use crate::process::UNKNOWN;
+use crate::world::{Event, Item, MS, Reply, World};
+
+/// A slot that goes to another process.
+#[derive(Debug)]
+pub(crate) struct Export {
+    copy: u64,
+    left: VecDeque<u32>,
+    /// The stream it goes into, if one stood.
+    stream: Option<usize>,
+    /// The core wants replies to wait for it; and they do.
+    guard: bool,
+    guarded: bool,
+    /// Position behind the last of the slot; none could be reached if it was lost.
+    last: u64,
+    /// It is in sync when this is acknowledged.
+    synced_at: Option<u64>,
+}
+
+/// A position that is never reached.
+const NEVER: u64 = u64::MAX;
+
+/// A reply that waits.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    op: usize,
+    reply: Reply,
+    /// Streams, and up to where each must be acknowledged.
+    waits: Vec<(usize, u64)>,
+    me: NodeId,
+    lapses: u64,
+    epoch: u64,
+}
+
+impl World {
+    pub(crate) fn export(&mut self, p: usize, slot: u16, to: NodeId, (copy, guard): (u64, bool)) {
+        let (mut left, mut last) = (VecDeque::new(), 0);
+        let stream = self.stream(p, to);
+        if self.is_hot(slot) {
+            let data = self.processes[p].data.get(&slot);
+            left = data.map(|d| d.cells.keys().copied().collect()).unwrap_or_default();
+            let version = data.map_or(UNKNOWN, |d| d.base);
+            if let Some(stream) = stream {
+                last = self.put(stream, 0, Item::Base { slot, version });
+            }
+        }
+        let export = Export { copy, left, stream, guard, guarded: false, last, synced_at: None };
+        self.processes[p].exports.insert((slot, to), export);
+        let delay = self.dice.range(100, if self.is_hot(slot) { 20 * MS } else { MS });
+        self.after(delay, Event::Copy { process: p, slot, to, copy });
+    }
+
+    /// All of the slot is there already.
+    pub(crate) fn follow(&mut self, p: usize, slot: u16, to: NodeId, guard: bool) {
+        let (stream, left) = (self.stream(p, to), VecDeque::new());
+        let export = Export { copy: 0, left, stream, guard, guarded: guard, last: 0, synced_at: None };
+        self.processes[p].exports.insert((slot, to), export);
+    }
+
+    /// Puts what is left of a copy into the stream.
+    pub(crate) fn frozen(&mut self, p: usize, slot: u16, to: NodeId, id: u64) {
+        if self.processes[p].gates[usize::from(slot)] == crate::process::Gate::Frozen {
+            while self.copy_key(p, slot, to) {}
+        }
+        self.processes[p].core.on_slots(|handoff| handoff.on_frozen(slot, id));
+    }
+
+    /// Sends a change to all who listen.
+    pub(crate) fn tell_copies(&mut self, p: usize, slot: u16, item: Item) {
+        let to = self.processes[p].exports.range(of(slot)).map(|((_, to), _)| *to).collect::<Vec<_>>();
+        for to in to {
+            self.send_record(p, slot, to, item);
+        }
+    }
+
+    fn send_record(&mut self, p: usize, slot: u16, to: NodeId, item: Item) {
+        let stream = self.processes[p].exports[&(slot, to)].stream;
+        let last = match stream.filter(|stream| self.streams[*stream].known[0]) {
+            Some(stream) => self.put(stream, 0, item),
+            None => NEVER,
+        };
+        self.processes[p].exports.entry((slot, to)).and_modify(|export| export.last = last);
+    }
+
+    /// Sends one key of what is left to copy.
+    fn copy_key(&mut self, p: usize, slot: u16, to: NodeId) -> bool {
+        let process = &mut self.processes[p];
+        let Some(export) = process.exports.get_mut(&(slot, to)) else { return false };
+        let Some(key) = export.left.pop_front() else { return false };
+        if let Some(cell) = process.data.get(&slot).and_then(|d| d.cells.get(&key)).copied() {
+            self.send_record(p, slot, to, Item::Record { key, cell });
+        }
+        true
+    }
+
+    pub(crate) fn copy(&mut self, p: usize, slot: u16, to: NodeId, copy: u64) {
+        if self.processes[p].exports.get(&(slot, to)).is_none_or(|e| e.copy != copy) {
+            return;
+        }
+        if self.dice.permille(10) {
+            self.processes[p].core.on_slots(|handoff| handoff.on_export_failed(slot, copy));
+            self.drain(p);
+            return;
+        }
+        let more = self.copy_key(p, slot, to);
+        let Some(export) = self.processes[p].exports.get_mut(&(slot, to)) else { return };
+        if more && export.left.len() > 1 {
+            let delay = self.dice.range(100, 20 * MS);
+            self.after(delay, Event::Copy { process: p, slot, to, copy });
+        } else if export.guard {
+            // The rest first: who is in sync has everything.
+            while self.copy_key(p, slot, to) {}
+            if let Some(export) = self.processes[p].exports.get_mut(&(slot, to)) {
+                export.guarded = true;
+                export.synced_at = Some(export.last);
+            }
+            self.say_synced(p);
+        } else {
+            self.processes[p].core.on_slots(|handoff| handoff.on_synced(slot, copy));
+        }
+        self.drain(p);
+    }
+
+    /// Tells the core of copies that have all that was answered.
+    fn say_synced(&mut self, p: usize) {
+        let reached = |export: &Export| {
+            let acked = export.stream.map_or(0, |stream| self.streams[stream].acked);
+            export.synced_at.is_some_and(|at| acked >= at)
+        };
+        let exports = self.processes[p].exports.iter().filter(|(_, export)| reached(export));
+        let synced: Vec<(u16, NodeId, u64)> =
+            exports.map(|((slot, to), export)| (*slot, *to, export.copy)).collect();
+        for (slot, to, copy) in synced {
+            self.processes[p].exports.entry((slot, to)).and_modify(|export| export.synced_at = None);
+            self.processes[p].core.on_slots(|handoff| handoff.on_synced(slot, copy));
+        }
+    }
+
+    /// The other end has applied a stream up to a position.
+    pub(crate) fn acked(&mut self, p: usize, stream: usize, position: u64) {
+        let acked = self.streams[stream].acked.max(position);
+        self.streams[stream].acked = acked;
+        self.say_synced(p);
+        self.release(p);
+        self.drain(p);
+    }
+
+    /// Answers when the copies have what is told.
+    pub(crate) fn fence(&mut self, conn: usize, op: usize, reply: Reply) {
+        let p = self.conns[conn].process;
+        let slot = self.slot_of(self.ops[op].key);
+        let process = &self.processes[p];
+        let guarded = process.exports.range(of(slot)).filter(|(_, export)| export.guarded);
+        let waits = guarded.filter_map(|(_, export)| Some((export.stream?, export.last))).collect();
+        let (me, lapses, epoch) = (process.id, process.lapses, process.view.epoch);
+        self.conns[conn].pending = Some(Pending { op, reply, waits, me, lapses, epoch });
+        self.conns[conn].busy = true;
+        self.release_conn(conn);
+    }
+
+    /// Answers what need not wait any more.
+    pub(crate) fn release(&mut self, p: usize) {
+        for conn in self.processes[p].conns.clone() {
+            if self.release_conn(conn) {
+                self.pump_conn(conn);
+            }
+        }
+    }
+
+    fn release_conn(&mut self, conn: usize) -> bool {
+        let p = self.conns[conn].process;
+        let Some(pending) = &self.conns[conn].pending else { return false };
+        let process = &self.processes[p];
+        let used = |stream: usize| process.exports.values().any(|e| e.guarded && e.stream == Some(stream));
+        let safe = |(stream, position): &(usize, u64)| {
+            self.streams[*stream].acked >= *position || (!self.streams[*stream].known[0] && !used(*stream))
+        };
+        let lapsed = !self.has_lease(p) || process.lapses != pending.lapses;
+        if process.id != pending.me || (lapsed && process.view.epoch != pending.epoch) {
+            self.conns[conn].pending = None;
+            self.conns[conn].busy = false;
+            self.close_conn(conn);
+            return true;
+        }
+        if !self.has_lease(p) || !pending.waits.iter().all(safe) {
+            return false;
+        }
+        let (op, reply) = (pending.op, pending.reply);
+        self.conns[conn].pending = None;
+        self.conns[conn].busy = false;
+        if self.conns[conn].open {
+            self.answer(conn, op, reply);
+        }
+        true
+    }
+
+    /// Whether nothing is lost if a process ends now, by the word of the newest view.
+    pub(crate) fn is_covered(&self, p: usize) -> bool {
+        let Some(view) = self.newest() else { return false };
+        let alive = |id: NodeId| self.process_of(id).is_some_and(|other| other != p);
+        let settled = |other: usize| {
+            let core = &self.processes[other].core;
+            !core.inside() || (core.view().epoch == view.epoch && !core.wedged())
+        };
+        let all = view.members.iter().all(|m| self.process_of(m.id).is_some());
+        all && self.live().into_iter().all(settled)
+            && (0..view.slots()).filter(|slot| self.processes[p].core.handoff().owns(*slot)).all(|slot| {
+                let copies = view.copies(slot);
+                let mut synced = copies.synced().map(|at| view.members[usize::from(at)].id);
+                match view.owner(slot).map(|m| m.id) {
+                    Some(owner) if owner == self.processes[p].id => synced.any(alive),
+                    // It was taken over in this view, and who had it follows.
+                    owner => owner.is_some_and(alive),
+                }
+            })
+    }
+
+    /// When all has been quiet: every slot has its copies, and they are the same as their owner's.
+    pub(crate) fn check_copies(&self, view: &View) -> Result<(), String> {
+        // Those who want to go and have nobody to hand over to stay.
+        let wanted = usize::from(self.scale.replicas).min(view.members.len() - 1);
+        for slot in 0..view.slots() {
+            let copies = view.copies(slot);
+            if copies.len() != wanted || copies.synced().count() != wanted {
+                return Err(format!("slot {slot} has the copies {copies:?}, not {wanted}"));
+            }
+            let data = |at: usize| self.processes[at].data.get(&slot);
+            let cells = |at: usize| data(at).map(|data| (data.base, &data.cells));
+            let Some(owner) = view.owner(slot).and_then(|m| self.process_of(m.id)) else { continue };
+            for copy in copies.synced().filter_map(|at| self.process_of(view.members[usize::from(at)].id)) {
+                if self.is_hot(slot) && cells(owner) != cells(copy) && data(owner).is_some() {
+                    return Err(format!("slot {slot} differs at {owner} and its copy {copy}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of(slot: u16) -> std::ops::RangeInclusive<(u16, NodeId)> {
+    (slot, NodeId { node: 0, boot: 0 })..=(slot, NodeId { node: u64::MAX, boot: u64::MAX })
+}
