@@ -47,6 +47,7 @@ fn member(n: usize) -> Member {
         gossip_port: 16379,
         weight: 100,
         zone: format!("zone-{}", n % 3),
+        replication: shoal_proto::view::Replication::default(),
     }
 }
 
