@@ -117,6 +117,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("partition", include_str!("../../scenarios/partition.toml")),
     ("shoal-bad-network", include_str!("../../scenarios/shoal-bad-network.toml")),
     ("shoal-crash", include_str!("../../scenarios/shoal-crash.toml")),
+    ("shoal-crash-copies", include_str!("../../scenarios/shoal-crash-copies.toml")),
     ("shoal-partition", include_str!("../../scenarios/shoal-partition.toml")),
     ("shoal-rescale", include_str!("../../scenarios/shoal-rescale.toml")),
     ("shoal-rescale-direct", include_str!("../../scenarios/shoal-rescale-direct.toml")),
