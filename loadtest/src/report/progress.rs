@@ -230,12 +230,13 @@ pub fn sparkline(values: &[f64]) -> String {
 }
 
 /// The columns of the terminal.
-fn width() -> usize {
+pub(super) fn width() -> usize {
     let told = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
     if told > 0 { told } else { WIDTH }
 }
 
-fn print(text: &str) {
+/// Writes to standard error.
+pub(super) fn print(text: &str) {
     // A closed terminal must not end the run.
     let _ = io::stderr().write_all(text.as_bytes());
 }

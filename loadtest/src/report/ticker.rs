@@ -2,9 +2,11 @@
 //!
 //! For work that has no percentiles to show, as a replay or a check; a run's seconds are [`super::progress`]'.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use super::progress::{print, width};
 
 /// Seconds between lines where lines stay: so many at first.
 const PER_LINE: u64 = 5;
@@ -73,19 +75,6 @@ fn cut(line: &str, width: usize) -> String {
         out.push_str(part);
     }
     out
-}
-
-/// The width of a terminal that does not tell.
-const WIDTH: usize = 80;
-
-fn width() -> usize {
-    let told = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
-    if told > 0 { told } else { WIDTH }
-}
-
-fn print(text: &str) {
-    // A closed terminal must not end the work.
-    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]
