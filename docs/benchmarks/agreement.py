@@ -158,7 +158,8 @@ def fill(server, memtier):
                     connection.sendall(b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$100\r\n%s\r\n" % (len(key), key.encode(), b"x" * 100))
             for _ in range(2000):
                 replies.readline()
-    server.send("RPUSH", "list", *(number * 7919 % 104_729 for number in range(100)))
+    for name, length in {"list": 100, "long": 5000}.items():
+        server.send("RPUSH", name, *(number * 7919 % 104_729 for number in range(length)))
 
 
 def load(arguments):

@@ -1,6 +1,7 @@
 //! The loop of one generator thread: many connections, one poll, no task and no allocation per request.
 //!
-//! Closed loop: each connection sends a batch of `pipeline` requests and the next one when all are answered.
+//! Closed loop: each connection sends a batch of `pipeline` requests and the next one when all are answered and
+//! the thread has read what came for the others.
 //! Open loop: requests are due at times fixed beforehand and go to the next connection with room; when none has
 //! room they wait, and their latency counts from when they were due. The thread never sleeps while something
 //! is due and never spins, so its own CPU time says what a request costs it. What it counted goes to the main
@@ -152,6 +153,8 @@ pub struct Generator {
     /// Requests are encoded into this buffer and sent from it: one for all connections stays in the cache. A
     /// connection keeps it when its socket does not take everything.
     spare: Vec<u8>,
+    /// Connections of a closed loop whose batches are answered, each at most once per turn.
+    next: Vec<usize>,
     start: Instant,
 }
 
@@ -191,6 +194,7 @@ impl Generator {
             alike: Alike::new(requests.commands().len()),
             outages: plan.outages.then(|| Box::new(Outages::new())),
             spare: Vec::new(),
+            next: Vec::new(),
             due: 0,
             is_blocked: false,
             blocked: 0,
@@ -244,9 +248,7 @@ impl Generator {
             if last > 0 && matches!(self.plan.pace, Pace::Closed) {
                 self.tally.lag.saturating_record(last.saturating_sub(woken));
             }
-            // What was answered last and sent since is too short a time to matter where nothing is due.
-            let is_due = self.routed.is_some() || matches!(self.plan.pace, Pace::Open(_));
-            now = if is_due || last == 0 { self.now() } else { last };
+            now = self.send_next();
         }
         Ok(self.finish(own))
     }
@@ -440,6 +442,20 @@ impl Generator {
         }
     }
 
+    /// Sends the next batches of a closed loop, when all answers of a turn are read: as redis-benchmark does it.
+    /// A server that has one batch while others are still read makes smaller turns, and shares them unevenly. The
+    /// time of each begins when it is sent, not when others are. Returns the time.
+    fn send_next(&mut self) -> u64 {
+        let mut now = self.now();
+        let mut next = std::mem::take(&mut self.next);
+        for index in next.drain(..) {
+            self.send_batch(index, now);
+            now = self.now();
+        }
+        self.next = next;
+        now
+    }
+
     /// Sends a whole batch on a connection of a closed loop.
     #[inline]
     fn send_batch(&mut self, index: usize, now: u64) {
@@ -470,7 +486,8 @@ impl Generator {
         connection.give_back(&mut self.spare);
     }
 
-    /// Reads answers of a connection, counts them and sends what follows; returns when answers came, 0 if none did.
+    /// Reads answers of a connection, counts them and sends what follows, but for the next batch; returns when answers
+    /// came, 0 if none did.
     #[inline]
     fn on_event(&mut self, index: usize, readable: bool, closing: bool) -> u64 {
         if self.routed.is_some() {
@@ -519,7 +536,7 @@ impl Generator {
             _ if connection.is_open() && connection.left == 0 && connection.waiting.is_empty() => {
                 self.recycle(index)
             }
-            Pace::Closed if last > 0 && connection.waiting.is_empty() => self.send_batch(index, last),
+            Pace::Closed if last > 0 && connection.waiting.is_empty() => self.next.push(index),
             Pace::Open(_) if connection.stands() && connection.has_room(self.plan.pipeline) => {
                 self.set_free(index);
                 self.flush(index);
