@@ -14,6 +14,7 @@ pub mod number;
 pub mod resp;
 pub mod session;
 pub mod slot;
+pub mod version;
 pub mod view;
 
 pub use error::Error;

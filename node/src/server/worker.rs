@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -22,8 +23,12 @@ use super::{
 };
 use crate::store::Sweep;
 
-/// Holds of a lock for which slots that went elsewhere are dropped, every 10 ms.
+/// Holds of a lock for which slots that went elsewhere are dropped at once.
 const DROPS_PER_TICK: usize = 16;
+/// How often expired keys are looked for and slots that went elsewhere are dropped.
+const TICK: Duration = Duration::from_millis(10);
+/// The same while nothing is executed and there was nothing to do.
+const IDLE_TICK: Duration = Duration::from_millis(200);
 
 /// A running data plane. Dropping it stops accepting, closes all connections and joins the threads.
 #[derive(Debug)]
@@ -111,9 +116,8 @@ fn runtime() -> tokio::runtime::Runtime {
 async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
     let listener =
         TcpListener::from_std(listener).expect("the listener is non-blocking and this is a runtime");
-    let mut sweep = tokio::time::interval(std::time::Duration::from_millis(10));
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut walk = Sweep::default();
+    let mut upkeep = Upkeep::default();
+    let mut due = tokio::time::Instant::now();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -121,17 +125,38 @@ async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
                 Err(error) => {
                     // Out of descriptors, most likely: existing clients go on, new ones wait.
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            _ = sweep.tick() => {
-                if shared.sweeping.load(Ordering::Relaxed) {
-                    let holds = walk.holds();
-                    shared.store.sweep(&mut walk, shared.now_ms(), holds);
-                }
-                shared.store.drop_doomed(DROPS_PER_TICK);
+            () = tokio::time::sleep_until(due) => {
+                let pause = if upkeep.look(shared) { TICK } else { IDLE_TICK };
+                due = tokio::time::Instant::now() + pause;
             }
         }
+    }
+}
+
+/// What is done in the background, a little at a time.
+#[derive(Default)]
+struct Upkeep {
+    walk: Sweep,
+    /// Commands executed when it was last done.
+    commands: u64,
+}
+
+impl Upkeep {
+    /// Does some of it; whether there may be more to do soon.
+    fn look(&mut self, shared: &Shared) -> bool {
+        let (removed, more) = if shared.sweeping.load(Ordering::Relaxed) {
+            let holds = self.walk.holds();
+            shared.store.sweep(&mut self.walk, shared.now_ms(), holds)
+        } else {
+            (0, false)
+        };
+        let doomed = shared.store.drop_doomed(DROPS_PER_TICK);
+        let commands = shared.totals.commands();
+        let busy = std::mem::replace(&mut self.commands, commands) != commands;
+        busy || doomed || more || removed > 0
     }
 }
 

@@ -94,6 +94,14 @@ impl Handoff {
         (busy, self.unlisted.len().min(u16::MAX.into()) as u16, !self.broken.is_empty())
     }
 
+    /// Whether no slot is on its way and no copy either.
+    pub fn is_calm(&self) -> bool {
+        self.targets.is_empty()
+            && self.hands.is_empty()
+            && self.sources.is_empty()
+            && self.copying() == (false, 0, false)
+    }
+
     /// From whom the data of `slot` comes in. What anybody else sends of it is to be dropped.
     pub fn source(&self, slot: u16) -> Option<NodeId> {
         self.incoming.get(&slot).filter(|incoming| incoming.live).map(|incoming| incoming.from)

@@ -1,6 +1,9 @@
 //! Leases: a member serves only while a majority of voters lets it.
 //!
-//! A member asks all voters every [`RENEW`]; what a majority grants counts for [`LEASE`] from when it was asked for. A
+//! A member asks voters again and again; what a majority grants counts for [`LEASE`] from when it was asked for. All voters
+//! are asked when only [`MARGIN`] is left, then every [`RENEW`] until enough have granted. While nothing is amiss that does
+//! not happen: where one voter and the member itself are enough, the question goes along with a packet that gossip sends
+//! to a voter anyway ([`Core::ask_along`](super::Core::ask_along)). A
 //! voter remembers when it granted last, and for how long that may count at worst (clocks run at different speeds),
 //! so that whoever excludes a member knows how long to wait. A minority, and a process that was frozen, thus stop by
 //! themselves. Times are of a clock that goes on while the machine sleeps.
@@ -16,8 +19,14 @@ use crate::view::{NodeId, View};
 /// delays no failover.
 pub const LEASE: Duration = Duration::from_millis(800);
 
-/// How often leases are renewed.
+/// How often voters are asked if they do not answer.
 pub const RENEW: Duration = Duration::from_millis(200);
+
+/// What is left of a lease when all voters are asked: time to ask twice more if messages get lost.
+pub const MARGIN: Duration = Duration::from_millis(500);
+
+/// A lease that was renewed so recently needs no question that goes along with something.
+const FRESH: Duration = Duration::from_millis(150);
 
 /// How long a voter holds a lease for possible: longer by what a holder's clock that is 5 % slow and a voter's that is
 /// 5 % fast make of it (0.8 s x 1.05 / 0.95 = 0.884 s).
@@ -44,9 +53,19 @@ impl Holder {
         self.until
     }
 
+    /// Whether it may be asked for though that is not due.
+    pub fn is_stale(&self, now: Duration) -> bool {
+        self.until + FRESH < now + LEASE
+    }
+
+    /// Begins a round that all voters are asked; its number.
+    pub fn ask_all(&mut self, now: Duration) -> u64 {
+        self.ask_at = now + RENEW;
+        self.ask(now)
+    }
+
     /// Begins a round; its number.
     pub fn ask(&mut self, now: Duration) -> u64 {
-        self.ask_at = now + RENEW;
         self.round += 1;
         self.rounds.retain(|_, (asked, _)| *asked + LEASE > now);
         self.rounds.insert(self.round, (now, BTreeSet::new()));
@@ -60,6 +79,7 @@ impl Holder {
         if quorum::decides(view, who) {
             let from = if mutant::off(Mutant::LeaseFromGrant) { now } else { *asked };
             self.until = self.until.max(from + LEASE);
+            self.ask_at = self.ask_at.max(self.until.saturating_sub(MARGIN));
         }
     }
 

@@ -62,6 +62,9 @@ pub enum Output {
 /// How often what may have got lost is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The same while there is nothing that may have got lost.
+const CALM_TICK: Duration = Duration::from_millis(500);
+
 /// How often members that may have missed the view are told of it again.
 const INFORM: Duration = Duration::from_secs(1);
 
@@ -77,7 +80,8 @@ pub struct Core {
     voter: lease::Voter,
     handoff: Handoff,
     outputs: VecDeque<Output>,
-    tick_at: Duration,
+    /// The last look.
+    ticked: Duration,
     /// The highest ballot heard of for the next view.
     highest: u64,
     /// Members that are known to have the view in force.
@@ -99,7 +103,7 @@ impl Core {
             voter: lease::Voter::default(),
             handoff: Handoff::default(),
             outputs: VecDeque::new(),
-            tick_at: Duration::ZERO,
+            ticked: Duration::ZERO,
             highest: 0,
             informed: BTreeSet::new(),
             inform_at: Duration::ZERO,
@@ -109,7 +113,7 @@ impl Core {
     /// This process is another one now, after it was excluded.
     pub fn rename(&mut self, me: NodeId) {
         let (view, outputs) = (self.view.clone(), std::mem::take(&mut self.outputs));
-        let (now, want) = (self.tick_at, Want::of_another(me, &self.want));
+        let (now, want) = (self.ticked, Want::of_another(me, &self.want));
         *self = Self { outputs, want, ..Self::new(me) };
         self.learn(now, &view);
     }
@@ -261,8 +265,8 @@ impl Core {
 
     /// Does what is due.
     pub fn on_timeout(&mut self, now: Duration) {
-        if self.tick_at <= now {
-            self.tick_at = now + TICK;
+        if self.tick_at() <= now {
+            self.ticked = now;
             self.handoff.retry();
             self.tell_progress();
             self.tell_view(now);
@@ -273,9 +277,22 @@ impl Core {
         self.go_on(now);
     }
 
+    /// Something is about to go to `voter` that is answered at once: what to ask along with it. Nothing if the lease was
+    /// just renewed, or one voter besides ourselves is not enough.
+    pub fn ask_along(&mut self, now: Duration, voter: NodeId) -> Option<Message> {
+        let enough = || quorum::decides(&self.view, &BTreeSet::from([self.me, voter]));
+        if voter == self.me || !self.inside() || !self.holder.is_stale(now) || !enough() {
+            return None;
+        }
+        let (epoch, round) = (self.view.epoch, self.holder.ask(now));
+        self.on_lease_ask(now, self.me, epoch, round);
+        self.go_on(now);
+        Some(Message::LeaseAsk { epoch, round })
+    }
+
     /// When [`on_timeout`](Self::on_timeout) has something to do.
     pub fn poll_timeout(&self) -> Duration {
-        let mut at = self.tick_at;
+        let mut at = self.tick_at();
         if self.inside() {
             at = at.min(self.holder.ask_at());
         }
@@ -283,6 +300,17 @@ impl Core {
             Some(proposer) => at.min(proposer.poll_timeout(&self.view)),
             None => at,
         }
+    }
+
+    fn tick_at(&self) -> Duration {
+        let calm = self.inside()
+            && self.proposer.is_none()
+            && !self.wedged()
+            && self.want.is_calm(self.ticked)
+            && self.handoff.is_calm()
+            && (!self.leads()
+                || self.view.members.iter().all(|m| m.id == self.me || self.informed.contains(&m.id)));
+        self.ticked + if calm { CALM_TICK } else { TICK }
     }
 
     /// What is to be done, in order.
@@ -380,7 +408,7 @@ impl Core {
     }
 
     fn ask_lease(&mut self, now: Duration) {
-        let round = self.holder.ask(now);
+        let round = self.holder.ask_all(now);
         let epoch = self.view.epoch;
         let voters: Vec<NodeId> = quorum::voters(&self.view).collect();
         for voter in voters {

@@ -210,6 +210,15 @@ impl Want {
         }
     }
 
+    /// Whether nothing is wanted, nor will be because time passes. `now`: of the last [`poll`](Self::poll).
+    pub(super) fn is_calm(&self, now: Duration) -> bool {
+        now >= self.view_since + CHECKPOINT
+            && self.differs_since.is_none()
+            && self.down.is_empty()
+            && self.silent.is_empty()
+            && self.records.is_empty()
+    }
+
     /// The next view's members if it is time for us to make it. `busy`: somebody else is at it.
     pub(super) fn poll(&mut self, now: Duration, view: &View, wedged: bool, busy: bool) -> Option<Wanted> {
         let lost = self.lost(now, view);

@@ -80,7 +80,7 @@ impl World {
                 let std::cmp::Reverse((_, number, to)) = self.flights.pop().expect("just peeked");
                 let datagram = self.datagrams.remove(&number).expect("in flight");
                 if !self.crashed[to] {
-                    assert_eq!(self.members[to].on_datagram(self.now, &datagram), Ok(()));
+                    assert_eq!(self.members[to].on_datagram(self.now, &datagram), Ok(None));
                 }
             } else {
                 self.members[i].on_timeout(self.now);
@@ -91,7 +91,7 @@ impl World {
     fn outputs(&mut self, i: usize) {
         while let Some(output) = self.members[i].poll_output() {
             match output {
-                Output::Send { to, datagram } => {
+                Output::Send { to, datagram, .. } => {
                     assert!(datagram.len() <= MAX_DATAGRAM);
                     if self.crashed[i] || self.rng.random::<f64>() < self.loss {
                         continue;
@@ -136,6 +136,42 @@ fn a_crash_is_noticed_by_all_within_two_seconds() {
     }
 }
 
+/// How long it takes until the first of the others holds a crashed member for down, and until all do: median and 99 %.
+fn detection(n: u64, loss: f64, runs: u64) -> [[Duration; 2]; 2] {
+    let (mut first, mut all) = (Vec::new(), Vec::new());
+    for seed in 0..runs {
+        let mut world = World::new(n, loss, seed);
+        world.run(Duration::from_micros(10_000_000 + seed * 7919));
+        world.downs.clear();
+        let (begin, node) = (world.now, identity(0).node);
+        world.crashed[0] = true;
+        while world.downs.iter().filter(|(_, down)| *down == node).count() < n as usize - 1 {
+            world.run(Duration::from_millis(1));
+            if first.len() == all.len() && !world.downs.is_empty() {
+                first.push(world.now - begin);
+            }
+        }
+        all.push(world.now - begin);
+    }
+    [first, all].map(|mut times| {
+        times.sort_unstable();
+        [times[times.len() / 2], times[times.len() * 99 / 100]]
+    })
+}
+
+#[test]
+fn a_crash_is_noticed_after_a_second() {
+    let ms = Duration::from_millis;
+    for (n, loss) in [(3, 0.0), (3, 0.05), (8, 0.0)] {
+        let [first, all] = detection(n, loss, 200);
+        println!("{n} members, {loss} loss: the first after {first:?}, all after {all:?}");
+        assert!(
+            first < [ms(1000), ms(1300)] && all[0] < ms(1050),
+            "{n} members, {loss} loss: {first:?} {all:?}"
+        );
+    }
+}
+
 #[test]
 fn loss_makes_nobody_rejoin() {
     for seed in 0..4 {
@@ -165,7 +201,7 @@ fn when_nothing_happens_gossip_costs_little() {
     (world.sent, world.bytes) = (0, 0);
     world.run(Duration::from_secs(600));
     let (packets, bytes) = (world.sent as f64 / 3.0 / 600.0, world.bytes as f64 / 3.0 / 600.0);
-    assert!(packets < 10.1 && bytes < 900.0, "{packets} packets/s, {bytes} bytes/s from each");
+    assert!(packets < 9.3 && bytes < 650.0, "{packets} packets/s, {bytes} bytes/s from each");
 }
 
 #[test]
@@ -216,9 +252,37 @@ fn other_clusters_and_noise_are_dropped() {
     assert_eq!(two.on_datagram(Duration::ZERO, &datagram), Err(Dropped::OtherCluster));
     assert_eq!(two.on_datagram(Duration::ZERO, b"short"), Err(Dropped::Malformed));
     datagram[..8].copy_from_slice(&2u64.to_be_bytes());
-    datagram.truncate(12);
+    datagram.truncate(14);
     assert_eq!(two.on_datagram(Duration::ZERO, &datagram), Err(Dropped::Malformed));
     assert!(two.poll_output().is_none());
+}
+
+#[test]
+fn what_goes_along_is_for_the_process_that_is_meant() {
+    let along = Along { epoch: 4, ask: Some(9), grant: None };
+    let now = Duration::from_secs(1);
+    let pings = |member: &mut Membership| loop {
+        match member.poll_output() {
+            Some(Output::Send { peer, kind: Kind::Ping, datagram, .. }) => return (peer, datagram),
+            Some(_) => {}
+            None => member.on_timeout(member.poll_timeout()),
+        }
+    };
+    let mut one = Membership::new(7, identity(1), Profile::Fast, 1);
+    let mut two = Membership::new(7, identity(2), Profile::Fast, 2);
+    one.learn(now, vec![identity(2)]);
+    let (peer, datagram) = pings(&mut one);
+    assert_eq!(peer, identity(2).id());
+    assert_eq!(two.on_datagram(now, &datagram), Ok(None), "nothing went along");
+    while two.poll_output().is_some() {}
+    let datagram = datagram::with(&datagram, &along);
+    assert_eq!(two.on_datagram(now, &datagram), Ok(Some((identity(1).id(), along))));
+    let answers = std::iter::from_fn(|| two.poll_output());
+    let kinds: Vec<Kind> =
+        answers.filter_map(|o| if let Output::Send { kind, .. } = o { Some(kind) } else { None }).collect();
+    assert_eq!(kinds, [Kind::Ack]);
+    two.reboot(now, identity(2).boot + 1);
+    assert_eq!(two.on_datagram(now, &datagram), Ok(None), "for its former self");
 }
 
 /// Suspects a member, lets it refute, and hands over the suspicion's timer: says whether the member was then

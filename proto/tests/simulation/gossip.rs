@@ -42,6 +42,18 @@ impl World {
         }
         self.records(p);
         self.exchange(p);
+        self.ping(p);
+    }
+
+    /// Gossip pings somebody, and the lease goes along; its answer is as any other message.
+    fn ping(&mut self, p: usize) {
+        let up: Vec<_> = self.processes[p].up.iter().copied().collect();
+        let Some(to) = self.dice.pick(&up).copied() else { return };
+        let now = self.local(p);
+        if let Some(ask) = self.processes[p].core.ask_along(now, to) {
+            self.send(p, to, ask);
+            self.drain(p);
+        }
     }
 
     /// Now and then a newer view is asked for, of anybody who can be reached.

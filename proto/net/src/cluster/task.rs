@@ -3,6 +3,8 @@
 //! One loop: take in what arrived (datagrams before time-outs), ask the state machines what follows, do it. Calls
 //! to peers run as tasks of their own and come back as commands, so the loop never waits for anybody.
 
+mod exchange;
+mod lease;
 mod leave;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +26,7 @@ use tokio::time::MissedTickBehavior;
 use super::join::{self, Start};
 use super::shared::{Command, Shared};
 use super::tell::{self, Peers};
-use super::{MemberState, Settings, SlotEvent, seeds};
+use super::{MemberState, Settings, SlotEvent};
 use crate::address::HostPort;
 use crate::bus;
 use crate::control::uptime;
@@ -34,8 +36,9 @@ use leave::Leaving;
 /// How often loose ends are looked at: strangers, leaving, missing members.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Every so many ticks, members and views are exchanged with one peer: 1 s.
+/// Every so many ticks, members and views are exchanged with one peer: 1 s, or 30 s while all is as it should be.
 const EXCHANGE_TICKS: u64 = 4;
+const EXCHANGE_TICKS_CALM: u64 = 120;
 
 /// Every so many ticks, the seeds are asked whether they belong to our cluster: 30 s, or 2 s while alone.
 const SEED_TICKS: u64 = 120;
@@ -57,6 +60,10 @@ pub(super) struct Task {
     membership: Membership,
     core: Core,
     peers: Peers,
+    /// A lease that somebody asked for along with gossip.
+    answer: lease::Answer,
+    /// The tick at which the view came.
+    viewed_at: u64,
     /// Newest identity known of each node, for addresses.
     book: BTreeMap<u64, Identity>,
     /// Strangers that are being asked.
@@ -68,8 +75,8 @@ pub(super) struct Task {
     excluded: Exclusion,
     /// Other clusters that were met.
     warned: BTreeSet<u64>,
-    /// Whether foreign and malformed datagrams were seen.
-    warned_dropped: [bool; 2],
+    /// Whether foreign and malformed datagrams were seen, and those of another version.
+    warned_dropped: [bool; 3],
 }
 
 /// Whether the cluster went on without us.
@@ -138,6 +145,8 @@ impl Task {
             membership,
             core: Core::new(me),
             peers: Peers::default(),
+            answer: lease::Answer::None,
+            viewed_at: 0,
             book: BTreeMap::new(),
             asking: BTreeSet::new(),
             pushes: JoinSet::new(),
@@ -146,7 +155,7 @@ impl Task {
             left: false,
             excluded: Exclusion::No,
             warned: BTreeSet::new(),
-            warned_dropped: [false; 2],
+            warned_dropped: [false; 3],
         };
         task.publish_members();
         task.offer(view);
@@ -209,7 +218,16 @@ impl Task {
                 continue;
             }
             let outcome = match self.membership.on_datagram(now, &buffer[..len]) {
-                Ok(()) => "received",
+                Ok(None) => "received",
+                Ok(Some((from, along))) => {
+                    if !self.left {
+                        self.hear_along(from, along);
+                        // At once, so that what was granted goes with the answer.
+                        self.outputs();
+                        self.end_answer();
+                    }
+                    "received"
+                }
                 Err(dropped) => {
                     self.report_dropped(dropped, from);
                     "dropped"
@@ -226,7 +244,11 @@ impl Task {
 
     fn report_dropped(&mut self, dropped: Dropped, from: SocketAddr) {
         // Once is enough: whoever sends it will not stop.
-        let kind = usize::from(dropped == Dropped::Malformed);
+        let kind = match dropped {
+            Dropped::OtherCluster => 0,
+            Dropped::Malformed => 1,
+            Dropped::Version(_) => 2,
+        };
         if !std::mem::replace(&mut self.warned_dropped[kind], true) {
             tracing::warn!(node = self.settings.name, %from, "gossip: {dropped}; further ones are only counted");
         }
@@ -236,11 +258,17 @@ impl Task {
     fn settle(&mut self) {
         while self.pushes.try_join_next().is_some() {}
         self.outputs();
+        self.carry_out_all();
+        // What gossip sends may begin a round of the lease, and views may change what gossip is to do.
+        self.outputs();
+        self.carry_out_all();
+        self.shared.slots.peers(self.stream_peers());
+    }
+
+    fn carry_out_all(&mut self) {
         while let Some(output) = self.core.poll_output() {
             self.carry_out(output);
         }
-        self.outputs();
-        self.shared.slots.peers(self.stream_peers());
     }
 
     fn carry_out(&mut self, output: cluster::Output) {
@@ -262,6 +290,9 @@ impl Task {
 
     /// Sends a message of the core.
     fn tell(&mut self, to: NodeId, message: cluster::Message) {
+        if self.keep_for_answer(to, &message) {
+            return;
+        }
         let brief = tell::is_brief(&message);
         let tell = Tell { cluster: self.core.view().cluster, from: self.membership.me().id(), to, message };
         if brief {
@@ -304,11 +335,13 @@ impl Task {
         }
     }
 
+    /// Does what gossip wants done.
     fn outputs(&mut self) {
         let mut changed = false;
         while let Some(output) = self.membership.poll_output() {
             match output {
-                Output::Send { to, datagram } => {
+                Output::Send { to, peer, kind, datagram } => {
+                    let datagram = self.with_lease(peer, kind, datagram);
                     // A full buffer is a lost datagram; gossip copes.
                     let sent = self.udp.try_send_to(&datagram, self.reachable(to)).is_ok();
                     self.count_datagram(if sent { "sent" } else { "unsent" });
@@ -410,6 +443,7 @@ impl Task {
         self.shared.view.store(view.clone());
         self.shared.views.send_replace(view.clone());
         self.peers.keep(|id| view.place(id).is_some());
+        self.viewed_at = self.ticks;
         self.expect();
         if inside {
             self.shared.admitted.store(true, Ordering::Relaxed);
@@ -563,7 +597,8 @@ impl Task {
             self.notice_exclusion();
         }
         self.ask_strangers();
-        if self.ticks.is_multiple_of(EXCHANGE_TICKS) {
+        let every = if self.is_calm() { EXCHANGE_TICKS_CALM } else { EXCHANGE_TICKS };
+        if self.ticks.is_multiple_of(every) {
             self.exchange();
         }
         let alone = self.membership.up().next().is_none();
@@ -571,59 +606,6 @@ impl Task {
         if self.ticks.is_multiple_of(seed_ticks) && (alone || self.core.leads()) {
             self.ask_seeds();
         }
-    }
-
-    /// The leader asks those who are up but not in the view who they are.
-    fn ask_strangers(&mut self) {
-        if !self.core.leads() || self.left {
-            return;
-        }
-        let strangers: Vec<NodeId> = self.core.strangers().filter(|id| !self.asking.contains(id)).collect();
-        for id in strangers {
-            let Some(identity) = self.membership.up().find(|i| i.id() == id) else { continue };
-            let addr = identity.gossip_addr();
-            self.asking.insert(id);
-            self.exchange_with(Some(id), addr.into());
-        }
-    }
-
-    /// Exchanges members and views with one peer: one that should be up and is not, else any.
-    fn exchange(&mut self) {
-        let me = self.membership.me().node;
-        let up: BTreeSet<u64> = self.membership.up().map(|i| i.node).collect();
-        let view = self.shared.view.load();
-        let others: Vec<&Member> = view.members.iter().filter(|m| m.id.node != me).collect();
-        let missing: Vec<&Member> = others.iter().copied().filter(|m| !up.contains(&m.id.node)).collect();
-        let choice = if missing.is_empty() || rand::random() { &others } else { &missing };
-        if choice.is_empty() {
-            return;
-        }
-        let addr = self.address(choice[rand::random_range(0..choice.len())]);
-        self.exchange_with(None, addr);
-    }
-
-    fn exchange_with(&self, asked: Option<NodeId>, address: HostPort) {
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let mut members = None;
-            for addr in address.resolve().await.unwrap_or_default() {
-                members = members.or(join::exchange(addr, &shared).await);
-            }
-            let _ = shared.commands.send(Command::Learned(asked, members.map(Box::new))).await;
-        });
-    }
-
-    /// Seeds may have been started meanwhile, or have another cluster.
-    fn ask_seeds(&self) {
-        if self.settings.seeds.is_empty() {
-            return;
-        }
-        let (seeds, shared, resp) = (self.settings.seeds.clone(), self.shared.clone(), self.settings.resp);
-        tokio::spawn(async move {
-            for (_, members) in seeds::ask_all(&seeds, &shared, resp).await.answers {
-                let _ = shared.commands.send(Command::Learned(None, Some(Box::new(members)))).await;
-            }
-        });
     }
 
     /// Where a member's bus is: as gossip knows it, else by its host.
