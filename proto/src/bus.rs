@@ -2,6 +2,9 @@
 //!
 //! Each request is the command `SHOAL <VERB> <version> <blob>`, each reply one bulk string with a blob, or an
 //! error. Blobs are postcard. Used by `shoal-net` on both sides; this module only says what is in them.
+//!
+//! A request is read by the version that it names, see [`version`](crate::version). Its answer names none: it may have more
+//! at its end than the asker knows, or less.
 //! Everything here came over a network: receivers check what they are told before they use it.
 
 use std::net::IpAddr;
@@ -13,10 +16,10 @@ use crate::cluster::Message;
 use crate::member::Identity;
 use crate::resp::request::{Args, OwnedArgs};
 use crate::slot::SLOTS;
+use crate::version::{self, own, understands};
 use crate::view::{MAX_MEMBERS, Member, NodeId, View};
 
-/// Version of all messages. A field added, removed or changed makes a new one.
-pub const VERSION: u32 = 3;
+pub use crate::version::VERSION;
 
 /// Longest blob in bytes: a view of 1,024 members with a scattered table takes 0.2 MB.
 pub const MAX_BLOB: usize = 4 << 20;
@@ -38,7 +41,7 @@ pub enum Verb {
     Leave,
     /// [`Tell`] -> [`Heard`]: a message of the cluster's own protocol; what follows from it is told the same way.
     Tell,
-    /// [`Stream`] -> [`Heard`]: slots follow on this connection, which is no longer one of requests.
+    /// [`Stream`] -> [`Granted`]: slots follow on this connection, which is no longer one of requests.
     Stream,
 }
 
@@ -180,7 +183,14 @@ pub struct Stream {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Heard;
 
-/// Mark in front of a datagram that carries a [`Tell`] instead of gossip; the message follows.
+/// The stream may begin.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Granted {
+    /// What the receiver speaks. The stream is spoken in the lower version of the two: what it holds cannot be left out.
+    pub version: u32,
+}
+
+/// Mark in front of a datagram that carries a [`Tell`] instead of gossip; a byte of version and the message follow.
 pub const TELL: [u8; 8] = *b"shoaltel";
 
 /// Why a request cannot be answered. The texts are for people.
@@ -193,11 +203,14 @@ pub enum Refusal {
     #[error("ERR unknown SHOAL verb")]
     UnknownVerb,
     /// The other side speaks another version.
-    #[error("ERR SHOAL version {0} is not spoken here, this process speaks version {VERSION}")]
+    #[error("ERR SHOAL version {0} is not spoken here, this process speaks version {own}", own = own())]
     Version(String),
     /// The blob is not what the verb needs.
     #[error("ERR malformed SHOAL {0} message")]
     Malformed(&'static str),
+    /// A kind of message that a newer version has. It does not count.
+    #[error("ERR unknown kind of SHOAL {0} message")]
+    UnknownKind(&'static str),
 }
 
 /// A request taken apart.
@@ -205,6 +218,8 @@ pub enum Refusal {
 pub struct Request<'a> {
     /// What is asked.
     pub verb: Verb,
+    /// What the asker speaks.
+    pub version: u32,
     /// The message.
     pub blob: &'a [u8],
 }
@@ -218,19 +233,40 @@ impl<'a> Request<'a> {
         if args.len() != 4 || !args.is(0, "SHOAL") {
             return Err(Refusal::NotABusRequest);
         }
-        let verb = Verb::parse(args.at(1)).ok_or(Refusal::UnknownVerb)?;
-        check_version(args.at(2))?;
-        Ok(Self { verb, blob: args.at(3) })
+        Self::of(args.at(1), args.at(2), args.at(3))
+    }
+
+    /// The same, taken apart already.
+    ///
+    /// # Errors
+    /// When they are not a request this version understands.
+    pub fn of(verb: &[u8], version: &[u8], blob: &'a [u8]) -> Result<Self, Refusal> {
+        let version = check_version(version)?;
+        let verb = Verb::parse(verb).ok_or(Refusal::UnknownVerb)?;
+        Ok(Self { verb, version, blob })
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    /// When the bytes are not one message of this kind, or it breaks a limit.
+    pub fn message<T: DeserializeOwned + Check>(&self) -> Result<T, Refusal> {
+        match version::read(self.blob, Some(self.version)).filter(T::is_sound) {
+            Some(message) => Ok(message),
+            None if self.version > own() && T::is_of_unknown_kind(self.blob) => {
+                Err(Refusal::UnknownKind(self.verb.name()))
+            }
+            None => Err(Refusal::Malformed(self.verb.name())),
+        }
     }
 }
 
-/// Whether the version of a request is spoken here.
-///
-/// # Errors
-/// If it is not.
-pub fn check_version(version: &[u8]) -> Result<(), Refusal> {
-    if version == VERSION.to_string().as_bytes() {
-        return Ok(());
+/// The version of a request, if it is understood here.
+fn check_version(version: &[u8]) -> Result<u32, Refusal> {
+    let number = std::str::from_utf8(version).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let number = number.and_then(|text| text.parse().ok());
+    if let Some(number) = number.filter(|number| understands(own(), *number)) {
+        return Ok(number);
     }
     let shown = String::from_utf8_lossy(&version[..version.len().min(20)]);
     Err(Refusal::Version(shown.chars().map(|c| if c.is_control() { '?' } else { c }).collect()))
@@ -238,7 +274,7 @@ pub fn check_version(version: &[u8]) -> Result<(), Refusal> {
 
 /// The bytes of a request.
 pub fn request(verb: Verb, message: &impl Serialize) -> Vec<u8> {
-    let version = VERSION.to_string();
+    let version = own().to_string();
     let blob = encode(message);
     let args: [&[u8]; 4] = [b"SHOAL", verb.name().as_bytes(), version.as_bytes(), &blob];
     OwnedArgs::new(args).args().raw().to_vec()
@@ -246,23 +282,26 @@ pub fn request(verb: Verb, message: &impl Serialize) -> Vec<u8> {
 
 /// A message as a blob.
 pub fn encode(message: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(message).expect("our messages hold nothing that postcard cannot write")
+    version::write(message).expect("our messages hold nothing that postcard cannot write")
 }
 
-/// A message from a blob; the whole blob must be used.
+/// An answer from its blob.
 ///
 /// # Errors
-/// When the bytes are not one message of this kind, or it breaks a limit.
+/// When the bytes are not an answer of this kind, or it breaks a limit.
 pub fn decode<T: DeserializeOwned + Check>(verb: Verb, blob: &[u8]) -> Result<T, Refusal> {
-    let malformed = || Refusal::Malformed(verb.name());
-    let (message, rest): (T, _) = postcard::take_from_bytes(blob).map_err(|_| malformed())?;
-    if rest.is_empty() && message.is_sound() { Ok(message) } else { Err(malformed()) }
+    version::read(blob, None).filter(T::is_sound).ok_or(Refusal::Malformed(verb.name()))
 }
 
 /// Limits that a type does not express.
 pub trait Check {
     /// Whether the message keeps them.
     fn is_sound(&self) -> bool;
+
+    /// Whether these bytes are a message of a kind that is not known here.
+    fn is_of_unknown_kind(_: &[u8]) -> bool {
+        false
+    }
 }
 
 impl Check for Join {
@@ -324,9 +363,20 @@ impl Check for Tell {
             _ => true,
         }
     }
+
+    fn is_of_unknown_kind(blob: &[u8]) -> bool {
+        let kind = postcard::take_from_bytes::<(u64, NodeId, NodeId, u32)>(blob).map(|(head, _)| head.3);
+        kind.is_ok_and(|kind| kind >= Message::KINDS)
+    }
 }
 
 impl Check for Stream {
+    fn is_sound(&self) -> bool {
+        true
+    }
+}
+
+impl Check for Granted {
     fn is_sound(&self) -> bool {
         true
     }
@@ -361,8 +411,8 @@ mod tests {
         assert!(scanner.next(&bytes, &Limits::default()).unwrap().is_some());
         let parsed = Request::parse(Args::new(&bytes, scanner.spans())).unwrap();
         assert_eq!(parsed.verb, Verb::Watch);
-        let since: Since = decode(parsed.verb, parsed.blob).unwrap();
-        assert_eq!((since.cluster, since.epoch), (5, 9));
+        let since: Since = parsed.message().unwrap();
+        assert_eq!((since.cluster, since.epoch, parsed.version), (5, 9, VERSION));
     }
 
     #[test]
@@ -378,11 +428,30 @@ mod tests {
             refusal(&["SHOAL", "JOIN", "1", ""]),
             "ERR SHOAL version 1 is not spoken here, this process speaks version 3"
         );
-        assert_eq!(
-            decode::<Since>(Verb::Watch, &[1]).unwrap_err().to_string(),
-            "ERR malformed SHOAL WATCH message"
-        );
-        assert!(decode::<Since>(Verb::Watch, &[1, 2, 3]).is_err(), "bytes left over");
+        let watch = |version, blob| Request { verb: Verb::Watch, version, blob }.message::<Since>();
+        assert_eq!(watch(VERSION, &[1]).unwrap_err().to_string(), "ERR malformed SHOAL WATCH message");
+        assert!(watch(VERSION, &[1, 2, 3]).is_err(), "bytes left over");
+        assert!(watch(VERSION + 1, &[1, 2, 3]).is_ok(), "a field that this version does not know");
+        assert!(watch(VERSION + 1, &[1]).is_err(), "a newer version has all of the older one's fields");
+        for version in ["2", "5", "+3", "03x", "", "33333333333"] {
+            assert!(refusal(&["SHOAL", "JOIN", version, ""]).contains("is not spoken here"), "{version}");
+        }
+        assert_eq!(refusal(&["SHOAL", "DANCE", "4", ""]), "ERR unknown SHOAL verb");
+    }
+
+    #[test]
+    fn kinds_of_a_newer_version_are_told_from_nonsense() {
+        let id = NodeId { node: 1, boot: 2 };
+        let kind = |kind: u32| postcard::to_stdvec(&(7u64, id, id, kind, [9u8; 4])).unwrap();
+        let read = |version, blob: &[u8]| Request { verb: Verb::Tell, version, blob }.message::<Tell>();
+        let unknown = kind(Message::KINDS);
+        assert_eq!(read(VERSION + 1, &unknown).unwrap_err(), Refusal::UnknownKind("TELL"));
+        assert_eq!(read(VERSION, &unknown).unwrap_err(), Refusal::Malformed("TELL"));
+        assert_eq!(read(VERSION + 1, &unknown[..4]).unwrap_err(), Refusal::Malformed("TELL"));
+        let last = Message::Progress { epoch: 1, moved: 2, left: 3, copying: true, copied: 4, broken: true };
+        let tell = encode(&Tell { cluster: 7, from: id, to: id, message: last.clone() });
+        assert_eq!(read(VERSION, &tell).unwrap().message, last);
+        assert!(!Tell::is_of_unknown_kind(&tell) && u32::from(tell[tell.len() - 7]) == Message::KINDS - 1);
     }
 
     proptest! {

@@ -18,12 +18,13 @@ pub(super) const HANDLERS: Handlers = &[
     ("shoal|help", help),
 ];
 
-/// Version of the router-to-node conventions.
-const UPSTREAM_VERSION: &[u8] = b"1";
+/// Versions of the router-to-node conventions that are understood: this one and the next, whose routers keep to this one with a
+/// node that is older. There is none before.
+const UPSTREAM_VERSIONS: [&[u8]; 2] = [b"1", b"2"];
 
 /// `SHOAL UPSTREAM <version>`: the other end is a router and splits commands by node.
 fn upstream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    if args.get(2) != Some(UPSTREAM_VERSION) {
+    if !args.get(2).is_some_and(|version| UPSTREAM_VERSIONS.contains(&version)) {
         return Err(Error::text("ERR this node speaks version 1 of SHOAL UPSTREAM"));
     }
     *cx.upstream = true;

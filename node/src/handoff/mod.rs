@@ -27,4 +27,4 @@ pub mod record;
 pub use apply::{Applied, Applier, ApplyError, Event};
 pub use codec::Form;
 pub use outbox::{Broken, LIMIT, NEVER, Outbox};
-pub use record::{Record, VERSION};
+pub use record::Record;

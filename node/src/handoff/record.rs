@@ -4,6 +4,9 @@
 //! length (u32, of what follows) | kind (u8) | slot (u16) | body
 //! ```
 //!
+//! A stream is spoken in the lower version of its two ends ([`shoal_proto::bus::Granted`]), because nothing in it can be left
+//! out: what a newer version may say besides, it does not say to an older one.
+//!
 //! All numbers are little-endian. The decoder believes nothing: it never panics, never allocates in proportion to
 //! an announced number, and refuses what no encoder writes. How values look inside is [`codec`](super::codec)'s business.
 
@@ -12,8 +15,6 @@ use shoal_proto::slot::SLOTS;
 use super::codec::Form;
 use crate::store::DATABASES;
 
-/// Version of the format; both ends of a stream must speak the same.
-pub const VERSION: u16 = 1;
 /// Largest record. Values come in pieces; what is large is a key, or an argument of a command on a small key.
 pub const LONGEST: usize = 1 << 30;
 /// Bytes before a record's body.
@@ -297,6 +298,32 @@ mod tests {
             round(record);
         }
         assert_eq!(words.iter().collect::<Vec<_>>(), [&b"SET"[..], b"", b"v"]);
+    }
+
+    /// What version 3 of the cluster's protocol says, byte for byte: it is understood for ever.
+    #[test]
+    fn version_3_is_understood() {
+        let heat = Heat { accessed: 3, credit: 2, main: true };
+        let entry = Entry { db: 1, expires_at: 258, heat, form: Form::StrText, key: b"k" };
+        let written: [(Record<'_>, &[u8]); 5] = [
+            (Record::Begin, &[3, 0, 0, 0, 0, 77, 0]),
+            (
+                Record::Put(entry, b"v"),
+                &[23, 0, 0, 0, 1, 77, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0x82, 1, 1, 0, 0, 0, b'k', b'v'],
+            ),
+            (Record::Gone(3, b"k"), &[5, 0, 0, 0, 5, 77, 0, 3, b'k']),
+            (
+                Record::Command(1, 258, Words(&[1, 0, 0, 0, b'a'])),
+                &[17, 0, 0, 0, 6, 77, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, b'a'],
+            ),
+            (Record::Through, &[3, 0, 0, 0, 9, 77, 0]),
+        ];
+        for (record, bytes) in written {
+            assert_eq!(read(bytes), Ok(Some((77, record, bytes.len()))));
+            let mut again = Vec::new();
+            record.write(77, &mut again);
+            assert_eq!(again, bytes);
+        }
     }
 
     #[test]

@@ -38,13 +38,16 @@ pub trait Service: Send + Sync + 'static {
     /// The reply's blob, or the error line without its `-`.
     fn answer(
         &self,
-        verb: Verb,
-        blob: &[u8],
+        request: bus::Request<'_>,
         from: IpAddr,
     ) -> impl Future<Output = Result<Vec<u8>, String>> + Send;
 
     /// Takes over a connection whose [`Verb::Stream`] was answered. What came behind the request is in `rest`.
-    fn stream(&self, blob: &[u8], stream: TcpStream, rest: Vec<u8>);
+    fn stream(&self, request: bus::Request<'_>, stream: TcpStream, rest: Vec<u8>);
+
+    /// A request was refused before it came to that, and is answered so. Whether the connection is to be closed, with a
+    /// warning.
+    fn refused(&self, peer: SocketAddr, refusal: &bus::Refusal) -> bool;
 }
 
 /// Answers until the shutdown.
@@ -120,15 +123,17 @@ async fn converse<S: Service>(mut stream: TcpStream, peer: SocketAddr, service: 
         };
         let parsed = bus::Request::parse(Args::new(&input, scanner.spans()));
         let answer = match &parsed {
-            Ok(request) => service.answer(request.verb, request.blob, peer.ip()).await,
+            Ok(request) => service.answer(*request, peer.ip()).await,
             Err(refusal) => Err(refusal.to_string()),
         };
         let granted = answer.is_ok();
         reply(&mut stream, answer).await?;
         match parsed {
-            Err(refusal) => return Err(io::Error::other(refusal)),
+            Err(refusal) if service.refused(peer, &refusal) => return Err(io::Error::other(refusal)),
+            Err(bus::Refusal::Version(_)) => return Ok(()),
+            Err(_) => {}
             Ok(request) if request.verb == Verb::Stream && granted => {
-                service.stream(request.blob, stream, input[consumed..].to_vec());
+                service.stream(request, stream, input[consumed..].to_vec());
                 return Ok(());
             }
             Ok(_) => {}
@@ -289,15 +294,19 @@ mod tests {
     struct Echo;
 
     impl Service for Echo {
-        async fn answer(&self, verb: Verb, blob: &[u8], _: IpAddr) -> Result<Vec<u8>, String> {
-            let since: Since = bus::decode(verb, blob).map_err(|r| r.to_string())?;
+        async fn answer(&self, request: bus::Request<'_>, _: IpAddr) -> Result<Vec<u8>, String> {
+            let since: Since = request.message().map_err(|r| r.to_string())?;
             if since.epoch == 0 {
                 return Err("ERR nothing yet".to_owned());
             }
             Ok(bus::encode(&Latest { cluster: since.cluster, epoch: since.epoch, view: None }))
         }
 
-        fn stream(&self, _: &[u8], _: TcpStream, _: Vec<u8>) {}
+        fn stream(&self, _: bus::Request<'_>, _: TcpStream, _: Vec<u8>) {}
+
+        fn refused(&self, _: SocketAddr, _: &bus::Refusal) -> bool {
+            true
+        }
     }
 
     async fn server() -> (SocketAddr, crate::shutdown::Trigger) {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use metrics::Unit;
-use shoal_proto::bus::Verb;
+use shoal_proto::bus::{Request, Verb};
 use shoal_proto::member::{Health, Identity, Profile};
 use shoal_proto::view::{NodeId, Replication, View};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -75,6 +75,12 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         help: "Gossip datagrams by outcome: sent, unsent, received, dropped.",
+    },
+    Metric {
+        name: "shoal_unknown_messages_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Messages of kinds that only a newer version knows; they do not count.",
     },
 ];
 
@@ -281,12 +287,10 @@ impl ClusterHandle {
     /// # Errors
     /// The error line.
     pub fn answer(&self, verb: &[u8], version: &[u8], blob: &[u8]) -> Result<Vec<u8>, String> {
-        use shoal_proto::bus::{Refusal, check_version};
-        check_version(version).map_err(|r| r.to_string())?;
-        match Verb::parse(verb) {
-            Some(verb @ (Verb::Members | Verb::View)) => self.shared.answer_now(verb, blob, None),
-            Some(_) => Err("ERR this is asked on the gossip port only".to_owned()),
-            None => Err(Refusal::UnknownVerb.to_string()),
+        let request = Request::of(verb, version, blob).map_err(|refusal| refusal.to_string())?;
+        match request.verb {
+            Verb::Members | Verb::View => self.shared.answer_now(request, None),
+            _ => Err("ERR this is asked on the gossip port only".to_owned()),
         }
     }
 }

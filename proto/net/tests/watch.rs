@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use std::{
 
 use shoal_net::{HostPort, ViewWatch, bus, shutdown};
 use shoal_proto::{
-    bus::{Hello, Latest, Members, Since, Verb, decode, encode},
+    bus::{Hello, Latest, Members, Refusal, Request, Since, Verb, encode},
     view::{Member, NodeId, View},
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -28,11 +28,11 @@ struct Silent {
 }
 
 impl bus::Service for Silent {
-    async fn answer(&self, verb: Verb, blob: &[u8], _: IpAddr) -> Result<Vec<u8>, String> {
+    async fn answer(&self, request: Request<'_>, _: IpAddr) -> Result<Vec<u8>, String> {
         let view = self.view.lock().unwrap().clone();
-        match verb {
+        match request.verb {
             Verb::Members => {
-                let hello: Hello = decode(verb, blob).map_err(|e| e.to_string())?;
+                let hello: Hello = request.message().map_err(|e| e.to_string())?;
                 Ok(encode(&Members {
                     me: self.me.clone(),
                     process: 1,
@@ -44,7 +44,7 @@ impl bus::Service for Silent {
                 }))
             }
             Verb::View => {
-                let since: Since = decode(verb, blob).map_err(|e| e.to_string())?;
+                let since: Since = request.message().map_err(|e| e.to_string())?;
                 self.questions.fetch_add(1, Ordering::SeqCst);
                 let newer = view.epoch > since.epoch || view.cluster != since.cluster;
                 let (cluster, epoch) = (view.cluster, view.epoch);
@@ -58,7 +58,11 @@ impl bus::Service for Silent {
         }
     }
 
-    fn stream(&self, _: &[u8], _: TcpStream, _: Vec<u8>) {}
+    fn stream(&self, _: Request<'_>, _: TcpStream, _: Vec<u8>) {}
+
+    fn refused(&self, _: SocketAddr, _: &Refusal) -> bool {
+        true
+    }
 }
 
 async fn until(what: &str, mut test: impl FnMut() -> bool) {

@@ -134,6 +134,9 @@ pub enum Message {
 }
 
 impl Message {
+    /// How many kinds there are. New ones come at the end, and a process that does not know them must do without.
+    pub const KINDS: u32 = 12;
+
     /// The epoch of the view that its sender has, if the message tells.
     pub(super) fn epoch_in_force(&self) -> Option<u64> {
         match self {
@@ -150,6 +153,11 @@ impl Message {
             Self::LastCall | Self::Present => None,
         }
     }
+}
+
+impl Transfer {
+    /// How many kinds there are. New ones come at the end, and are not said to a peer of an older version.
+    pub const KINDS: u32 = 8;
 }
 
 /// What the two ends of a stream of slots say to each other, in order with the data between.

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Dropped;
-use crate::version::{VERSION, understands};
+use crate::version::{self, own, understands};
 
 /// Bytes of the cluster's number.
 const CLUSTER: usize = 8;
@@ -17,8 +17,9 @@ const CLUSTER: usize = 8;
 /// Bytes in front of what goes along.
 pub(super) const HEAD: usize = CLUSTER + 2;
 
-/// Most bytes that go along: three numbers of up to ten bytes, two of them with a byte that says whether they are there.
-pub(super) const MOST_ALONG: usize = 32;
+/// Most bytes that go along: three numbers of up to ten bytes, two of them with a byte that says whether they are there, and
+/// what a next version may add.
+pub(super) const MOST_ALONG: usize = 40;
 
 /// What goes along with a packet, about its sender and its receiver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +36,14 @@ pub struct Along {
 pub(super) fn wrap(cluster: u64, packet: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::with_capacity(HEAD + packet.len());
     datagram.extend_from_slice(&cluster.to_be_bytes());
-    datagram.extend_from_slice(&[VERSION as u8, 0]);
+    datagram.extend_from_slice(&[own() as u8, 0]);
     datagram.extend_from_slice(packet);
     datagram
 }
 
 /// The datagram of [`Output::Send`](super::Output::Send) with something that goes along.
 pub fn with(datagram: &[u8], along: &Along) -> Vec<u8> {
-    let blob = postcard::to_stdvec(along).expect("numbers can be written");
+    let blob = version::write(along).expect("numbers can be written");
     debug_assert!(blob.len() <= MOST_ALONG && datagram.len() >= HEAD && datagram[HEAD - 1] == 0);
     let mut whole = Vec::with_capacity(datagram.len() + blob.len());
     whole.extend_from_slice(&datagram[..HEAD - 1]);
@@ -59,21 +60,21 @@ pub(super) fn open(cluster: u64, datagram: &[u8]) -> Result<(Option<Along>, &[u8
         return Err(Dropped::OtherCluster);
     }
     let version = u32::from(head[CLUSTER]);
-    if !understands(VERSION, version) {
+    if !understands(own(), version) {
         return Err(Dropped::Version(version));
     }
     let (along, packet) = rest.split_at_checked(head[HEAD - 1].into()).ok_or(Dropped::Malformed)?;
     if along.is_empty() {
         return Ok((None, packet));
     }
-    // What a newer version says besides is of no use here.
-    let (along, _) = postcard::take_from_bytes(along).map_err(|_| Dropped::Malformed)?;
+    let along = version::read(along, Some(version)).ok_or(Dropped::Malformed)?;
     Ok((Some(along), packet))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::VERSION;
 
     const ALONG: Along = Along { epoch: 300, ask: Some(u64::MAX), grant: None };
 
@@ -95,6 +96,10 @@ mod tests {
         let end = HEAD + usize::from(newer[HEAD - 1]);
         newer.insert(end, 77);
         newer[HEAD - 1] += 1;
+        assert_eq!(
+            open(7, &[&newer[..CLUSTER], &[VERSION as u8], &newer[CLUSTER + 1..]].concat()),
+            Err(Dropped::Malformed)
+        );
         assert_eq!(open(7, &newer), Ok((Some(ALONG), &b"packet"[..])));
         newer[CLUSTER] = VERSION as u8 + 2;
         assert_eq!(open(7, &newer), Err(Dropped::Version(VERSION + 2)));

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::version::growing;
 use crate::view::NodeId;
 
 /// What a process does in the cluster.
@@ -17,11 +18,12 @@ pub enum Role {
     Router,
 }
 
-/// A member as gossip knows it: 25 to 40 bytes in postcard.
+/// A member as gossip knows it: 27 to 42 bytes.
 ///
 /// `(node, boot)` is the process. `renew` only counts how often gossip took it for dead, and means nothing else:
 /// a process that was suspected wrongly and came back has lost no data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Identity {
     /// Hash of the name, [`node_of`].
     pub node: u64,
@@ -39,7 +41,11 @@ pub struct Identity {
     pub role: Role,
     /// Share of the slots relative to others.
     pub weight: u16,
+    /// What it speaks: see [`version`](crate::version).
+    pub version: u32,
 }
+
+growing!(Identity);
 
 impl Identity {
     /// The process.

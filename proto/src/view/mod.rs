@@ -10,6 +10,7 @@ pub mod redis;
 use serde::{Deserialize, Serialize};
 
 use crate::slot::SLOTS;
+use crate::version::growing;
 pub use copies::{Copies, MAX_REPLICAS};
 
 /// One run of a node process: a restart is a new member.
@@ -38,6 +39,7 @@ impl NodeId {
 
 /// A node as views describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Member {
     /// Which process.
     pub id: NodeId,
@@ -76,6 +78,7 @@ impl Default for Replication {
 
 /// Members and slot table of one epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct View {
     /// Drawn once when a cluster is born; views of other clusters are ignored.
     pub cluster: u64,
@@ -95,6 +98,9 @@ pub struct View {
     /// Members that want to go and get no slots, in order of age.
     pub leaving: Vec<NodeId>,
 }
+
+growing!(Member);
+growing!(View);
 
 /// No member: where slots have no owner, or no target.
 pub const NOBODY: u16 = u16::MAX;

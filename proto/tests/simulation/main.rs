@@ -8,6 +8,7 @@
 //! KEEP=1 RUNS=10000 cargo test -p shoal-proto --test simulation            all seeds that fail
 //! ```
 //! With the feature `mutants`, rules are switched off one by one, and each must be missed.
+//! With the feature `adjacent`, messages go through their bytes, and half of the processes speak the next version.
 //! With OPS, what is printed of a run also has its commands and leases.
 
 mod client;
@@ -21,6 +22,8 @@ mod mutants;
 mod oracle;
 mod process;
 mod strike;
+#[cfg(feature = "adjacent")]
+mod wire;
 mod world;
 
 use faults::{PROFILES, Plan, Profile};

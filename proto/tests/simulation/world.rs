@@ -402,6 +402,8 @@ impl World {
         if self.dice.permille(self.network.loss) {
             return;
         }
+        #[cfg(feature = "adjacent")]
+        let message = self.over_the_wire(from, to, message);
         let from = self.processes[from].id;
         if self.dice.permille(self.network.twice) {
             let delay = 2 * self.delay();

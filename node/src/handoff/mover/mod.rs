@@ -48,6 +48,12 @@ pub const METRICS: &[Metric] = &[
         help: "Bytes of slots on the move, by direction: in, out.",
     },
     Metric {
+        name: "shoal_handoff_unknown_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Messages in streams of slots that only a newer version knows, by direction of the slots: in, out.",
+    },
+    Metric {
         name: "shoal_stream_lag_bytes",
         kind: Kind::Gauge,
         unit: Unit::Bytes,

@@ -125,7 +125,13 @@ impl Incoming {
                         applied => applied.map_err(|error| error.to_string())?,
                     };
                 let message = match event {
-                    Some(Event::Message(body)) => Some(wire::parse(body).map_err(|error| error.to_string())?),
+                    Some(Event::Message(body)) => {
+                        let message = wire::parse(body).map_err(|error| error.to_string())?;
+                        if message.is_none() {
+                            self.mover.count("shoal_handoff_unknown_total", "in", 1);
+                        }
+                        message
+                    }
                     Some(Event::Begun(_) | Event::Through(_)) | None => None,
                 };
                 (consumed, message)

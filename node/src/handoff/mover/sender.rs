@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use shoal_net::{HostPort, bus::Connection, cluster::SlotEvent};
 use shoal_proto::{
-    bus::{self, Heard, Verb},
+    bus::{self, Granted, Verb},
     view::Member,
 };
 use tokio::{
@@ -158,8 +158,11 @@ impl Sender {
         let address = HostPort::new(self.peer.host.clone(), self.peer.gossip_port);
         for addr in address.resolve().await.unwrap_or_default() {
             let Ok(mut connection) = Connection::open(addr, OPEN).await else { continue };
-            match connection.call::<Heard>(Verb::Stream, &hello, OPEN).await {
-                Ok(Heard) => return Some(connection.into_stream()),
+            match connection.call::<Granted>(Verb::Stream, &hello, OPEN).await {
+                Ok(Granted { version }) => {
+                    tracing::debug!(peer = self.peer.name, version, "a stream of slots begins");
+                    return Some(connection.into_stream());
+                }
                 Err(error) => tracing::debug!(peer = self.peer.name, %error, "no stream of slots yet"),
             }
         }
@@ -198,6 +201,7 @@ async fn read(
                     done += len;
                     match back {
                         Back::Applied(position) => outbox.ack(position),
+                        Back::Unknown => mover.count("shoal_handoff_unknown_total", "out", 1),
                         Back::Answer(message) => {
                             mover.event(SlotEvent::Transfer { from: peer.id, message }).await;
                         }

@@ -3,7 +3,7 @@
 //! Towards the target, in order with the records: [`Transfer`] in a record of its own. Back: frames of four bytes of length,
 //! a byte that says what, and that.
 
-use shoal_proto::cluster::Transfer;
+use shoal_proto::{cluster::Transfer, version};
 
 /// Longest frame: an answer takes some twenty bytes.
 const MAX_FRAME: usize = 64;
@@ -15,6 +15,8 @@ pub(super) enum Back {
     Applied(u64),
     /// An answer.
     Answer(Transfer),
+    /// Something that only a newer version knows.
+    Unknown,
 }
 
 const APPLIED: u8 = 1;
@@ -27,14 +29,18 @@ pub(super) struct Malformed;
 
 /// The body of a record.
 pub(super) fn message(message: &Transfer) -> Vec<u8> {
-    postcard::to_stdvec(message).expect("numbers can be written")
+    version::write(message).expect("numbers can be written")
 }
 
-/// A record's body as a message.
-pub(super) fn parse(body: &[u8]) -> Result<Transfer, Malformed> {
-    match postcard::take_from_bytes(body) {
-        Ok((message, [])) => Ok(message),
-        _ => Err(Malformed),
+/// A record's body as a message; none if it is of a kind that only a newer version has.
+pub(super) fn parse(body: &[u8]) -> Result<Option<Transfer>, Malformed> {
+    // Fields may be missing, but not all that there is.
+    match version::read(body, None).filter(|_| !body.is_empty()) {
+        Some(message) => Ok(Some(message)),
+        None => match postcard::take_from_bytes::<u32>(body) {
+            Ok((kind, _)) if kind >= Transfer::KINDS => Ok(None),
+            _ => Err(Malformed),
+        },
     }
 }
 
@@ -66,8 +72,8 @@ pub(super) fn next(bytes: &[u8]) -> Result<Option<(Back, usize)>, Malformed> {
     let Some((kind, body)) = rest.get(..len).and_then(<[u8]>::split_first) else { return Ok(None) };
     let back = match *kind {
         APPLIED => Back::Applied(u64::from_le_bytes(body.try_into().map_err(|_| Malformed)?)),
-        ANSWER => Back::Answer(parse(body)?),
-        _ => return Err(Malformed),
+        ANSWER => parse(body)?.map_or(Back::Unknown, Back::Answer),
+        _ => Back::Unknown,
     };
     Ok(Some((back, 4 + len)))
 }
@@ -89,7 +95,50 @@ mod tests {
         let (first, len) = next(&bytes).unwrap().unwrap();
         assert_eq!(first, Back::Answer(taken));
         assert_eq!(next(&bytes[len..]).unwrap(), Some((Back::Applied(7), bytes.len() - len)));
-        assert_eq!(parse(&message(&taken)), Ok(taken));
+        assert_eq!(parse(&message(&taken)), Ok(Some(taken)));
+    }
+
+    /// What version 3 of the protocol says, byte for byte: it is understood for ever.
+    #[test]
+    fn version_3_is_understood() {
+        let (slot, epoch, id, stream) = (5, 300, 7, 6);
+        let messages: [(Transfer, &[u8]); 8] = [
+            (Transfer::Begin { slot, epoch, stream }, &[0, 5, 172, 2, 6]),
+            (Transfer::Complete { slot, stream }, &[1, 5, 6]),
+            (Transfer::Missing { slot, stream }, &[2, 5, 6]),
+            (Transfer::Follow { slot, id, stream }, &[3, 5, 7, 6]),
+            (Transfer::Take { slot, epoch, id }, &[4, 5, 172, 2, 7]),
+            (Transfer::Taken { slot, id }, &[5, 5, 7]),
+            (Transfer::Refused { slot, id, ready: true }, &[6, 5, 7, 1]),
+            (Transfer::Stop { slot }, &[7, 5]),
+        ];
+        for (said, bytes) in messages {
+            assert_eq!(parse(bytes), Ok(Some(said)));
+            assert_eq!(message(&said), bytes);
+        }
+        let frames: [(Back, &[u8]); 2] = [
+            (Back::Applied(258), &[9, 0, 0, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0]),
+            (Back::Answer(Transfer::Taken { slot, id }), &[4, 0, 0, 0, 2, 5, 5, 7]),
+        ];
+        for (said, bytes) in frames {
+            assert_eq!(next(bytes), Ok(Some((said, bytes.len()))));
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_says_besides_is_left_out() {
+        let taken = Transfer::Taken { slot: 5, id: 6 };
+        let mut longer = message(&taken);
+        longer.push(7);
+        assert_eq!(parse(&longer), Ok(Some(taken)));
+        let unknown = [Transfer::KINDS as u8, 1, 2];
+        assert_eq!((parse(&unknown), parse(&[])), (Ok(None), Err(Malformed)));
+        for (kind, body) in [(ANSWER, &unknown[..]), (ANSWER + 1, b"anything")] {
+            let bytes = frame(kind, body);
+            assert_eq!(next(&bytes), Ok(Some((Back::Unknown, bytes.len()))));
+        }
+        let last = Transfer::Stop { slot: 1 };
+        assert_eq!(u32::from(message(&last)[0]) + 1, Transfer::KINDS);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use shoal_proto::bus::{Join, Joined, Members, Verb};
 use shoal_proto::member::{Identity, Role};
+use shoal_proto::version;
 use shoal_proto::view::{Member, NodeId, View};
 
 use super::Settings;
@@ -150,6 +151,7 @@ fn identity(settings: &Settings, shared: &Shared, boot: u64, seen: IpAddr) -> Id
         resp_port: settings.resp.port(),
         role: Role::Node,
         weight: settings.weight,
+        version: version::own(),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Answers to peers and routers, from snapshots; what changes anything goes to the task.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use shoal_proto::bus::{self, Heard, Hello, Join, Joined, Latest, Leave, Push, Since, Verb};
+use shoal_proto::bus::{
+    self, Granted, Heard, Hello, Join, Joined, Latest, Leave, Push, Refusal, Request, Since, Verb,
+};
+use shoal_proto::version;
 use shoal_proto::view::NodeId;
 
 use tokio::net::TcpStream;
@@ -15,33 +18,37 @@ use crate::bus::Service;
 pub(crate) const WATCH: Duration = Duration::from_secs(30);
 
 impl Service for Shared {
-    async fn answer(&self, verb: Verb, blob: &[u8], from: IpAddr) -> Result<Vec<u8>, String> {
-        if verb == Verb::Watch {
-            return self.watch(blob).await;
+    async fn answer(&self, request: Request<'_>, from: IpAddr) -> Result<Vec<u8>, String> {
+        if request.verb == Verb::Watch {
+            return self.watch(request).await;
         }
-        self.answer_now(verb, blob, Some(from))
+        self.answer_now(request, Some(from))
     }
 
-    fn stream(&self, blob: &[u8], stream: TcpStream, rest: Vec<u8>) {
-        if let Ok(hello) = bus::decode::<bus::Stream>(Verb::Stream, blob) {
+    fn stream(&self, request: Request<'_>, stream: TcpStream, rest: Vec<u8>) {
+        if let Ok(hello) = request.message::<bus::Stream>() {
             self.slots.accept(hello.from, stream, rest);
         }
+    }
+
+    fn refused(&self, peer: SocketAddr, refusal: &Refusal) -> bool {
+        match refusal {
+            Refusal::Version(theirs) => self.refuse_version(peer, theirs),
+            Refusal::UnknownVerb | Refusal::UnknownKind(_) => self.count_unknown(),
+            Refusal::NotABusRequest | Refusal::Malformed(_) => return true,
+        }
+        false
     }
 }
 
 impl Shared {
     /// Answers everything but watches, without waiting. `from` is none if the question came through the RESP
     /// port, where nothing may be changed.
-    pub(super) fn answer_now(
-        &self,
-        verb: Verb,
-        blob: &[u8],
-        from: Option<IpAddr>,
-    ) -> Result<Vec<u8>, String> {
-        let refused = |refusal: bus::Refusal| refusal.to_string();
-        match verb {
+    pub(super) fn answer_now(&self, request: Request<'_>, from: Option<IpAddr>) -> Result<Vec<u8>, String> {
+        let refused = |refusal: Refusal| refusal.to_string();
+        match request.verb {
             Verb::Members => {
-                let hello: Hello = bus::decode(verb, blob).map_err(refused)?;
+                let hello: Hello = request.message().map_err(refused)?;
                 let answer = bus::encode(&self.members_for(&hello));
                 if from.is_some() && hello.cluster != 0 {
                     // Only a hint: if the task is busy, the peer will say it again.
@@ -50,36 +57,42 @@ impl Shared {
                 Ok(answer)
             }
             Verb::View | Verb::Watch => {
-                let since = bus::decode(verb, blob).map_err(refused)?;
+                let since = request.message().map_err(refused)?;
                 Ok(bus::encode(&self.latest(&since)))
             }
             Verb::Join => {
-                let join = bus::decode(verb, blob).map_err(refused)?;
+                let join = request.message().map_err(refused)?;
                 self.joined(&join, from).map(|joined| bus::encode(&joined))
             }
             Verb::Push => {
-                let push: Push = bus::decode(verb, blob).map_err(refused)?;
+                let push: Push = request.message().map_err(refused)?;
                 self.same_cluster(push.view.cluster)?;
                 let since = Since { cluster: push.view.cluster, epoch: push.view.epoch };
                 self.command(Command::View(push.view))?;
                 Ok(bus::encode(&self.latest(&since)))
             }
             Verb::Tell => {
-                let tell: bus::Tell = bus::decode(verb, blob).map_err(refused)?;
-                self.same_cluster(tell.cluster)?;
-                self.command(Command::Tell(Box::new(tell)))?;
+                match request.message::<bus::Tell>() {
+                    Ok(tell) => {
+                        self.same_cluster(tell.cluster)?;
+                        self.command(Command::Tell(Box::new(tell)))?;
+                    }
+                    // Whoever is newer can do without.
+                    Err(Refusal::UnknownKind(_)) => self.count_unknown(),
+                    Err(refusal) => return Err(refused(refusal)),
+                }
                 Ok(bus::encode(&Heard))
             }
             Verb::Stream => {
-                let hello: bus::Stream = bus::decode(verb, blob).map_err(refused)?;
+                let hello: bus::Stream = request.message().map_err(refused)?;
                 self.same_cluster(hello.cluster)?;
                 if hello.to != self.me.load().id {
                     return Err("ERR this is another process than the one that is meant".to_owned());
                 }
-                Ok(bus::encode(&Heard))
+                Ok(bus::encode(&Granted { version: version::own() }))
             }
             Verb::Leave => {
-                let leave: Leave = bus::decode(verb, blob).map_err(refused)?;
+                let leave: Leave = request.message().map_err(refused)?;
                 self.same_cluster(leave.cluster)?;
                 self.command(Command::Leave(leave.id))?;
                 let epoch = self.view.load().epoch;
@@ -113,8 +126,8 @@ impl Shared {
         Latest { cluster: view.cluster, epoch: view.epoch, view: news.then(|| view.as_ref().clone()) }
     }
 
-    async fn watch(&self, blob: &[u8]) -> Result<Vec<u8>, String> {
-        let since: Since = bus::decode(Verb::Watch, blob).map_err(|r| r.to_string())?;
+    async fn watch(&self, request: Request<'_>) -> Result<Vec<u8>, String> {
+        let since: Since = request.message().map_err(|r| r.to_string())?;
         let mut views = self.views.subscribe();
         let newer = views.wait_for(|view| {
             view.epoch > 0

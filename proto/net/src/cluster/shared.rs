@@ -1,12 +1,15 @@
 //! What the cluster's task, its bus connections and the rest of the process share: snapshots, never locks.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use shoal_proto::bus::{Hello, Joined, Members, Tell};
 use shoal_proto::member::{Health, Identity, node_of};
+use shoal_proto::version;
 use shoal_proto::view::{Member, NodeId, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -35,6 +38,9 @@ pub(super) enum Command {
     Force,
 }
 
+/// Addresses of which it was said that their version is not understood; further ones are not.
+const MOST_FAR: usize = 64;
+
 /// See the module's documentation. Written by the task only.
 pub(super) struct Shared {
     /// Where gossip and the bus listen.
@@ -57,6 +63,8 @@ pub(super) struct Shared {
     pub state: ArcSwap<String>,
     /// To the task.
     pub commands: mpsc::Sender<Command>,
+    /// From where something came of a version that is not understood, as far as that was said.
+    far: Mutex<BTreeSet<IpAddr>>,
     /// Whoever keeps the data.
     pub slots: Arc<dyn Slots>,
 }
@@ -91,8 +99,31 @@ impl Shared {
             admitted: AtomicBool::new(false),
             state: ArcSwap::from_pointee("has not joined a cluster yet".to_owned()),
             commands,
+            far: Mutex::default(),
             slots: settings.slots.clone(),
         }
+    }
+
+    /// Something came of a version that is not understood here. Said once for each address: who sends it goes on.
+    pub(super) fn refuse_version(&self, peer: SocketAddr, theirs: &str) {
+        let mut far = self.far.lock();
+        if far.len() < MOST_FAR && far.insert(peer.ip()) {
+            tracing::warn!(
+                node = self.me.load().name,
+                %peer,
+                theirs,
+                ours = version::own(),
+                "refused a peer that speaks version {theirs} of the cluster's protocol; this process speaks version {} and \
+                 understands the ones next to it: update one version at a time",
+                version::own()
+            );
+        }
+    }
+
+    /// Something came that only a newer version knows.
+    pub(super) fn count_unknown(&self) {
+        let node = self.me.load().name.clone();
+        metrics::counter!("shoal_unknown_messages_total", "node" => node).increment(1);
     }
 
     /// What we tell peers when we ask.

@@ -28,7 +28,7 @@ use super::shared::{Command, Shared};
 use super::tell::{self, Peers};
 use super::{MemberState, Settings, SlotEvent};
 use crate::address::HostPort;
-use crate::bus;
+use crate::bus::{self, Service};
 use crate::control::uptime;
 use crate::shutdown::Shutdown;
 use leave::Leaving;
@@ -75,8 +75,8 @@ pub(super) struct Task {
     excluded: Exclusion,
     /// Other clusters that were met.
     warned: BTreeSet<u64>,
-    /// Whether foreign and malformed datagrams were seen, and those of another version.
-    warned_dropped: [bool; 3],
+    /// Whether foreign and malformed datagrams were seen.
+    warned_dropped: [bool; 2],
 }
 
 /// Whether the cluster went on without us.
@@ -155,7 +155,7 @@ impl Task {
             left: false,
             excluded: Exclusion::No,
             warned: BTreeSet::new(),
-            warned_dropped: [false; 3],
+            warned_dropped: [false; 2],
         };
         task.publish_members();
         task.offer(view);
@@ -213,7 +213,13 @@ impl Task {
             let Ok((len, from)) = self.udp.try_recv_from(&mut buffer) else { return };
             let now = self.now();
             if let Some(tell) = tell::parse(&buffer[..len]) {
-                self.hear(tell);
+                match tell {
+                    Ok(tell) => self.hear(tell),
+                    Err(refusal) => {
+                        // A datagram has no connection to close.
+                        let _ = self.shared.refused(from, &refusal);
+                    }
+                }
                 self.count_datagram("received");
                 continue;
             }
@@ -247,7 +253,7 @@ impl Task {
         let kind = match dropped {
             Dropped::OtherCluster => 0,
             Dropped::Malformed => 1,
-            Dropped::Version(_) => 2,
+            Dropped::Version(theirs) => return self.shared.refuse_version(from, &theirs.to_string()),
         };
         if !std::mem::replace(&mut self.warned_dropped[kind], true) {
             tracing::warn!(node = self.settings.name, %from, "gossip: {dropped}; further ones are only counted");
@@ -385,7 +391,8 @@ impl Task {
         metrics::counter!("shoal_member_changes_total", "node" => node, "direction" => direction)
             .increment(1);
         let name = self.name_of(identity.id());
-        tracing::info!(node = self.settings.name, member = name, address = %identity.gossip_addr(), "member {direction}");
+        let (address, version) = (identity.gossip_addr(), identity.version);
+        tracing::info!(node = self.settings.name, member = name, %address, version, "member {direction}");
     }
 
     fn name_of(&self, id: NodeId) -> String {

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shoal_proto::bus::{self, Heard, TELL, Tell, Verb};
+use shoal_proto::bus::{self, Heard, Refusal, Request, TELL, Tell, Verb};
 use shoal_proto::cluster::Message;
 use shoal_proto::member::MAX_DATAGRAM;
+use shoal_proto::version;
 use shoal_proto::view::NodeId;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -93,13 +94,21 @@ pub(super) fn is_brief(message: &Message) -> bool {
 /// The datagram of a brief message.
 pub(super) fn datagram(tell: &Tell) -> Vec<u8> {
     let mut datagram = TELL.to_vec();
+    datagram.push(version::own() as u8);
     datagram.extend_from_slice(&bus::encode(tell));
     debug_assert!(datagram.len() <= MAX_DATAGRAM);
     datagram
 }
 
-/// The message in a datagram, if it is one of ours.
-pub(super) fn parse(datagram: &[u8]) -> Option<Tell> {
-    let blob = datagram.strip_prefix(&TELL)?;
-    bus::decode(Verb::Tell, blob).ok().filter(|tell: &Tell| is_brief(&tell.message))
+/// The message in a datagram, if it is one with a message; why not, if that cannot be read.
+pub(super) fn parse(datagram: &[u8]) -> Option<Result<Tell, Refusal>> {
+    let (version, blob) = datagram.strip_prefix(&TELL)?.split_first()?;
+    let request = Request { verb: Verb::Tell, version: u32::from(*version), blob };
+    if !version::understands(version::own(), request.version) {
+        return Some(Err(Refusal::Version(request.version.to_string())));
+    }
+    Some(match request.message::<Tell>() {
+        Ok(tell) if !is_brief(&tell.message) => Err(Refusal::Malformed(Verb::Tell.name())),
+        message => message,
+    })
 }

@@ -1,5 +1,7 @@
 //! A data plane without data: slots are served, given away and taken, and nothing is in them. Streams are channels.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
