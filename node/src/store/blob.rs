@@ -1,17 +1,18 @@
 //! Small values as bytes of an item, and back.
 //!
 //! A string is its own bytes. A packed collection is the number of its elements and the run,
-//! without the lengths by which it is walked backwards. What is large, or
+//! without the lengths by which it is walked backwards, and room to grow if it has grown before. What is large, or
 //! has a form that cannot be packed, stays a [`Value`] outside the log.
 
 use super::item::Form;
-use crate::value::{Hash, List, Set, Str, Value, Zset, packed::Packed};
+use crate::value::{
+    Hash, List, Set, Str, Value, Zset,
+    dense::{COUNT, Dense},
+    packed::Packed,
+};
 
 /// Longest value that is kept in the log once it was changed in place: each change copies it twice.
 pub(super) const LONGEST_EDITED: usize = 1 << 10;
-
-/// Bytes before a packed run: its number of elements.
-const COUNT: usize = 2;
 
 /// A value on its way into the store.
 #[derive(Debug)]
@@ -81,8 +82,8 @@ pub(super) fn encode<'a>(
 #[inline]
 pub(super) fn decode(form: Form, bytes: &[u8]) -> Value {
     let run = || {
-        let (count, run) = bytes.split_at(COUNT);
-        Packed::read_dense(run, u32::from(u16::from_le_bytes([count[0], count[1]])))
+        let dense = Dense::new(bytes);
+        Packed::read_dense(dense.run(), dense.len() as u32)
     };
     match form {
         Form::Whole => Str::new(bytes).into(),

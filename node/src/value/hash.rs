@@ -6,11 +6,9 @@
 use super::{
     Encodings,
     packed::{Elem, Packed},
+    short::Short,
     table::Table,
 };
-
-/// What the allocator adds to an allocation.
-const ALLOCATION: usize = 16;
 
 /// A hash value.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +25,7 @@ enum Form {
 /// The large form.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Fields {
-    table: Table<Box<[u8]>>,
+    table: Table<Short>,
     /// Heap bytes of all values.
     value_bytes: usize,
 }
@@ -89,6 +87,13 @@ impl Hash {
                 run.read(value).map(|(value, _)| value)
             }
             Form::Table(fields) => fields.table.get(field).map(|value| Elem::Bytes(value)),
+        }
+    }
+
+    /// Names the addresses that looking up these fields will read, if it is a table.
+    pub(crate) fn lead<'k>(&self, fields: impl Iterator<Item = &'k [u8]>, ask: impl Fn(usize)) {
+        if let Form::Table(table) = &self.form {
+            table.table.lead(fields, ask);
         }
     }
 
@@ -213,24 +218,20 @@ impl Hash {
 
 impl Fields {
     fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        if let Some(old) = self.table.get_mut(field) {
-            self.value_bytes = self.value_bytes + value.len() - old.len();
-            // Counters and fixed-size records need no new allocation.
-            if old.len() == value.len() {
-                old.copy_from_slice(value);
-            } else {
-                *old = value.into();
-            }
-            return false;
+        let (held, added) = self.table.get_or_insert(field, || value.into());
+        if added {
+            self.value_bytes += held.heap();
+        } else {
+            self.value_bytes -= held.heap();
+            held.set(value);
+            self.value_bytes += held.heap();
         }
-        self.value_bytes += value.len() + ALLOCATION;
-        self.table.insert(field, value.into());
-        true
+        added
     }
 
     fn remove(&mut self, field: &[u8]) -> bool {
         let old = self.table.remove(field);
-        self.value_bytes -= old.as_ref().map_or(0, |old| old.len() + ALLOCATION);
+        self.value_bytes -= old.as_ref().map_or(0, Short::heap);
         old.is_some()
     }
 }

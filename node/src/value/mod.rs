@@ -1,12 +1,14 @@
 //! The data types. Each is a plain value: no lock, no clock, no socket.
 
 pub mod bits;
+pub(crate) mod dense;
 mod hash;
 pub(crate) mod linear;
 pub mod list;
 pub mod packed;
 mod segments;
 pub mod set;
+mod short;
 mod string;
 pub mod table;
 mod typed;
@@ -104,6 +106,16 @@ impl Value {
             Self::Hash(h) => h.memory(),
             Self::Set(s) => s.memory(),
             Self::Zset(z) => z.memory(),
+        }
+    }
+
+    /// Names the addresses that looking up these elements will read, if they are many enough for that to take long.
+    pub(crate) fn lead<'k>(&self, elements: impl Iterator<Item = &'k [u8]>, ask: impl Fn(usize)) {
+        match self {
+            Self::Str(_) | Self::List(_) => {}
+            Self::Hash(hash) => hash.lead(elements, ask),
+            Self::Set(set) => set.lead(elements, ask),
+            Self::Zset(zset) => zset.lead(elements, ask),
         }
     }
 

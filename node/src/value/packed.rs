@@ -86,11 +86,11 @@ impl Packed {
         }
     }
 
-    /// Reads what [`write_dense`](Self::write_dense) wrote for `count` elements.
+    /// Reads what [`write_dense`](Self::write_dense) wrote for `count` elements, whatever is behind them.
     pub(crate) fn read_dense(dense: &[u8], count: u32) -> Self {
         let mut bytes = Vec::with_capacity(dense.len() + 2 * count as usize);
         let mut at = 0;
-        while at < dense.len() {
+        for _ in 0..count {
             let (_, len) = decode(&dense[at..]);
             bytes.extend_from_slice(&dense[at..at + len]);
             bytes.extend_from_slice(back_len(len, &mut [0; 5]));
@@ -193,16 +193,23 @@ impl Packed {
 
     /// Position of the first element equal to `bytes`, looking at every `step`th from position `at`.
     pub fn find(&self, bytes: &[u8], mut at: usize, step: usize) -> Option<usize> {
-        let wanted = Elem::of(bytes);
-        loop {
-            let (elem, next) = self.read(at)?;
-            if elem == wanted {
+        let wanted = Written::of(bytes);
+        while at < self.bytes.len() {
+            if wanted.begins(&self.bytes[at..]) {
                 return Some(at);
             }
-            at = next;
-            for _ in 1..step {
-                at = self.read(at)?.1;
-            }
+            at = (0..step).fold(at, |at, _| self.next(at));
+        }
+        None
+    }
+
+    /// Position of the element behind the one at position `at`.
+    #[inline]
+    fn next(&self, at: usize) -> usize {
+        match self.bytes.get(at).map(|first| LENGTHS[usize::from(*first)]) {
+            // Short ones end with a length of one byte.
+            Some(len @ 1..) => at + usize::from(len) + 1,
+            _ => self.read(at).map_or(at, |(_, next)| next),
         }
     }
 
@@ -311,6 +318,74 @@ impl DoubleEndedIterator for Iter<'_> {
     }
 }
 
+/// An element as it is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    head: [u8; 16],
+    head_len: u8,
+    body: &'a [u8],
+    /// The last bytes of the body, if it has so many: names of one collection mostly begin alike.
+    tail: Option<[u8; 8]>,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        let mut head = [0; 16];
+        let encoded = encode(Elem::of(text), &mut head);
+        let body: &[u8] = if encoded.body { text } else { &[] };
+        Self { head, head_len: encoded.head as u8, body, tail: body.last_chunk().copied() }
+    }
+
+    #[inline]
+    fn head(&self) -> &[u8] {
+        &self.head[..usize::from(self.head_len)]
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.head_len) + self.body.len()
+    }
+
+    /// Whether it is what these bytes begin with. Each text has but one form.
+    #[inline]
+    pub(super) fn begins(&self, run: &[u8]) -> bool {
+        if run[0] != self.head[0] {
+            return false;
+        }
+        let Some(run) = run.get(..self.len()) else { return false };
+        (self.tail.is_none() || run.last_chunk() == self.tail.as_ref())
+            && run.starts_with(self.head())
+            && run[usize::from(self.head_len)..] == *self.body
+    }
+
+    pub(super) fn put(&self, to: &mut [u8]) {
+        let (head, body) = to.split_at_mut(usize::from(self.head_len));
+        head.copy_from_slice(self.head());
+        body.copy_from_slice(self.body);
+    }
+}
+
+/// Lengths of elements by their first byte; 0: it takes more to tell.
+pub(super) const LENGTHS: [u8; 256] = {
+    let mut lengths = [0; 256];
+    let mut first = 0;
+    while first < 256 {
+        lengths[first] = match first as u8 {
+            0..=0x7f => 1,
+            short @ 0x80..=0xbf => 1 + (short & 0x3f),
+            0xc0..=0xdf => 2,
+            0xe0..=0xf0 => 0,
+            0xf1 => 3,
+            0xf2 => 4,
+            0xf3 => 5,
+            _ => 9,
+        };
+        first += 1;
+    }
+    lengths
+};
+
+/// The bytes before a text, and whether the text follows.
 struct Encoded {
     head: usize,
     body: bool,
@@ -357,7 +432,7 @@ fn encode(elem: Elem<'_>, head: &mut [u8; 16]) -> Encoded {
 
 /// The element at the start of `b`, and its length without the trailing length field.
 #[inline]
-fn decode(b: &[u8]) -> (Elem<'_>, usize) {
+pub(super) fn decode(b: &[u8]) -> (Elem<'_>, usize) {
     let int = |size: usize| {
         let mut le = [0u8; 8];
         le[8 - size..].copy_from_slice(&b[1..=size]);

@@ -8,14 +8,12 @@
 use std::sync::LazyLock;
 
 use ahash::RandomState;
+use smallvec::SmallVec;
 
-use super::{linear, segments::Segments};
+use super::{linear, segments::Segments, short::Short};
 
 /// No entry.
 const NONE: u32 = u32::MAX;
-/// What the allocator adds to an allocation.
-const ALLOCATION: usize = 16;
-
 /// Seeds of the hash function, drawn anew for every process, so that no client can aim at one bucket.
 static SEEDS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -25,7 +23,7 @@ fn hash_of(key: &[u8]) -> u32 {
 
 #[derive(Debug, Clone)]
 struct Entry<V> {
-    key: Box<[u8]>,
+    key: Short,
     payload: V,
     hash: u32,
     /// The next entry of the same bucket.
@@ -39,6 +37,7 @@ pub struct Table<V> {
     entries: Segments<Entry<V>>,
     /// The first entry of each bucket. At most one bucket per entry is added, so buckets hold about one entry.
     heads: Segments<u32>,
+    /// Heap bytes of keys.
     key_bytes: usize,
 }
 
@@ -74,6 +73,24 @@ impl<V> Table<V> {
         self.find(hash_of(key), key).map(|id| &self.entries[id as usize].payload)
     }
 
+    /// Names the addresses that looking these keys up will read, each after what leads to it, so that the waits for them
+    /// overlap.
+    pub(crate) fn lead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, ask: impl Fn(usize)) {
+        if self.heads.is_empty() {
+            return;
+        }
+        let buckets: SmallVec<[usize; 32]> =
+            keys.map(|key| linear::bucket(hash_of(key), self.heads.len())).collect();
+        buckets.iter().for_each(|bucket| ask(std::ptr::from_ref(&self.heads[*bucket]).addr()));
+        for bucket in buckets {
+            if let Some(first) = Some(self.heads[bucket]).filter(|first| *first != NONE) {
+                let entry = &self.entries[first as usize];
+                ask(std::ptr::from_ref(entry).addr());
+                ask(std::ptr::from_ref(&entry.hash).addr());
+            }
+        }
+    }
+
     /// The payload of `key`, to change it.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         self.find(hash_of(key), key).map(|id| &mut self.entries[id as usize].payload)
@@ -99,6 +116,20 @@ impl<V> Table<V> {
         None
     }
 
+    /// The payload of `key`, to change it; where it is not there yet it is added with what `payload` gives, and that is
+    /// said.
+    pub fn get_or_insert(&mut self, key: &[u8], payload: impl FnOnce() -> V) -> (&mut V, bool) {
+        let hash = hash_of(key);
+        let (id, added) = match self.find(hash, key) {
+            Some(id) => (id as usize, false),
+            None => {
+                self.add(hash, key, payload());
+                (self.len() - 1, true)
+            }
+        };
+        (&mut self.entries[id].payload, added)
+    }
+
     /// The number of `key` and false; if it is not there, it is added with `payload`: its number and true.
     pub fn number_or_insert(&mut self, key: &[u8], payload: V) -> (usize, bool) {
         let hash = hash_of(key);
@@ -119,7 +150,7 @@ impl<V> Table<V> {
         let bucket = linear::bucket(hash, self.heads.len());
         let id = self.entries.len() as u32;
         assert_ne!(id, NONE, "a collection holds fewer than 2^32 elements");
-        self.key_bytes += key.len() + ALLOCATION;
+        self.key_bytes += Short::heap_of(key.len());
         self.entries.push(Entry { key: key.into(), payload, hash, next: self.heads[bucket] });
         self.heads[bucket] = id;
     }
@@ -142,7 +173,7 @@ impl<V> Table<V> {
     }
 
     /// Removes the entry with number `i`, which is below [`len`](Self::len); the last entry takes its number.
-    pub fn remove_at(&mut self, i: usize) -> (Box<[u8]>, V) {
+    pub(crate) fn remove_at(&mut self, i: usize) -> (Short, V) {
         let id = i as u32;
         let next = self.entries[i].next;
         self.relink(id, next);
@@ -151,7 +182,7 @@ impl<V> Table<V> {
             self.relink(last, id);
         }
         let entry = self.entries.swap_remove(i);
-        self.key_bytes -= entry.key.len() + ALLOCATION;
+        self.key_bytes -= entry.key.heap();
         if self.entries.is_empty() {
             *self = Self::default();
         }

@@ -36,14 +36,13 @@ fn pop_one_key(db: &mut Db<'_>, args: Args<'_>, end: End, out: &mut Reply<'_>) -
         }
         None => None,
     };
-    // A look first: a count of 0 must check the type and change nothing.
-    let len = db.get::<Zset>(args.at(1))?.map_or(0, Zset::len);
-    let n = count.unwrap_or(1).min(len);
-    if n == 0 {
+    // A count of 0 must check the type and change nothing.
+    let zset = db.edit::<Zset>(args.at(1))?;
+    let n = count.unwrap_or(1).min(zset.as_ref().map_or(0, |zset| zset.len()));
+    let Some(mut zset) = zset.filter(|_| n > 0) else {
         out.array(0);
         return Ok(());
-    }
-    let mut zset = db.edit::<Zset>(args.at(1))?.expect("it was there a moment ago");
+    };
     if count.is_none() {
         // Without a count the one pair is flat in RESP3 too.
         out.array(2);

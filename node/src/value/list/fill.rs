@@ -32,6 +32,11 @@ impl Fill {
         bytes + AROUND > self.bytes || count > self.count
     }
 
+    /// Whether a run may have `count` elements of together `bytes` bytes.
+    pub(crate) fn allows(self, bytes: usize, count: usize) -> bool {
+        !self.exceeded(bytes, count)
+    }
+
     /// Whether a run can take one more element of `len` bytes.
     pub(super) fn admits(self, bytes: usize, count: usize, len: usize) -> bool {
         !self.is_large(len) && !self.exceeded(bytes + len + PER_ELEMENT, count + 1)

@@ -137,6 +137,13 @@ impl Set {
         }
     }
 
+    /// Names the addresses that looking up these members will read, if it is a table.
+    pub(crate) fn lead<'k>(&self, members: impl Iterator<Item = &'k [u8]>, ask: impl Fn(usize)) {
+        if let Form::Table(table) = &self.form {
+            table.lead(members, ask);
+        }
+    }
+
     /// Whether `member` is there.
     pub fn contains(&self, member: &[u8]) -> bool {
         match &self.form {

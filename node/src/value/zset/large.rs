@@ -6,21 +6,46 @@ use std::ops::Range;
 
 use super::{
     LexRange, Put, ScoreRange,
+    node::NONE,
     order::{self, Members, Order},
 };
 use crate::value::table::Table;
 
-impl Members for Table<f64> {
+/// What the table knows of a member: its score, and which leaf of the order its item is in.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    score: f64,
+    leaf: u32,
+}
+
+impl Spot {
+    /// Before the order has said where.
+    fn of(score: f64) -> Self {
+        Self { score, leaf: NONE }
+    }
+}
+
+impl Members for Table<Spot> {
     #[inline]
     fn member(&self, id: u32) -> &[u8] {
         self.at(id as usize).0
+    }
+
+    #[inline]
+    fn leaf(&self, id: u32) -> u32 {
+        self.at(id as usize).1.leaf
+    }
+
+    #[inline]
+    fn note_leaf(&mut self, id: u32, leaf: u32) {
+        self.payload_mut(id as usize).leaf = leaf;
     }
 }
 
 /// Both halves, always of the same members.
 #[derive(Debug, Clone)]
 pub struct Large {
-    table: Table<f64>,
+    table: Table<Spot>,
     order: Order,
 }
 
@@ -37,8 +62,12 @@ impl Large {
         size_of::<Self>() + self.table.memory() + self.order.memory()
     }
 
+    pub(super) fn lead<'k>(&self, members: impl Iterator<Item = &'k [u8]>, ask: impl Fn(usize)) {
+        self.table.lead(members, ask);
+    }
+
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
-        self.table.get(member).copied()
+        self.table.get(member).map(|spot| spot.score)
     }
 
     pub(super) fn put(
@@ -48,21 +77,21 @@ impl Large {
         present: impl FnOnce(f64) -> Option<f64>,
     ) -> Put {
         let (number, added) = match absent {
-            Some(score) => self.table.number_or_insert(member, score),
+            Some(score) => self.table.number_or_insert(member, Spot::of(score)),
             None => match self.table.number(member) {
                 Some(number) => (number, false),
                 None => return Put::Unchanged,
             },
         };
-        let current = *self.table.at(number).1;
+        let current = self.table.at(number).1.score;
         if added {
-            self.order.insert(current, number as u32, &self.table);
+            self.order.insert(current, number as u32, &mut self.table);
             return Put::Added;
         }
         match present(current) {
             Some(score) if score != current => {
-                *self.table.payload_mut(number) = score;
-                self.order.update(current, score, number as u32, &self.table);
+                self.table.payload_mut(number).score = score;
+                self.order.update(current, score, number as u32, &mut self.table);
                 Put::Updated
             }
             _ => Put::Unchanged,
@@ -71,14 +100,15 @@ impl Large {
 
     pub(super) fn remove(&mut self, member: &[u8]) -> bool {
         let Some(number) = self.table.number(member) else { return false };
-        self.order.remove(*self.table.at(number).1, number as u32, &self.table);
+        let score = self.table.at(number).1.score;
+        self.order.remove(score, number as u32, &mut self.table);
         self.forget(number);
         true
     }
 
     pub(super) fn remove_ranks(&mut self, ranks: Range<usize>) {
         for _ in ranks.clone() {
-            let (_, number) = self.order.remove_rank(ranks.start);
+            let (_, number) = self.order.remove_rank(ranks.start, &mut self.table);
             self.forget(number as usize);
         }
     }
@@ -87,7 +117,7 @@ impl Large {
     fn forget(&mut self, number: usize) {
         let last = self.table.len() - 1;
         if number != last {
-            let score = *self.table.at(last).1;
+            let score = self.table.at(last).1.score;
             self.order.renumber(score, last as u32, number as u32, &self.table);
         }
         self.table.remove_at(number);
@@ -100,8 +130,8 @@ impl Large {
 
     /// The entry with this number in the table: any numbering serves a fair draw.
     pub(super) fn nth(&self, number: usize) -> (&[u8], f64) {
-        let (member, score) = self.table.at(number);
-        (member, *score)
+        let (member, spot) = self.table.at(number);
+        (member, spot.score)
     }
 
     pub(super) fn ranks_by_score(&self, range: &ScoreRange) -> Range<usize> {
@@ -121,7 +151,7 @@ impl Large {
     }
 
     pub(super) fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a [u8], f64)) -> u64 {
-        self.table.scan(cursor, |member, score| visit(member, *score))
+        self.table.scan(cursor, |member, spot| visit(member, spot.score))
     }
 
     #[cfg(test)]
@@ -134,7 +164,7 @@ impl Large {
         assert_eq!(self.table.len(), self.order.len());
         self.order.check(&self.table);
         for (score, id) in self.order.iter(0..self.len(), false) {
-            assert_eq!(score, *self.table.at(id as usize).1);
+            assert_eq!(score, self.table.at(id as usize).1.score);
         }
     }
 }
@@ -142,7 +172,7 @@ impl Large {
 /// Walks over members and scores in order.
 #[derive(Debug)]
 pub(super) struct Iter<'a> {
-    table: &'a Table<f64>,
+    table: &'a Table<Spot>,
     items: order::Iter<'a>,
 }
 

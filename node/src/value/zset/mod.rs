@@ -137,6 +137,13 @@ impl Zset {
         }
     }
 
+    /// Names the addresses that looking up these members will read, if it is a table.
+    pub(crate) fn lead<'k>(&self, members: impl Iterator<Item = &'k [u8]>, ask: impl Fn(usize)) {
+        if let Self::Large(large) = self {
+            large.lead(members, ask);
+        }
+    }
+
     /// The score of `member`.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match self {

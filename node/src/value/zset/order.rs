@@ -4,6 +4,8 @@
 //! ([`Large`](super::large::Large)) and is asked for only where scores are equal. Every inner node knows how many items
 //! are below each child, so rank, select and counting a range cost O(log n), like insertion and removal.
 //!
+//! Members remember the leaf of their item, so that an item gets another number without a search.
+//!
 //! An inner node also keeps a copy of the first item below each child. These copies are exact at all times: a
 //! removed member is never compared with. Nodes that become small are merged with a neighbour when both
 //! fit into three quarters of one; they are never refilled from a fuller one, which keeps the code short and costs
@@ -28,6 +30,10 @@ const SLOT: usize = 32;
 pub(super) trait Members {
     /// The member with this number.
     fn member(&self, id: u32) -> &[u8];
+    /// The leaf that holds the item of this number, as it was noted last.
+    fn leaf(&self, id: u32) -> u32;
+    /// Notes it.
+    fn note_leaf(&mut self, id: u32, leaf: u32);
 }
 
 /// Whether `item` comes before (`score`, `member`) or is it.
@@ -126,9 +132,10 @@ impl Order {
     }
 
     /// Adds an item that is not there.
-    pub(super) fn insert(&mut self, score: f64, id: u32, members: &impl Members) {
+    pub(super) fn insert(&mut self, score: f64, id: u32, members: &mut impl Members) {
         let (path, leaf, at) = self.descend(score, members.member(id), members);
         self.len += 1;
+        members.note_leaf(id, leaf);
         let node = self.leaf_mut(leaf);
         if node.len < CAP {
             node.insert(at, (score, id));
@@ -136,6 +143,7 @@ impl Order {
             self.grown(&path, first);
         } else {
             let right = self.split_leaf(leaf, at, (score, id));
+            self.note(right, members);
             self.split_upwards(&path, right);
         }
     }
@@ -174,6 +182,12 @@ impl Order {
             self.leaf_mut(after).prev = id;
         }
         id
+    }
+
+    /// Has the members of a leaf's items remember it.
+    fn note(&self, leaf: u32, members: &mut impl Members) {
+        let node = self.leaf(leaf);
+        node.ids[..node.len].iter().for_each(|id| members.note_leaf(*id, leaf));
     }
 
     /// After the node below the path was split: brings the path up to date and adds the new right
@@ -234,14 +248,14 @@ impl Order {
     }
 
     /// Removes an item that is there.
-    pub(super) fn remove(&mut self, score: f64, id: u32, members: &impl Members) {
+    pub(super) fn remove(&mut self, score: f64, id: u32, members: &mut impl Members) {
         let (path, leaf, end) = self.descend(score, members.member(id), members);
         debug_assert_eq!(self.leaf(leaf).ids[end - 1], id, "the item is where its key says");
-        self.remove_at(&path, leaf, end - 1);
+        self.remove_at(&path, (leaf, end - 1), members);
     }
 
     /// Removes and returns the item of this rank.
-    pub(super) fn remove_rank(&mut self, mut rank: usize) -> Item {
+    pub(super) fn remove_rank(&mut self, mut rank: usize, members: &mut impl Members) -> Item {
         let mut path = Path::new();
         let mut node = self.root;
         for _ in 0..self.height {
@@ -251,16 +265,16 @@ impl Order {
             (node, rank) = (inner.children[at], rest);
         }
         let item = self.leaf(node).item(rank);
-        self.remove_at(&path, node, rank);
+        self.remove_at(&path, (node, rank), members);
         item
     }
 
-    fn remove_at(&mut self, path: &Path, leaf: u32, at: usize) {
+    fn remove_at(&mut self, path: &Path, (leaf, at): (u32, usize), members: &mut impl Members) {
         self.leaf_mut(leaf).remove(at);
         self.len -= 1;
         for (above, &(node, at)) in path.iter().enumerate().rev() {
             let height = self.height - 1 - above;
-            self.shrunk(node, at, height);
+            self.shrunk(node, at, height, members);
         }
         while self.height > 0 && self.inner(self.root).len <= 1 {
             let root = self.inners.remove(self.root as usize);
@@ -274,7 +288,7 @@ impl Order {
     }
 
     /// One item fewer lies below child `at` of `node`: drops the child if it is empty, merges it if it is small.
-    fn shrunk(&mut self, node: u32, at: usize, height: usize) {
+    fn shrunk(&mut self, node: u32, at: usize, height: usize, members: &mut impl Members) {
         let child = self.inner(node).children[at];
         let len = self.node_len(child, height);
         if len == 0 {
@@ -291,9 +305,9 @@ impl Order {
         inner.set_first(at, first);
         inner.counts[at] -= 1;
         if len < SMALL {
-            let with_next = at + 1 < self.inner(node).len && self.merge(node, at, height);
+            let with_next = at + 1 < self.inner(node).len && self.merge(node, at, height, members);
             if !with_next && at > 0 {
-                self.merge(node, at - 1, height);
+                self.merge(node, at - 1, height, members);
             }
         }
     }
@@ -303,7 +317,7 @@ impl Order {
     }
 
     /// Merges children `at` and `at + 1` of `node` if they fit into one; whether they did.
-    fn merge(&mut self, node: u32, at: usize, height: usize) -> bool {
+    fn merge(&mut self, node: u32, at: usize, height: usize, members: &mut impl Members) -> bool {
         let inner = self.inner(node);
         let (left, right) = (inner.children[at], inner.children[at + 1]);
         if self.node_len(left, height) + self.node_len(right, height) > MERGED {
@@ -311,6 +325,7 @@ impl Order {
         }
         if height == 0 {
             let right = self.unlink_leaf(right);
+            right.ids[..right.len].iter().for_each(|id| members.note_leaf(*id, left));
             self.leaf_mut(left).append(&right);
         } else {
             let right = self.inners.remove(right as usize);
@@ -335,7 +350,7 @@ impl Order {
     }
 
     /// Changes the score of an item that is there. A change that does not move it costs one descent.
-    pub(super) fn update(&mut self, old: f64, new: f64, id: u32, members: &impl Members) {
+    pub(super) fn update(&mut self, old: f64, new: f64, id: u32, members: &mut impl Members) {
         let member = members.member(id);
         let (path, leaf, end) = self.descend(old, member, members);
         let at = end - 1;
@@ -346,16 +361,22 @@ impl Order {
         if after_previous && before_next {
             self.leaf_mut(leaf).scores[at] = new;
         } else {
-            self.remove_at(&path, leaf, at);
+            self.remove_at(&path, (leaf, at), members);
             self.insert(new, id, members);
         }
     }
 
     /// Gives the item of number `from`, which is there, the number `to`; its member must still be found by `from`.
     pub(super) fn renumber(&mut self, score: f64, from: u32, to: u32, members: &impl Members) {
-        let (path, leaf, end) = self.descend(score, members.member(from), members);
-        debug_assert_eq!(self.leaf(leaf).ids[end - 1], from, "the item is where its key says");
-        self.leaf_mut(leaf).ids[end - 1] = to;
+        let leaf = members.leaf(from);
+        let node = self.leaf(leaf);
+        let at = node.ids[..node.len].iter().position(|id| *id == from).expect("it is in its leaf");
+        let path = match at {
+            // Inner nodes may have copies of it.
+            0 if self.height > 0 => self.descend(score, members.member(from), members).0,
+            _ => Path::new(),
+        };
+        self.leaf_mut(leaf).ids[at] = to;
         for (node, at) in path {
             let copy = &mut self.inner_mut(node).ids[at];
             if *copy == from {
@@ -380,7 +401,7 @@ impl Order {
     #[cfg(test)]
     pub(super) fn check(&self, members: &impl Members) {
         let mut leaves = Vec::new();
-        let (_, count) = self.check_node(self.root, self.height, &mut leaves);
+        let (_, count) = self.check_node(self.root, self.height, &mut leaves, members);
         assert_eq!(count, self.len);
         assert_eq!(leaves.len(), self.leaves.len());
         for (i, leaf) in leaves.iter().enumerate() {
@@ -392,17 +413,24 @@ impl Order {
     }
 
     #[cfg(test)]
-    fn check_node(&self, node: u32, height: usize, leaves: &mut Vec<u32>) -> (Option<Item>, usize) {
+    fn check_node(
+        &self,
+        node: u32,
+        height: usize,
+        leaves: &mut Vec<u32>,
+        members: &impl Members,
+    ) -> (Option<Item>, usize) {
         if height == 0 {
             leaves.push(node);
             let leaf = self.leaf(node);
             assert!(leaf.len > 0 || self.height == 0);
+            leaf.ids[..leaf.len].iter().for_each(|id| assert_eq!(members.leaf(*id), node));
             return ((leaf.len > 0).then(|| leaf.item(0)), leaf.len);
         }
         let inner = self.inner(node);
         assert!(inner.len > 0);
         for at in 0..inner.len {
-            let (first, count) = self.check_node(inner.children[at], height - 1, leaves);
+            let (first, count) = self.check_node(inner.children[at], height - 1, leaves, members);
             assert_eq!(first, Some((inner.scores[at], inner.ids[at])));
             assert_eq!(count, inner.counts[at] as usize);
         }

@@ -1,0 +1,362 @@
+//! A small collection as it lies in the store: a packed run without the lengths by which it is walked backwards.
+//!
+//! The number of elements in two bytes, the elements, and then perhaps room to grow, whatever is in it. The commands that
+//! add or remove one element change it where it lies, by a [`Splice`]: to make a value of it, change that and write it down
+//! again costs several times as much. What such a change may not do (too large, another form) is left to the value.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::{
+    Encodings,
+    list::{End, Fill},
+    packed::{Elem, LENGTHS, Written, decode},
+};
+
+/// Bytes before the elements.
+pub(crate) const COUNT: usize = 2;
+
+/// Where an element was looked for.
+enum Search {
+    /// It begins here, with so many elements before it.
+    Found(usize, usize),
+    /// The run ends here.
+    Absent(usize),
+}
+
+/// The run, to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dense<'a>(&'a [u8]);
+
+/// What a change comes to: what has to be spliced, if anything, and what it says.
+pub(crate) type Plan<'a, R> = Option<(Option<Splice<'a>>, R)>;
+
+impl<'a> Dense<'a> {
+    /// The run that these bytes hold.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Number of elements.
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        usize::from(u16::from_le_bytes([self.0[0], self.0[1]]))
+    }
+
+    /// The elements' bytes with whatever is behind them.
+    pub(crate) fn run(self) -> &'a [u8] {
+        &self.0[COUNT..]
+    }
+
+    #[inline]
+    fn next(self, at: usize) -> usize {
+        match LENGTHS[usize::from(self.0[at])] {
+            0 => at + decode(&self.0[at..]).1,
+            len => at + usize::from(len),
+        }
+    }
+
+    fn skip(self, at: usize, elements: usize) -> usize {
+        (0..elements).fold(at, |at, _| self.next(at))
+    }
+
+    /// Bytes up to the end of the last element.
+    pub(crate) fn used(self) -> usize {
+        self.skip(COUNT, self.len())
+    }
+
+    /// Looks for an element among every `step`th.
+    #[inline]
+    fn search(self, wanted: &Written<'_>, step: usize) -> Search {
+        let mut at = COUNT;
+        for n in 0..self.len() / step {
+            if wanted.begins(&self.0[at..]) {
+                return Search::Found(at, n * step);
+            }
+            at = self.skip(at, step);
+        }
+        Search::Absent(at)
+    }
+
+    /// The value of a field.
+    pub(crate) fn value_of(self, field: &[u8]) -> Option<Elem<'a>> {
+        match self.search(&Written::of(field), 2) {
+            Search::Found(at, _) => Some(decode(&self.0[self.next(at)..]).0),
+            Search::Absent(_) => None,
+        }
+    }
+
+    /// Whether an element is there.
+    pub(crate) fn contains(self, element: &[u8]) -> bool {
+        matches!(self.search(&Written::of(element), 1), Search::Found(..))
+    }
+
+    /// Sets the value of a field, as [`Hash::set`](super::Hash::set) does; whether the field is new.
+    pub(crate) fn set_field<'n>(
+        self,
+        field: &'n [u8],
+        value: &'n [u8],
+        limits: &Encodings,
+    ) -> Plan<'n, bool> {
+        if field.len().max(value.len()) > limits.hash_value || limits.hash_entries == 0 {
+            return None;
+        }
+        let (field, value) = (Written::of(field), Written::of(value));
+        match self.search(&field, 2) {
+            Search::Found(at, before) => {
+                let from = self.next(at);
+                let old = from..self.next(from);
+                Some((Some(self.splice(old, before + 2, [value], self.len())), false))
+            }
+            Search::Absent(_) if self.len() / 2 >= limits.hash_entries => None,
+            Search::Absent(end) => {
+                Some((Some(self.splice(end..end, self.len(), [field, value], self.len() + 2)), true))
+            }
+        }
+    }
+
+    /// Adds a member, as [`Set::add`](super::Set::add) does; whether it is new.
+    pub(crate) fn add<'n>(self, member: &'n [u8], limits: &Encodings) -> Plan<'n, bool> {
+        let written = Written::of(member);
+        match self.search(&written, 1) {
+            Search::Found(..) => (limits.set_entries > 0).then_some((None, false)),
+            Search::Absent(_) if self.len() >= limits.set_entries || member.len() > limits.set_value => None,
+            Search::Absent(end) => {
+                Some((Some(self.splice(end..end, self.len(), [written], self.len() + 1)), true))
+            }
+        }
+    }
+
+    /// Removes an element that is found among every `step`th, and the `step - 1` behind it; whether it was there. The last one
+    /// is left to the value.
+    pub(crate) fn remove<'n>(self, element: &[u8], step: usize) -> Plan<'n, bool> {
+        match self.search(&Written::of(element), step) {
+            Search::Absent(_) => Some((None, false)),
+            Search::Found(..) if self.len() == step => None,
+            Search::Found(at, before) => {
+                let old = at..self.skip(at, step);
+                Some((Some(self.splice(old, before + step, [], self.len() - step)), true))
+            }
+        }
+    }
+
+    /// Adds an element at one end, as [`List::push`](super::List::push) does; how many there are then.
+    pub(crate) fn push<'n>(self, end: End, element: &'n [u8], fill: Fill) -> Plan<'n, usize> {
+        // A little more than the list counts, for the lengths that are not written here.
+        let bytes = self.0.len() + element.len() + 2 * self.len();
+        if !fill.allows(bytes, self.len() + 1) {
+            return None;
+        }
+        let (at, before) = if end == End::Front { (COUNT, 0) } else { (self.used(), self.len()) };
+        let count = self.len() + 1;
+        Some((Some(self.splice(at..at, before, [Written::of(element)], count)), count))
+    }
+
+    /// Removes the element at one end and gives it to `visit`. The last one is left to the value.
+    pub(crate) fn pop<'n>(self, end: End, visit: impl FnOnce(Elem<'a>)) -> Plan<'n, ()> {
+        if self.len() < 2 {
+            return None;
+        }
+        let before = if end == End::Front { 0 } else { self.len() - 1 };
+        let at = self.skip(COUNT, before);
+        visit(decode(&self.0[at..]).0);
+        Some((Some(self.splice(at..self.next(at), before + 1, [], self.len() - 1)), ()))
+    }
+
+    /// `old`, up to whose end there are `before` elements, gives way to `new`; there are `count` elements then.
+    fn splice<'n, const N: usize>(
+        self,
+        old: Range<usize>,
+        before: usize,
+        new: [Written<'n>; N],
+        count: usize,
+    ) -> Splice<'n> {
+        let len = new.iter().map(Written::len).sum();
+        // Where nothing moves nobody needs to know where the end is.
+        let used = if len == old.len() { old.end } else { self.skip(old.end, self.len() - before) };
+        Splice { old, used, count: count as u16, len, new: SmallVec::from_iter(new) }
+    }
+}
+
+/// A change of a run: some of its bytes give way to other elements.
+#[derive(Debug)]
+pub(crate) struct Splice<'a> {
+    old: Range<usize>,
+    /// Where the run ends; the end of `old` where nothing moves.
+    used: usize,
+    /// Elements afterwards.
+    count: u16,
+    /// Bytes of the new elements.
+    len: usize,
+    new: SmallVec<[Written<'a>; 2]>,
+}
+
+impl Splice<'_> {
+    /// Whether what is behind stays where it is.
+    pub(crate) fn moves_nothing(&self) -> bool {
+        self.len == self.old.len()
+    }
+
+    /// Bytes of the run afterwards, if something moves.
+    pub(crate) fn used(&self) -> usize {
+        self.used - self.old.len() + self.len
+    }
+
+    /// Changes the run where it lies; `bytes` has room for all of it.
+    pub(crate) fn apply(&self, bytes: &mut [u8]) {
+        if !self.moves_nothing() {
+            bytes.copy_within(self.old.end..self.used, self.old.start + self.len);
+        }
+        self.fill(bytes);
+    }
+
+    /// Writes the run as it will be to `to`, which has room for all of it.
+    pub(crate) fn write(&self, from: &[u8], to: &mut [u8]) {
+        to[..self.old.start].copy_from_slice(&from[..self.old.start]);
+        to[self.old.start + self.len..self.used()].copy_from_slice(&from[self.old.end..self.used]);
+        self.fill(to);
+    }
+
+    /// Writes the number of elements and those that are new.
+    fn fill(&self, to: &mut [u8]) {
+        to[..COUNT].copy_from_slice(&self.count.to_le_bytes());
+        let mut at = self.old.start;
+        for element in &self.new {
+            element.put(&mut to[at..at + element.len()]);
+            at += element.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::value::{Hash, List, Set, packed::Packed};
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            (-5000i64..5000).prop_map(|n| n.to_string().into_bytes()),
+            any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+            (0u8..20).prop_map(|n| vec![b'x', n]),
+            proptest::collection::vec(any::<u8>(), 0..80),
+        ]
+    }
+
+    fn limits() -> Encodings {
+        Encodings { hash_entries: 6, hash_value: 70, set_entries: 6, set_value: 70, ..Encodings::default() }
+    }
+
+    /// A run as the store holds it, with `room` bytes behind it.
+    fn dense(run: &Packed, room: usize) -> Vec<u8> {
+        let mut bytes = (run.len() as u16).to_le_bytes().to_vec();
+        run.write_dense(&mut bytes);
+        bytes.resize(bytes.len() + room, 0xe5);
+        bytes
+    }
+
+    fn packed(bytes: &[u8]) -> Packed {
+        let dense = Dense::new(bytes);
+        Packed::read_dense(dense.run(), dense.len() as u32)
+    }
+
+    /// Makes the change in place, if there is room, and anew, and says what comes of it; both must agree.
+    fn made<R>(bytes: &[u8], plan: Plan<'_, R>) -> Option<(Packed, R)> {
+        let (splice, result) = plan?;
+        let Some(splice) = splice else { return Some((packed(bytes), result)) };
+        let mut anew = vec![0xa7; if splice.moves_nothing() { bytes.len() } else { splice.used() }];
+        if splice.moves_nothing() {
+            anew.copy_from_slice(bytes);
+            splice.apply(&mut anew);
+        } else {
+            splice.write(bytes, &mut anew);
+            if splice.used() <= bytes.len() {
+                let mut here = bytes.to_vec();
+                splice.apply(&mut here);
+                assert_eq!(packed(&here), packed(&anew));
+            }
+        }
+        Some((packed(&anew), result))
+    }
+
+    proptest! {
+        /// Whatever is changed where it lies becomes what the value would have become; what is not is left to the value
+        /// for a reason.
+        #[test]
+        fn a_hash_changes_as_its_value(
+            ops in proptest::collection::vec((any::<bool>(), text(), text(), 0usize..90), 1..60)
+        ) {
+            let (mut hash, limits) = (Hash::default(), limits());
+            for (set, field, value, room) in ops {
+                let Some(run) = hash.as_packed() else { break };
+                let bytes = dense(run, room);
+                prop_assert_eq!(Dense::new(&bytes).value_of(&field).map(Elem::to_vec), hash.get(&field).map(Elem::to_vec));
+                let plan = if set {
+                    Dense::new(&bytes).set_field(&field, &value, &limits)
+                } else {
+                    Dense::new(&bytes).remove(&field, 2)
+                };
+                let made = made(&bytes, plan);
+                let result = if set { hash.set(&field, &value, &limits) } else { hash.remove(&field) };
+                match made {
+                    Some(made) => prop_assert_eq!(made, (hash.as_packed().unwrap().clone(), result)),
+                    None => prop_assert!(hash.is_empty() || hash.as_packed().is_none()),
+                }
+            }
+        }
+
+        #[test]
+        fn a_set_changes_as_its_value(ops in proptest::collection::vec((any::<bool>(), text(), 0usize..90), 1..60)) {
+            let (mut set, limits) = (Set::packed(), limits());
+            for (add, member, room) in ops {
+                let Some(run) = set.as_packed() else { break };
+                let bytes = dense(run, room);
+                prop_assert_eq!(Dense::new(&bytes).contains(&member), set.contains(&member));
+                let plan = if add {
+                    Dense::new(&bytes).add(&member, &limits)
+                } else {
+                    Dense::new(&bytes).remove(&member, 1)
+                };
+                let made = made(&bytes, plan);
+                let result = if add { set.add(&member, &limits) } else { set.remove(&member) };
+                match made {
+                    Some(made) => prop_assert_eq!(made, (set.as_packed().unwrap().clone(), result)),
+                    None => prop_assert!(set.is_empty() || set.as_packed().is_none()),
+                }
+            }
+        }
+
+        #[test]
+        fn a_list_changes_as_its_value(
+            ops in proptest::collection::vec((0u8..4, text(), 0usize..90), 1..60)
+        ) {
+            let (mut list, fill) = (List::default(), Fill::new(12));
+            for (op, element, room) in ops {
+                let Some(run) = list.as_packed() else { break };
+                let bytes = dense(run, room);
+                let end = if op % 2 == 0 { End::Front } else { End::Back };
+                if op < 2 {
+                    let made = made(&bytes, Dense::new(&bytes).push(end, &element, fill));
+                    list.push(end, [&element[..]].into_iter(), fill);
+                    match made {
+                        Some(made) => prop_assert_eq!(made, (list.as_packed().unwrap().clone(), list.len())),
+                        None => prop_assert!(list.as_packed().is_none()),
+                    }
+                } else {
+                    let (mut seen, first) = (None, list.peek(end).map(Elem::to_vec));
+                    let made = made(&bytes, Dense::new(&bytes).pop(end, |elem| seen = Some(elem.to_vec())));
+                    list.cut(end, 1, fill);
+                    match made {
+                        Some((run, ())) => {
+                            prop_assert_eq!(&run, list.as_packed().unwrap());
+                            prop_assert_eq!(seen, first);
+                        }
+                        None => prop_assert!(list.is_empty()),
+                    }
+                }
+            }
+        }
+    }
+}
