@@ -40,7 +40,8 @@ impl Core {
 
     fn run<T: AsRef<[u8]>>(&self, words: &[T]) {
         let (args, mut out) = (OwnedArgs::new(words), Vec::new());
-        let scope = Scope { db: 0, now: NOW, touch: true, within: None, alone: true, waits: None };
+        let scope =
+            Scope { db: 0, now: NOW, touch: true, within: None, alone: true, waits: None, landed: None };
         self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, Protocol::Resp2));
         assert_ne!(out[0], b'-', "{}", String::from_utf8_lossy(&out));
     }

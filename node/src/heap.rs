@@ -164,6 +164,7 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         let held = store.held_memory().saturating_sub(store.padding());
         let alone = NODES.load(Relaxed) == 1;
         let limit = if alone { store.settings().maxmemory } else { 0 };
+        store.give_back();
         if keeper.look(resident(), held, limit) {
             store.reclaim().trim();
         }

@@ -63,6 +63,7 @@ impl Target for Core {
             within: None,
             alone: true,
             waits: None,
+            landed: None,
         };
         let request = OwnedArgs::new(args);
         let mut out = Vec::new();

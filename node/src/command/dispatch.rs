@@ -114,7 +114,7 @@ impl Dispatch {
                 gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
             }
             Handler::Keeps(handler) if args.raw().len() > LEAST_PREPARED => {
-                let mut prepared = store.prepare(args.iter());
+                let mut prepared = store.prepare(args.iter(), scope.landed);
                 let mut db = scope.apply(store.lock(scope.db, keys, scope.now)).having(&mut prepared);
                 locked(handler, entry, &mut db, keys, (scope, args), out)
             }

@@ -34,7 +34,7 @@ use smallvec::SmallVec;
 
 use crate::{
     handoff::Outbox,
-    store::{Db, SlotSet, Store},
+    store::{Db, Landed, SlotSet, Store},
 };
 
 /// A handler on the keys that the command table names. The caller locked their slots and checked the arity.
@@ -59,6 +59,8 @@ pub struct Scope<'a> {
     pub alone: bool,
     /// Where it is written what the reply has to wait for; without it replies wait for nothing.
     pub waits: Option<&'a Waits>,
+    /// The request's bytes, if they are where a long argument can stay.
+    pub landed: Option<&'a Landed>,
 }
 
 /// The copies that replies have to wait for: outboxes, and up to where each must be with its peer.
@@ -175,8 +177,15 @@ pub(crate) mod testing {
             let words = shoal_proto::resp::inline::split(line.as_bytes()).expect("balanced quotes");
             let args = OwnedArgs::new(words);
             let mut out = Vec::new();
-            let scope =
-                Scope { db: self.db, now: self.now, touch: true, within: None, alone: true, waits: None };
+            let scope = Scope {
+                db: self.db,
+                now: self.now,
+                touch: true,
+                within: None,
+                alone: true,
+                waits: None,
+                landed: None,
+            };
             self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, self.protocol));
             String::from_utf8_lossy(&out).into_owned()
         }

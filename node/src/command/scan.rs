@@ -111,8 +111,15 @@ mod tests {
         let slot = key_slot(b"a");
         let mut owned = [u64::MAX; SLOTS as usize / 64];
         let scan = |owned: &[u64; SLOTS as usize / 64], cursor: u64| {
-            let scope =
-                Scope { db: 0, now: core.now, touch: true, within: Some(owned), alone: false, waits: None };
+            let scope = Scope {
+                db: 0,
+                now: core.now,
+                touch: true,
+                within: Some(owned),
+                alone: false,
+                waits: None,
+                landed: None,
+            };
             let request = OwnedArgs::new(["SCAN", &cursor.to_string(), "COUNT", "100000"]);
             let mut out = Vec::new();
             let mut reply = Reply::new(&mut out, Protocol::Resp2);

@@ -1,7 +1,8 @@
 //! One client's connection: what was read and not executed, what was answered and not sent.
 
 use std::{
-    io,
+    io::{self, IoSliceMut},
+    ops::Range,
     pin::Pin,
     sync::{
         Arc,
@@ -14,6 +15,7 @@ use std::{
 use mio::net::TcpStream;
 use rustix::{
     buffer::spare_capacity,
+    io::readv,
     net::{RecvFlags, recv},
 };
 use shoal_proto::{
@@ -30,9 +32,21 @@ use super::{
     lookahead::{Gathered, Lookahead},
     output::{Output, Replies, enough},
 };
+use crate::store::{LEAST_LANDED, Landed, Landing, Store};
 
 /// A pause may be lifted before its time: it is looked at again after so many ms.
 const LONGEST_PAUSE: u64 = 100;
+
+/// Bytes read at first of a request that may have a long argument.
+const BEGINNING: usize = 2 << 10;
+/// Room behind a long argument for options: so many, of so many bytes each.
+const SHORT_ARGUMENTS: usize = 4;
+const SHORT_ARGUMENT: usize = 32;
+
+/// Whether an argument is received where it can stay.
+fn is_long(argument: &Range<usize>) -> bool {
+    argument.len() >= LEAST_LANDED
+}
 
 /// Takes the connection out of the registry however it ends.
 #[derive(Debug)]
@@ -63,6 +77,12 @@ pub(super) struct Connection {
     pub(super) scanner: Scanner,
     /// Bytes of requests that are not complete, or that wait behind a flush or a pause.
     pending: Vec<u8>,
+    /// A request that is not complete, if it has a long argument; nothing is pending then.
+    landing: Option<Landing>,
+    /// Such a request that waits; what is pending came behind it.
+    landed: Option<Landed>,
+    /// The last request had a long argument, so the next one may have one.
+    long: bool,
     output: Output,
     backlog: Backlog,
     /// The worker looks at it now and then, because it leaves something unread.
@@ -97,8 +117,28 @@ pub(super) enum Intake {
     Closed,
     /// This many bytes were read into the buffer that was offered.
     Read(usize),
-    /// What waits in the connection.
-    Pending,
+    /// What waited in the connection.
+    Taken(Taken),
+    /// Nothing yet, but there is more to read.
+    More,
+}
+
+/// Bytes taken from a connection.
+pub(super) enum Taken {
+    Bytes(Vec<u8>),
+    /// Perhaps not a whole request.
+    Landing(Landing),
+    Landed(Landed),
+}
+
+impl Taken {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Landing(landing) => landing.bytes(),
+            Self::Landed(landed) => landed.bytes(),
+        }
+    }
 }
 
 /// What is to be done with a connection next.
@@ -121,6 +161,9 @@ impl Connection {
             upstream: false,
             scanner: Scanner::new(),
             pending: Vec::new(),
+            landing: None,
+            landed: None,
+            long: false,
             output: Output::default(),
             backlog: Backlog::default(),
             lags: false,
@@ -165,7 +208,7 @@ impl Connection {
             if self.writable {
                 let Ok(sent) = self.output.flush(&self.socket) else { return Intake::Closed };
                 self.writable = sent;
-                self.session.record.buffered(self.pending.len(), self.output.len());
+                self.session.record.buffered(self.held(), self.output.len());
             }
             if self.is_behind() {
                 return Intake::Nothing;
@@ -178,19 +221,25 @@ impl Connection {
             return Intake::Nothing;
         }
         if std::mem::take(&mut self.rerun) {
-            return Intake::Pending;
+            return Intake::Taken(self.take_pending());
         }
         if !self.readable {
             return Intake::Nothing;
         }
-        let result = if self.pending.is_empty() { self.read_into(buffer) } else { self.read_more() };
+        let fresh = self.pending.is_empty() && self.landing.is_none();
+        let result = match &mut self.landing {
+            Some(_) => self.read_landing(buffer),
+            None if fresh => self.read_into(buffer),
+            None => self.read_more(),
+        };
         match result {
             Ok(0) => Intake::Closed,
-            Ok(n) if self.pending.is_empty() => {
+            Ok(n) if fresh => {
                 self.patience = None;
                 Intake::Read(n)
             }
-            Ok(_) => Intake::Pending,
+            Ok(_) if self.landing.is_some() => self.landed_so_far(),
+            Ok(_) => Intake::Taken(self.take_pending()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
                 Intake::Nothing
@@ -255,8 +304,11 @@ impl Connection {
     }
 
     fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = buffer.len();
+        // The beginning of a request with another long argument, to have little of it to copy.
+        let room = if self.long { BEGINNING } else { buffer.len() };
+        let buffer = &mut buffer[..room];
         let (n, _) = retry(|| recv(&self.socket, &mut buffer[..], RecvFlags::empty()))?;
+        self.long = false;
         self.drained(n, room);
         Ok(n)
     }
@@ -272,6 +324,64 @@ impl Connection {
         Ok(n)
     }
 
+    /// A request with a long argument arrives where that can stay; what comes behind the argument, in `behind`.
+    fn read_landing(&mut self, behind: &mut [u8]) -> io::Result<usize> {
+        let Some(landing) = &mut self.landing else { return Ok(0) };
+        let end = self.scanner.awaited().filter(is_long).map(|argument| argument.end + 2);
+        let room = landing.room(end);
+        let landed = room.len();
+        let behind = &mut behind[..BEGINNING];
+        let offered = landed + behind.len();
+        let n = retry(|| readv(&self.socket, &mut [IoSliceMut::new(room), IoSliceMut::new(behind)]))?;
+        landing.received(n.min(landed));
+        let behind = &behind[..n.saturating_sub(landed)];
+        if end == Some(landing.len()) && self.scanner.missing() == 1 {
+            // The request is whole, and this is the beginning of the next one.
+            self.pending.extend_from_slice(behind);
+        } else {
+            landing.extend(behind);
+        }
+        self.drained(n, offered);
+        Ok(n)
+    }
+
+    /// Whether what has landed may be a whole request.
+    fn landed_so_far(&mut self) -> Intake {
+        let Some(landing) = self.landing.take() else { return Intake::Nothing };
+        if self.scanner.awaited().is_some_and(|argument| argument.end + 2 > landing.len()) {
+            return self.put_landing_back(landing);
+        }
+        Intake::Taken(Taken::Landing(landing))
+    }
+
+    /// What has landed is no whole request yet.
+    pub(super) fn put_landing_back(&mut self, landing: Landing) -> Intake {
+        self.landing = Some(landing);
+        self.session.record.buffered(self.held(), self.output.len());
+        self.check_query_limit();
+        match self.closing {
+            true if self.output.is_empty() => self.end(),
+            false if self.readable => Intake::More,
+            _ => Intake::Nothing,
+        }
+    }
+
+    /// Bytes that were read and not executed.
+    fn held(&self) -> usize {
+        let landed = self.landed.as_ref().map_or(0, |landed| landed.bytes().len());
+        self.pending.len() + landed + self.landing.as_ref().map_or(0, Landing::len)
+    }
+
+    /// Closes when the replies are sent if too much was read and not executed.
+    fn check_query_limit(&mut self) {
+        let shared = &self.registered.shared;
+        if self.held() > shared.config.query_buffer_limit() {
+            tracing::warn!(client = %self.session.record.addr, "closed: its query buffer exceeds client-query-buffer-limit");
+            shared.totals.query_limit.fetch_add(1, Ordering::Relaxed);
+            self.closing = true;
+        }
+    }
+
     /// Whoever reads less than was asked for has read everything, unless the end is still to come.
     fn drained(&mut self, n: usize, room: usize) {
         if n < room && !self.read_closed {
@@ -280,20 +390,42 @@ impl Connection {
     }
 
     /// The bytes that wait; [`put_back`](Self::put_back) returns what was not executed of them.
-    pub(super) fn take_pending(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.pending)
+    fn take_pending(&mut self) -> Taken {
+        self.landed.take().map_or_else(|| Taken::Bytes(std::mem::take(&mut self.pending)), Taken::Landed)
     }
 
     /// What was not executed of the bytes that were taken.
-    pub(super) fn put_back(&mut self, mut bytes: Vec<u8>, consumed: usize) {
-        bytes.drain(..consumed);
-        // The memory of a large request is not kept for an idle connection.
-        self.pending = if bytes.is_empty() { Vec::new() } else { bytes };
+    pub(super) fn put_back(&mut self, taken: Taken, consumed: usize, store: &Store) {
+        match taken {
+            Taken::Landed(landed) if consumed == 0 => self.landed = Some(landed),
+            Taken::Bytes(mut bytes) if !self.awaits_long() => {
+                bytes.drain(..consumed);
+                // The memory of a large request is not kept for an idle connection.
+                self.pending = if bytes.is_empty() { Vec::new() } else { bytes };
+            }
+            Taken::Landed(landed) if consumed == landed.bytes().len() => {
+                // What came behind it has not been looked at.
+                self.rerun = !self.pending.is_empty();
+            }
+            taken => self.keep(&taken.bytes()[consumed..], store),
+        }
     }
 
     /// What was not executed of the bytes that were read.
-    pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.pending.extend_from_slice(bytes);
+    pub(super) fn keep(&mut self, bytes: &[u8], store: &Store) {
+        match self.scanner.awaited().filter(is_long) {
+            Some(argument) => {
+                let more = self.scanner.missing().saturating_sub(1).min(SHORT_ARGUMENTS);
+                let total = argument.end + 2 + more * SHORT_ARGUMENT;
+                self.landing = Some(store.landing(bytes, total));
+                self.long = true;
+            }
+            None => self.pending.extend_from_slice(bytes),
+        }
+    }
+
+    fn awaits_long(&self) -> bool {
+        self.scanner.awaited().filter(is_long).is_some()
     }
 
     /// Finds the first requests.
@@ -325,15 +457,11 @@ impl Connection {
             }
             self.writable = self.output.is_empty();
         }
-        self.session.record.buffered(self.pending.len(), self.output.len());
+        self.session.record.buffered(self.held(), self.output.len());
         if self.has_output() && self.exceeds_output_limit() {
             return After::Close;
         }
-        if self.pending.len() > shared.config.query_buffer_limit() {
-            tracing::warn!(client = %self.session.record.addr, "closed: its query buffer exceeds client-query-buffer-limit");
-            shared.totals.query_limit.fetch_add(1, Ordering::Relaxed);
-            self.closing = true;
-        }
+        self.check_query_limit();
         match stop {
             _ if self.closing => {}
             None => {}

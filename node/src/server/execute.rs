@@ -21,6 +21,7 @@ use crate::{
     admin,
     command::{Scope, Waits, dispatch::Dispatch},
     stats::Counters,
+    store::Landed,
 };
 
 /// Why execution stopped before the input's end.
@@ -89,6 +90,8 @@ pub(super) struct Batch<'a> {
     before: Times,
     /// The copies that replies have to wait for.
     waits: Waits,
+    /// The bytes that are executed, if they are where a long argument can stay.
+    landed: Option<&'a Landed>,
 }
 
 /// What became of one request.
@@ -104,6 +107,7 @@ impl<'a> Batch<'a> {
         counters: &'a Counters,
         (session, upstream, patience): (&'a mut Session, &'a mut bool, &'a mut Option<u64>),
         clock: &'a mut Clock,
+        landed: Option<&'a Landed>,
     ) -> Self {
         // Read before anything is decided by what they count.
         let (seen, before) = (shared.changes.seen(), Times::read(shared));
@@ -123,6 +127,7 @@ impl<'a> Batch<'a> {
             seen,
             before,
             waits: Waits::default(),
+            landed,
         }
     }
 
@@ -362,6 +367,7 @@ impl<'a> Batch<'a> {
                     within: self.upstream.then(|| self.ownership.slots()),
                     alone: self.ownership.alone(),
                     waits: Some(&self.waits),
+                    landed: self.landed,
                 };
                 let (dispatch, store) = (&self.shared.dispatch, &self.shared.store);
                 if let Some(key) = ready.key {

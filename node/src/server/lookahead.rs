@@ -62,6 +62,13 @@ pub(super) struct Gathered {
     pub(super) next: Next,
 }
 
+impl Gathered {
+    /// Whether the input is the beginning of a request.
+    pub(super) fn is_nothing_yet(&self) -> bool {
+        self.range.is_empty() && self.next == Next::Incomplete
+    }
+}
+
 /// Gathered requests; reused.
 #[derive(Debug, Default)]
 pub(super) struct Lookahead {

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     io,
+    ops::Range,
     sync::{Arc, atomic::AtomicUsize},
     task::{Wake, Waker},
     time::Duration,
@@ -19,7 +20,7 @@ use slab::Slab;
 use super::{
     Shared,
     backlog::LOOK_EVERY,
-    connection::{After, Connection, Intake, Registered},
+    connection::{After, Connection, Intake, Registered, Taken},
     execute::{Batch, Clock},
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead},
@@ -42,9 +43,25 @@ const EVENTS: usize = 256;
 /// One connection's share of a round.
 struct Part {
     place: usize,
-    /// Where what was read lies in the buffer; otherwise the connection's pending bytes were taken.
-    input: Result<(usize, usize), Vec<u8>>,
+    input: Input,
     gathered: Gathered,
+}
+
+/// Where the bytes are.
+enum Input {
+    /// In the worker's buffer.
+    Read(Range<usize>),
+    /// They were taken from the connection.
+    Taken(Taken),
+}
+
+impl Input {
+    fn bytes<'a>(&'a self, buffer: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Read(range) => &buffer[range.clone()],
+            Self::Taken(taken) => taken.bytes(),
+        }
+    }
 }
 
 /// Has the worker look at a connection again.
@@ -279,15 +296,28 @@ impl Worker {
                 Intake::Read(n) => {
                     self.counters.bytes(n, 0);
                     used += n;
-                    Ok((used - n, used))
+                    Input::Read(used - n..used)
                 }
-                Intake::Pending => Err(connection.take_pending()),
+                Intake::Taken(taken) => Input::Taken(taken),
+                Intake::More => {
+                    self.enqueue(place);
+                    continue;
+                }
             };
-            let bytes = match &input {
-                Ok((from, to)) => &self.input[*from..*to],
-                Err(pending) => pending,
-            };
+            let bytes = input.bytes(&self.input);
             let gathered = connection.gather(&self.shared, bytes, &mut self.ahead);
+            let input = match input {
+                Input::Taken(Taken::Landing(landing)) if gathered.is_nothing_yet() => {
+                    match connection.put_landing_back(landing) {
+                        Intake::More => self.enqueue(place),
+                        Intake::Closed => self.close(place),
+                        _ => {}
+                    }
+                    continue;
+                }
+                Input::Taken(Taken::Landing(landing)) => Input::Taken(Taken::Landed(landing.land())),
+                input => input,
+            };
             self.round.push(Part { place, input, gathered });
         }
         self.ahead.ask(&self.shared.store, 0..self.ahead.len());
@@ -308,10 +338,8 @@ impl Worker {
     /// Executes a connection's share and answers it.
     fn execute(&mut self, part: Part, clock: &mut Clock) -> After {
         let Some(connection) = self.connections.get_mut(part.place) else { return After::Wait };
-        let input = match &part.input {
-            Ok((from, to)) => &self.input[*from..*to],
-            Err(pending) => pending,
-        };
+        let input = part.input.bytes(&self.input);
+        let landed = if let Input::Taken(Taken::Landed(landed)) = &part.input { Some(landed) } else { None };
         self.output.begin(self.shared.config.output_limit().hard);
         let mut limits = connection.limits(&self.shared);
         let mut scanner = std::mem::take(&mut connection.scanner);
@@ -320,6 +348,7 @@ impl Worker {
             &self.counters,
             (&mut connection.session, &mut connection.upstream, &mut connection.patience),
             clock,
+            landed,
         );
         let (consumed, stop) = batch.execute(
             (&self.ahead, part.gathered),
@@ -332,9 +361,11 @@ impl Worker {
         connection.scanner = scanner;
         self.counters.bytes(0, self.output.len());
         match part.input {
-            Err(pending) => connection.put_back(pending, consumed),
-            Ok((from, to)) if from + consumed < to => connection.keep(&self.input[from + consumed..to]),
-            Ok(_) => {}
+            Input::Taken(taken) => connection.put_back(taken, consumed, &self.shared.store),
+            Input::Read(range) if consumed < range.len() => {
+                connection.keep(&self.input[range.start + consumed..range.end], &self.shared.store);
+            }
+            Input::Read(_) => {}
         }
         let after = connection.answer(&mut self.output, fence, stop, &self.shared);
         if connection.has_output() && !std::mem::replace(&mut connection.lags, true) {

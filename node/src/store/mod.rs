@@ -18,6 +18,7 @@ mod incoming;
 mod index;
 mod item;
 mod keyspace;
+mod landing;
 mod log;
 mod pool;
 mod prefetch;
@@ -41,6 +42,7 @@ pub use eviction::Policy;
 pub use gate::Gate;
 pub use incoming::SlotStats;
 pub(crate) use incoming::{Charge, Incoming};
+pub use landing::{LEAST_LANDED, Landed, Landing};
 use parking_lot::{Mutex, MutexGuard};
 use prefetch::Hints;
 pub use prefetch::Wanted;
@@ -302,6 +304,13 @@ impl Store {
     /// Sets them, from what was measured.
     pub fn set_padding(&self, bytes: u64) {
         self.padding.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives memory of the pool back that is not needed at the moment; called a few times a second.
+    pub(crate) fn give_back(&self) {
+        // Near the limit memory counts; nothing that is kept for later is held against it.
+        let limit = self.limit.load(Ordering::Relaxed);
+        self.pool.look(limit == 0 || self.held_memory() < limit / 2);
     }
 
     /// Bytes of the pool of segments and large strings that are in use, and those that are kept for new ones.

@@ -28,17 +28,23 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use smallvec::SmallVec;
 
 /// Blocks are multiples of this: the system's page.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// Larger blocks are mapped on their own and unmapped when they are dropped.
-const LARGEST_POOLED: usize = 128 << 10;
+pub(super) const LARGEST_POOLED: usize = 2 << 20;
 /// Addresses that are reserved at once. They cost no memory until they are written to.
 const REGION: usize = 32 << 20;
 /// The system is asked for pages of this size, one at a time: a look-up in a large store then needs no walk through page
 /// tables that are not in the cache either.
 const HUGE: usize = 2 << 20;
-/// Free blocks whose pages are kept: this much, and one in so many of the bytes in use.
+/// Free blocks whose pages are kept in any case: this much, and one in so many of the bytes in use.
 const SPARE: usize = 1 << 20;
 const SPARE_SHARE: usize = 64;
+/// Where memory is not short: this much, and one in so many, but no more than the third number. What of it was not needed
+/// goes back at the next looks, so many bytes at each, as it takes the system a while.
+const AMPLE: usize = 16 << 20;
+const AMPLE_SHARE: usize = 4;
+const MOST_AMPLE: usize = 64 << 20;
+const GIVEN_BACK_AT_ONCE: usize = 16 << 20;
 
 /// Where blocks come from.
 #[derive(Debug, Clone, Default)]
@@ -70,8 +76,11 @@ struct Books {
     huge: Option<NonNull<u8>>,
     /// Bytes of all blocks.
     in_use: usize,
-    /// Bytes of warm free blocks.
+    /// Bytes of warm free blocks, and the fewest they were since the last look.
     warm: usize,
+    least_warm: usize,
+    /// Whether memory is not short, as far as is known.
+    ample: bool,
     /// The class whose warm blocks are given back next.
     turn: usize,
 }
@@ -95,9 +104,9 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 /// Shared bytes that are fewer come from the allocator: too much of their last page would be lost.
-const LEAST_IN_PAGES: usize = 32 << 10;
+pub(super) const LEAST_IN_PAGES: usize = 32 << 10;
 /// What the allocator holds for the owner of shared bytes.
-const OWNER: usize = 64;
+pub(super) const OWNER: usize = 64;
 
 /// Bytes of the block for `len` bytes.
 pub(super) fn rounded(len: usize) -> usize {
@@ -126,6 +135,22 @@ impl Pool {
         (Bytes::from_owner(block).slice(..bytes.len()), memory)
     }
 
+    /// Gives back the free blocks that nobody has needed since the last look; called a few times a second. Unless memory
+    /// is `ample`, few blocks are kept even between looks.
+    pub(super) fn look(&self, ample: bool) {
+        let mut books = self.0.books.lock();
+        books.ample = ample;
+        let unneeded = if ample { books.least_warm } else { books.warm };
+        let goal = (books.warm - unneeded.min(GIVEN_BACK_AT_ONCE)).max(books.kept());
+        books.least_warm = books.warm;
+        while books.warm > goal {
+            let Some(surplus) = books.coldest() else { break };
+            drop(books);
+            give_back(&self.0, [surplus]);
+            books = self.0.books.lock();
+        }
+    }
+
     /// Bytes of all blocks that are pooled, and of free ones that are kept with their memory.
     pub(super) fn resident(&self) -> (usize, usize) {
         let books = self.0.books.lock();
@@ -147,6 +172,7 @@ impl Books {
         let class = self.class(len);
         if let Some(start) = class.warm.pop_back() {
             self.warm -= len;
+            self.least_warm = self.least_warm.min(self.warm);
             return start;
         }
         if let Some(start) = class.cold.pop() {
@@ -200,17 +226,43 @@ impl Books {
         self.in_use -= len;
         self.warm += len;
         self.class(len).warm.push_back(start);
+        let ample = (AMPLE + self.in_use / AMPLE_SHARE).min(MOST_AMPLE);
+        let most = if self.ample { ample.max(self.kept()) } else { self.kept() };
         let mut surplus = Surplus::new();
-        while self.warm > SPARE + self.in_use / SPARE_SHARE {
-            // Every class in turn, so that none keeps what it will not use again.
+        while self.warm > most {
+            surplus.extend(self.coldest());
+        }
+        surplus
+    }
+
+    /// Bytes of free blocks that are kept whether or not they are needed.
+    fn kept(&self) -> usize {
+        SPARE + self.in_use / SPARE_SHARE
+    }
+
+    /// Takes out the free block that was used longest ago, of every class in turn, so that none keeps what it will not use
+    /// again. There is one with its pages.
+    fn coldest(&mut self) -> Option<(NonNull<u8>, usize)> {
+        for _ in 0..self.classes.len() {
             self.turn = (self.turn + 1) % self.classes.len();
             if let Some(oldest) = self.classes[self.turn].warm.pop_front() {
                 let len = (self.turn + 1) * PAGE;
                 self.warm -= len;
-                surplus.push((oldest, len));
+                self.least_warm = self.least_warm.min(self.warm);
+                return Some((oldest, len));
             }
         }
-        surplus
+        None
+    }
+}
+
+/// Gives the pages of free blocks that were taken out of the books to the system; keeps their addresses.
+fn give_back(pool: &Shared, surplus: impl IntoIterator<Item = (NonNull<u8>, usize)>) {
+    for (start, len) in surplus {
+        // Without the lock, since it takes the system a while.
+        // SAFETY: it has just been taken off a free list, so nothing refers to it (3).
+        unsafe { advise(start, len, Use::Nothing) };
+        pool.books.lock().class(len).cold.push(start);
     }
 }
 
@@ -265,6 +317,38 @@ unsafe fn advise(start: NonNull<u8>, len: usize, what: Use) {
     let _ = (start, len, what);
 }
 
+impl Block {
+    /// Makes the block as large as `len` bytes need; its first `used` bytes stay, whatever is behind them.
+    pub(super) fn grow(&mut self, len: usize, used: usize) {
+        let len = rounded(len);
+        if len <= self.len || self.grow_mapping(len) {
+            return;
+        }
+        let mut larger = Pool(Arc::clone(&self.pool)).take(len);
+        larger[..used].copy_from_slice(&self[..used]);
+        *self = larger;
+    }
+
+    /// The same without a copy, for a block that is mapped on its own; whether that was done.
+    #[cfg(target_os = "linux")]
+    fn grow_mapping(&mut self, len: usize) -> bool {
+        use rustix::mm::{MremapFlags, mremap};
+        if self.len <= LARGEST_POOLED {
+            return false;
+        }
+        // SAFETY: it was mapped with this length, and nobody else refers to it (1); the system chooses where it goes.
+        let moved = unsafe { mremap(self.start.as_ptr().cast(), self.len, len, MremapFlags::MAYMOVE) };
+        let Some(start) = moved.ok().and_then(|start| NonNull::new(start.cast::<u8>())) else { return false };
+        (self.start, self.len) = (start, len);
+        true
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn grow_mapping(&mut self, _len: usize) -> bool {
+        false
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         if self.len > LARGEST_POOLED {
@@ -274,12 +358,7 @@ impl Drop for Block {
             return;
         }
         let surplus = self.pool.books.lock().put(self.start, self.len);
-        for (start, len) in surplus {
-            // Without the lock, since it takes the system a while.
-            // SAFETY: it has just been taken off a free list, so nothing refers to it (3).
-            unsafe { advise(start, len, Use::Nothing) };
-            self.pool.books.lock().class(len).cold.push(start);
-        }
+        give_back(&self.pool, surplus);
     }
 }
 
@@ -327,15 +406,22 @@ mod tests {
         for step in 0..20_000u32 {
             if held.len() < 300 && random.random_range(0..100) < 55 {
                 let len = match random.random_range(0..100) {
-                    0 => random.random_range(1..4 * LARGEST_POOLED),
+                    0 => random.random_range(1..2 * LARGEST_POOLED),
                     1..20 => 16 << 10,
                     20..40 => 64 << 10,
-                    _ => random.random_range(1..LARGEST_POOLED),
+                    _ => random.random_range(1..128 << 10),
                 };
                 let mut block = pool.take(len);
                 assert_eq!(block.len(), rounded(len));
                 block.fill(step as u8);
+                if random.random_range(0..20) == 0 {
+                    let (used, len) = (block.len(), random.random_range(1..3 * len));
+                    block.grow(len, used);
+                    assert_eq!(block.len(), used.max(rounded(len)));
+                    block[used..].fill(step as u8);
+                }
                 held.push((step as u8, block));
+                pool.look(step % 1000 < 500);
             } else if !held.is_empty() {
                 let (number, block) = held.swap_remove(random.random_range(0..held.len()));
                 assert!(block.iter().all(|byte| *byte == number), "step {step}");
@@ -365,5 +451,34 @@ mod tests {
         let blocks: Vec<Block> = (0..1000).map(|n| pool.take((n % 16 + 1) * PAGE)).collect();
         assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == 0)));
         assert_eq!(pool.0.books.lock().regions.len(), 2, "their addresses are used again");
+    }
+
+    /// Where memory is not short, what is taken and given back again and again keeps its pages, however much it is; what
+    /// is not needed any more goes back within two looks.
+    #[test]
+    fn what_is_needed_again_stays_and_the_rest_goes_at_the_second_look() {
+        let pool = Pool::default();
+        pool.look(true);
+        let take = |n: usize| (0..n).map(|_| pool.take(100 << 10)).collect::<Vec<Block>>();
+        for _ in 0..10 {
+            drop(take(100));
+            pool.look(true);
+        }
+        assert_eq!(pool.resident(), (0, 100 * (100 << 10)));
+        drop(take(60));
+        pool.look(true);
+        assert_eq!(pool.resident(), (0, 60 * (100 << 10)));
+        pool.look(true);
+        assert!(pool.resident().1 <= SPARE);
+        // Where it is short nothing waits for a look.
+        drop(take(100));
+        pool.look(false);
+        assert!(pool.resident().1 <= SPARE);
+        drop(take(100));
+        assert!(pool.resident().1 <= SPARE);
+        // Nor does more stay than is in proportion.
+        pool.look(true);
+        drop(take(1000));
+        assert!(pool.resident().1 <= AMPLE);
     }
 }

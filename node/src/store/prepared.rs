@@ -1,9 +1,9 @@
-//! Long strings that a command is about to store, copied before any lock is taken.
+//! Long strings that a command is about to store, put into memory of their own before any lock is taken.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::Store;
+use super::{Landed, Store};
 
 /// Longer ones are copied before: for so long a lock may be held for a copy.
 pub const LEAST_PREPARED: usize = 16 << 10;
@@ -21,11 +21,16 @@ struct Copied {
 }
 
 impl Store {
-    /// Copies those of a request's arguments that are long.
-    pub fn prepare<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Prepared {
+    /// Copies those of a request's arguments that are long, unless one can stay where it was received.
+    pub fn prepare<'a>(
+        &self,
+        arguments: impl Iterator<Item = &'a [u8]>,
+        landed: Option<&Landed>,
+    ) -> Prepared {
         let long = arguments.filter(|argument| argument.len() > LEAST_PREPARED);
         let copies = long.map(|argument| {
-            let (bytes, memory) = self.pool.share(argument);
+            let part = landed.and_then(|landed| landed.part(argument));
+            let (bytes, memory) = part.unwrap_or_else(|| self.pool.share(argument));
             Copied { argument, bytes, memory }
         });
         Prepared(copies.collect())
@@ -54,7 +59,7 @@ mod tests {
         let store = Store::new(Settings::default());
         let long = vec![7; 100_000];
         let arguments = [&b"key"[..], &long, &long[..16_384], &long[..16_385]];
-        let mut prepared = store.prepare(arguments.into_iter());
+        let mut prepared = store.prepare(arguments.into_iter(), None);
         assert_eq!(prepared.take(b"key"), None);
         assert_eq!(prepared.take(&long[..16_384]), None);
         let (bytes, memory) = prepared.take(&long).expect("it is long");

@@ -54,7 +54,7 @@ impl Core {
         let args = OwnedArgs::new(words);
         let mut out = Vec::new();
         let now = now.max(self.store.clock_floor());
-        let scope = Scope { db, now, touch: true, within: None, alone: true, waits: None };
+        let scope = Scope { db, now, touch: true, within: None, alone: true, waits: None, landed: None };
         self.dispatch.execute(&self.store, scope, args.args(), &mut Reply::new(&mut out, Protocol::Resp2));
         out
     }

@@ -475,6 +475,7 @@ impl Pair {
             within: None,
             alone: true,
             waits: None,
+            landed: None,
         };
         let mut out = Vec::new();
         let request = OwnedArgs::new(words);

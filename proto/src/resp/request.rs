@@ -5,7 +5,7 @@
 //! number that a client merely announced, never recurses, and resumes where it stopped, so any split of
 //! the same bytes gives the same result and costs the same.
 
-use std::ops::Index;
+use std::ops::{Index, Range};
 
 use smallvec::SmallVec;
 
@@ -322,6 +322,16 @@ impl Scanner {
     /// by what has been checked against the limits.
     pub fn wanted(&self, have: usize) -> usize {
         self.bulk.map_or(1, |len| (self.at + len + 2).saturating_sub(have).max(1))
+    }
+
+    /// Where the argument that is waited for begins and ends, from the start of the request, if its length is known.
+    pub fn awaited(&self) -> Option<Range<usize>> {
+        self.bulk.map(|len| self.at..self.at + len)
+    }
+
+    /// How many arguments are still to come, that which is waited for included.
+    pub fn missing(&self) -> usize {
+        self.missing.max(0) as usize
     }
 
     /// Looks for one request at the start of `input`.

@@ -32,6 +32,14 @@ impl Client {
         Ok(Self { reader: BufReader::new(stream) })
     }
 
+    /// Another handle of the connection, to send from another thread.
+    ///
+    /// # Errors
+    /// When the system has no more descriptors.
+    pub fn sender(&self) -> io::Result<TcpStream> {
+        self.reader.get_ref().try_clone()
+    }
+
     /// How long [`receive`](Self::receive) waits.
     ///
     /// # Errors
