@@ -16,8 +16,8 @@ use super::{
     element::{element, element_or_null},
 };
 use crate::{
-    store::Db,
-    value::{Hash, packed::Elem},
+    store::{Changed, Db, Small},
+    value::{Hash, dense::Dense, packed::Elem},
 };
 
 pub(super) const HANDLERS: Family = &[
@@ -57,7 +57,15 @@ fn set_fields(db: &mut Db<'_>, args: Args<'_>, command: &'static str) -> Result<
         return Err(Error::Arity(command.into()));
     }
     let limits = db.encodings();
-    let mut hash = db.edit_or_new::<Hash>(args.at(1))?;
+    let mut hash = if args.len() == 4 {
+        let plan = |small: Dense<'_>| small.set_field(args.at(2), args.at(3), &limits);
+        match db.change_or_new::<Hash, _>(args.at(1), Small::Hash, plan)? {
+            Changed::Here(created) => return Ok(i64::from(created)),
+            Changed::Value(hash) => hash,
+        }
+    } else {
+        db.edit_or_new::<Hash>(args.at(1))?
+    };
     let longest = args.from(2).iter().map(<[u8]>::len).max().unwrap_or(0);
     hash.prepare((args.len() - 2) / 2, longest, &limits);
     let mut created = 0;
@@ -78,6 +86,10 @@ fn hsetnx(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn hget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    if let Some(small) = db.read_small(args.at(1), Small::Hash) {
+        element_or_null(out, small.value_of(args.at(2)));
+        return Ok(());
+    }
     let hash = db.get::<Hash>(args.at(1))?;
     element_or_null(out, hash.and_then(|hash| hash.get(args.at(2))));
     Ok(())
@@ -94,7 +106,11 @@ fn hmget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn hdel(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let mut removed = 0;
-    if let Some(mut hash) = db.edit::<Hash>(args.at(1))? {
+    let plan = |small: Dense<'_>| if args.len() == 3 { small.remove(args.at(2), 2) } else { None };
+    let changed = db.change::<Hash, _>(args.at(1), Small::Hash, plan)?;
+    if let Some(Changed::Here(there)) = changed {
+        removed = i64::from(there);
+    } else if let Some(Changed::Value(mut hash)) = changed {
         for field in args.from(2).iter() {
             removed += i64::from(hash.remove(field));
         }

@@ -11,9 +11,10 @@ use shoal_proto::{
 
 use super::{Family, Handler::Data, element::element};
 use crate::{
-    store::Db,
+    store::{Changed, Db, Small},
     value::{
         List, Typed,
+        dense::Dense,
         list::{End, Fill},
         packed::Elem,
     },
@@ -49,7 +50,14 @@ fn rpush(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn push(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>, end: End) -> Result {
     let fill = fill(db);
-    let mut edit = db.edit_or_new::<List>(args.at(1))?;
+    let plan = |small: Dense<'_>| if args.len() == 3 { small.push(end, args.at(2), fill) } else { None };
+    let mut edit = match db.change_or_new::<List, _>(args.at(1), Small::List, plan)? {
+        Changed::Here(len) => {
+            out.int(len as i64);
+            return Ok(());
+        }
+        Changed::Value(edit) => edit,
+    };
     let list: &mut List = &mut edit;
     list.push(end, args.from(2).iter(), fill);
     out.int(list.len() as i64);
@@ -86,9 +94,14 @@ fn pop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>, end: End) -> Result
     }
     let fill = fill(db);
     if args.len() == 2 {
-        let Some(mut edit) = db.edit::<List>(args.at(1))? else {
-            out.null();
-            return Ok(());
+        let plan = |small: Dense<'_>| small.pop(end, |elem| element(out, elem));
+        let mut edit = match db.change::<List, _>(args.at(1), Small::List, plan)? {
+            None => {
+                out.null();
+                return Ok(());
+            }
+            Some(Changed::Here(())) => return Ok(()),
+            Some(Changed::Value(edit)) => edit,
         };
         let list: &mut List = &mut edit;
         if let Some(elem) = list.peek(end) {

@@ -82,9 +82,9 @@ pub struct Db<'a> {
 
 /// Where a key was found: which of the locked shards, and where in it.
 #[derive(Debug, Clone, Copy)]
-struct Spot {
-    guard: usize,
-    place: Place,
+pub(super) struct Spot {
+    pub(super) guard: usize,
+    pub(super) place: Place,
 }
 
 impl<'a> Db<'a> {
@@ -174,6 +174,12 @@ impl<'a> Db<'a> {
     /// The settings in force.
     pub fn settings(&self) -> Settings {
         self.store.settings()
+    }
+
+    /// Whether reads and changes in place count as accesses.
+    #[inline]
+    pub(super) fn touches(&self) -> bool {
+        self.touch
     }
 
     /// Reads no longer count as accesses.
@@ -274,7 +280,7 @@ impl<'a> Db<'a> {
 
     /// Finds a key that is not expired; removes it if it is.
     #[inline]
-    fn find_at(&mut self, guard: usize, key: &Key<'_>) -> Option<Spot> {
+    pub(super) fn find_at(&mut self, guard: usize, key: &Key<'_>) -> Option<Spot> {
         let shard = &mut self.guards[guard].1;
         let place = shard.find(key)?;
         if shard.item(place.handle).expired(self.now) {
@@ -288,7 +294,7 @@ impl<'a> Db<'a> {
     }
 
     #[inline]
-    fn find(&mut self, key: &[u8]) -> Option<Spot> {
+    pub(super) fn find(&mut self, key: &[u8]) -> Option<Spot> {
         let (guard, key) = self.locate(key);
         self.find_at(guard, &key)
     }
@@ -310,6 +316,15 @@ impl<'a> Db<'a> {
             None => stats.misses += 1,
         }
         found
+    }
+
+    /// What was found is read: a hit and an access.
+    #[inline]
+    pub(super) fn note_read(&mut self, spot: Spot) {
+        self.guards[spot.guard].1.stats.hits += 1;
+        if self.touch {
+            self.touch_at(spot);
+        }
     }
 
     /// The same, and counts as an access.
@@ -456,8 +471,12 @@ impl<'a> Db<'a> {
         self.edit_at(spot).map(Some)
     }
 
-    fn edit_at<T: Typed>(&mut self, spot: Spot) -> Result<Edit<'_, T>> {
-        if self.found(spot).type_name() != T::NAME {
+    pub(super) fn edit_at<T: Typed>(&mut self, spot: Spot) -> Result<Edit<'_, T>> {
+        let is = match self.found(spot) {
+            Found::Boxed(value) => T::of(value).is_some(),
+            found => found.type_name() == T::NAME,
+        };
+        if !is {
             return Err(Error::WrongType);
         }
         if self.touch {
@@ -475,11 +494,14 @@ impl<'a> Db<'a> {
         let (guard, key) = self.locate(key);
         match self.find_at(guard, &key) {
             Some(spot) => self.edit_at(spot),
-            None => {
-                let now = self.now;
-                Ok(Edit::new(&mut self.guards[guard].1, key, T::default().into_value(), now))
-            }
+            None => Ok(self.new_at(guard, key)),
         }
+    }
+
+    /// A key that is not there, to be made.
+    pub(super) fn new_at<'s, T: Typed + Default>(&'s mut self, guard: usize, key: Key<'s>) -> Edit<'s, T> {
+        let now = self.now;
+        Edit::new(&mut self.guards[guard].1, key, T::default().into_value(), now)
     }
 
     /// Stores `value` at `key`, whatever was there.

@@ -5,7 +5,11 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use super::shard::{Key, Place, Shard};
+use super::{
+    blob,
+    item::Form,
+    shard::{Key, Place, Shard, box_of},
+};
 use crate::value::{Typed, Value};
 
 /// Where an edited value comes from.
@@ -15,8 +19,8 @@ enum Source<'a> {
     New(Key<'a>),
     /// Taken out of the log; written back when it was changed.
     Inline(Place),
-    /// It lies outside the log and is changed there.
-    Boxed(Place),
+    /// It lies outside the log, under this number, and is changed there.
+    Boxed(Place, usize),
 }
 
 /// Exclusive access to one key's value. When dropped, the value is stored and its memory accounted, and a collection
@@ -40,12 +44,12 @@ pub struct Edit<'a, T: Typed> {
 
 impl<'a, T: Typed> Edit<'a, T> {
     pub(super) fn existing(shard: &'a mut Shard, place: Place, now: u64) -> Self {
-        let found = shard.found(place.handle);
-        let (source, lifted) = match found {
-            super::shard::Found::Boxed(_) => (Source::Boxed(place), None),
-            found => (Source::Inline(place), Some(found.value().into_owned())),
+        let item = shard.item(place.handle);
+        let expires_at = item.expires_at();
+        let (source, lifted) = match item.form() {
+            Form::Boxed => (Source::Boxed(place, box_of(item)), None),
+            form => (Source::Inline(place), Some(blob::decode(form, item.value()))),
         };
-        let expires_at = shard.item(place.handle).expires_at();
         Self::with(shard, source, lifted, expires_at, now)
     }
 
@@ -94,10 +98,8 @@ impl<'a, T: Typed> Edit<'a, T> {
     fn value(&self) -> &Value {
         match (&self.lifted, &self.source) {
             (Some(value), _) => value,
-            (None, Source::Boxed(place) | Source::Inline(place)) => {
-                self.shard.boxed(place.handle).expect("the edit began with it")
-            }
-            (None, Source::New(_)) => unreachable!("a new value is lifted"),
+            (None, Source::Boxed(_, id)) => &self.shard.boxes[*id].value,
+            (None, Source::Inline(_) | Source::New(_)) => unreachable!("it was lifted"),
         }
     }
 }
@@ -117,10 +119,8 @@ impl<T: Typed> DerefMut for Edit<'_, T> {
         self.written = true;
         let value = match (&mut self.lifted, &self.source) {
             (Some(value), _) => value,
-            (None, Source::Boxed(place) | Source::Inline(place)) => {
-                self.shard.boxed_mut(place.handle).expect("the edit began with it")
-            }
-            (None, Source::New(_)) => unreachable!("a new value is lifted"),
+            (None, Source::Boxed(_, id)) => &mut self.shard.boxes[*id].value,
+            (None, Source::Inline(_) | Source::New(_)) => unreachable!("it was lifted"),
         };
         T::of_mut(value).expect("checked when the edit began")
     }
@@ -138,14 +138,14 @@ impl<T: Typed> Drop for Edit<'_, T> {
                 // The edit counts as the change.
                 self.shard.stats.dirty -= 1;
             }
-            (Source::Inline(place) | Source::Boxed(place), _) if empty => {
+            (Source::Inline(place) | Source::Boxed(place, _), _) if empty => {
                 drop(self.shard.remove(*place));
             }
             (Source::Inline(place), Some(value)) if self.written => {
                 self.shard.with_stored(value, |shard, stored| shard.replace(*place, stored, expires_at, now));
             }
-            (Source::Boxed(place), _) => {
-                self.shard.recharge(place.handle);
+            (Source::Boxed(place, id), _) => {
+                self.shard.recharge_box(place.handle, *id);
                 if self.new_expiry {
                     self.shard.set_expiry(*place, expires_at, now);
                 }

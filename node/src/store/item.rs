@@ -295,6 +295,13 @@ impl ItemMut<'_> {
         true
     }
 
+    /// The value's bytes.
+    #[inline]
+    pub(super) fn value_mut(&mut self) -> &mut [u8] {
+        let (end, len) = (self.read().len(), self.read().value_len());
+        &mut self.0[end - len..end]
+    }
+
     /// Writes another value of the same length; whether the lengths were the same.
     #[inline]
     pub(super) fn set_value(&mut self, form: Form, value: &[u8]) -> bool {

@@ -27,6 +27,7 @@ mod reclaim;
 mod scan;
 mod scarce;
 mod shard;
+mod splice;
 mod sweep;
 mod tap;
 mod whole;
@@ -57,6 +58,7 @@ use shoal_proto::{
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
+pub(crate) use splice::{Changed, Small};
 pub use sweep::Sweep;
 pub use tap::Copied;
 pub(crate) use tap::Effect;

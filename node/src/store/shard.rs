@@ -154,7 +154,7 @@ pub(crate) struct Shard {
     /// Moves that are owed for what was written.
     pub(super) owed: usize,
     /// Values are put together here.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     /// What may be done with each slot.
     pub(super) gates: Gates,
     /// Who listens to changes of which slot.
@@ -336,11 +336,19 @@ impl Shard {
     /// Corrects what a value outside the log is charged with after it changed.
     pub(super) fn recharge(&mut self, handle: Handle) {
         let id = box_of(self.log.item(handle));
+        self.recharge_box(handle, id);
+    }
+
+    /// The same; `id` is the value's number.
+    #[inline]
+    pub(super) fn recharge_box(&mut self, handle: Handle, id: usize) {
         let boxed = &mut self.boxes[id];
         let cost = boxed.cost();
         let delta = cost as i64 - boxed.charged as i64;
-        boxed.charged = cost;
-        self.account(self.log.queue_of(handle), delta);
+        if delta != 0 {
+            boxed.charged = cost;
+            self.account(self.log.queue_of(handle), delta);
+        }
     }
 
     #[inline]
@@ -366,7 +374,7 @@ impl Shard {
 
     /// Longest value that the log takes, with room for the longest key, header and expiry.
     #[inline]
-    fn longest_value(&self) -> usize {
+    pub(super) fn longest_value(&self) -> usize {
         (longest_item(self.log.segment_size()) - LONGEST_KEY - 16).min(LONGEST_VALUE)
     }
 
@@ -515,7 +523,7 @@ impl Shard {
     }
 
     /// Writes an item anew, with another value or with room for an expiry. Its old value must not be boxed.
-    fn rewrite(&mut self, place: Place, stored: Stored<'_>, expires_at: u64, now: u64) -> Place {
+    pub(super) fn rewrite(&mut self, place: Place, stored: Stored<'_>, expires_at: u64, now: u64) -> Place {
         let item = self.log.item(place.handle);
         let queue = self.log.queue_of(place.handle);
         let mut name = SmallVec::<[u8; 64]>::new();

@@ -14,7 +14,10 @@ use super::{
     collection_scan::{self, CollectionScan},
     element::element,
 };
-use crate::{store::Db, value::Set};
+use crate::{
+    store::{Changed, Db, Small},
+    value::{Set, dense::Dense},
+};
 
 pub(super) const HANDLERS: Family = &[
     ("sadd", Data(sadd)),
@@ -39,7 +42,14 @@ pub(super) const HANDLERS: Family = &[
 fn sadd(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let limits = db.encodings();
     let count = args.len() - 2;
-    let mut set = db.edit_or_new::<Set>(args.at(1))?;
+    let plan = |small: Dense<'_>| if count == 1 { small.add(args.at(2), &limits) } else { None };
+    let mut set = match db.change_or_new::<Set, _>(args.at(1), Small::Set, plan)? {
+        Changed::Here(added) => {
+            out.int(i64::from(added));
+            return Ok(());
+        }
+        Changed::Value(set) => set,
+    };
     if set.is_empty() {
         *set = Set::fitting(args.at(2), count, &limits);
     } else {
@@ -55,7 +65,11 @@ fn sadd(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn srem(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let mut removed = 0;
-    if let Some(mut set) = db.edit::<Set>(args.at(1))? {
+    let plan = |small: Dense<'_>| if args.len() == 3 { small.remove(args.at(2), 1) } else { None };
+    let changed = db.change::<Set, _>(args.at(1), Small::Set, plan)?;
+    if let Some(Changed::Here(there)) = changed {
+        removed = i64::from(there);
+    } else if let Some(Changed::Value(mut set)) = changed {
         for member in args.from(2).iter() {
             removed += i64::from(set.remove(member));
         }
@@ -65,6 +79,10 @@ fn srem(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn sismember(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    if let Some(small) = db.read_small(args.at(1), Small::Set) {
+        out.flag(small.contains(args.at(2)));
+        return Ok(());
+    }
     let set = db.get::<Set>(args.at(1))?;
     out.flag(set.is_some_and(|set| set.contains(args.at(2))));
     Ok(())

@@ -1,0 +1,236 @@
+//! Changing a small collection where it lies in the log.
+//!
+//! One that grows gets some room to grow further when it is written anew, so that not every change moves it.
+
+use shoal_proto::error::Result;
+
+use super::{
+    Db, Edit,
+    blob::LONGEST_EDITED,
+    db::Spot,
+    item::Form,
+    shard::{Place, Shard, Stored},
+};
+use crate::value::{
+    Typed,
+    dense::{Dense, Plan, Splice},
+};
+
+/// Room to grow: one in so many bytes, and so many.
+const ROOM_SHARE: usize = 8;
+const ROOM: usize = 16;
+/// More room than this behind the elements, and as much again as they take, is given back.
+const MOST_ROOM: usize = 64;
+
+/// Kinds of small collections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Small {
+    Hash,
+    Set,
+    List,
+}
+
+impl Small {
+    fn form(self) -> Form {
+        match self {
+            Self::Hash => Form::Hash,
+            Self::Set => Form::Set,
+            Self::List => Form::List,
+        }
+    }
+}
+
+/// What became of a change.
+#[derive(Debug)]
+pub(crate) enum Changed<'a, T: Typed, R> {
+    /// It was made where the collection lies, and says this.
+    Here(R),
+    /// It has to be made in the value.
+    Value(Edit<'a, T>),
+}
+
+impl Db<'_> {
+    /// Changes the collection at `key` as `plan` says if it is a small one and can stay one, else gives it to be changed, as
+    /// [`edit`](Db::edit) does.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`](shoal_proto::Error::WrongType) if it is something else.
+    #[inline]
+    pub(crate) fn change<'s, 'n, T: Typed, R>(
+        &'s mut self,
+        key: &[u8],
+        kind: Small,
+        plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>,
+    ) -> Result<Option<Changed<'s, T, R>>> {
+        let Some(spot) = self.find(key) else { return Ok(None) };
+        if let Some(result) = self.splice(spot, kind, plan) {
+            return Ok(Some(Changed::Here(result)));
+        }
+        self.edit_at(spot).map(|edit| Some(Changed::Value(edit)))
+    }
+
+    /// The same; a key that does not exist begins as `T::default()`.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`](shoal_proto::Error::WrongType) if it is something else.
+    #[inline]
+    pub(crate) fn change_or_new<'s, 'n, T: Typed + Default, R>(
+        &'s mut self,
+        key: &'s [u8],
+        kind: Small,
+        plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>,
+    ) -> Result<Changed<'s, T, R>> {
+        let (guard, located) = self.locate(key);
+        if let Some(spot) = self.find_at(guard, &located) {
+            if let Some(result) = self.splice(spot, kind, plan) {
+                return Ok(Changed::Here(result));
+            }
+            return self.edit_at(spot).map(Changed::Value);
+        }
+        Ok(Changed::Value(self.new_at(guard, located)))
+    }
+
+    /// `None`: nothing was changed or counted.
+    #[inline]
+    fn splice<'n, R>(
+        &mut self,
+        spot: Spot,
+        kind: Small,
+        plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>,
+    ) -> Option<R> {
+        let (now, mut place) = (self.now(), spot.place);
+        let shard = self.shard(spot.guard);
+        let item = shard.item(place.handle);
+        if item.form() != kind.form() {
+            return None;
+        }
+        let (splice, result) = plan(Dense::new(item.value()))?;
+        if let Some(splice) = splice {
+            place = shard.splice(place, &splice, now)?;
+            shard.stats.dirty += 1;
+        }
+        if self.touches() {
+            self.shard(spot.guard).hit(place.handle, now);
+        }
+        Some(result)
+    }
+
+    /// The collection at `key` as it lies in the log, if it is a small one of this kind; its read counts. `None`: nothing was
+    /// counted.
+    #[inline]
+    pub(crate) fn read_small(&mut self, key: &[u8], kind: Small) -> Option<Dense<'_>> {
+        let spot = self.find(key)?;
+        if self.shard(spot.guard).item(spot.place.handle).form() != kind.form() {
+            return None;
+        }
+        self.note_read(spot);
+        Some(Dense::new(self.shard(spot.guard).item(spot.place.handle).value()))
+    }
+}
+
+impl Shard {
+    /// Changes a small collection; its place from now on. `None` if it would grow too large.
+    fn splice(&mut self, place: Place, splice: &Splice<'_>, now: u64) -> Option<Place> {
+        let room = self.item(place.handle).value().len();
+        let used = if splice.moves_nothing() { room } else { splice.used() };
+        let most = self.longest_value().min(LONGEST_EDITED);
+        if used <= room && (room <= 2 * used + MOST_ROOM || used > most) {
+            splice.apply(self.log.item_mut(place.handle).value_mut());
+            return Some(place);
+        }
+        if used > most {
+            return None;
+        }
+        let len = if used > room { (used + used / ROOM_SHARE + ROOM).min(most) } else { used };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.resize(len, 0);
+        let item = self.item(place.handle);
+        splice.write(item.value(), &mut buffer);
+        let (form, expires_at) = (item.form(), item.expires_at());
+        let place = self.rewrite(place, Stored::Inline(form, &buffer), expires_at, now);
+        self.buffer = buffer;
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use crate::command::testing::Core;
+
+    fn bulk(text: &str) -> String {
+        format!("${}\r\n{text}\r\n", text.len())
+    }
+
+    /// Hashes, sets and lists that grow and shrink around the sizes at which they leave the log and get room to grow answer as
+    /// maps, sets and deques do, and every byte is accounted for.
+    #[test]
+    fn collections_change_where_they_lie_as_their_values_would() {
+        let mut random = StdRng::seed_from_u64(9);
+        let mut core = Core::new();
+        let mut hashes = [(); 4].map(|()| BTreeMap::<String, String>::new());
+        let mut sets = [(); 4].map(|()| BTreeSet::<String>::new());
+        let mut lists = [(); 4].map(|()| VecDeque::<String>::new());
+        for step in 0..20_000 {
+            let k = random.random_range(0..4);
+            // One key of each kind stays small, one grows long.
+            let names = [3, 12, 40, 90][k];
+            let name = match random.random_range(0..3) {
+                0 => format!("field:{:08}", random.random_range(0..names)),
+                1 => random.random_range(0..names).to_string(),
+                _ => "x".repeat(random.random_range(1..names + 1)),
+            };
+            let value = "v".repeat(random.random_range(1..70));
+            let removes = random.random_range(0..100) < if step / 2000 % 2 == 0 { 40 } else { 60 };
+            let (command, expected) = match (random.random_range(0..4), removes) {
+                (0, false) => {
+                    let new = hashes[k].insert(name.clone(), value.clone()).is_none();
+                    (format!("HSET h{k} {name} {value}"), format!(":{}\r\n", u8::from(new)))
+                }
+                (0, true) => {
+                    let there = hashes[k].remove(&name).is_some();
+                    (format!("HDEL h{k} {name}"), format!(":{}\r\n", u8::from(there)))
+                }
+                (1, false) => {
+                    (format!("SADD s{k} {name}"), format!(":{}\r\n", u8::from(sets[k].insert(name.clone()))))
+                }
+                (1, true) => {
+                    (format!("SREM s{k} {name}"), format!(":{}\r\n", u8::from(sets[k].remove(&name))))
+                }
+                (2, false) => {
+                    lists[k].push_front(name.clone());
+                    (format!("LPUSH l{k} {name}"), format!(":{}\r\n", lists[k].len()))
+                }
+                (2, true) => {
+                    let gone = lists[k].pop_front();
+                    (format!("LPOP l{k}"), gone.map_or("$-1\r\n".to_owned(), |gone| bulk(&gone)))
+                }
+                (_, false) => {
+                    lists[k].push_back(name.clone());
+                    (format!("RPUSH l{k} {name}"), format!(":{}\r\n", lists[k].len()))
+                }
+                (_, true) => {
+                    let gone = lists[k].pop_back();
+                    (format!("RPOP l{k}"), gone.map_or("$-1\r\n".to_owned(), |gone| bulk(&gone)))
+                }
+            };
+            assert_eq!(core.run(&command), expected, "step {step}: {command}");
+            let held = hashes[k].get(&name).map_or("$-1\r\n".to_owned(), |value| bulk(value));
+            assert_eq!(core.run(&format!("HGET h{k} {name}")), held);
+            let there = u8::from(sets[k].contains(&name));
+            assert_eq!(core.run(&format!("SISMEMBER s{k} {name}")), format!(":{there}\r\n"));
+            if step % 100 == 0 {
+                core.store.audit();
+                let all: String = lists[k].iter().map(|element| bulk(element)).collect();
+                let all = format!("*{}\r\n{all}", lists[k].len());
+                assert_eq!(core.run(&format!("LRANGE l{k} 0 -1")), all);
+                assert_eq!(core.run(&format!("HLEN h{k}")), format!(":{}\r\n", hashes[k].len()));
+                assert_eq!(core.run(&format!("SCARD s{k}")), format!(":{}\r\n", sets[k].len()));
+            }
+        }
+    }
+}
