@@ -5,7 +5,7 @@
 
 use shoal_proto::{
     Error,
-    command::{Entry, table},
+    command::{Entry, Flags, table},
     error::Result,
     resp::{Args, Reply},
     slot::key_slot,
@@ -13,7 +13,7 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{Handler, Scope, gated};
-use crate::store::{Db, LEAST_PREPARED, Located, Store};
+use crate::store::{Db, Held, LEAST_PREPARED, Located, Store};
 
 /// A request's keys, in order of appearance.
 pub type Keys<'a> = SmallVec<[Located<'a>; 4]>;
@@ -86,6 +86,48 @@ impl Dispatch {
         }
     }
 
+    /// Executes a request with one key, under the lock that is held if that is its shard's. If `keep`, the lock is held
+    /// afterwards.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[inline]
+    pub fn run_held<'s>(
+        &self,
+        store: &'s Store,
+        entry: &Entry,
+        scope: Scope<'_>,
+        key: Located<'_>,
+        (args, out): (Args<'_>, &mut Reply<'_>),
+        (held, keep): (&mut Held<'s>, bool),
+    ) -> Result {
+        let handler = match self.handler(entry) {
+            Handler::Data(handler) => handler,
+            Handler::Keeps(handler) if args.raw().len() <= LEAST_PREPARED => handler,
+            _ => {
+                held.release();
+                return self.run(store, entry, scope, &[key], args, out);
+            }
+        };
+        if entry.command.flags.contains(Flags::DENYOOM) && store.is_short() {
+            held.release();
+            if !store.make_room(scope.now) {
+                return Err(Error::OutOfMemory);
+            }
+        }
+        let mark = out.mark();
+        let mut db = scope.apply(store.lock_held(scope.db, &key, scope.now, held));
+        let result = locked(handler, entry, &mut db, std::slice::from_ref(&key), (scope, args), out);
+        drop(db);
+        if !keep {
+            held.release();
+        }
+        if result.is_err() {
+            out.truncate(mark);
+        }
+        result
+    }
+
     /// Executes a request whose entry and keys are known.
     ///
     /// # Errors
@@ -100,7 +142,6 @@ impl Dispatch {
         args: Args<'_>,
         out: &mut Reply<'_>,
     ) -> Result {
-        use shoal_proto::command::Flags;
         if entry.command.flags.contains(Flags::DENYOOM) && !store.make_room(scope.now) {
             return Err(Error::OutOfMemory);
         }

@@ -21,7 +21,7 @@ use crate::{
     admin,
     command::{Scope, Waits, dispatch::Dispatch},
     stats::Counters,
-    store::Landed,
+    store::{Held, Landed},
 };
 
 /// Why execution stopped before the input's end.
@@ -155,7 +155,8 @@ impl<'a> Batch<'a> {
                 Next::Incomplete => return (at, None),
                 Next::Inline(end) => {
                     let args = Args::new(scanner.inline(), scanner.spans());
-                    let stop = match self.one(Ready { args, entry: None, key: None }, out) {
+                    let ready = Ready { args, entry: None, key: None, keep: false };
+                    let stop = match self.one(ready, &mut Held::default(), out) {
                         Outcome::Paused(until) => Some(Stop::Pause(until)),
                         Outcome::Held => Some(Stop::Hold(self.seen)),
                         Outcome::Done => None,
@@ -193,13 +194,14 @@ impl<'a> Batch<'a> {
         input: &[u8],
         out: &mut Replies,
     ) -> Option<(usize, Stop)> {
-        let mut at = 0;
+        let (mut at, mut held) = (0, Held::default());
         for (n, i) in gathered.range.clone().enumerate() {
+            ahead.ask_elements(&self.shared.store, input, i);
             let (ready, end) = ahead.request(input, i);
             if n == 0 {
                 at = end - ready.args.raw().len();
             }
-            match self.one(ready, out) {
+            match self.one(ready, &mut held, out) {
                 Outcome::Paused(until) => return Some((at, Stop::Pause(until))),
                 Outcome::Held => return Some((at, Stop::Hold(self.seen))),
                 Outcome::Done if self.session.closing => return Some((input.len(), Stop::Close)),
@@ -253,7 +255,7 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn one(&mut self, ready: Ready<'_>, out: &mut Replies) -> Outcome {
+    fn one(&mut self, ready: Ready<'_>, held: &mut Held<'a>, out: &mut Replies) -> Outcome {
         let (args, mark) = (ready.args, out.bytes.len());
         let mut reply = out.reply(self.session.protocol);
         let result = match ready.entry.map_or_else(|| table().find(args), Ok) {
@@ -264,7 +266,7 @@ impl<'a> Batch<'a> {
                 {
                     return Outcome::Paused(until);
                 }
-                self.checked(entry, ready, &mut reply)
+                self.checked(entry, ready, held, &mut reply)
             }
             Err(error) => {
                 if let Some(entry) = table().resolve(args) {
@@ -296,7 +298,13 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn checked(&mut self, entry: &'static Entry, ready: Ready<'_>, out: &mut Reply<'_>) -> Result {
+    fn checked(
+        &mut self,
+        entry: &'static Entry,
+        ready: Ready<'_>,
+        held: &mut Held<'a>,
+        out: &mut Reply<'_>,
+    ) -> Result {
         if !self.session.authenticated && !entry.command.flags.contains(Flags::NO_AUTH) {
             self.counters.rejected(entry.id);
             return Err(Error::NoAuth);
@@ -308,10 +316,11 @@ impl<'a> Batch<'a> {
             && matches!(action, Action::Data)
             && !self.shared.slow.times_everything();
         if !quick {
+            held.release();
             return self.timed(action, entry, ready, out);
         }
         self.clock.pass(self.shared);
-        let result = self.run(action, entry, ready, out);
+        let result = self.run(action, entry, ready, held, out);
         self.count(entry, 0, &result);
         result
     }
@@ -324,7 +333,8 @@ impl<'a> Batch<'a> {
         out: &mut Reply<'_>,
     ) -> Result {
         let begun = std::time::Instant::now();
-        let result = self.run(action, entry, ready, out);
+        let ready = Ready { keep: false, ..ready };
+        let result = self.run(action, entry, ready, &mut Held::default(), out);
         let took = begun.elapsed();
         self.count(entry, took.as_micros() as u64, &result);
         if !entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
@@ -351,6 +361,7 @@ impl<'a> Batch<'a> {
         action: Action,
         entry: &'static Entry,
         ready: Ready<'_>,
+        held: &mut Held<'a>,
         out: &mut Reply<'_>,
     ) -> Result {
         let args = ready.args;
@@ -372,14 +383,16 @@ impl<'a> Batch<'a> {
                 let (dispatch, store) = (&self.shared.dispatch, &self.shared.store);
                 if let Some(key) = ready.key {
                     self.ownership.check_one(key.slot)?;
-                    return dispatch.run(store, entry, scope, &[key], args, out);
+                    return dispatch.run_held(store, entry, scope, key, (args, out), (held, ready.keep));
                 }
+                held.release();
                 let keys = Dispatch::keys(store, entry, args);
                 let slots: SmallVec<[u16; 16]> = keys.iter().map(|key| key.slot).collect();
                 self.ownership.check(&slots, *self.upstream && entry.splits())?;
                 dispatch.run(store, entry, scope, &keys, args, out)
             }
             Action::Session(handler) => {
+                held.release();
                 // CLIENT LIST shows the command that asks.
                 self.session.record.saw(entry.id, self.clock.now);
                 let identity = Identity { mode: "cluster" };
@@ -393,6 +406,7 @@ impl<'a> Batch<'a> {
                 handler(&mut cx, args, out)
             }
             Action::Server(handler) => {
+                held.release();
                 let mut cx = admin::Cx {
                     shared: self.shared,
                     session: self.session,

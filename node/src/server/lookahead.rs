@@ -1,19 +1,31 @@
 //! Requests found before the first of them is executed: those of all connections that were read in one round.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use shoal_proto::{
     command::{Entry, table},
     resp::{Args, Limits, ProtocolError, Request, Scanner, Span, request::whole},
 };
 
-use crate::store::{Located, Store, Wanted};
+use crate::store::{Located, Store, Wanted, shard_of};
 
 /// Requests of one connection gathered at once; more look-ups than a core can have waiting for memory, and few enough
 /// for what they bring in to stay close to it.
 const LOOKAHEAD: usize = 32;
 /// No entry: a request that is looked up when it is executed, as it may be wrong.
 const UNKNOWN: u16 = u16::MAX;
+
+/// By the table's numbers, which argument of a command is looked up in the collection at its key; 0: none.
+static ELEMENTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let element = |name: &str| match name {
+        "hdel" | "hexists" | "hget" | "hincrby" | "hincrbyfloat" | "hmget" | "hmset" | "hset" | "hsetnx"
+        | "hstrlen" | "sadd" | "sismember" | "smismember" | "srem" | "zmscore" | "zrank" | "zrem"
+        | "zrevrank" | "zscore" => 2,
+        "zadd" | "zincrby" => 3,
+        _ => 0,
+    };
+    table().entries().iter().map(|entry| element(&entry.name)).collect()
+});
 
 /// What stands behind the gathered requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +52,10 @@ struct Found {
     entry: u16,
     db: u8,
     has_key: bool,
+    /// Its key is that of the request before, so what it needs was asked for.
+    again: bool,
+    /// The argument that is an element of the key's collection, or 0.
+    element: u8,
 }
 
 /// A request about to be executed.
@@ -50,6 +66,8 @@ pub(super) struct Ready<'a> {
     pub(super) entry: Option<&'static Entry>,
     /// Its one key, if the entry says that it has one.
     pub(super) key: Option<Located<'a>>,
+    /// Whether the next request has one too, in the same shard.
+    pub(super) keep: bool,
 }
 
 /// What was gathered of one input.
@@ -103,6 +121,7 @@ impl Lookahead {
         let first = self.found.len();
         let most = first + if limits.authenticated { LOOKAHEAD } else { 1 };
         let mut end = at;
+        let (mut last, mut key): (Option<(&[u8], &Entry)>, Option<Located<'_>>) = (None, None);
         let next = loop {
             if self.found.len() == most {
                 break Next::More;
@@ -141,13 +160,38 @@ impl Lookahead {
                 entry: UNKNOWN,
                 db,
                 has_key: false,
+                again: false,
+                element: 0,
             };
-            if let Some(entry) = table().usual(args) {
+            // In the input, so that it can be compared with the next request's.
+            let argument = |i: usize| {
+                let span = self.spans[first_span + i];
+                &input[start + span.start as usize..start + span.end as usize]
+            };
+            let usual = match &last {
+                // Pipelines mostly repeat a command.
+                Some((name, entry)) if args.at(0) == *name && entry.command.accepts(args.len()) => {
+                    Some(*entry)
+                }
+                _ => table().usual(args),
+            };
+            if let Some(entry) = usual {
                 found.entry = entry.id;
+                last = Some((argument(0), entry));
                 if entry.one_key {
-                    let key = store.locate(args.at(1));
-                    store.ask_slot(key.slot);
-                    (found.hash, found.slot, found.has_key) = (key.hash, key.slot, true);
+                    found.has_key = true;
+                    found.element = ELEMENTS[usize::from(entry.id)].min((args.len() - 1) as u8);
+                    match &key {
+                        Some(known) if known.bytes == argument(1) => {
+                            (found.hash, found.slot, found.again) = (known.hash, known.slot, true);
+                        }
+                        _ => {
+                            let located = store.locate(argument(1));
+                            store.ask_slot(located.slot);
+                            (found.hash, found.slot) = (located.hash, located.slot);
+                            key = Some(located);
+                        }
+                    }
                 }
             }
             self.found.push(found);
@@ -162,6 +206,24 @@ impl Lookahead {
         }
     }
 
+    /// The same for requests that the same input holds on elements of one collection, when the first of them comes.
+    #[inline]
+    pub(super) fn ask_elements(&self, store: &Store, input: &[u8], i: usize) {
+        let found = &self.found[i];
+        let next = self.found.get(i + 1).is_some_and(|next| next.again && next.element != 0);
+        if found.element == 0 || found.again || !next {
+            return;
+        }
+        let run = self.found[i + 1..].iter().take_while(|next| next.again);
+        let run = std::iter::once(found).chain(run).filter(|found| found.element != 0);
+        let argument = |found: &Found, i: usize| {
+            let span = self.spans[found.first_span as usize + i];
+            &input[found.start + span.start as usize..found.start + span.end as usize]
+        };
+        let key = Located { bytes: argument(found, 1), slot: found.slot, hash: found.hash };
+        store.ask_elements(found.db, &key, run.map(|found| argument(found, usize::from(found.element))));
+    }
+
     /// The `i`th request, and where its input goes on behind it.
     #[inline]
     pub(super) fn request<'a>(&'a self, input: &'a [u8], i: usize) -> (Ready<'a>, usize) {
@@ -170,7 +232,11 @@ impl Lookahead {
         let args = Args::new(&input[found.start..found.end], spans);
         let entry = (found.entry != UNKNOWN).then(|| table().entry(found.entry));
         let key = found.has_key.then(|| Located { bytes: args.at(1), slot: found.slot, hash: found.hash });
-        (Ready { args, entry, key }, found.end)
+        let keep = self
+            .found
+            .get(i + 1)
+            .is_some_and(|next| found.has_key && next.has_key && shard_of(next.slot) == shard_of(found.slot));
+        (Ready { args, entry, key, keep }, found.end)
     }
 }
 
@@ -179,6 +245,7 @@ struct Keys<'a>(&'a [Found]);
 
 impl Wanted for Keys<'_> {
     fn each(&self, mut f: impl FnMut(u8, u16, u32)) {
-        self.0.iter().filter(|found| found.has_key).for_each(|found| f(found.db, found.slot, found.hash));
+        let wanted = self.0.iter().filter(|found| found.has_key && !found.again);
+        wanted.for_each(|found| f(found.db, found.slot, found.hash));
     }
 }

@@ -243,6 +243,13 @@ enum Fate {
 }
 
 impl Store {
+    /// Whether a write has to make room first. One that has not may go on as [`make_room`](Self::make_room) would let it.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        self.full.load(Ordering::Relaxed) || (limit != 0 && self.held_memory() > limit)
+    }
+
     /// Evicts until memory is within the limit or the work for one write is done. Whether the write may go on.
     #[inline]
     pub fn make_room(&self, now: u64) -> bool {

@@ -14,6 +14,7 @@ mod edit;
 mod eviction;
 mod gate;
 mod ghost;
+mod held;
 mod incoming;
 mod index;
 mod item;
@@ -41,10 +42,12 @@ pub use db::{Db, Expiry, Scanned, Text};
 pub use edit::Edit;
 pub use eviction::Policy;
 pub use gate::Gate;
+pub use held::Held;
+pub(crate) use held::{Access, Guards};
 pub use incoming::SlotStats;
 pub(crate) use incoming::{Charge, Incoming};
 pub use landing::{LEAST_LANDED, Landed, Landing};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prefetch::Hints;
 pub use prefetch::Wanted;
 pub use prepared::{LEAST_PREPARED, Prepared};
@@ -57,8 +60,8 @@ use shoal_proto::{
     slot::{SLOTS, key_slot},
 };
 use smallvec::SmallVec;
-use std::sync::Arc;
 pub(crate) use splice::{Changed, Small};
+use std::sync::Arc;
 pub use sweep::Sweep;
 pub use tap::Copied;
 pub(crate) use tap::Effect;
@@ -144,9 +147,6 @@ pub fn shard_of(slot: u16) -> usize {
 /// Slots per shard.
 pub(crate) const SLOTS_PER_SHARD: usize = SLOTS as usize / SHARDS;
 
-/// The locked shards of one command, ascending.
-pub(crate) type Guards<'a> = SmallVec<[(usize, MutexGuard<'a, Shard>); 1]>;
-
 impl Store {
     /// An empty store. Hash seeds are drawn anew for every process, so that no client can aim at one bucket.
     pub fn new(settings: Settings) -> Self {
@@ -228,7 +228,7 @@ impl Store {
     fn guard(&self, slot: u16) -> Guards<'_> {
         let shard = shard_of(slot);
         let mut guards = Guards::new();
-        guards.push((shard, self.shards[shard].lock()));
+        guards.push((shard, Access::Locked(self.shards[shard].lock())));
         guards
     }
 
@@ -241,7 +241,7 @@ impl Store {
                 let mut wanted: SmallVec<[usize; 16]> = keys.iter().map(|key| shard_of(key.slot)).collect();
                 wanted.sort_unstable();
                 wanted.dedup();
-                let guards = wanted.into_iter().map(|i| (i, self.shards[i].lock())).collect();
+                let guards = wanted.into_iter().map(|i| (i, Access::Locked(self.shards[i].lock()))).collect();
                 Db::new(self, guards, db, now).knowing(keys)
             }
         }
@@ -249,7 +249,8 @@ impl Store {
 
     /// Locks everything: for commands that may touch any key. Stops all other commands meanwhile.
     pub fn lock_all(&self, db: u8, now: u64) -> Db<'_> {
-        Db::new(self, self.shards.iter().enumerate().map(|(i, s)| (i, s.lock())).collect(), db, now)
+        let guards = self.shards.iter().enumerate().map(|(i, s)| (i, Access::Locked(s.lock()))).collect();
+        Db::new(self, guards, db, now)
     }
 
     /// Runs `f` on each shard in turn, one lock at a time.

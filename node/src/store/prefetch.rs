@@ -84,6 +84,18 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Asks for what looking up these elements of one key's collection will read, if it is a large one.
+    pub fn ask_elements<'k>(&self, db: u8, key: &Located<'_>, elements: impl Iterator<Item = &'k [u8]>) {
+        let Some(shard) = self.shards[shard_of(key.slot)].try_lock() else { return };
+        let (space, slot, hash) = (shard.space(db), key.slot, key.hash);
+        let found = shard.find(&Key { space, slot, hash, bytes: key.bytes });
+        if let Some(value) = found.and_then(|place| shard.boxed(place.handle)) {
+            value.lead(elements, prefetch_at);
+        }
+    }
+}
+
 /// One database, several keys.
 impl Wanted for (u8, &[Located<'_>]) {
     fn each(&self, mut f: impl FnMut(u8, u16, u32)) {

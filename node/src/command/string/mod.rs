@@ -67,7 +67,7 @@ fn bulk_or_null(out: &mut Reply<'_>, text: Option<Text<'_>>) {
     }
 }
 
-/// Keys of MGET that are brought into the cache together.
+/// Keys of MGET and MSET that are brought into the cache together.
 const PREFETCH: usize = 16;
 
 fn mget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {

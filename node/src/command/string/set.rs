@@ -1,5 +1,7 @@
 //! `SET` and its older forms, `GETEX`, and the options they share.
 
+use std::{iter::StepBy, ops::Range};
+
 use shoal_proto::{
     Error,
     error::Result,
@@ -7,7 +9,7 @@ use shoal_proto::{
     resp::{Args, Reply},
 };
 
-use super::reply_value;
+use super::{PREFETCH, reply_value};
 use crate::store::{Db, Expiry};
 
 /// An option that says how long the key will live.
@@ -207,34 +209,37 @@ fn persist(db: &mut Db<'_>, key: &[u8]) {
 }
 
 pub(super) fn mset(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    set_all(db, pairs(args, "mset")?);
+    let keys = keys(args, "mset")?;
+    set_all(db, args, keys);
     out.ok();
     Ok(())
 }
 
 pub(super) fn msetnx(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let pairs = pairs(args, "msetnx")?;
-    let free = !pairs.clone().any(|(key, _)| db.contains(key));
+    let keys = keys(args, "msetnx")?;
+    let free = !keys.clone().any(|i| db.contains(args.at(i)));
     if free {
-        set_all(db, pairs);
+        set_all(db, args, keys);
     }
     out.flag(free);
     Ok(())
 }
 
-/// The keys and values of `MSET`.
-fn pairs<'a>(
-    args: Args<'a>,
-    command: &'static str,
-) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone> {
+/// Where the keys of `MSET` are; each has its value behind it.
+fn keys(args: Args<'_>, command: &'static str) -> Result<StepBy<Range<usize>>> {
     if args.len().is_multiple_of(2) {
         return Err(Error::Arity(command.into()));
     }
-    Ok((1..args.len()).step_by(2).map(move |i| (args.at(i), args.at(i + 1))))
+    Ok((1..args.len()).step_by(2))
 }
 
-fn set_all<'a>(db: &mut Db<'_>, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-    for (key, value) in pairs {
-        db.set_str(key, value, Expiry::Never);
+fn set_all(db: &mut Db<'_>, args: Args<'_>, keys: StepBy<Range<usize>>) {
+    for i in keys {
+        // A few keys ahead, so that their waits for memory overlap.
+        if (i / 2).is_multiple_of(PREFETCH) {
+            let next = (i..args.len()).step_by(2).take(PREFETCH);
+            db.prefetch(next.map(|i| args.at(i)));
+        }
+        db.set_str(args.at(i), args.at(i + 1), Expiry::Never);
     }
 }
