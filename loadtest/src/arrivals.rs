@@ -54,6 +54,20 @@ impl Arrivals {
         Self { steps, step: 0, spacing, last, origin: last, counted: 0 }
     }
 
+    /// These requests dealt out in turn to so many servers, at least one: as even as they are all together.
+    pub fn dealt(&self, servers: usize) -> Vec<Self> {
+        let gap = self.steps.first().map_or(0.0, |step| 1e9 / step.rate);
+        let share = |step: &Step| Step { rate: step.rate / servers as f64, ..*step };
+        let one = |server: usize| {
+            let last = match self.spacing {
+                Spacing::Even => self.last + gap * (1.0 + server as f64 - servers as f64),
+                Spacing::Poisson => self.last,
+            };
+            Self { steps: self.steps.iter().map(share).collect(), last, origin: last, ..self.clone() }
+        };
+        (0..servers).map(one).collect()
+    }
+
     /// The next due time.
     #[inline]
     pub fn next(&mut self, random: &mut Random) -> u64 {
@@ -153,6 +167,20 @@ mod tests {
         });
         // 1.95 / sqrt(n) is exceeded once in a thousand seeds.
         assert!(distance < 1.95 / n.sqrt(), "{distance}");
+    }
+
+    #[test]
+    fn servers_get_even_shares_between_each_other() {
+        let steps = vec![Step { rate: 1000.0, until: u64::MAX }];
+        let whole = Arrivals::new(steps, Spacing::Even, 1, 2);
+        let times = |mut arrivals: Arrivals, count: usize| -> Vec<u64> {
+            let mut random = Random::new(1);
+            (0..count).map(|_| arrivals.next(&mut random)).collect()
+        };
+        let mut dealt: Vec<u64> = whole.dealt(3).into_iter().flat_map(|one| times(one, 10)).collect();
+        dealt.sort_unstable();
+        let apart = dealt.iter().zip(times(whole, 30)).map(|(one, other)| one.abs_diff(other)).max();
+        assert!(apart.is_some_and(|apart| apart < 10), "{dealt:?}");
     }
 
     #[test]

@@ -22,15 +22,6 @@ pub struct Waiting {
     pub about: About,
 }
 
-/// What else is known of an answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Extra<'a> {
-    /// The request's bytes, if copies are kept.
-    pub request: &'a [u8],
-    /// The reply is a simple string, such as `OK` or `QUEUED`, and so no value.
-    pub is_status: bool,
-}
-
 /// The command's number of what is sent beside the workload's requests, as ASKING; its answer is not counted.
 pub const ASIDE: u16 = u16::MAX;
 
@@ -263,8 +254,8 @@ impl Connection {
         }
     }
 
-    /// Reads what has come and calls `on_answer` with each answered request, its reply, the time of the read and what
-    /// else is known. `closing` says that the other side has hung up, so the end has to be read too. Returns the
+    /// Reads what has come and calls `on_answer` with each answered request, its reply, the time of the read and the
+    /// request's bytes, if copies are kept. `closing` says that the other side has hung up, so the end has to be read too. Returns the
     /// bytes read.
     #[inline]
     pub fn receive(
@@ -272,7 +263,7 @@ impl Connection {
         buffer: &mut [u8],
         closing: bool,
         clock: impl Fn() -> u64,
-        mut on_answer: impl FnMut(Waiting, Reply<'_>, u64, Extra<'_>),
+        mut on_answer: impl FnMut(Waiting, Reply<'_>, u64, &[u8]),
     ) -> Result<u64, Broken> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         let mut total = 0;
@@ -293,8 +284,6 @@ impl Connection {
             let bytes = &buffer[..start + count];
             let mut used = 0;
             loop {
-                // A simple string is whole in the buffer, as every line is.
-                let is_status = self.framer.is_idle() && bytes.get(used) == Some(&b'+');
                 let reply = self.framer.next(bytes, &mut used).map_err(|wrong| Broken::Protocol(wrong.0))?;
                 let Some(reply) = reply else { break };
                 if self.opening > 0 {
@@ -312,7 +301,7 @@ impl Connection {
                     None => &[][..],
                     Some(copies) => copies.pop(),
                 };
-                on_answer(request, reply, now, Extra { request: copy, is_status });
+                on_answer(request, reply, now, copy);
             }
             self.carry.clear();
             if used < start + count {

@@ -2,8 +2,8 @@
 //!
 //! Closed loop: each connection sends a batch of `pipeline` requests and the next one when all are answered and
 //! the thread has read what came for the others.
-//! Open loop: requests are due at times fixed beforehand and go to the next connection with room; when none has
-//! room they wait, and their latency counts from when they were due. The thread never sleeps while something
+//! Open loop (`open`): requests are due at times fixed beforehand and go to the next connection with room; when none
+//! has room they wait, and their latency counts from when they were due. The thread never sleeps while something
 //! is due and never spins, so its own CPU time says what a request costs it. What it counted goes to the main
 //! thread once per interval.
 //!
@@ -11,6 +11,7 @@
 
 mod count;
 mod ending;
+mod open;
 mod outage;
 mod routed;
 
@@ -31,11 +32,11 @@ use crate::cluster::{Layout, Nodes};
 use crate::connection::{ASIDE, Broken, Connection, READ_BUFFER, Waiting};
 use crate::error::Error;
 use crate::procfs;
-use crate::random::Random;
 use crate::requests::{About, Requests};
 use crate::tally::Tally;
 use crate::transport::Endpoint;
 use count::{Alike, Kind};
+use open::Lane;
 use outage::Outages;
 use routed::Routed;
 
@@ -130,15 +131,9 @@ pub struct Generator {
     buffer: Box<[u8]>,
     tally: Box<Tally>,
     channel: Channel,
-    random: Random,
-    /// The next due time of an open loop.
-    due: u64,
-    /// An open loop had something due and no connection with room.
-    is_blocked: bool,
-    /// When that was last over.
-    blocked: u64,
-    /// Connections with room for another request (open loop), each at most once.
-    free: VecDeque<usize>,
+    /// What is due in an open loop.
+    lanes: Vec<Lane>,
+    /// Which connections are free in their lanes.
     is_free: Vec<bool>,
     /// When to try closed connections again, in order.
     retries: VecDeque<(u64, usize)>,
@@ -185,8 +180,7 @@ impl Generator {
             endpoints,
             routed,
             tally,
-            random: Random::part(plan.seed, 0xa221),
-            free: (0..connections.len()).collect(),
+            lanes: Lane::all(&plan),
             is_free: vec![true; connections.len()],
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             retries: down.into_iter().map(|index| (0, index)).collect(),
@@ -195,9 +189,6 @@ impl Generator {
             outages: plan.outages.then(|| Box::new(Outages::new())),
             spare: Vec::new(),
             next: Vec::new(),
-            due: 0,
-            is_blocked: false,
-            blocked: 0,
             made: 0,
             answered: 0,
             is_late: false,
@@ -215,7 +206,8 @@ impl Generator {
     pub fn run(mut self, start: Instant) -> Result<OwnUsage, Error> {
         self.start = start;
         let mut events = Events::with_capacity(1024);
-        let mut own = None;
+        // What the first requests cost counts as well, unless there is a warm-up.
+        let mut own = (self.plan.warmup == 0).then(|| (self.now(), procfs::own_thread()));
         self.turn_interval(0);
         self.begin();
         let mut now = self.now();
@@ -260,8 +252,8 @@ impl Generator {
 
     /// Sends the first requests.
     fn begin(&mut self) {
-        match &mut self.plan.pace {
-            Pace::Open(arrivals) => self.due = arrivals.next(&mut self.random),
+        match self.plan.pace {
+            Pace::Open(_) => self.lanes.iter_mut().for_each(Lane::advance),
             Pace::Closed if self.routed.is_some() => {}
             Pace::Closed => {
                 for index in 0..self.connections.len() {
@@ -326,7 +318,7 @@ impl Generator {
         if ended && (matches!(self.plan.pace, Pace::Closed) || now >= self.plan.end + self.plan.grace) {
             return true;
         }
-        let all_sent = self.made >= self.plan.limit || self.due >= self.plan.end;
+        let all_sent = !self.lanes.iter().any(|lane| self.may_make(lane.due));
         let held = self.routed.as_ref().map_or(0, |routed| routed.held());
         all_sent && held == 0 && self.connections.iter().all(|connection| connection.waiting.is_empty())
     }
@@ -373,31 +365,6 @@ impl Generator {
         }
     }
 
-    /// Sends what is due in an open loop and returns how long nothing will be.
-    fn send_due(&mut self, now: u64) -> Result<Duration, Error> {
-        if matches!(self.plan.pace, Pace::Closed) {
-            return Ok(LOOK_UP);
-        }
-        let mut now = now;
-        while self.due <= now && self.may_make(self.due) {
-            let Some(index) = self.free.pop_front() else {
-                self.is_blocked = true;
-                return Ok(LOOK_UP);
-            };
-            self.is_free[index] = false;
-            if self.connections[index].stands() {
-                self.fill(index, now);
-                self.flush(index);
-                now = self.now();
-            }
-        }
-        if !self.may_make(self.due) {
-            return Ok(Duration::from_millis(1));
-        }
-        self.wake_at(self.due, now)?;
-        Ok(LOOK_UP)
-    }
-
     /// Sets the timer, if that time is nearer than the next look-up; the poller's own clock is too coarse.
     fn wake_at(&self, time: u64, now: u64) -> Result<(), Error> {
         let wait = Duration::from_nanos(time.saturating_sub(now));
@@ -413,33 +380,6 @@ impl Generator {
     /// True if a request that is due then is part of the plan.
     fn may_make(&self, due: u64) -> bool {
         due < self.plan.end && self.made < self.plan.limit
-    }
-
-    /// Gives a connection the requests that are due, as many as it has room for.
-    fn fill(&mut self, index: usize, now: u64) {
-        let connection = &mut self.connections[index];
-        self.requests.at(self.due);
-        connection.lend(&mut self.spare);
-        while self.due <= now
-            && self.due < self.plan.end
-            && self.made < self.plan.limit
-            && connection.has_room(self.plan.pipeline)
-        {
-            let about = self.requests.next(&mut connection.out);
-            connection.waiting.push_back(Waiting { since: self.due, about });
-            connection.left -= 1;
-            self.made += 1;
-            // A request that was due while no connection had room waited for the server, not for us.
-            if self.due > self.blocked {
-                self.tally.lag.saturating_record(now - self.due);
-            }
-            if let Pace::Open(arrivals) = &mut self.plan.pace {
-                self.due = arrivals.next(&mut self.random);
-            }
-        }
-        if connection.has_room(self.plan.pipeline) {
-            self.set_free(index);
-        }
     }
 
     /// Sends the next batches of a closed loop, when all answers of a turn are read: as redis-benchmark does it.
@@ -502,16 +442,15 @@ impl Generator {
             let (alike, outages) = (&mut self.alike, &mut self.outages);
             alike.begin(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
-            let received =
-                connection.receive(&mut self.buffer, closing, clock, |request, reply, now, extra| {
-                    last = now;
-                    served |= reply.error.is_none();
-                    alike.add(tally, request, now);
-                    if let Some(outages) = outages {
-                        outages.on_answer(tally, request, reply, now);
-                    }
-                    alike.interpret(tally, kinds, followed, request.about, reply, extra.is_status);
-                });
+            let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
+                last = now;
+                served |= reply.error.is_none();
+                alike.add(tally, request, now);
+                if let Some(outages) = outages {
+                    outages.on_answer(tally, request, reply, now);
+                }
+                alike.interpret(tally, kinds, followed, request.about, reply);
+            });
             alike.record(&mut self.tally);
             if served {
                 self.tally.note_served(last);
@@ -558,17 +497,6 @@ impl Generator {
             }
         }
         self.flush(index);
-    }
-
-    fn set_free(&mut self, index: usize) {
-        if self.is_blocked {
-            self.is_blocked = false;
-            self.blocked = self.now();
-        }
-        if !self.is_free[index] {
-            self.is_free[index] = true;
-            self.free.push_back(index);
-        }
     }
 
     #[cold]

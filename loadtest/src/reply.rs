@@ -12,6 +12,10 @@ pub struct Reply<'a> {
     pub error: Option<&'a [u8]>,
     /// How many nulls were in it; 1 for a reply that is a null.
     pub nulls: u32,
+    /// How many strings were in it, not counting simple ones such as OK.
+    pub strings: u32,
+    /// How many errors were in it as values.
+    pub faults: u32,
     /// The integer of an integer reply, 0 otherwise.
     pub number: i64,
 }
@@ -29,6 +33,12 @@ pub struct Framer {
     open: u64,
     /// Nulls met in the current reply.
     nulls: u32,
+    /// Strings met in it.
+    strings: u32,
+    /// Errors met inside it.
+    faults: u32,
+    /// What is skipped is the text of an error (RESP3).
+    bulk_error: bool,
     /// The current message is a push (RESP3) and answers nothing.
     push: bool,
     /// Something of the current reply has been read.
@@ -36,6 +46,9 @@ pub struct Framer {
     /// The current reply is an aggregate, so an error in it is a value.
     nested: bool,
 }
+
+/// Stands for the text of an error that was sent as a blob (RESP3).
+const BULK_ERROR: &[u8] = b"an error sent as a blob";
 
 /// The longest header or simple line accepted.
 const MAX_LINE: usize = 64 << 10;
@@ -57,14 +70,14 @@ impl Framer {
     pub fn next<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Result<Option<Reply<'a>>, NotResp> {
         if !self.started {
             // Nearly all replies are whole strings, nulls and OKs; they need no state.
-            let (length, nulls) = match &bytes[*at..] {
-                [b'+', b'O', b'K', b'\r', b'\n', ..] => (5, 0),
-                [b'$', b'-', b'1', b'\r', b'\n', ..] => (5, 1),
-                rest => (whole_string(rest).unwrap_or(0), 0),
+            let (length, nulls, strings) = match &bytes[*at..] {
+                [b'+', b'O', b'K', b'\r', b'\n', ..] => (5, 0, 0),
+                [b'$', b'-', b'1', b'\r', b'\n', ..] => (5, 1, 0),
+                rest => (whole_string(rest).unwrap_or(0), 0, 1),
             };
             if length > 0 {
                 *at += length;
-                return Ok(Some(Reply { error: None, nulls, number: 0 }));
+                return Ok(Some(Reply { error: None, nulls, strings, faults: 0, number: 0 }));
             }
         }
         self.step(bytes, at)
@@ -78,7 +91,9 @@ impl Framer {
                 if self.skip > 0 {
                     break;
                 }
-                self.element_done(None, 0)
+                let error = std::mem::take(&mut self.bulk_error).then_some(BULK_ERROR);
+                self.strings += u32::from(error.is_none());
+                self.element_done(error, 0)
             } else {
                 let rest = &bytes[*at..];
                 let Some(length) = memchr::memchr(b'\n', rest) else {
@@ -133,6 +148,7 @@ impl Framer {
                     self.element_done(None, 0)
                 }
                 length => {
+                    self.bulk_error = line[0] == b'!';
                     self.skip = u64::try_from(length).map_err(|_| wrong())? + 2;
                     None
                 }
@@ -179,12 +195,14 @@ impl Framer {
     #[inline]
     fn element_done<'a>(&mut self, error: Option<&'a [u8]>, number: i64) -> Option<Reply<'a>> {
         self.open -= 1;
+        self.faults += u32::from(error.is_some() && self.nested);
         if self.open > 0 {
             return None;
         }
         let whole = std::mem::take(self);
         let error = error.filter(|_| !whole.nested);
-        (!whole.push).then_some(Reply { error, nulls: whole.nulls, number })
+        let Self { nulls, strings, faults, .. } = whole;
+        (!whole.push).then_some(Reply { error, nulls, strings, faults, number })
     }
 }
 

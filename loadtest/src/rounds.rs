@@ -5,13 +5,15 @@ use crate::run::Outcome;
 /// Appends a later run to an earlier one with the same commands and threads.
 pub fn append(whole: &mut Outcome, mut later: Outcome) {
     align(whole, &mut later);
-    // A round ends on a whole second, so that seconds stay seconds; what a cut one lacks is a gap.
+    // A round begins with a second of its own, so that seconds stay seconds; what a cut one lacks is a gap.
     let offset = whole.seconds.last().map_or(0, |last| last.second + 1);
-    let ended = whole.elapsed.max(std::time::Duration::from_secs(offset));
-    let share = later.elapsed.as_secs_f64() / (ended + later.elapsed).as_secs_f64().max(1e-9);
+    let elapsed = whole.elapsed + later.elapsed;
+    let share = later.elapsed.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
     whole.stolen += (later.stolen - whole.stolen) * share;
-    whole.elapsed = ended + later.elapsed;
+    whole.elapsed = elapsed;
     whole.tally.add(&later.tally);
+    // Times since the start of different runs say nothing together.
+    whole.tally.served = None;
     whole.seconds.extend(later.seconds.into_iter().map(|mut second| {
         second.second += offset;
         second
@@ -129,5 +131,19 @@ mod tests {
         assert!((whole.stolen - 0.3).abs() < 1e-9);
         append(&mut whole, Outcome { server: None, ..outcome(1, 0.0) });
         assert!(whole.server.is_none());
+    }
+
+    #[test]
+    fn rounds_of_part_seconds_keep_their_rate() {
+        let round = || {
+            let mut round = outcome(1, 0.0);
+            round.elapsed = Duration::from_millis(300);
+            round.tally.note_served(300_000_000);
+            round
+        };
+        let mut whole = round();
+        append(&mut whole, round());
+        assert_eq!((whole.elapsed, whole.tally.served), (Duration::from_millis(600), None));
+        assert_eq!(whole.seconds.iter().map(|second| second.second).collect::<Vec<_>>(), [0, 1]);
     }
 }

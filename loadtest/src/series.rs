@@ -41,7 +41,8 @@ impl Second {
     /// Of everything that was counted in it.
     pub fn of(second: u64, tally: &Tally) -> Self {
         let total = tally.total();
-        let latencies = total.latencies();
+        // What still waits at the end of the run belongs to no second.
+        let latencies = total.ended();
         let quantile = |share| latencies.value_at_quantile(share) as f64 / 1000.0;
         Self {
             second,

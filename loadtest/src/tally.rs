@@ -66,6 +66,8 @@ pub struct CommandTally {
     /// Requests whose connection broke before the answer came, and how long they had waited then: less than their
     /// latencies would have been.
     pub lost: Waits,
+    /// Requests of an open loop that were due and not answered when it ended, and how long they had waited then.
+    pub unanswered: Waits,
     /// Answers of an open loop that came after its end; they are in `latency` too.
     pub late: u64,
 }
@@ -73,7 +75,15 @@ pub struct CommandTally {
 impl CommandTally {
     /// Nothing counted.
     pub fn new() -> Self {
-        Self { latency: histogram(), errors: 0, hits: 0, misses: 0, lost: Waits::default(), late: 0 }
+        Self {
+            latency: histogram(),
+            errors: 0,
+            hits: 0,
+            misses: 0,
+            lost: Waits::default(),
+            unanswered: Waits::default(),
+            late: 0,
+        }
     }
 
     /// How many requests were answered.
@@ -81,11 +91,19 @@ impl CommandTally {
         self.latency.len()
     }
 
-    /// Latencies with the waits of what was lost: leaving those out would make a server that closes connections look
-    /// fast.
-    pub fn latencies(&self) -> Histogram<u64> {
+    /// Latencies of what was answered, with the waits of what was lost: leaving those out would make a server that
+    /// closes connections look fast.
+    pub fn ended(&self) -> Histogram<u64> {
         let mut all = self.latency.clone();
         self.lost.add_to(&mut all);
+        all
+    }
+
+    /// The same with the waits of what an open loop did not get answered: leaving those out would make a server look
+    /// the better the less it answers.
+    pub fn latencies(&self) -> Histogram<u64> {
+        let mut all = self.ended();
+        self.unanswered.add_to(&mut all);
         all
     }
 
@@ -101,6 +119,7 @@ impl CommandTally {
         self.hits += other.hits;
         self.misses += other.misses;
         self.lost.add(&other.lost);
+        self.unanswered.add(&other.unanswered);
         self.late += other.late;
     }
 }
@@ -121,19 +140,28 @@ pub struct EndpointTally {
     /// As of a command.
     pub lost: Waits,
     /// As of a command.
+    pub unanswered: Waits,
+    /// As of a command.
     pub late: u64,
 }
 
 impl EndpointTally {
     /// Nothing counted.
     pub fn new() -> Self {
-        Self { latency: histogram(), errors: 0, lost: Waits::default(), late: 0 }
+        Self {
+            latency: histogram(),
+            errors: 0,
+            lost: Waits::default(),
+            unanswered: Waits::default(),
+            late: 0,
+        }
     }
 
-    /// Latencies with the waits of what was lost.
+    /// Latencies with the waits of what was lost or not answered.
     pub fn latencies(&self) -> Histogram<u64> {
         let mut all = self.latency.clone();
         self.lost.add_to(&mut all);
+        self.unanswered.add_to(&mut all);
         all
     }
 }
@@ -163,8 +191,6 @@ pub struct Tally {
     pub broken: u64,
     /// Requests due or sent but not answered when the run ended.
     pub unanswered: u64,
-    /// How long those of an open loop had waited, in nanoseconds: less than their latencies would have been.
-    pub waits: Histogram<u64>,
     /// How long the longest of those had waited, of a closed loop as well, in nanoseconds.
     pub longest_wait: u64,
     /// How long the oldest request under way had waited when the interval ended, in nanoseconds; 0 if there was none.
@@ -233,7 +259,6 @@ impl Tally {
             lost: 0,
             broken: 0,
             unanswered: 0,
-            waits: histogram(),
             longest_wait: 0,
             waiting: 0,
             cut: 0,
@@ -253,16 +278,17 @@ impl Tally {
             reset(&mut command.latency);
             (command.errors, command.hits, command.misses, command.late) = (0, 0, 0, 0);
             command.lost.clear();
+            command.unanswered.clear();
         }
         for endpoint in &mut self.endpoints {
             reset(&mut endpoint.latency);
             (endpoint.errors, endpoint.late) = (0, 0);
             endpoint.lost.clear();
+            endpoint.unanswered.clear();
         }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
         (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
         self.gave_up = false;
-        reset(&mut self.waits);
         reset(&mut self.connect);
         self.interval = None;
         reset(&mut self.lag);
@@ -280,6 +306,7 @@ impl Tally {
             add(&mut mine.latency, &theirs.latency);
             mine.errors += theirs.errors;
             mine.lost.add(&theirs.lost);
+            mine.unanswered.add(&theirs.unanswered);
             mine.late += theirs.late;
         }
         self.redirects += other.redirects;
@@ -289,7 +316,6 @@ impl Tally {
         self.lost += other.lost;
         self.broken += other.broken;
         self.unanswered += other.unanswered;
-        add(&mut self.waits, &other.waits);
         self.cut = self.cut.max(other.cut);
         self.outage = self.outage.max(other.outage);
         self.longest_wait = self.longest_wait.max(other.longest_wait);
@@ -312,6 +338,16 @@ impl Tally {
         self.commands[command].lost.record(waited, 1);
         if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
             endpoint.lost.record(waited, 1);
+        }
+    }
+
+    /// Counts requests that were due and not answered at the end, after they had waited so long, in nanoseconds.
+    #[cold]
+    pub fn count_unanswered(&mut self, command: usize, endpoint: Option<usize>, waited: u64, count: u64) {
+        self.unanswered += count;
+        self.commands[command].unanswered.record(waited, count);
+        if let Some(endpoint) = endpoint.and_then(|endpoint| self.endpoints.get_mut(endpoint)) {
+            endpoint.unanswered.record(waited, count);
         }
     }
 
@@ -381,12 +417,9 @@ impl Tally {
         total
     }
 
-    /// Latencies of all commands together, with the waits of what was lost and of what an open loop did not get
-    /// answered: leaving those out would make a server look the better the less it answers.
+    /// Latencies of all commands together, as [`CommandTally::latencies`].
     pub fn latencies(&self) -> Histogram<u64> {
-        let mut all = self.total().latencies();
-        add(&mut all, &self.waits);
-        all
+        self.total().latencies()
     }
 
     /// Answered requests of all commands.

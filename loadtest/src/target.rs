@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::reply::Framer;
 use crate::tls::Tls;
 use crate::transport::{Blocking, Endpoint};
+
+/// How long each of a name's addresses is tried.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A server as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +32,12 @@ impl Target {
     pub fn resolve(name: &str) -> Result<Self, Error> {
         let with_port = if has_port(name) { name.to_owned() } else { format!("{name}:6379") };
         let failed = |source| Error::Connect { address: name.to_owned(), source };
-        let mut addresses = with_port.to_socket_addrs().map_err(failed)?;
-        match addresses.next() {
-            Some(address) => Ok(Self { name: name.to_owned(), address, tls: None }),
+        let addresses: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(failed)?.collect();
+        // Of several addresses (`localhost` has one of each protocol) the first that takes a connection.
+        let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, PROBE).is_ok();
+        let answering = if addresses.len() > 1 { addresses.iter().find(answers) } else { None };
+        match answering.or(addresses.first()) {
+            Some(address) => Ok(Self { name: name.to_owned(), address: *address, tls: None }),
             None => Err(Error::Usage(format!("'{name}' has no address"))),
         }
     }

@@ -238,3 +238,35 @@ fn the_program_starts_on_a_cluster_with_a_dead_node() {
     assert!(errors.contains(&format!("cannot connect to {dead}")), "{errors}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("        30  "));
 }
+
+#[test]
+fn one_silent_server_of_two_gets_its_requests_and_no_other() {
+    let lively = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() && socket.write_all(b"$1\r\nx\r\n").is_ok() {}
+    });
+    let silent = serve(bind(), |mut socket| {
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let target = |address: SocketAddr| Target::resolve(&address.to_string()).unwrap();
+    let settings = Settings {
+        targets: vec![target(lively), target(silent)],
+        connections: 4,
+        rates: vec![(400.0, Duration::MAX)],
+        duration: Duration::from_secs(1),
+        grace: Duration::from_millis(500),
+        limit: u64::MAX,
+        ..settings(lively)
+    };
+    let outcome = measure(&settings, Purpose::Measure);
+    let tally = &outcome.tally;
+    // Half of the 400 are due at each, whatever the other does; nothing is sent anew.
+    assert_eq!(tally.answered() + tally.unanswered, 400);
+    assert_eq!((tally.endpoints[1].latency.len(), tally.endpoints[1].unanswered.count()), (0, 200));
+    assert_eq!(tally.commands[0].unanswered.count(), tally.unanswered);
+    // They were due over one second and waited for half a second longer.
+    let waits = tally.endpoints[1].latencies();
+    assert!(waits.value_at_quantile(0.5) >= 900_000_000, "{}", waits.value_at_quantile(0.5));
+    let figures = Figures::new(&settings, &[], &outcome);
+    assert!(figures.commands[0].p99_us >= 1e6 && figures.total.p99_us == figures.commands[0].p99_us);
+}

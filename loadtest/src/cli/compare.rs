@@ -88,14 +88,19 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         let (name, rounds) = (name.clone(), Vec::new());
         contenders.push(Contender { name, server, settings, rounds, whole: None, recorder });
     }
+    let mut failure = None;
     for round in 0..arguments.rounds {
         let label = format!("round {}/{}", round + 1, arguments.rounds);
-        let all = measure_round(&mut contenders, &stop, arguments.quiet, &label)?;
-        if !all {
-            eprintln!("stopped in round {}", round + 1);
-            break;
+        match measure_round(&mut contenders, &stop, arguments.quiet, &label) {
+            Ok(true) => continue,
+            Ok(false) => eprintln!("stopped in round {}", round + 1),
+            // What was measured before is worth showing.
+            Err(error) if round > 0 => failure = Some(error),
+            Err(error) => return Err(error),
         }
+        break;
     }
+    let rounds = contenders.iter().map(|contender| contender.rounds.len()).min().unwrap_or(0);
     let measured = contenders.iter().all(|contender| contender.whole.is_some());
     let runs = side_by_side(&contenders);
     let written = keep(arguments, measured.then_some(&runs), contenders);
@@ -104,6 +109,10 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         print!("{}", side_by_side::runs(&runs));
     }
     written?;
+    if let Some(failure) = failure {
+        eprintln!("ended after {} of {} rounds", rounds, arguments.rounds);
+        return Err(failure);
+    }
     let is_useful = runs.runs.iter().all(|run| run.figures.is_useful());
     Ok(if measured && is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

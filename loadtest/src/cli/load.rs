@@ -1,5 +1,6 @@
 //! The options that say what load to make, shared by all subcommands that make some.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,6 +17,9 @@ use crate::target::{Opening, Target};
 use crate::ttl::Ttls;
 use crate::workload::{CommandSpec, MAX_KEYS, Workload};
 
+/// How long to count where nothing says so.
+const DURATION: Duration = Duration::from_secs(10);
+
 /// What load to make.
 #[derive(Clone, Debug, Args)]
 pub(super) struct LoadArguments {
@@ -28,9 +32,10 @@ pub(super) struct LoadArguments {
     /// Generator threads.
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
-    /// How long to count (10s, 500ms, 2m).
-    #[arg(short, long, default_value = "10s", value_parser = some_time)]
-    duration: Duration,
+    /// How long to count (10s, 500ms, 2m). Default: to the end of the steps of --rate if all have a time, else 10s;
+    /// with --requests until they are made, or so long if both are given.
+    #[arg(short, long, value_parser = some_time)]
+    duration: Option<Duration>,
     /// How long to run before counting; the steps of a --rate begin behind it.
     #[arg(long, default_value = "1s", value_parser = duration)]
     warmup: Duration,
@@ -127,18 +132,26 @@ impl LoadArguments {
         }
         let processes =
             if self.processes.is_empty() { self.local_processes(&targets)? } else { self.processes.clone() };
+        let processes = BTreeSet::from_iter(processes).into_iter().collect();
+        let mut rates = self.rate.as_deref().map(rates).transpose()?.unwrap_or_default();
+        let steps = rates.iter().map(|(_, time)| *time).reduce(Duration::saturating_add);
+        let steps = steps.filter(|steps| *steps < Duration::MAX).unwrap_or(DURATION);
+        // The last rate goes on to the end.
+        if let Some((_, time)) = rates.last_mut() {
+            *time = Duration::MAX;
+        }
         Ok(Settings {
             cluster: self.cluster,
             opening: self.opening(),
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
             threads: self.threads as usize,
-            duration: if self.requests.is_some() { Duration::MAX } else { self.duration },
+            duration: self.duration.unwrap_or(if self.requests.is_some() { Duration::MAX } else { steps }),
             warmup: if self.requests.is_some() { Duration::ZERO } else { self.warmup },
             grace: self.grace,
             limit: self.requests.unwrap_or(u64::MAX),
             give_up: GIVE_UP,
-            rates: self.rate.as_deref().map(rates).transpose()?.unwrap_or_default(),
+            rates,
             spacing: if self.poisson { Spacing::Poisson } else { Spacing::Even },
             workload: self.workload()?,
             processes,
@@ -228,8 +241,14 @@ fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
     let wrong =
         |part: &str| Error::Usage(format!("'{part}' is no rate: write RATE or RATE@TIME,RATE@TIME,..."));
     let mut rates = Vec::new();
-    for part in text.split(',') {
+    let parts = text.split(',').count();
+    for (place, part) in text.split(',').enumerate() {
         let (rate, time) = match part.split_once('@') {
+            None if place + 1 < parts => {
+                return Err(Error::Usage(format!(
+                    "the rate {part} has no end: write {part}@TIME, as in {part}@10s"
+                )));
+            }
             None => (part, Duration::MAX),
             Some((rate, time)) => (rate, duration(time).map_err(|_| wrong(part))?),
         };
@@ -283,7 +302,10 @@ mod tests {
         assert_eq!(rates("1000").unwrap(), [(1000.0, Duration::MAX)]);
         let steps = rates("1000@5s,2000@10s").unwrap();
         assert_eq!(steps, [(1000.0, Duration::from_secs(5)), (2000.0, Duration::from_secs(10))]);
+        assert_eq!(rates("1000@5s,2000").unwrap()[1], (2000.0, Duration::MAX));
         assert!(rates("0").is_err() && rates("x@5s").is_err() && rates("5@y").is_err());
+        let error = rates("1000,2000@1s").unwrap_err().to_string();
+        assert!(error.contains("1000@TIME"), "{error}");
     }
 
     #[test]

@@ -78,8 +78,8 @@ impl Alike {
         }
     }
 
-    /// Counts errors, hits and misses of an answer. A simple string (`is_status`) in answer to a look-up, such as
-    /// QUEUED, is neither.
+    /// Counts errors, hits and misses of an answer. What a look-up is answered that is neither a string nor a null,
+    /// such as QUEUED or a number, is neither a hit nor a miss.
     #[inline]
     pub(super) fn interpret(
         &self,
@@ -88,7 +88,6 @@ impl Alike {
         followed: &mut Vec<About>,
         about: About,
         reply: Reply<'_>,
-        is_status: bool,
     ) {
         let command = usize::from(about.command());
         if let Some(text) = reply.error {
@@ -98,12 +97,15 @@ impl Alike {
             return tally.count_error(command, text);
         }
         let kind = kinds[command];
-        if kind.looks_up && !is_status {
+        if kind.looks_up {
             let counts = &mut tally.commands[command];
             let keys = u64::from(about.keys());
             let missed = u64::from(reply.nulls).min(keys);
             counts.misses += missed;
-            counts.hits += keys - missed;
+            counts.hits += u64::from(reply.strings).min(keys - missed);
+            if reply.faults > 0 {
+                tally.count_error(command, b"errors in place of values");
+            }
         }
         match kind.follows {
             None => {}
@@ -118,15 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_no_hit() {
+    fn only_strings_are_hits() {
         let mut tally = Tally::new(1);
         let kinds = [Kind { looks_up: true, follows: None }];
         let alike = Alike::new(1);
-        let reply = |nulls| Reply { error: None, nulls, number: 0 };
-        for (nulls, is_status) in [(0, false), (1, false), (0, true)] {
-            let about = About::new(0, 1, 7);
-            alike.interpret(&mut tally, &kinds, &mut Vec::new(), about, reply(nulls), is_status);
+        let reply = |strings, nulls, faults| Reply { error: None, nulls, strings, faults, number: 0 };
+        for (keys, reply) in
+            [(1, reply(1, 0, 0)), (1, reply(0, 1, 0)), (1, reply(0, 0, 0)), (10, reply(3, 2, 1))]
+        {
+            let about = About::new(0, keys, 7);
+            alike.interpret(&mut tally, &kinds, &mut Vec::new(), about, reply);
         }
-        assert_eq!((tally.commands[0].hits, tally.commands[0].misses), (1, 1));
+        let counts = &tally.commands[0];
+        assert_eq!((counts.hits, counts.misses, counts.errors), (4, 3, 1));
     }
 }

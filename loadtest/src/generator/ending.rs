@@ -5,8 +5,9 @@ use crate::connection::{ASIDE, Connection};
 use crate::procfs;
 use crate::tally::Tally;
 
-/// At the end this many requests that were due and not sent are drawn one by one; of more, only the number is told.
-const MOST_DRAWN: u64 = 1_000_000;
+/// At the end this many requests that were due at a server and not sent are drawn one by one; more are estimated from
+/// these.
+const MOST_DRAWN: usize = 100_000;
 
 impl Generator {
     /// Notes how much was answered before the end; [`Generator::finish`] tells the rest as late.
@@ -20,10 +21,10 @@ impl Generator {
     /// How long the oldest request under way has waited.
     fn oldest_wait(&self, now: u64) -> u64 {
         let sent = self.connections.iter().filter_map(|connection| connection.waiting.front());
-        let held = self.routed.iter().flat_map(|routed| routed.held_since());
-        let oldest = sent.map(|oldest| oldest.since).chain(held).min().unwrap_or(now);
-        let is_due = matches!(self.plan.pace, Pace::Open(_)) && self.may_make(self.due);
-        now.saturating_sub(if is_due { oldest.min(self.due) } else { oldest })
+        let held = self.routed.iter().flat_map(|routed| routed.held_since()).map(|(since, _)| since);
+        let due = self.lanes.iter().map(|lane| lane.due).filter(|due| self.may_make(*due));
+        let oldest = sent.map(|oldest| oldest.since).chain(held).chain(due).min().unwrap_or(now);
+        now.saturating_sub(oldest)
     }
 
     /// Notes at the end of an interval what waits and which slots are without service.
@@ -61,30 +62,7 @@ impl Generator {
         self.note_waiting(end);
         // In a closed loop some requests are always under way; what tells is how long they have waited.
         self.tally.longest_wait = self.tally.waiting;
-        if let Pace::Open(arrivals) = &mut self.plan.pace {
-            let sent = self.connections.iter().flat_map(|connection| &connection.waiting);
-            let sent = sent.filter(|waiting| waiting.about.command() != ASIDE).map(|waiting| waiting.since);
-            let held = self.routed.iter().flat_map(|routed| routed.held_since());
-            let mut missed = |since: u64, count: u64| {
-                self.tally.unanswered += count;
-                self.tally.waits.saturating_record_n(end.saturating_sub(since), count);
-            };
-            sent.chain(held).for_each(|since| missed(since, 1));
-            let mut drawn = 0;
-            while self.due < self.plan.end && self.made < self.plan.limit && drawn < MOST_DRAWN {
-                missed(self.due, 1);
-                self.made += 1;
-                drawn += 1;
-                self.due = arrivals.next(&mut self.random);
-            }
-            if self.due < self.plan.end {
-                for (at, count) in arrivals.expected(self.due, self.plan.end) {
-                    let count = count.min(self.plan.limit - self.made);
-                    missed(at, count);
-                    self.made += count;
-                }
-            }
-        }
+        self.count_unanswered(end);
         let counted = end.min(self.plan.end).saturating_sub(self.plan.warmup);
         self.tally.cut = counted % SECOND;
         let commands = self.kinds.len();
@@ -92,5 +70,61 @@ impl Generator {
         let _ = self.channel.finished.send(last);
         let (from, before) = own.unwrap_or((end, (cpu, waited)));
         OwnUsage { cpu: cpu - before.0, waited: waited - before.1, wall: end - from }
+    }
+
+    /// Counts what an open loop leaves behind: what was sent, what a cluster's requests wait for, and what was due and
+    /// never sent.
+    fn count_unanswered(&mut self, end: u64) {
+        if matches!(self.plan.pace, Pace::Closed) {
+            return;
+        }
+        let tally = &mut self.tally;
+        for connection in &self.connections {
+            for waiting in connection.waiting.iter().filter(|waiting| waiting.about.command() != ASIDE) {
+                let waited = end.saturating_sub(waiting.since);
+                let command = usize::from(waiting.about.command());
+                tally.count_unanswered(command, Some(connection.endpoint), waited, 1);
+            }
+        }
+        for (since, about) in self.routed.iter().flat_map(|routed| routed.held_since()) {
+            tally.count_unanswered(usize::from(about.command()), None, end.saturating_sub(since), 1);
+        }
+        for place in 0..self.lanes.len() {
+            self.count_unsent(place, end);
+        }
+    }
+
+    /// Counts what was due at a server and never sent. Which commands these would have been is drawn for the first
+    /// ones; the rest is of the same commands in turn.
+    fn count_unsent(&mut self, place: usize, end: u64) {
+        let mut drawn = Vec::new();
+        let mut scratch = Vec::new();
+        let endpoint = self.routed.is_none().then(|| self.lanes[place].endpoint);
+        while self.may_make(self.lanes[place].due) && drawn.len() < MOST_DRAWN {
+            scratch.clear();
+            let lane = &mut self.lanes[place];
+            self.requests.at(lane.due);
+            let command = usize::from(self.requests.next(&mut scratch).command());
+            self.tally.count_unanswered(command, endpoint, end.saturating_sub(lane.due), 1);
+            drawn.push(command);
+            self.made += 1;
+            lane.advance();
+        }
+        let lane = &self.lanes[place];
+        if !self.may_make(lane.due) {
+            return;
+        }
+        let mut commands = drawn.iter().cycle();
+        for (at, count) in lane.arrivals.expected(lane.due, self.plan.end) {
+            let count = count.min(self.plan.limit - self.made);
+            let (each, more) = (count / drawn.len() as u64, count % drawn.len() as u64);
+            let mut counts = vec![0; self.kinds.len()];
+            drawn.iter().for_each(|command| counts[*command] += each);
+            commands.by_ref().take(more as usize).for_each(|command| counts[*command] += 1);
+            for (command, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+                self.tally.count_unanswered(command, endpoint, end.saturating_sub(at), count);
+            }
+            self.made += count;
+        }
     }
 }

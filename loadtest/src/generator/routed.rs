@@ -111,10 +111,11 @@ impl Routed {
         self.pending + self.parked.len()
     }
 
-    /// When those were due; the ones of a closed loop that were never sent are not due.
-    pub(super) fn held_since(&self) -> impl Iterator<Item = u64> + '_ {
+    /// When those were due, and what they are; the ones of a closed loop that were never sent are not due.
+    pub(super) fn held_since(&self) -> impl Iterator<Item = (u64, About)> + '_ {
         let pending = self.lanes.iter().flat_map(|lane| &lane.pending);
-        pending.chain(self.parked.iter().map(|(_, held)| held)).filter_map(|held| held.since)
+        let held = pending.chain(self.parked.iter().map(|(_, held)| held));
+        held.filter_map(|held| held.since.map(|since| (since, held.about)))
     }
 
     /// The node to send to: the slot's owner, or any. While an owner cannot be reached the others know best.
@@ -148,12 +149,12 @@ impl Generator {
         self.flush_dirty();
         let Some(routed) = &self.routed else { return Ok(LOOK_UP) };
         let mut next = routed.parked.front().map_or(u64::MAX, |(until, _)| *until);
-        if matches!(self.plan.pace, Pace::Open(_)) {
-            if !self.may_make(self.due) {
+        if let Some(lane) = self.lanes.first() {
+            if !self.may_make(lane.due) {
                 return Ok(Duration::from_millis(1));
             }
             if routed.held() < MAX_HELD {
-                next = next.min(self.due);
+                next = next.min(lane.due);
             }
         }
         self.wake_at(next, now)?;
@@ -170,16 +171,14 @@ impl Generator {
     }
 
     fn draw_due(&mut self, now: u64) {
-        while self.due <= now
-            && self.may_make(self.due)
+        while let Some(due) = self.lanes.first().map(|lane| lane.due).filter(|due| *due <= now)
+            && self.may_make(due)
             && self.routed.as_ref().is_some_and(|routed| routed.held() < MAX_HELD)
         {
-            if self.draw(Some(self.due), now) {
-                self.tally.lag.saturating_record(now - self.due);
+            if self.draw(Some(due), now) {
+                self.tally.lag.saturating_record(now - due);
             }
-            if let Pace::Open(arrivals) = &mut self.plan.pace {
-                self.due = arrivals.next(&mut self.random);
-            }
+            self.lanes[0].advance();
         }
     }
 
@@ -347,7 +346,7 @@ impl Generator {
         let (mut last, mut answered, mut served) = (0, 0, false);
         let clock = || start.elapsed().as_nanos() as u64;
         let turned = &mut routed.turned;
-        let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, extra| {
+        let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, bytes| {
             last = now;
             if request.about.command() == ASIDE {
                 return;
@@ -355,7 +354,7 @@ impl Generator {
             if let Some(redirect) = reply.error.and_then(Redirect::parse) {
                 tally.redirects += 1;
                 let since = Some(request.since);
-                let held = Held { bytes: extra.request.to_vec(), about: request.about, since, asking: false };
+                let held = Held { bytes: bytes.to_vec(), about: request.about, since, asking: false };
                 return turned.push((redirect, held));
             }
             answered += 1;
@@ -364,7 +363,7 @@ impl Generator {
             if let Some(outages) = outages {
                 outages.on_answer(tally, request, reply, now);
             }
-            alike.interpret(tally, kinds, followed, request.about, reply, extra.is_status);
+            alike.interpret(tally, kinds, followed, request.about, reply);
         });
         alike.record(&mut self.tally);
         if served {

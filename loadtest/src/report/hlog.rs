@@ -75,21 +75,24 @@ impl Log {
         })
     }
 
-    /// Writes what was counted in a second, requests that lost their connection with their waits. Commands of which there
-    /// is nothing have no line.
+    /// Writes what was counted in a second; requests that lost their connection, or were not answered when the run ended,
+    /// with their waits. Commands of which there is nothing have no line.
     pub fn second(&mut self, second: u64, counted: &Tally) -> Result<(), Error> {
         let start = Duration::from_secs(self.offset + second);
         self.written = self.written.max(self.offset + second + 1);
+        let length = if counted.cut > 0 { Duration::from_nanos(counted.cut) } else { Duration::from_secs(1) };
+        // A second in which nothing was answered is one line, so that a reader knows that it was.
+        let is_silent = counted.commands.iter().all(|command| command.latencies().is_empty());
         let mut lines = Vec::new();
         let mut writer = IntervalLogWriterBuilder::new()
             .begin_log_with(&mut lines, &mut self.serializer)
             .expect("a vector takes everything");
-        for (label, command) in self.labels.iter().zip(&counted.commands) {
+        for (place, (label, command)) in self.labels.iter().zip(&counted.commands).enumerate() {
             let latencies = command.latencies();
-            if !latencies.is_empty() {
+            if !latencies.is_empty() || is_silent && place == 0 {
                 let name = Tag::new(label);
                 writer
-                    .write_histogram(&latencies, start, Duration::from_secs(1), name)
+                    .write_histogram(&latencies, start, length, name)
                     .expect("a vector takes everything, and the counts fit their format");
             }
         }
@@ -182,7 +185,9 @@ impl Found {
     fn figures(self, name: String) -> Figures {
         let first = self.intervals.keys().next().copied().unwrap_or(0);
         let end = self.intervals.iter().map(|(start, (length, _))| start + length).max().unwrap_or(0);
-        let elapsed = ((end - first) as f64 / 1e3).max(1e-3);
+        // Rounds of part seconds leave gaps.
+        let counted: u64 = self.intervals.values().map(|(length, _)| length).sum();
+        let elapsed = (counted.min(end - first) as f64 / 1e3).max(1e-3);
         let mut total = CommandTally::new();
         self.commands.values().for_each(|command| total.add(command));
         let mut seconds: BTreeMap<u64, Tally> = BTreeMap::new();
@@ -242,7 +247,8 @@ mod tests {
         let path = file("round-trip");
         let mut log = Log::create(&path, &["GET".into(), "SET with, space".into()]).unwrap();
         log.second(0, &counted([&[100_000, 200_000, 5_000_000], &[300_000]])).unwrap();
-        log.second(2, &counted([&[400_000], &[]])).unwrap();
+        log.second(1, &counted([&[], &[]])).unwrap();
+        log.second(2, &Tally { cut: 250_000_000, ..counted([&[400_000], &[]]) }).unwrap();
         log.next_run();
         log.second(1, &counted([&[], &[3_600_000_000_000]])).unwrap();
         log.finish().unwrap();
@@ -252,10 +258,9 @@ mod tests {
             .filter(|line| line.starts_with("Tag="))
             .map(|line| &line[..line.len().min(30)])
             .collect();
-        assert_eq!(tags.len(), 4);
-        assert!(
-            tags[0].starts_with("Tag=GET,0.000,1.000,") && tags[3].starts_with("Tag=SET_with__space,4.000,")
-        );
+        assert_eq!(tags.len(), 5);
+        assert!(tags[0].starts_with("Tag=GET,0.000,1.000,") && tags[3].starts_with("Tag=GET,2.000,0.250,"));
+        assert!(tags[4].starts_with("Tag=SET_with__space,4.000,"));
 
         let figures = read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -263,11 +268,12 @@ mod tests {
             figures.commands.iter().map(|command| (command.command.as_str(), command.answered)).collect();
         assert_eq!(answered, [("GET", 4), ("SET_with__space", 2)]);
         let seconds: Vec<(u64, u64)> = figures.seconds.iter().map(|s| (s.second, s.answered)).collect();
-        assert_eq!(seconds, [(0, 4), (2, 1), (4, 1)]);
+        assert_eq!(seconds, [(0, 4), (1, 0), (2, 1), (4, 1)]);
         let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.001;
         assert!(near(figures.commands[0].max_us, 5000.0), "{}", figures.commands[0].max_us);
         assert!(near(figures.commands[0].p50_us, 200.0) && near(figures.total.max_us, 3.6e9));
-        assert!((figures.elapsed_s - 5.0).abs() < 1e-9);
+        // The second 3 was never told of.
+        assert!((figures.elapsed_s - 3.25).abs() < 1e-9, "{}", figures.elapsed_s);
     }
 
     #[test]
