@@ -3,7 +3,7 @@
 //! Each request is the command `SHOAL <VERB> <version> <blob>`, each reply one bulk string with a blob, or an
 //! error. Blobs are postcard. Used by `shoal-net` on both sides; this module only says what is in them.
 //!
-//! A request is read by the version that it names, see [`version`](crate::version). Its answer names none: it may have more
+//! A request is read by the version that it names, see [`version`]. Its answer names none: it may have more
 //! at its end than the asker knows, or less.
 //! Everything here came over a network: receivers check what they are told before they use it.
 
