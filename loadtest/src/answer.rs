@@ -33,14 +33,15 @@ impl fmt::Display for Answer {
 }
 
 /// The longest value read.
-const MAX_LENGTH: usize = 64 << 20;
+pub const MAX_LENGTH: usize = 64 << 20;
 /// The longest line read.
 const MAX_LINE: u64 = 64 << 10;
 
 /// The most bytes of a line that is no reply that are told.
 const SHOWN: usize = 60;
 
-/// Reads one reply, waiting for it as long as the reader does. What is no reply is [`ErrorKind::InvalidData`].
+/// Reads one reply, waiting for it as long as the reader does. What is no reply is [`ErrorKind::InvalidData`], and so is
+/// a number that is not written as Redis writes it: without a plus sign or zeros in front.
 pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
     let mut line = Vec::new();
     from.take(MAX_LINE).read_until(b'\n', &mut line)?;
@@ -56,10 +57,14 @@ pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
         b'+' => Ok(Answer::Status(text)),
         b'-' => Ok(Answer::Error(text)),
         b'_' if rest.is_empty() => Ok(Answer::Nothing),
-        b':' => text.parse().map(Answer::Number).map_err(|_| wrong()),
+        b':' => {
+            let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
+            number.map(Answer::Number).ok_or_else(wrong)
+        }
         b'$' if text == "-1" => Ok(Answer::Nothing),
         b'$' if rest.iter().all(u8::is_ascii_digit) => {
-            let length = text.parse::<usize>().ok().filter(|length| *length <= MAX_LENGTH);
+            let length = text.parse::<usize>().ok();
+            let length = length.filter(|length| *length <= MAX_LENGTH && length.to_string() == text);
             let length = length.ok_or_else(wrong)?;
             let mut bytes = vec![0; length + 2];
             from.read_exact(&mut bytes)?;
@@ -122,6 +127,10 @@ mod tests {
             (b"+OK\n", "not RESP: '+OK'"),
             (b"$+2\r\nab\r\n", "not RESP: '$+2'"),
             (b"_x\r\n", "not RESP: '_x'"),
+            (b"$02\r\nab\r\n", "not RESP: '$02'"),
+            (b":+5\r\n", "not RESP: ':+5'"),
+            (b":-0\r\n", "not RESP: ':-0'"),
+            (b":05\r\n", "not RESP: ':05'"),
             (b"\r\n", "not RESP: '\\r\\n'"),
         ] {
             let error = read(&mut &*wrong).unwrap_err();

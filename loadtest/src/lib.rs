@@ -17,6 +17,7 @@ pub mod generator;
 pub mod key_text;
 pub mod keys;
 pub mod limits;
+pub mod line;
 pub mod procfs;
 pub mod random;
 pub mod replay;

@@ -6,16 +6,19 @@
 //! was refused the repeat is a miss as well. A look-up that got an error is neither. Speed is the server's, the given
 //! rate, or that of the recording. What is measured is the policy, so one connection is enough.
 
-use std::collections::HashSet;
-use std::io::{self, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::answer::{self, Answer};
+use crate::line::{Line, Patience};
 use crate::sizes::ValueText;
+use crate::target::encode;
 use crate::trace::{Access, Kind};
 
 /// How to replay.
@@ -53,10 +56,14 @@ pub struct Counts {
     pub lookups: u64,
     /// Look-ups that found their key.
     pub hits: u64,
-    /// Bytes of the values looked up.
+    /// Bytes of the values looked up: of those found what came, of the others what the trace says.
     pub bytes: u64,
     /// Bytes of the values found.
     pub hit_bytes: u64,
+    /// Hits among these whose value has another size than the trace says.
+    pub other_sizes: u64,
+    /// Keys that the server held at the start; none if it did not tell.
+    pub held: Option<u64>,
     /// Hits among these that repeat a miss of their batch, whose value the server took.
     pub repeats: u64,
     /// Repeats whose value was gone already when it was asked for again.
@@ -77,6 +84,8 @@ pub struct Counts {
     pub seconds: f64,
     /// How late a batch began at most, in seconds, where accesses are due at given times.
     pub late: f64,
+    /// Why it broke off before the end, if it did.
+    pub broken_off: Option<String>,
 }
 
 impl Counts {
@@ -133,62 +142,32 @@ const PIECE: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Replays `accesses` to their end or until `stop` is set.
-pub fn replay(settings: &Settings, accesses: &[Access], stop: &AtomicBool) -> io::Result<Counts> {
-    replay_watched(settings, accesses, stop, &Watch::default())
+pub fn replay(settings: &Settings, accesses: &[Access], stop: &Arc<AtomicBool>) -> io::Result<Counts> {
+    let (counts, outcome) = replay_watched(settings, accesses, stop, &Watch::default());
+    outcome.map(|()| counts)
 }
 
-/// As [`replay`]; `watch` is kept up to date.
+/// As [`replay`]; `watch` is kept up to date. What was counted until it broke off is told as well.
 pub fn replay_watched(
     settings: &Settings,
     accesses: &[Access],
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     watch: &Watch,
-) -> io::Result<Counts> {
-    let mut socket = TcpStream::connect(settings.address)?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::with_capacity(256 << 10, socket.try_clone()?);
-    for command in &settings.opening {
-        socket.write_all(command)?;
-        answer::read(&mut reader).map_err(explained)?;
-    }
-    let mut player = Player {
-        socket,
-        reader,
-        out: Vec::new(),
-        asked: Vec::new(),
-        values: ValueText::new(1),
-        counts: Counts::default(),
+) -> (Counts, io::Result<()>) {
+    let patience = Patience { most: PATIENCE, hurry: Arc::clone(stop) };
+    let mut player = match Line::to(settings.address, &settings.opening, &patience) {
+        Ok(line) => Player::new(line),
+        Err(error) => return (Counts::default(), Err(explained(error))),
     };
-    if settings.flush {
-        player.ask(Asked::Other, &[b"FLUSHALL"]);
-        player.answers(|_, _| {})?;
-        if let Some(text) = &player.counts.first_error {
-            return Err(io::Error::other(format!("FLUSHALL was refused: {text}")));
-        }
-    }
+    let begun = player.begin(settings.flush);
     let start = Instant::now();
-    let uncounted = (accesses.len() as f64 * settings.warmup) as u64;
-    let mut rest = accesses;
-    while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
-        let done = accesses.len() - rest.len();
-        let due = settings.pace.due(done, rest[0].at);
-        let now = start.elapsed();
-        if let Some(ahead) = due.checked_sub(now).filter(|ahead| !ahead.is_zero()) {
-            // Short naps, so that the wish to stop is heard in a recording's long silence.
-            std::thread::sleep(ahead.min(NAP));
-            continue;
-        }
-        if settings.pace != Pace::Max {
-            player.counts.late = player.counts.late.max((now - due).as_secs_f64());
-        }
-        let (batch, others) = rest.split_at(settings.pace.batch(rest, settings.batch, now));
-        player.batch(batch, uncounted)?;
-        watch.show(&player.counts);
-        rest = others;
-    }
-    player.counts.seconds = start.elapsed().as_secs_f64();
-    Ok(player.counts)
+    let mut outcome = begun.and_then(|()| player.play(settings, accesses, stop, watch));
+    let mut counts = player.counts;
+    counts.seconds = start.elapsed().as_secs_f64();
+    // Who wanted an end did not want to wait for an answer.
+    outcome = outcome.or_else(|error| if stop.load(Ordering::Relaxed) { Ok(()) } else { Err(error) });
+    counts.broken_off = outcome.as_ref().err().map(ToString::to_string);
+    (counts, outcome)
 }
 
 /// The longest time slept at once.
@@ -229,8 +208,8 @@ enum Asked {
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Came {
-    /// A value was found.
-    Found,
+    /// A value of so many bytes was found.
+    Found(u64),
     /// None was there.
     Missing,
     /// It was done.
@@ -240,8 +219,7 @@ enum Came {
 }
 
 struct Player {
-    socket: TcpStream,
-    reader: BufReader<TcpStream>,
+    line: Line,
     out: Vec<u8>,
     /// What the requests in `out` want.
     asked: Vec<Asked>,
@@ -250,6 +228,58 @@ struct Player {
 }
 
 impl Player {
+    fn new(line: Line) -> Self {
+        let (out, asked, counts) = (Vec::new(), Vec::new(), Counts::default());
+        Self { line, out, asked, values: ValueText::new(1), counts }
+    }
+
+    /// Empties the server, or asks how many keys it holds.
+    fn begin(&mut self, flush: bool) -> io::Result<()> {
+        if flush {
+            self.ask(Asked::Other, &[b"FLUSHALL"]);
+            self.answers(|_, _| {})?;
+            return match &self.counts.first_error {
+                Some(text) => Err(io::Error::other(format!("FLUSHALL was refused: {text}"))),
+                None => Ok(()),
+            };
+        }
+        self.line.socket.write_all(&encode(&["DBSIZE"])).map_err(explained)?;
+        if let Answer::Number(keys) = answer::read(&mut self.line.reader).map_err(explained)? {
+            self.counts.held = u64::try_from(keys).ok();
+        }
+        Ok(())
+    }
+
+    fn play(
+        &mut self,
+        settings: &Settings,
+        accesses: &[Access],
+        stop: &AtomicBool,
+        watch: &Watch,
+    ) -> io::Result<()> {
+        let start = Instant::now();
+        let uncounted = (accesses.len() as f64 * settings.warmup) as u64;
+        let mut rest = accesses;
+        while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
+            let done = accesses.len() - rest.len();
+            let due = settings.pace.due(done, rest[0].at);
+            let now = start.elapsed();
+            if let Some(ahead) = due.checked_sub(now).filter(|ahead| !ahead.is_zero()) {
+                // Short naps, so that the wish to stop is heard in a recording's long silence.
+                std::thread::sleep(ahead.min(NAP));
+                continue;
+            }
+            if settings.pace != Pace::Max {
+                self.counts.late = self.counts.late.max((now - due).as_secs_f64());
+            }
+            let (batch, others) = rest.split_at(settings.pace.batch(rest, settings.batch, now));
+            self.batch(batch, uncounted)?;
+            watch.show(&self.counts);
+            rest = others;
+        }
+        Ok(())
+    }
+
     fn batch(&mut self, batch: &[Access], uncounted: u64) -> io::Result<()> {
         // Writes keep their place: look-ups before and after one are asked apart.
         for part in batch.chunk_by(|a, b| (a.kind == Kind::Get) == (b.kind == Kind::Get)) {
@@ -269,21 +299,23 @@ impl Player {
         self.answers(|_, outcome| came.push(outcome))?;
         // Of each missing key the first look-up stores the value.
         let mut refused = HashSet::new();
-        let mut missing = HashSet::new();
-        let mut repeated = vec![false; part.len()];
+        let mut missing = HashMap::new();
+        // What those would have found that repeat it.
+        let mut repeated = vec![None; part.len()];
         for (index, access) in part.iter().enumerate().filter(|(index, _)| came[*index] == Came::Missing) {
-            if missing.insert(access.key) {
-                self.store(access, &mut refused)?;
+            if let Some(size) = missing.get(&access.key) {
+                repeated[index] = Some(*size);
             } else {
-                repeated[index] = true;
+                missing.insert(access.key, u64::from(access.size));
+                self.store(access, &mut refused)?;
             }
         }
         self.stored(&mut refused)?;
         let mut again = Vec::new();
         for (index, access) in part.iter().enumerate() {
-            let is_repeat = repeated[index] && !refused.contains(&access.key);
-            let is_counted = self.count(access, came[index], is_repeat, uncounted);
-            if is_repeat {
+            let repeat = repeated[index].filter(|_| !refused.contains(&access.key));
+            let is_counted = self.count(access, came[index], repeat, uncounted);
+            if repeat.is_some() {
                 again.push(is_counted);
                 self.ask(Asked::Value, &[b"GET", &key_text(access.key)]);
             }
@@ -296,20 +328,22 @@ impl Player {
         Ok(())
     }
 
-    /// Counts a look-up, unless it belongs to the warm-up; false then.
-    fn count(&mut self, access: &Access, came: Came, is_repeat: bool, uncounted: u64) -> bool {
+    /// Counts a look-up, unless it belongs to the warm-up; false then. `repeat` is the size of the value that it would
+    /// have found if it had been asked alone.
+    fn count(&mut self, access: &Access, came: Came, repeat: Option<u64>, uncounted: u64) -> bool {
         let is_counted = self.counts.accesses >= uncounted;
         self.counts.accesses += 1;
         if came == Came::Failed {
             self.counts.failed += 1;
         } else if is_counted {
             let size = u64::from(access.size);
-            let hit = u64::from(came == Came::Found || is_repeat);
+            let found = if let Came::Found(size) = came { Some(size) } else { repeat };
             self.counts.lookups += 1;
-            self.counts.hits += hit;
-            self.counts.repeats += u64::from(is_repeat);
-            self.counts.bytes += size;
-            self.counts.hit_bytes += hit * size;
+            self.counts.hits += u64::from(found.is_some());
+            self.counts.repeats += u64::from(repeat.is_some());
+            self.counts.bytes += found.unwrap_or(size);
+            self.counts.hit_bytes += found.unwrap_or(0);
+            self.counts.other_sizes += u64::from(found.is_some_and(|found| found != size));
         }
         is_counted
     }
@@ -359,10 +393,10 @@ impl Player {
 
     /// Sends what was asked and calls `each` with what came of it, in order.
     fn answers(&mut self, mut each: impl FnMut(Asked, Came)) -> io::Result<()> {
-        self.socket.write_all(&self.out).map_err(explained)?;
+        self.line.socket.write_all(&self.out).map_err(explained)?;
         self.out.clear();
         for asked in std::mem::take(&mut self.asked) {
-            let answer = answer::read(&mut self.reader).map_err(explained)?;
+            let answer = answer::read(&mut self.line.reader).map_err(explained)?;
             let came = self.judge(asked, answer);
             each(asked, came);
         }
@@ -372,7 +406,7 @@ impl Player {
     /// What an answer means for what was asked.
     fn judge(&mut self, asked: Asked, answer: Answer) -> Came {
         let wrong = match (asked, answer) {
-            (Asked::Value, Answer::Bytes(_)) => return Came::Found,
+            (Asked::Value, Answer::Bytes(bytes)) => return Came::Found(bytes.len() as u64),
             (Asked::Value, Answer::Nothing) => return Came::Missing,
             (Asked::Store(_), Answer::Status(text)) if text == "OK" => {
                 self.counts.stored += 1;

@@ -4,11 +4,15 @@
 //! to live in seconds (32 bits, 0 for none). Each is a look-up that stores the value when it is missing.
 //!
 //! CSV has a line `key,op,size,ttl,time` per access, all but the key optional; `op` is `get` (a look-up that stores
-//! on a miss, the default), `set` or `del`; keys are any text without commas and are told apart by a hash; `time` is
-//! in seconds from any beginning. A first line with `key` among its fields says which columns there are and in which
+//! on a miss, the default), `set` or `del`; keys are any text without commas and are told apart by a hash; a value has
+//! 100 bytes where no `size` is given and stays where `ttl` is 0 or not given; `time` is in seconds from any beginning.
+//! Quotes are not understood. A first line with `key` among its fields says which columns there are and in which
 //! order. Empty lines and lines that begin with `#` are left out, and so is the byte order mark of an editor. Without
 //! such a first line keys are words: prose, TOML and other formats than CSV are refused and not taken for keys.
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::error::Error;
@@ -58,38 +62,86 @@ pub const MAX_SIZE: u32 = 64 << 20;
 /// The longest recording in seconds: ten years. Where times are larger their unit is another one.
 const MAX_TIME: f64 = 10.0 * 365.25 * 86_400.0;
 
-/// Reads a trace; the name's end tells the format.
-pub fn read(path: &Path) -> Result<Trace, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+/// The most accesses of a trace: they are all in memory while it is replayed.
+const MOST: u64 = 1 << 28;
+
+/// The longest line of CSV in bytes.
+const MAX_LINE: u64 = 64 << 10;
+
+/// Why a trace cannot be read.
+#[derive(Debug)]
+enum Fault {
+    Reading(io::Error),
+    /// What is wrong, and in which line if there are lines.
+    Content(Option<usize>, String),
+}
+
+/// Reads a trace, or so many accesses from its start and no more of it; the name's end tells the format.
+pub fn read(path: &Path, most: Option<u64>) -> Result<Trace, Error> {
+    let failed = |source| Error::Path { path: path.to_path_buf(), source };
     let file = path.display().to_string();
-    let trace = match path.extension().and_then(|extension| extension.to_str()) {
-        Some(end) if end.eq_ignore_ascii_case("rtr") => {
-            let accesses = records(&bytes).map_err(|message| Error::Usage(format!("{file}: {message}")))?;
-            Trace { accesses, timed: false }
-        }
-        _ => lines(&bytes).map_err(|(line, message)| Error::File { file: file.clone(), line, message })?,
+    let input = File::open(path).map_err(failed)?;
+    let kind = input.metadata().map_err(failed)?.file_type();
+    if kind.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    if !kind.is_file() && !kind.is_fifo() && !kind.is_socket() {
+        return Err(Error::Usage(format!("{file}: it is neither a file nor a pipe")));
+    }
+    let mut input = BufReader::with_capacity(1 << 20, input);
+    let is_binary =
+        path.extension().and_then(|end| end.to_str()).is_some_and(|end| end.eq_ignore_ascii_case("rtr"));
+    // One more than is allowed shows that there are more.
+    let limit = most.unwrap_or(MOST + 1);
+    let read = if is_binary {
+        records_from(&mut input, limit).map(|accesses| Trace { accesses, timed: false })
+    } else {
+        lines_from(&mut input, limit)
     };
+    let trace = read.map_err(|fault| match fault {
+        Fault::Reading(source) => failed(source),
+        Fault::Content(None, message) => Error::Usage(format!("{file}: {message}")),
+        Fault::Content(Some(line), message) => Error::File { file: file.clone(), line, message },
+    })?;
     if trace.accesses.is_empty() {
         return Err(Error::Usage(format!("{file}: there is no access in it")));
+    }
+    if trace.accesses.len() as u64 > MOST {
+        return Err(Error::Usage(format!(
+            "{file}: there are more than {MOST} accesses; give a part's with -n"
+        )));
     }
     Ok(trace)
 }
 
 /// Parses `.rtr` records.
 pub fn records(bytes: &[u8]) -> Result<Vec<Access>, String> {
-    let (records, rest) = bytes.as_chunks::<16>();
-    if !rest.is_empty() {
-        return Err(format!("record {} is cut off after {} of its 16 bytes", records.len() + 1, rest.len()));
+    records_from(&mut &*bytes, u64::MAX).map_err(|fault| match fault {
+        Fault::Content(_, message) => message,
+        Fault::Reading(error) => error.to_string(),
+    })
+}
+
+fn records_from(input: &mut impl BufRead, most: u64) -> Result<Vec<Access>, Fault> {
+    let mut accesses = Vec::new();
+    let wrong = |message| Err(Fault::Content(None, message));
+    while (accesses.len() as u64) < most {
+        let number = accesses.len() + 1;
+        let mut record = Vec::with_capacity(16);
+        input.by_ref().take(16).read_to_end(&mut record).map_err(Fault::Reading)?;
+        match record.as_slice().try_into() {
+            Ok(record) => accesses.push(access(u128::from_le_bytes(record))),
+            Err(_) if record.is_empty() => break,
+            Err(_) => {
+                return wrong(format!("record {number} is cut off after {} of its 16 bytes", record.len()));
+            }
+        }
+        let size = accesses[number - 1].size;
+        if size > MAX_SIZE {
+            return wrong(format!("record {number} has a value of {size} bytes, more than {MAX_SIZE}"));
+        }
     }
-    let accesses: Vec<Access> = records.iter().map(|record| access(u128::from_le_bytes(*record))).collect();
-    match accesses.iter().position(|access| access.size > MAX_SIZE) {
-        None => Ok(accesses),
-        Some(index) => Err(format!(
-            "record {} has a value of {} bytes, more than {MAX_SIZE}",
-            index + 1,
-            accesses[index].size
-        )),
-    }
+    Ok(accesses)
 }
 
 /// The access of a record read as one little-endian number.
@@ -103,12 +155,30 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Parses CSV; an error comes with its line.
 pub fn lines(bytes: &[u8]) -> Result<Trace, (usize, String)> {
+    lines_from(&mut &*bytes, u64::MAX).map_err(|fault| match fault {
+        Fault::Content(line, message) => (line.unwrap_or(1), message),
+        Fault::Reading(error) => (1, error.to_string()),
+    })
+}
+
+fn lines_from(input: &mut impl BufRead, most: u64) -> Result<Trace, Fault> {
     let mut columns = None;
     let mut trace = Trace::default();
     let mut times = Times::default();
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let wrong = |message: String| (index + 1, message);
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        let wrong = |message: String| Fault::Content(Some(number), message);
+        bytes.clear();
+        input.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes).map_err(Fault::Reading)?;
+        if bytes.is_empty() {
+            break;
+        }
+        if bytes.len() as u64 == MAX_LINE && !bytes.ends_with(b"\n") {
+            return Err(wrong(format!(
+                "the line is longer than {MAX_LINE} bytes; binary traces end in .rtr"
+            )));
+        }
+        let line = if number == 1 { bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes) } else { &bytes };
         let line = std::str::from_utf8(line);
         let line = line.map_err(|_| wrong("the line is not UTF-8 text; binary traces end in .rtr".into()))?;
         let line = line.trim();
@@ -129,6 +199,9 @@ pub fn lines(bytes: &[u8]) -> Result<Trace, (usize, String)> {
         let mut access = columns.access(&fields).map_err(wrong)?;
         access.at = times.next(columns.field(&fields, columns.time)).map_err(wrong)?;
         trace.accesses.push(access);
+        if trace.accesses.len() as u64 >= most {
+            break;
+        }
     }
     trace.timed = times.first.is_some();
     Ok(trace)
@@ -172,6 +245,12 @@ impl Columns {
     }
 
     fn access(&self, fields: &[&str]) -> Result<Access, String> {
+        if let Some(field) = fields.iter().find(|field| field.starts_with('"')) {
+            let shown: String = field.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+            return Err(format!(
+                "the field {shown} begins with a quote: quotes are not understood, leave them and commas in keys out"
+            ));
+        }
         if fields.len() > self.count {
             return Err(format!("{} fields, but there are {} columns", fields.len(), self.count));
         }
@@ -197,9 +276,11 @@ impl Columns {
     }
 }
 
+/// The most characters of a field that are told.
+const SHOWN: usize = 40;
+
 /// Refuses a key that is more likely a line of another format; `alone` says that the line has no other field.
 fn is_word(key: &str, alone: bool) -> Result<(), String> {
-    const SHOWN: usize = 40;
     let shown: String = key.chars().take(SHOWN).flat_map(char::escape_default).collect();
     if alone && key.contains([';', '\t', '|']) {
         return Err(format!("'{shown}' has no comma in it: fields are separated by commas"));
@@ -322,11 +403,29 @@ mod tests {
                 "the time 1e301 is more than ten years after the first one; times are in seconds",
             ),
             (b"a;get;10\n", 1, "'a;get;10' has no comma in it: fields are separated by commas"),
+            (
+                b"\"a,b\",get\n",
+                1,
+                "the field \\\"a begins with a quote: quotes are not understood, leave them and commas in keys out",
+            ),
             (b"key;op\n", 1, "'key;op' has no comma in it: fields are separated by commas"),
             (b"1\n2\tget\n", 2, "'2\\tget' has no comma in it: fields are separated by commas"),
         ] {
             assert_eq!(lines(text).unwrap_err(), (line, message.to_owned()), "{}", text.escape_ascii());
         }
+    }
+
+    #[test]
+    fn no_more_is_read_than_wanted() {
+        // What follows would be refused.
+        let mut text = &b"key,size\n1,5\n2,6\n3,x\n"[..];
+        assert_eq!(lines_from(&mut text, 2).unwrap().accesses.len(), 2);
+        assert_eq!(text, b"3,x\n");
+        let mut bytes = &[0; 40][..];
+        assert_eq!(records_from(&mut bytes, 2).unwrap().len(), 2);
+        assert_eq!(bytes.len(), 8);
+        let (line, message) = lines(&[0; 200_000]).unwrap_err();
+        assert!(line == 1 && message.starts_with("the line is longer than 65536 bytes"), "{message}");
     }
 
     #[test]

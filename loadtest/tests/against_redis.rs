@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
+use shoal_loadtest::line::Patience;
 use shoal_loadtest::report::{figures::Figures, hlog};
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
@@ -182,11 +183,12 @@ fn a_single_server_tells_the_truth() {
         value_size: 40,
         duration: Duration::MAX,
         limit: 20_000,
-        patience: Duration::from_secs(30),
+        patience: Patience::of(Duration::from_secs(30)),
+        give_up: Duration::from_secs(30),
         seed: 1,
         run: 1,
     };
-    let recorded = driver::record(&settings, &Arc::new(AtomicBool::new(false)));
+    let recorded = driver::record(&settings, &Arc::new(AtomicBool::new(false))).unwrap();
     assert_eq!((recorded.failures, recorded.first_failure.as_deref()), (0, None));
     let keys = driver::written_keys(&recorded.operations);
     // Every key is read once more at the end.
@@ -209,16 +211,17 @@ fn a_flushed_server_is_found_out() {
         value_size: 40,
         duration: Duration::MAX,
         limit,
-        patience: Duration::from_secs(30),
+        patience: Patience::of(Duration::from_secs(30)),
+        give_up: Duration::from_secs(30),
         seed: 1,
         run: 1,
     };
     let stop = Arc::new(AtomicBool::new(false));
-    let mut operations = driver::record(&run(2000), &stop).operations;
+    let mut operations = driver::record(&run(2000), &stop).unwrap().operations;
     server.client().unwrap().call(["FLUSHALL"]).unwrap();
     // The same keys again, later, with values of their own.
     let later = operations.iter().map(|operation| operation.end).max().unwrap() + 1;
-    let again = driver::record(&driver::Settings { seed: 2, ..run(2000) }, &stop).operations;
+    let again = driver::record(&driver::Settings { seed: 2, ..run(2000) }, &stop).unwrap().operations;
     operations.extend(again.into_iter().map(|mut operation| {
         use shoal_loadtest::verify::history::Action;
         operation.start += later;
@@ -256,7 +259,7 @@ fn a_replay_counts_hits_of_objects_and_bytes() {
     )
     .unwrap()
     .accesses;
-    let counts = replay::replay(&settings, &accesses, &AtomicBool::new(false)).unwrap();
+    let counts = replay::replay(&settings, &accesses, &Arc::new(AtomicBool::new(false))).unwrap();
     assert_eq!((counts.lookups, counts.hits, counts.accesses, counts.errors), (6, 3, 8, 0));
     assert_eq!((counts.bytes, counts.hit_bytes, counts.stored), (950, 450, 4));
     let mut client = server.client().unwrap();
@@ -291,7 +294,7 @@ fn refused_values_are_not_stored() {
     let accesses: Vec<_> = (0..100).map(access).collect();
     let mut client = server.client().unwrap();
     client.call(["CONFIG", "SET", "maxmemory", "1"]).unwrap();
-    let stop = AtomicBool::new(false);
+    let stop = Arc::new(AtomicBool::new(false));
     let refused = replay::replay(&settings, &accesses, &stop).unwrap();
     assert_eq!((refused.stored, refused.errors), (0, 100));
     client.call(["CONFIG", "SET", "maxmemory", "0"]).unwrap();

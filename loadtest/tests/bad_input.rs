@@ -183,6 +183,9 @@ fn the_program_refuses_wrong_options() {
     for (arguments, part) in [
         (&["replay", "x", "--speed", "fast"][..], "write 1x, 10x, 0.5x or max"),
         (&["replay", "x", "--speed", "1x", "--rate", "5"], "cannot be used with"),
+        (&["replay", "x", "-n", "0"], "0 is not in 1.."),
+        (&["verify", "-n", "0"], "0 is not in 1.."),
+        (&["verify", "--value-size", "67108865"], "67108865 is not in 0..=67108864"),
         (&["run", "--key-size", "0"], "the length of keys must be from 1"),
         (&["run", "--ttl", "x"], "'x' is no time to live"),
         (&["run", "--distribution", "zipf:9"], "must be a number from 0 to 4"),
@@ -236,5 +239,29 @@ fn files_that_cannot_be_written_are_told_before_the_load() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.starts_with("shoal-loadtest: no/such/file: "), "{option}: {text}");
+    }
+}
+
+#[test]
+fn what_was_read_is_not_written_over() {
+    let folder = Folder::new("inputs");
+    let scenario = "[[process]]\nname = \"x\"\ncommand = \"sleep 60\"\nready = \"none\"\n\
+                    [load]\nworkload = \"w.toml\"\n[[step]]\nwait = \"1ms\"\n";
+    let workload = "[[command]]\nline = \"GET {key}\"\n";
+    let files = [("trace.csv", "1\n"), ("s.toml", scenario), ("w.toml", workload), ("old.json", "{}\n")];
+    files.iter().for_each(|(name, content)| folder.file(name, content));
+    std::os::unix::fs::symlink("trace.csv", folder.0.join("link.json")).unwrap();
+    for arguments in [
+        &["replay", "trace.csv", "--json", "trace.csv"][..],
+        &["replay", "trace.csv", "--json", "./link.json"],
+        &["scenario", "s.toml", "--json", "s.toml"],
+        &["scenario", "s.toml", "--hdr", "w.toml"],
+        &["report", "old.json", "--html", "old.json"],
+        &["report", "old.json", "--json", "./old.json"],
+    ] {
+        refused(&folder.0, arguments, arguments[3].trim_start_matches("./"));
+        for (name, content) in files {
+            assert_eq!(std::fs::read_to_string(folder.0.join(name)).unwrap(), content, "{arguments:?}");
+        }
     }
 }

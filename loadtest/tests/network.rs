@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use shoal_loadtest::arrivals::Spacing;
+use shoal_loadtest::line::Patience;
 use shoal_loadtest::report::figures::Figures;
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
@@ -452,13 +453,14 @@ fn checked_requests_follow_slots_that_move() {
         value_size: 40,
         duration: Duration::MAX,
         limit: u64::MAX,
-        patience: PATIENCE,
+        patience: Patience::of(PATIENCE),
+        give_up: PATIENCE,
         seed: 1,
         run: 1,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let recorded = std::thread::scope(|scope| {
-        let running = scope.spawn(|| driver::record(&settings, &stop));
+        let running = scope.spawn(|| driver::record(&settings, &stop).unwrap());
         cluster.wait_until(|| (0..3).map(|node| cluster.size(node)).sum::<i64>() >= 15);
         for (from, to) in [(0, 1), (1, 2), (2, 0)] {
             for slot in cluster.held(from).into_iter().take(4) {

@@ -73,7 +73,7 @@ fn an_output_that_takes_nothing_costs_no_file() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     for (stdout, code, complaint) in [
         (Stdio::from(OwnedFd::from(closed)), 141, ""),
-        (Stdio::from(full), 1, "shoal-loadtest: standard output: No space left on device (os error 28)\n"),
+        (Stdio::from(full), 2, "shoal-loadtest: standard output: No space left on device (os error 28)\n"),
     ] {
         let mut command = program(&["run", "-q", "-n", "20", "-c", "1", "--target", &target, "--json"]);
         command.arg(&json).stdout(stdout);

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
@@ -96,6 +97,10 @@ fn request(reader: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
 }
 
 fn answer(cache: &mut Cache, words: &[Vec<u8>], replies: &mut Vec<u8>) {
+    if words[0] == b"DBSIZE" {
+        replies.extend_from_slice(format!(":{}\r\n", cache.values.len()).as_bytes());
+        return;
+    }
     cache.asked += 1;
     let reply = match words[0].as_slice() {
         b"GET" if cache.fails > 0 && cache.asked.is_multiple_of(cache.fails) => "-ERR no\r\n".to_owned(),
@@ -155,7 +160,7 @@ fn model(accesses: &[Access], capacity: usize, uncounted: usize) -> (u64, u64, u
 fn replayed(accesses: &[Access], capacity: usize, batch: usize, warmup: f64) -> (u64, u64, u64, u64) {
     let (address, thread) = serve(capacity);
     let settings = Settings { address, opening: Vec::new(), batch, pace: Pace::Max, flush: false, warmup };
-    let counts = replay(&settings, accesses, &AtomicBool::new(false)).expect("the server answers");
+    let counts = replay(&settings, accesses, &Arc::new(AtomicBool::new(false))).expect("the server answers");
     thread.join().expect("the server did not panic");
     assert_eq!((counts.errors, counts.accesses), (0, accesses.len() as u64));
     (counts.lookups, counts.hits, counts.bytes, counts.hit_bytes)
@@ -196,7 +201,7 @@ fn a_recording_takes_the_time_it_took() {
         flush: false,
         warmup: 0.0,
     };
-    let counts = replay(&settings, &accesses, &AtomicBool::new(false)).expect("the server answers");
+    let counts = replay(&settings, &accesses, &Arc::new(AtomicBool::new(false))).expect("the server answers");
     thread.join().expect("the server did not panic");
     assert!(counts.seconds >= 0.3, "{}", counts.seconds);
     assert!(counts.seconds - counts.late < 1.0, "{} {}", counts.seconds, counts.late);
@@ -210,7 +215,7 @@ fn counted(cache: Cache, accesses: &[Access]) -> Counts {
     let (address, thread) = serve_from(cache);
     let settings =
         Settings { address, opening: Vec::new(), batch: 64, pace: Pace::Max, flush: false, warmup: 0.0 };
-    let counts = replay(&settings, accesses, &AtomicBool::new(false)).expect("the server answers");
+    let counts = replay(&settings, accesses, &Arc::new(AtomicBool::new(false))).expect("the server answers");
     thread.join().expect("the server did not panic");
     counts
 }
@@ -248,4 +253,16 @@ fn keys_that_differ_in_their_highest_bits_are_different() {
     let accesses = [get(1), get(1 | 1 << 56), get(1 | 1 << 63), get(1)];
     let counts = counted(Cache { capacity: 1000, ..Cache::default() }, &accesses);
     assert_eq!((counts.stored, counts.hits), (3, 1));
+}
+
+#[test]
+fn what_was_there_before_is_told_and_counted_as_it_is() {
+    let mut cache = Cache { capacity: 1000, ..Cache::default() };
+    cache.set(b"k:00000000000007", 30);
+    let counts = counted(cache, &[get(7), get(7), get(8), get(8)]);
+    assert_eq!((counts.held, counts.lookups, counts.hits), (Some(1), 4, 3));
+    // The trace says 10 bytes of each.
+    assert_eq!((counts.bytes, counts.hit_bytes, counts.other_sizes), (80, 70, 2));
+    let counts = counted(Cache { capacity: 1000, ..Cache::default() }, &[get(7), get(7)]);
+    assert_eq!((counts.held, counts.other_sizes), (Some(0), 0));
 }

@@ -202,7 +202,11 @@ fn a_load_can_follow_a_cluster() {
     let (output, code) = run(&folder, &text, &["--hdr", log.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("operations, nothing wrong found"), "{output}");
-    assert!(std::fs::read_to_string(log).unwrap().contains("\nTag=GET,0.000,1.000,"));
+    // The load was on for 0.6 s at least; of its first second that much is told.
+    let log = std::fs::read_to_string(log).unwrap();
+    let first = log.lines().find_map(|line| line.strip_prefix("Tag=GET,0.000,")).expect("GETs were made");
+    let length: f64 = first.split(',').next().unwrap().parse().unwrap();
+    assert!((0.6..=1.0).contains(&length), "{first}");
     assert_eq!(folder.processes(), Vec::<String>::new());
 }
 
@@ -244,6 +248,63 @@ fn wrong_answers_are_claimed_about() {
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("PASS  violations = 0"), "{output}");
     assert!(output.contains("FAIL  lost_writes = 0") && output.contains("lost write"), "{output}");
+}
+
+#[test]
+fn what_was_lost_with_the_server_is_claimed_about() {
+    if !is_installed("redis-server") {
+        return;
+    }
+    let folder = Folder::new("lost");
+    let load = "[load]\nrate = 100\nverify = true\nverify_keys = 20\nverify_connections = 2\n\
+                [[step]]\nload = \"on\"\n[[step]]\nwait = \"1s\"\n";
+    // For good: nobody knows what is lost.
+    let gone = one_redis(&format!(
+        "{load}[[step]]\nkill = \"redis\"\n[[step]]\nassert = [\"violations = 0\", \"lost_writes = 0\"]\n"
+    ));
+    let (output, code) = run(&folder, &gone, &[]);
+    assert_eq!(code, Some(1), "{output}");
+    for claim in ["FAIL  violations = 0", "FAIL  lost_writes = 0"] {
+        assert!(output.contains(claim), "{output}");
+    }
+    // The checker has looked before, with the load on or off, and looks again.
+    for (before, after) in [("", ""), ("[[step]]\nload = \"off\"\n", "[[step]]\nload = \"on\"\n")] {
+        for after in [after, ""] {
+            let back = one_redis(&format!(
+                "{load}{before}[[step]]\nassert = [\"violations = 0\"]\n\
+                 [[step]]\nkill = \"redis\"\n[[step]]\nstart = \"redis\"\n{after}\
+                 [[step]]\nassert = \"lost_writes = 0\"\n"
+            ));
+            let (output, code) = run(&folder, &back, &[]);
+            assert_eq!(code, Some(1), "{output}");
+            assert!(output.contains("PASS  violations = 0"), "{output}");
+            assert!(output.contains("FAIL  lost_writes = 0"), "{output}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_scenario_that_passed() {
+    if !is_installed("redis-server") {
+        return;
+    }
+    let folder = Folder::new("left");
+    let file = folder.0.join("scenario.toml");
+    let left = |claim: &str| {
+        let load = "[load]\nrate = 100\n[[step]]\nload = \"on\"\n[[step]]\nwait = \"300ms\"\n";
+        std::fs::write(&file, one_redis(&format!("{load}[[step]]\nassert = \"{claim}\"\n"))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-loadtest"));
+        command.args(["scenario", "--quiet"]).arg(&file).env("TMPDIR", &folder.0);
+        let (output, _) =
+            finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it was built"));
+        let entries = std::fs::read_dir(&folder.0).unwrap().filter_map(Result::ok);
+        let logs = entries.filter(|entry| entry.path() != file).count();
+        (logs, output.contains("logs       "), output)
+    };
+    let (logs, told, output) = left("answered >= 1");
+    assert!(logs == 0 && !told && output.contains("PASS  scenario"), "{output}");
+    let (logs, told, output) = left("answered >= 1_000_000_000");
+    assert!(logs == 1 && told && output.contains("FAIL  scenario"), "{output}");
 }
 
 #[test]

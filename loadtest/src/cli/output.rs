@@ -3,8 +3,12 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+
+use crate::error::Error;
+use crate::report::number::count;
 
 /// The first failure.
 static FAILED: OnceLock<io::Error> = OnceLock::new();
@@ -27,6 +31,31 @@ pub(super) fn complain(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
+/// A number with what it counts: `1 key`, `2,000 keys`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// Refuses to write a report over a file that was read: the recording, workload or figures in it would be lost.
+pub(super) fn spare<'a>(
+    inputs: impl IntoIterator<Item = &'a Path>,
+    reports: &[&Option<PathBuf>],
+) -> Result<(), Error> {
+    // What is not there yet is no input; devices and pipes hold nothing that can be lost.
+    let whole = |path: &Path| path.canonicalize().ok().filter(|path| path.is_file());
+    let reports: Vec<&PathBuf> = reports.iter().filter_map(|path| path.as_ref()).collect();
+    for input in inputs {
+        let read = whole(input);
+        if let Some(report) = reports.iter().find(|report| read.is_some() && whole(report) == read) {
+            return Err(Error::Usage(format!(
+                "{} is read: a report there would destroy it, give another name",
+                report.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The exit status when all is written, or could not be.
 pub(super) fn end(code: ExitCode) -> ExitCode {
     if let Err(error) = io::stdout().lock().flush() {
@@ -37,7 +66,7 @@ pub(super) fn end(code: ExitCode) -> ExitCode {
         Some(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(PIPE),
         Some(error) => {
             complain(format_args!("shoal-loadtest: standard output: {error}\n"));
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
 
+use super::output::{counted, spare};
 use super::run::stop_on_interrupt;
 use crate::error::Error;
 use crate::replay::{Counts, Pace, Settings, Watch, replay_watched};
@@ -32,9 +33,9 @@ pub(super) struct ReplayArguments {
     /// times can only be replayed at max or at a --rate.
     #[arg(long, default_value = "max", value_parser = speed, conflicts_with = "rate")]
     speed: Pace,
-    /// Replay only so many accesses.
-    #[arg(short = 'n', long)]
-    requests: Option<usize>,
+    /// Replay only so many accesses; no more of the trace is read.
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
     /// The share of the accesses at the start that is not counted, from 0 to 1.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     warmup: f64,
@@ -56,8 +57,8 @@ pub(super) struct ReplayArguments {
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
-    let Trace { mut accesses, timed } = trace::read(&arguments.trace)?;
-    accesses.truncate(arguments.requests.unwrap_or(usize::MAX));
+    spare([arguments.trace.as_path()], &[&arguments.json])?;
+    let Trace { accesses, timed } = trace::read(&arguments.trace, arguments.requests)?;
     if matches!(arguments.speed, Pace::Recorded(_)) && !timed {
         return Err(Error::Usage(format!(
             "{}: the trace has no times, so it can only be replayed with --speed max or a --rate",
@@ -86,21 +87,12 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         before = watch.accesses.load(Relaxed);
         text
     };
-    let played =
+    let (counts, outcome) =
         ticker::accompany(arguments.quiet, line, || replay_watched(&settings, &accesses, &stop, &watch));
-    let counts = played.map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => {
-            Error::Protocol { address: arguments.target.clone(), message: error.to_string() }
-        }
-        _ => {
-            let done = count(watch.accesses.load(Relaxed));
-            Error::Usage(format!("{target}: {error} (after {done} of {} accesses)", count(total)))
-        }
-    })?;
     println!(
-        "{} on {target} ({server}): {} accesses in {:.1} s, {} per second",
+        "{} on {target} ({server}): {} in {:.1} s, {} per second",
         arguments.trace.display(),
-        count(counts.accesses),
+        counted(counts.accesses, "access", "accesses"),
         counts.seconds,
         count((counts.accesses as f64 / counts.seconds.max(1e-9)) as u64)
     );
@@ -108,7 +100,17 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
     if let Some(path) = &arguments.json {
         json::write(path, &counts)?;
     }
-    Ok(if counts.are_useful() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    outcome.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => {
+            Error::Protocol { address: arguments.target.clone(), message: error.to_string() }
+        }
+        _ => {
+            let done = count(counts.accesses);
+            Error::Usage(format!("{target}: {error} (after {done} of {} accesses)", count(total)))
+        }
+    })?;
+    let is_useful = counts.are_useful() && counts.accesses > 0;
+    Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What was counted, line by line.
@@ -120,13 +122,25 @@ fn table(counts: &Counts, pace: Pace) -> String {
     if pace != Pace::Max {
         out.push_str(&format!("late              {:.3} s at most\n", counts.late));
     }
-    out.push_str(&format!("stored            {} values", count(counts.stored)));
+    out.push_str(&format!("stored            {}", counted(counts.stored, "value", "values")));
     if counts.refused > 0 {
         out.push_str(&format!(", {} refused", count(counts.refused)));
     }
     out.push('\n');
     if let Some(first) = &counts.first_error {
         out.push_str(&format!("errors            {}, the first: {first}\n", count(counts.errors)));
+    }
+    if let Some(held) = counts.held.filter(|held| *held > 0) {
+        out.push_str(&format!(
+            "warning           the server held {} at the start, which may have made hits: use --flush\n",
+            counted(held, "key", "keys")
+        ));
+    }
+    if counts.other_sizes > 0 {
+        out.push_str(&format!(
+            "warning           {} of the hits found a value of another size than the trace says\n",
+            count(counts.other_sizes)
+        ));
     }
     if counts.dropped > 0 {
         out.push_str(&format!(
@@ -210,9 +224,13 @@ mod tests {
         assert_eq!(quiet.lines().count(), 3);
         assert!(quiet.contains("object hit ratio  40.00 % of 5 look-ups") && quiet.ends_with("3 values\n"));
         let refused = told(Counts { accesses: 9, refused: 4, errors: 4, stored: 1, ..Counts::default() });
-        assert!(refused.contains("stored            1 values, 4 refused"), "{refused}");
+        assert!(refused.contains("stored            1 value, 4 refused"), "{refused}");
         assert!(refused.contains("the ratios say nothing"), "{refused}");
         let dropped = told(Counts { hits: 9, dropped: 4, ..Counts::default() });
         assert!(dropped.contains("4 of the hits repeat a miss"), "{dropped}");
+        let warm = told(Counts { hits: 9, other_sizes: 3, held: Some(1), ..Counts::default() });
+        assert!(warm.contains("the server held 1 key at the start"), "{warm}");
+        assert!(warm.contains("3 of the hits found a value of another size"), "{warm}");
+        assert_eq!(told(Counts { held: Some(0), ..Counts::default() }).lines().count(), 3);
     }
 }

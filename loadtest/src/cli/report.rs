@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output::spare;
 use crate::error::Error;
 use crate::report::{html, json, read, side_by_side};
 
@@ -22,6 +23,7 @@ pub(super) struct ReportArguments {
 }
 
 pub(super) fn run(arguments: &ReportArguments) -> Result<ExitCode, Error> {
+    spare(arguments.files.iter().map(PathBuf::as_path), &[&arguments.html, &arguments.json])?;
     let runs = read::read_all(&arguments.files)?;
     json::check([&arguments.html, &arguments.json])?;
     if let Some(path) = &arguments.html {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
+use super::output::spare;
 use crate::error::Error;
 use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
@@ -55,7 +56,9 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
         print!("{}", plan(&scenario));
         return Ok(ExitCode::SUCCESS);
     }
-    json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
+    let reports = [&arguments.json, &arguments.html, &arguments.hdr];
+    spare(inputs(name, &scenario).iter().map(PathBuf::as_path), &reports)?;
+    json::check(reports)?;
     let log = match (&arguments.hdr, &scenario.load) {
         (Some(path), Some(load)) => Recorder::new(Some(path), &load.workload)?,
         (Some(_), None) => return Err(Error::Usage("there is no load, so there is nothing to log".into())),
@@ -66,14 +69,29 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
     let folder = folder(arguments, &scenario)?;
     println!("{}", title(&scenario));
     let options = Options { folder: folder.clone(), keep: arguments.keep, quiet: arguments.quiet };
-    let report = run_scenario(&scenario, &options, &log, &stop, &mut |line| println!("{line}"))
+    let mut report = run_scenario(&scenario, &options, &log, &stop, &mut |line| println!("{line}"))
         .map_err(Error::Usage)?;
+    // Nobody asks for the logs of servers that did what they should.
+    if report.passed
+        && arguments.logs.is_none()
+        && !arguments.keep
+        && std::fs::remove_dir_all(&folder).is_ok()
+    {
+        report.logs.clear();
+    }
     let written =
         keep(arguments, &report, std::mem::take(&mut *log.lock().unwrap_or_else(PoisonError::into_inner)));
     // Behind the files, since nobody may be there to read it, but in any case.
     show(&report);
     written?;
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The files that were read: the scenario, and its workload if that is one.
+fn inputs(name: &str, scenario: &Scenario) -> Vec<PathBuf> {
+    let workload = scenario.load.as_ref().and_then(|load| load.file.clone());
+    let is_built_in = BUILT_IN.iter().any(|(built_in, _)| *built_in == name);
+    (!is_built_in).then(|| PathBuf::from(name)).into_iter().chain(workload).collect()
 }
 
 /// Writes the files that are wanted.
@@ -94,7 +112,9 @@ fn show(report: &Report) {
     if let Some(figures) = &report.figures {
         print!("\n{}", table::run(figures));
     }
-    println!("logs       {}", report.logs);
+    if !report.logs.is_empty() {
+        println!("logs       {}", report.logs);
+    }
     print!("{}", report.summary());
 }
 

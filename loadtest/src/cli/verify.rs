@@ -1,21 +1,27 @@
 //! `shoal-loadtest verify`: checks that the server's answers could have come from one copy of the data.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::load::duration;
+use super::output::counted;
 use super::run::stop_on_interrupt;
+use crate::answer;
 use crate::error::Error;
-use crate::report::number::count;
+use crate::line::Patience;
+use crate::report::number::{count, plain};
 use crate::report::ticker;
+use crate::run::GIVE_UP;
 use crate::target::{Opening, Target, look_at};
 use crate::verify::check::{around, check};
 use crate::verify::driver::{Recorded, Settings, Watch, record_watched, remove_keys, written_keys};
 use crate::verify::history::{Operation, Violation};
+use crate::verify::new_run;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
@@ -32,17 +38,17 @@ pub(super) struct VerifyArguments {
     /// Requests under way per connection.
     #[arg(short = 'P', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pipeline: u32,
-    /// How long to make load.
-    #[arg(short, long, default_value = "10s", value_parser = duration)]
-    duration: Duration,
-    /// Stop after this many operations.
-    #[arg(short = 'n', long)]
+    /// How long to make load; 10s unless -n is given. With both the first one ends it.
+    #[arg(short, long, value_parser = duration)]
+    duration: Option<Duration>,
+    /// Stop after this many operations. Given up when no server has answered for 10 seconds.
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// Number of keys; every fourth is a counter. Few keys make many conflicts.
     #[arg(short, long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     keys: u32,
     /// The least length of values in bytes.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=MAX_VALUE))]
     value_size: u32,
     /// How long an answer may take before it counts as lost.
     #[arg(long, default_value = "5s", value_parser = duration)]
@@ -64,6 +70,12 @@ pub(super) struct VerifyArguments {
     password: Option<String>,
 }
 
+/// The longest values whose replies are read.
+const MAX_VALUE: i64 = answer::MAX_LENGTH as i64;
+
+/// How long to make load if nothing is said.
+const USUAL: Duration = Duration::from_secs(10);
+
 /// How many operations of a key are shown with a violation.
 const HISTORY: usize = 30;
 
@@ -71,8 +83,9 @@ const HISTORY: usize = 30;
 const FEW_FAILURES: u64 = 10;
 
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
-    let settings = settings(arguments)?;
+    let mut settings = settings(arguments)?;
     let stop = stop_on_interrupt()?;
+    settings.patience.hurry = Arc::clone(&stop);
     let watch = Watch::default();
     let mut before = 0;
     let line = |second, since: u64| {
@@ -80,55 +93,70 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
         let rate = answered.saturating_sub(std::mem::replace(&mut before, answered)) / since;
         progress(second, &watch, rate)
     };
-    let recorded = ticker::accompany(arguments.quiet, line, || record_watched(&settings, &stop, &watch));
+    let recorded = ticker::accompany(arguments.quiet, line, || record_watched(&settings, &stop, &watch))?;
     let started = Instant::now();
     let violations = check(recorded.operations.clone());
     println!(
-        "{} operations by {} connections on {} keys, checked in {:.2} s",
-        count(recorded.operations.len() as u64),
-        settings.clients,
-        settings.keys,
+        "{} by {} on {}, checked in {:.2} s",
+        counted(recorded.operations.len() as u64, "operation", "operations"),
+        counted(settings.clients.into(), "connection", "connections"),
+        counted(settings.keys.into(), "key", "keys"),
         started.elapsed().as_secs_f64()
     );
     if let Some(first) = &recorded.first_failure {
-        println!("{} failures, the first: {first}", count(recorded.failures));
+        println!("{}, the first: {}", counted(recorded.failures, "failure", "failures"), plain(first));
     }
-    let (all_is_well, sentence) = verdict(&violations, &recorded);
-    match sentence {
-        Some(sentence) => println!("{sentence}"),
-        None => show(&violations, &recorded, arguments.show),
+    if !violations.is_empty() {
+        show(&violations, &recorded, arguments.show);
+    }
+    let doubts = doubts(&recorded);
+    doubts.iter().for_each(|doubt| println!("{doubt}"));
+    let all_is_well = violations.is_empty() && doubts.is_empty();
+    if all_is_well {
+        println!("nothing wrong found");
     }
     tidy(&settings, &recorded, &stop);
     Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether all is well, and the sentence that says so or why that is not known; none if something was found.
-fn verdict(violations: &[Violation], recorded: &Recorded) -> (bool, Option<&'static str>) {
+/// Why it is not known that all is well, even if nothing wrong was found.
+fn doubts(recorded: &Recorded) -> Vec<String> {
     let answered = recorded.operations.iter().filter(|operation| operation.is_answered()).count() as u64;
-    if !violations.is_empty() {
-        (false, None)
-    } else if answered == 0 {
-        (false, Some("nothing was answered"))
-    } else if recorded.failures.max(recorded.unanswered) * FEW_FAILURES > answered {
-        (false, Some("nothing wrong found, but too much went unanswered to say that all is well"))
-    } else {
-        (true, Some("nothing wrong found"))
+    let mut doubts = Vec::new();
+    if recorded.gave_up {
+        doubts.push(format!("given up: no server has answered for {} s", GIVE_UP.as_secs()));
     }
+    if answered == 0 {
+        doubts.push("nothing was answered".to_owned());
+    } else if recorded.failures.max(recorded.unanswered) * FEW_FAILURES > answered {
+        doubts.push("too much went unanswered to say that all is well".to_owned());
+    }
+    if recorded.unread > 0 {
+        let keys = counted(recorded.unread, "key", "keys");
+        let why = plain(recorded.why_unread.as_deref().unwrap_or("interrupted"));
+        doubts
+            .push(format!("{keys} could not be read back at the end, so what they lost is not known: {why}"));
+    }
+    doubts
 }
 
 /// Removes the keys of the run.
 fn tidy(settings: &Settings, recorded: &Recorded, stop: &AtomicBool) {
     let keys = written_keys(&recorded.operations);
+    if keys.is_empty() {
+        return;
+    }
     // A ^C that has ended the load is not meant for this; the next one ends the program.
     let unmoved = AtomicBool::new(false);
     let stop = if stop.load(Relaxed) { &unmoved } else { stop };
     match remove_keys(settings, &keys, stop) {
         Ok(done) if done < keys.len() => {
-            eprintln!("{} keys of this run were not removed", count((keys.len() - done) as u64));
+            let left = (keys.len() - done) as u64;
+            eprintln!("not removed: {} of this run", counted(left, "key", "keys"));
         }
         Ok(_) => {}
         Err(error) => {
-            let told = crate::answer::told(&error, settings.patience);
+            let told = answer::told(&error, settings.patience.most);
             eprintln!("the keys of this run could not be removed: {told}");
         }
     }
@@ -159,7 +187,7 @@ fn settings(arguments: &VerifyArguments) -> Result<Settings, Error> {
         look_at(&target, &opening)?;
         addresses.push(target.address);
     }
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let usual = if arguments.requests.is_some() { Duration::MAX } else { USUAL };
     Ok(Settings {
         addresses,
         cluster: arguments.cluster,
@@ -168,11 +196,12 @@ fn settings(arguments: &VerifyArguments) -> Result<Settings, Error> {
         pipeline: arguments.pipeline as usize,
         keys: arguments.keys,
         value_size: arguments.value_size as usize,
-        duration: if arguments.requests.is_some() { Duration::MAX } else { arguments.duration },
+        duration: arguments.duration.unwrap_or(usual),
         limit: arguments.requests.unwrap_or(u64::MAX),
-        patience: arguments.patience.max(Duration::from_millis(1)),
+        patience: Patience::of(arguments.patience.max(Duration::from_millis(1))),
+        give_up: GIVE_UP,
         seed: arguments.seed,
-        run: since_epoch.as_nanos() as u64,
+        run: new_run(),
     })
 }
 
@@ -210,7 +239,7 @@ fn print_marked(guilty: &[Operation], history: &[Operation]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::history::{Action, NEVER, Wrong};
+    use crate::verify::history::{Action, NEVER};
 
     fn recorded(answered: usize, unanswered: u64) -> Recorded {
         let operation = |end| Operation { key: 0, client: 0, start: 0, end, action: Action::Delete };
@@ -221,13 +250,25 @@ mod tests {
 
     #[test]
     fn silence_is_not_success() {
-        let well = |answered, unanswered| verdict(&[], &recorded(answered, unanswered)).0;
+        let well = |answered, unanswered| doubts(&recorded(answered, unanswered)).is_empty();
         assert!(well(1000, 0) && well(1000, 100));
         // One broken connection may have held many requests.
         assert!(!well(1000, 101) && !well(0, 1000) && !well(0, 0));
-        let wrong = [Violation { wrong: Wrong::Malformed, operations: Vec::new() }];
-        assert_eq!(verdict(&wrong, &recorded(1000, 0)), (false, None));
-        assert_eq!(verdict(&wrong, &recorded(0, 0)), (false, None));
+        assert!(!doubts(&Recorded { gave_up: true, ..recorded(1000, 0) }).is_empty());
+    }
+
+    #[test]
+    fn keys_that_were_not_read_back_are_told() {
+        let told = |unread, why: Option<&str>| {
+            let why_unread = why.map(str::to_owned);
+            doubts(&Recorded { unread, why_unread, ..recorded(1_000_000, 3) })
+        };
+        assert_eq!(told(0, None), [""; 0]);
+        assert_eq!(
+            told(1, Some("refused")),
+            ["1 key could not be read back at the end, so what they lost is not known: refused"]
+        );
+        assert!(told(1500, None)[0].starts_with("1,500 keys could not be read back"));
     }
 
     #[test]

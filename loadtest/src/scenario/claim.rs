@@ -94,6 +94,25 @@ impl Figure {
 }
 
 impl LoadFigure {
+    /// The figure of a step that others are compared with, if there is one: nothing is better or worse than a window
+    /// without any good answer.
+    fn of_baseline(self, window: &Window) -> Option<f64> {
+        if window.answered > window.error_replies { self.of(window) } else { None }
+    }
+
+    /// True if every window that has load has the figure.
+    fn is_always_there(self) -> bool {
+        matches!(
+            self,
+            Self::Errors
+                | Self::Lost
+                | Self::Answered
+                | Self::Throughput
+                | Self::LongestGap
+                | Self::LongestOutage
+        )
+    }
+
     /// The figure of a window, if there is one: latencies need answers, ratios something to divide by, and all of
     /// them load.
     fn of(self, window: &Window) -> Option<f64> {
@@ -181,6 +200,24 @@ impl Bound {
             _ => Ok(self),
         }
     }
+
+    /// Refuses a bound that no figure, or every figure, is on the right side of: such a claim says nothing.
+    fn that_can_fail(self, figure: Figure, relation: Relation) -> Result<Self, String> {
+        let always_there = match figure {
+            Figure::Load(figure) => figure.is_always_there(),
+            Figure::Violations(_) => true,
+        };
+        match (&self, relation) {
+            (Self::Value(0.0), Relation::Below) => Err("nothing is below 0, so this is never true".into()),
+            (Self::Value(0.0), Relation::AtLeast) if always_there => {
+                Err("everything is at least 0, so this is always true".into())
+            }
+            (Self::Times(factor, _), _) if !(factor.is_finite() && *factor > 0.0) => {
+                Err(format!("'{factor} x' compares with nothing: the factor must be above 0"))
+            }
+            _ => Ok(self),
+        }
+    }
 }
 
 /// One claim.
@@ -215,6 +252,7 @@ impl Claim {
             }
             _ => return Err(format!("'{text}' has no bound: write a value, or N x STEP")),
         };
+        let bound = bound.that_can_fail(figure, relation)?;
         Ok(Self { text: text.to_owned(), figure, relation, bound })
     }
 
@@ -247,12 +285,15 @@ impl Claim {
         };
         let compared = match (&self.bound, self.figure) {
             (Bound::Times(factor, _), Figure::Load(figure)) => {
-                baseline.and_then(|window| figure.of(window)).map(|base| (factor * base, Some(base)))
+                baseline.and_then(|window| figure.of_baseline(window)).map(|base| (factor * base, Some(base)))
             }
             (Bound::Value(value), _) => Some((*value, None)),
             (Bound::Times(..), Figure::Violations(_)) => None,
         };
-        let passed = matches!((measured, compared), (Some(value), Some((bound, _))) if self.relation.holds(&value, &bound));
+        let mut passed = matches!((measured, compared), (Some(value), Some((bound, _))) if self.relation.holds(&value, &bound));
+        // A step without what is claimed to be so much of is no bound.
+        passed &=
+            !matches!((self.relation, compared), (Relation::AtLeast, Some((_, Some(base)))) if base <= 0.0);
         let mut text = measured.map_or("nothing to measure".to_owned(), |value| written(value, unit));
         let least = TICK.as_secs_f64() * 1e6;
         if self.figure == Figure::Load(LoadFigure::LongestGap) && measured.is_some_and(|gap| gap < least) {
@@ -263,7 +304,18 @@ impl Claim {
                 text = format!("{text}, {:.2} x {}", value / base, written(base, unit));
             }
             (Some(_), None) => text.push_str(", nothing to compare with"),
+            (Some(_), Some((_, Some(base)))) => {
+                text = format!("{text}, compared with {}", written(base, unit))
+            }
             _ => {}
+        }
+        // There may be more of them than were found; that there are so many is certain.
+        if matches!(self.figure, Figure::Violations(_)) && verified.unread > 0 {
+            passed &= matches!(self.relation, Relation::AtLeast | Relation::Above);
+            text = format!(
+                "{text}, but {} of the checker's keys could not be read back",
+                count(verified.unread)
+            );
         }
         Verdict { passed, measured: text }
     }
@@ -319,6 +371,7 @@ fn written(value: f64, unit: Unit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::history::Violation;
 
     fn checked() -> Verified {
         Verified { operations: 100, answered: 100, ..Verified::default() }
@@ -396,6 +449,61 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_compared_with_a_window_without_answers() {
+        let answered = Window { answered: 100, loaded_s: 1.0, longest_gap_s: 0.2, ..Window::default() };
+        let mute = Window { loaded_s: 1.0, longest_gap_s: 1.0, longest_outage_s: 1.0, ..Window::default() };
+        let refusing = Window { answered: 9, error_replies: 9, ..mute.clone() };
+        for claim in [
+            "throughput >= 0.9 x steady",
+            "longest_gap <= 3 x steady",
+            "longest_outage <= 3 x steady",
+            "errors <= 2 x steady",
+            "answered >= 0.5 x steady",
+        ] {
+            let claim = Claim::parse(claim).unwrap();
+            for base in [&mute, &refusing] {
+                for window in [&mute, &answered] {
+                    let verdict = claim.judge(window, Some(base), &checked());
+                    assert!(!verdict.passed, "{claim}");
+                    assert!(verdict.measured.ends_with(", nothing to compare with"), "{}", verdict.measured);
+                }
+            }
+        }
+        let none_lost = Claim::parse("lost >= 0.5 x steady").unwrap();
+        let verdict = none_lost.judge(&answered, Some(&answered), &checked());
+        assert_eq!((verdict.passed, verdict.measured.as_str()), (false, "0, compared with 0"));
+    }
+
+    #[test]
+    fn keys_that_were_not_read_back_leave_room_for_more() {
+        let judged = |claim: &str, lost: usize| {
+            let lost_write = Violation { wrong: Wrong::LostWrite, operations: Vec::new() };
+            let verified = Verified { violations: vec![lost_write; lost], unread: 1200, ..checked() };
+            let verdict = Claim::parse(claim).unwrap().judge(&Window::default(), None, &verified);
+            assert!(
+                verdict.measured.ends_with(", but 1,200 of the checker's keys could not be read back"),
+                "{}",
+                verdict.measured
+            );
+            verdict.passed
+        };
+        for claim in ["violations = 0", "lost_writes = 0", "lost_writes <= 5", "stale_reads < 1"] {
+            assert!(!judged(claim, 0) && !judged(claim, 2), "{claim}");
+        }
+        assert!(judged("lost_writes >= 2", 2) && !judged("lost_writes > 2", 2));
+    }
+
+    #[test]
+    fn a_checker_that_failed_proves_nothing() {
+        let verified = Verified { broken: Some("a generator thread failed".into()), ..checked() };
+        let verdict = Claim::parse("violations = 0").unwrap().judge(&Window::default(), None, &verified);
+        assert_eq!(
+            (verdict.passed, verdict.measured.as_str()),
+            (false, "nothing checked: a generator thread failed")
+        );
+    }
+
+    #[test]
     fn wrong_claims_are_explained() {
         for (text, part) in [
             ("p99", "is no claim"),
@@ -407,6 +515,13 @@ mod tests {
             ("hit_ratio >= 95", "is no share"),
             ("p99 <= 3 x", "has no bound"),
             ("violations <= 3 x steady", "no window"),
+            ("errors >= 0", "always true"),
+            ("violations >= 0", "always true"),
+            ("longest_outage >= 0s", "always true"),
+            ("p99 < 0s", "never true"),
+            ("p99 <= 0 x steady", "compares with nothing"),
+            ("throughput >= -1 x steady", "compares with nothing"),
+            ("throughput >= nan x steady", "compares with nothing"),
         ] {
             let error = Claim::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -339,6 +339,7 @@ impl Engine<'_> {
             failures: driver.verified.failures,
             first_failure: driver.verified.first_failure.clone(),
             violations: by_kind(&driver.verified.violations),
+            unread: driver.verified.unread,
         });
         Report {
             scenario: self.scenario.name.clone(),

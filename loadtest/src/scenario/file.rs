@@ -89,6 +89,8 @@ pub struct Nodes {
 pub struct Load {
     /// What is asked.
     pub workload: Workload,
+    /// The file that it was read from, if it is not a built-in one.
+    pub file: Option<PathBuf>,
     /// Processes it goes to, in turn.
     pub targets: Vec<String>,
     /// The targets are nodes of one cluster: each request goes to the owner of its key.
@@ -348,13 +350,15 @@ impl Scenario {
     fn load(&self, place: &Place<'_>, load: Spanned<FileLoad>) -> Result<Load, Error> {
         let whole = load.span();
         let load = load.into_inner();
+        let mut file = None;
         let mut workload = match load.workload {
             None => Workload { name: "default".into(), ..Workload::default() },
             Some(name) => {
                 let found = if crate::workload::BUILT_IN.iter().any(|(known, _)| known == name.get_ref()) {
                     name.get_ref().clone()
                 } else {
-                    place.folder.join(name.get_ref()).to_string_lossy().into_owned()
+                    let path = file.insert(place.folder.join(name.get_ref()));
+                    path.to_string_lossy().into_owned()
                 };
                 Workload::find(&found).map_err(|error| match error {
                     Error::Usage(message) => place.wrong(&name.span(), message),
@@ -387,6 +391,7 @@ impl Scenario {
         );
         Ok(Load {
             workload,
+            file,
             targets,
             cluster: load.cluster,
             rate: load.rate.map(|rate| place.within(Some(rate), (0.1, 1e8), "the rate", 1.0)).transpose()?,

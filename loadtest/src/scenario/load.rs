@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::file::Load;
 use super::guard::enter;
 use super::record::{Record, TICK};
 use crate::arrivals::Spacing;
 use crate::error::Error;
+use crate::line;
 use crate::report::figures::Figures;
 use crate::report::number::count;
 use crate::report::progress::Progress;
@@ -23,8 +24,9 @@ use crate::series::Second;
 use crate::tally::Tally;
 use crate::target::{Opening, Target, look_at};
 use crate::verify::check::check;
-use crate::verify::driver::{self, Recorded};
-use crate::verify::history::{NEVER, Violation};
+use crate::verify::driver::{self, Session, Watch};
+use crate::verify::history::Violation;
+use crate::verify::new_run;
 
 /// Longer than any scenario.
 const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
@@ -50,7 +52,11 @@ pub struct Driver {
     loaded: bool,
     running: Option<JoinHandle<Result<Outcome, Error>>>,
     stop: Arc<AtomicBool>,
+    /// Set when the user wants an end: nobody is waited for any more then.
+    interrupted: Arc<AtomicBool>,
     checker: Option<Checker>,
+    /// What the checker has done, while it rests: its keys stay watched to the end.
+    session: Option<Session>,
     outcomes: Vec<(u64, Outcome)>,
     /// What the checker has found so far.
     pub verified: Verified,
@@ -69,11 +75,18 @@ pub struct Verified {
     pub first_failure: Option<String>,
     /// What is wrong.
     pub violations: Vec<Violation>,
+    /// Keys that could not be read back when it was looked at for the last time.
+    pub unread: u64,
+    /// Why it could not do its work.
+    pub broken: Option<String>,
 }
 
 impl Verified {
     /// Why that nothing wrong was found would prove nothing, if that is so. What is wrong stays wrong.
     pub fn says_nothing(&self) -> Option<String> {
+        if let Some(why) = &self.broken {
+            return Some(format!("nothing checked: {why}"));
+        }
         if !self.violations.is_empty() {
             return None;
         }
@@ -94,7 +107,7 @@ impl Verified {
 #[derive(Debug)]
 struct Checker {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Recorded>,
+    thread: JoinHandle<Result<Session, Error>>,
 }
 
 /// Tells the record what the load sees.
@@ -142,7 +155,9 @@ impl Driver {
             loaded: false,
             running: None,
             stop: Arc::default(),
+            interrupted: Arc::default(),
             checker: None,
+            session: None,
             outcomes: Vec::new(),
             verified: Verified::default(),
         }
@@ -166,7 +181,7 @@ impl Driver {
             let (settings, stop) = (settings.clone(), Arc::clone(stop));
             move || prepare(&settings, preload, &stop)
         })?;
-        self.stop = Arc::default();
+        (self.stop, self.interrupted) = (Arc::default(), Arc::clone(stop));
         let (live, log) = (Arc::clone(&self.live), Arc::clone(&self.log));
         let mut recorder = Recorder { record: self.record.clone(), live, log };
         let (namespace, stop, own) = (self.namespace.clone(), Arc::clone(&self.stop), settings.clone());
@@ -213,11 +228,18 @@ impl Driver {
         self.running.is_some()
     }
 
-    /// Takes in what the checker has found up to now; it goes on with new keys if the load is on.
+    /// Takes in what the checker has found up to now, all its keys read once more; it goes on with the same keys if the
+    /// load is on.
     pub fn check_now(&mut self) {
         if self.checker.is_some() {
             self.stop_checker();
             self.start_checker();
+        } else if let Some(mut session) = self.session.take() {
+            let read = self.inside(move || {
+                session.read_back();
+                Ok(session)
+            });
+            self.take_in(read);
         }
     }
 
@@ -277,9 +299,12 @@ impl Driver {
 
     fn start_checker(&mut self) {
         let (Some((clients, keys)), Some(settings)) = (self.load.verify, &self.settings) else { return };
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if self.verified.broken.is_some() {
+            return;
+        }
+        let addresses: Vec<SocketAddr> = settings.targets.iter().map(|target| target.address).collect();
         let settings = driver::Settings {
-            addresses: settings.targets.iter().map(|target| target.address).collect(),
+            addresses: addresses.clone(),
             cluster: settings.cluster,
             opening: Vec::new(),
             clients,
@@ -288,17 +313,20 @@ impl Driver {
             value_size: 64,
             duration: ENDLESS,
             limit: u64::MAX,
-            patience: PATIENCE,
+            patience: line::Patience { most: PATIENCE, hurry: Arc::clone(&self.interrupted) },
+            give_up: GIVE_UP,
             seed: settings.workload.seed,
-            run: since_epoch.as_nanos() as u64,
+            run: new_run(),
         };
+        let mut session = self.session.take().unwrap_or_else(|| Session::new(settings));
+        session.move_to(addresses);
         let (namespace, stop) = (self.namespace.clone(), Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || match move_in(namespace) {
-            Ok(()) => driver::record(&settings, &flag),
-            Err(error) => {
-                Recorded { failures: 1, first_failure: Some(error.to_string()), ..Recorded::default() }
-            }
+        let thread = std::thread::spawn(move || {
+            move_in(namespace)?;
+            session.load(&flag, &Watch::default())?;
+            session.read_back();
+            Ok(session)
         });
         self.checker = Some(Checker { stop, thread });
     }
@@ -306,13 +334,31 @@ impl Driver {
     fn stop_checker(&mut self) {
         let Some(checker) = self.checker.take() else { return };
         checker.stop.store(true, Ordering::Relaxed);
-        let Ok(recorded) = checker.thread.join() else { return };
-        self.verified.operations += recorded.operations.len() as u64;
-        let answered = recorded.operations.iter().filter(|operation| operation.end != NEVER);
-        self.verified.answered += answered.count() as u64;
-        self.verified.failures += recorded.failures;
-        self.verified.first_failure = self.verified.first_failure.take().or(recorded.first_failure);
-        self.verified.violations.extend(check(recorded.operations));
+        let done = checker.thread.join().map_err(|_| Error::Thread).and_then(|done| done);
+        self.take_in(done.map_err(|error| error.to_string()));
+    }
+
+    /// Judges all that the checker has seen so far.
+    fn take_in(&mut self, done: Result<Session, String>) {
+        let session = match done {
+            Ok(session) => session,
+            Err(why) => {
+                self.verified.broken = Some(why);
+                return;
+            }
+        };
+        let recorded = session.recorded();
+        let answered = recorded.operations.iter().filter(|operation| operation.is_answered());
+        self.verified = Verified {
+            operations: recorded.operations.len() as u64,
+            answered: answered.count() as u64,
+            failures: recorded.failures,
+            first_failure: recorded.first_failure.clone().or_else(|| recorded.why_unread.clone()),
+            violations: check(recorded.operations.clone()),
+            unread: recorded.unread,
+            broken: None,
+        };
+        self.session = Some(session);
     }
 }
 

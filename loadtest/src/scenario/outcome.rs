@@ -28,7 +28,7 @@ pub struct Report {
     pub verify: Option<VerifyReport>,
     /// The load's figures over the whole scenario, if there was load.
     pub figures: Option<Figures>,
-    /// Where the servers' logs are.
+    /// Where the servers' logs are; empty if they were removed.
     pub logs: String,
 }
 
@@ -75,6 +75,8 @@ pub struct VerifyReport {
     pub first_failure: Option<String>,
     /// What is wrong, by kind.
     pub violations: Vec<(String, u64)>,
+    /// Keys that could not be read back when it was looked at for the last time.
+    pub unread: u64,
     /// Some claim of the scenario is about it.
     pub claimed: bool,
 }
@@ -126,7 +128,11 @@ impl Report {
             } else {
                 " (violations are not claimed here, so they change nothing in the verdict)"
             };
-            out.push_str(&format!(", {found}{aside}\n"));
+            out.push_str(&format!(", {found}{aside}"));
+            if verify.unread > 0 {
+                out.push_str(&format!(", {} keys could not be read back", count(verify.unread)));
+            }
+            out.push('\n');
         }
         let interrupted = if self.interrupted { ", interrupted" } else { "" };
         let skipped =
@@ -161,6 +167,7 @@ mod tests {
             failures: 0,
             first_failure: None,
             violations: found.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect(),
+            unread: 7,
             claimed,
         };
         let summary = |verify| {
@@ -182,5 +189,8 @@ mod tests {
         assert!(summary(verify(false, &[("stale reads", 2)])).contains(aside));
         assert!(!summary(verify(true, &[("stale reads", 2)])).contains(aside));
         assert!(!summary(verify(false, &[])).contains(aside));
+        assert!(
+            summary(verify(false, &[])).ends_with(", nothing wrong found, 7 keys could not be read back")
+        );
     }
 }

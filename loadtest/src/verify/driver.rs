@@ -3,19 +3,23 @@
 //! One blocking thread per connection: what matters here is concurrency and honest times, not speed. A request
 //! whose answer does not come (the connection broke, the server took too long, or answered with an error) may
 //! have taken effect or not; it is written down without an end, and the thread connects again and goes on. At the end
-//! every key that was written is read once more, so that what was lost last shows as well.
+//! every key that was written is read once more ([`super::read_back`]), so that what was lost last shows as well. A
+//! [`Session`] can go on after that, with the same keys: what is lost later shows, too.
 
-use std::io::{self, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::history::{Action, NEVER, Operation};
+use super::read_back::read_back;
 use super::value::{difference, is_counter, key_text, parse_count, parse_value, value_text};
 use super::way::Way;
 use crate::answer::{self, Answer};
 use crate::cluster::slot::slot;
+use crate::error::Error;
+use crate::line::{Line, Patience};
 use crate::random::Random;
 use crate::target::encode;
 
@@ -41,7 +45,9 @@ pub struct Settings {
     /// How many operations at most.
     pub limit: u64,
     /// How long an answer may take.
-    pub patience: Duration,
+    pub patience: Patience,
+    /// After so long without any answer a run of a number of operations is given up: it would never end.
+    pub give_up: Duration,
     /// The seed of what is done; times and answers are the server's.
     pub seed: u64,
     /// What makes this run's keys different from every other run's.
@@ -61,6 +67,12 @@ pub struct Recorded {
     pub unanswered: u64,
     /// How the first corrupt value differs from what it should be.
     pub first_corruption: Option<String>,
+    /// Keys that could not be read back at the end, so that nobody knows what became of them.
+    pub unread: u64,
+    /// Why.
+    pub why_unread: Option<String>,
+    /// Nobody has answered for so long that it was given up.
+    pub gave_up: bool,
 }
 
 impl Recorded {
@@ -70,6 +82,7 @@ impl Recorded {
         self.unanswered += other.unanswered;
         self.first_failure = self.first_failure.take().or(other.first_failure);
         self.first_corruption = self.first_corruption.take().or(other.first_corruption);
+        self.gave_up |= other.gave_up;
     }
 }
 
@@ -82,32 +95,120 @@ pub struct Watch {
     pub failures: AtomicU64,
     /// Answers that are wrong by themselves; all others are judged at the end.
     pub wrong: AtomicU64,
+    /// When the last reply came, in nanoseconds since the start.
+    heard: AtomicU64,
 }
 
-/// Runs all connections to the end or until `stop` is set.
-pub fn record(settings: &Settings, stop: &Arc<AtomicBool>) -> Recorded {
+/// Runs all connections to the end or until `stop` is set, and reads all keys back.
+pub fn record(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Recorded, Error> {
     record_watched(settings, stop, &Watch::default())
 }
 
 /// As [`record`]; `watch` is kept up to date.
-pub fn record_watched(settings: &Settings, stop: &Arc<AtomicBool>, watch: &Watch) -> Recorded {
-    let start = Instant::now();
-    let issued = AtomicU64::new(0);
-    let mut all = Recorded::default();
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..settings.clients)
-            .map(|number| {
-                let issued = &issued;
-                scope.spawn(move || Client::new(settings, number, start, watch).run(stop, issued))
-            })
-            .collect();
-        for recorded in clients.into_iter().filter_map(|client| client.join().ok()) {
-            all.add(recorded);
+pub fn record_watched(settings: &Settings, stop: &AtomicBool, watch: &Watch) -> Result<Recorded, Error> {
+    let mut session = Session::new(settings.clone());
+    session.load(stop, watch)?;
+    session.read_back();
+    Ok(session.recorded)
+}
+
+/// A check that can be looked at and goes on afterwards, on the same keys.
+#[derive(Debug)]
+pub struct Session {
+    settings: Settings,
+    start: Instant,
+    issued: AtomicU64,
+    chances: Vec<Chance>,
+    recorded: Recorded,
+}
+
+/// What decides what a connection sends next.
+#[derive(Clone, Debug)]
+struct Chance {
+    random: Random,
+    written: u64,
+}
+
+/// Tells the other connections when one's thread panics.
+struct Alarm<'a>(&'a AtomicBool);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
         }
-    });
-    let keys = written_keys(&all.operations);
-    all.add(Client::new(settings, settings.clients, start, watch).read_back(&keys));
-    all
+    }
+}
+
+impl Session {
+    /// A check that has not begun; times count from now.
+    pub fn new(settings: Settings) -> Self {
+        let chance = |number| Chance { random: Random::part(settings.seed, u64::from(number)), written: 0 };
+        let chances = (0..settings.clients).map(chance).collect();
+        let (start, issued, recorded) = (Instant::now(), AtomicU64::new(0), Recorded::default());
+        Self { settings, start, issued, chances, recorded }
+    }
+
+    /// Everything so far.
+    pub fn recorded(&self) -> &Recorded {
+        &self.recorded
+    }
+
+    /// Goes on with these servers.
+    pub fn move_to(&mut self, addresses: Vec<SocketAddr>) {
+        self.settings.addresses = addresses;
+    }
+
+    /// Runs all connections to the end or until `stop` is set.
+    pub fn load(&mut self, stop: &AtomicBool, watch: &Watch) -> Result<(), Error> {
+        let ended = AtomicBool::new(false);
+        let turn = Turn { stop, ended: &ended, issued: &self.issued };
+        let (settings, start) = (&self.settings, self.start);
+        let chances = std::mem::take(&mut self.chances);
+        let outcomes: Result<Vec<(Chance, Recorded)>, Error> = std::thread::scope(|scope| {
+            let (mut running, mut outcome) = (Vec::new(), Ok(()));
+            for (number, chance) in (0..).zip(chances) {
+                let turn = &turn;
+                let work = move || {
+                    let _alarm = Alarm(turn.ended);
+                    Client::new(settings, number, start, watch, chance).run(turn)
+                };
+                match std::thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(thread) => running.push(thread),
+                    Err(source) => {
+                        ended.store(true, Ordering::Relaxed);
+                        outcome =
+                            Err(Error::System { what: "cannot start a thread for a connection", source });
+                        break;
+                    }
+                }
+            }
+            let joined: Vec<_> = running.into_iter().map(|thread| thread.join()).collect();
+            outcome?;
+            joined.into_iter().map(|done| done.map_err(|_| Error::Thread)).collect()
+        });
+        for (chance, recorded) in outcomes? {
+            self.chances.push(chance);
+            self.recorded.add(recorded);
+        }
+        Ok(())
+    }
+
+    /// Reads every key that was written once more. What could not be read is known from then on.
+    pub fn read_back(&mut self) {
+        let keys = written_keys(&self.recorded.operations);
+        let read = read_back(&self.settings, self.start, keys);
+        (self.recorded.unread, self.recorded.why_unread) = (read.unread, read.why_unread.clone());
+        self.recorded.add(read);
+    }
+}
+
+/// What all connections share while they run.
+struct Turn<'a> {
+    stop: &'a AtomicBool,
+    /// One of them has failed.
+    ended: &'a AtomicBool,
+    issued: &'a AtomicU64,
 }
 
 /// The keys that these operations may have made, each once.
@@ -122,13 +223,13 @@ pub fn written_keys(operations: &[Operation]) -> Vec<u32> {
 }
 
 /// How many requests are under way at once where keys are read or removed one after the other.
-const CHUNK: usize = 1000;
+pub(super) const CHUNK: usize = 1000;
 
 /// Removes these keys of a run, until `stop` is set; returns how many were removed or asked to be. A server that is
 /// gone keeps them.
 pub fn remove_keys(settings: &Settings, keys: &[u32], stop: &AtomicBool) -> io::Result<usize> {
     let mut way = settings.cluster.then(|| Way::new(settings, 0));
-    let mut line = if settings.cluster { None } else { Some(Line::open(settings, 0)?) };
+    let mut line = if settings.cluster { None } else { Some(settings.line(0)?) };
     let mut done = 0;
     for chunk in keys.chunks(CHUNK) {
         if stop.load(Ordering::Relaxed) {
@@ -151,165 +252,126 @@ pub fn remove_keys(settings: &Settings, keys: &[u32], stop: &AtomicBool) -> io::
     Ok(done)
 }
 
-/// A connection with its reader.
-pub(super) struct Line {
-    pub(super) socket: TcpStream,
-    pub(super) reader: BufReader<TcpStream>,
-}
-
-impl Line {
-    fn open(settings: &Settings, number: u32) -> io::Result<Self> {
-        Self::to(settings, settings.addresses[number as usize % settings.addresses.len()])
+impl Settings {
+    /// A connection for this client.
+    fn line(&self, number: u32) -> io::Result<Line> {
+        self.line_to(self.addresses[number as usize % self.addresses.len()])
     }
 
-    pub(super) fn to(settings: &Settings, address: SocketAddr) -> io::Result<Self> {
-        let mut socket = TcpStream::connect_timeout(&address, settings.patience)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(settings.patience))?;
-        socket.set_write_timeout(Some(settings.patience))?;
-        let mut reader = BufReader::new(socket.try_clone()?);
-        for command in &settings.opening {
-            socket.write_all(command)?;
-            // Refused opening commands were reported before the run; here the commands themselves will fail.
-            answer::read(&mut reader)?;
-        }
-        Ok(Self { socket, reader })
+    /// A connection to this server. Refused opening commands were reported before the run; the commands themselves
+    /// will fail.
+    pub(super) fn line_to(&self, address: SocketAddr) -> io::Result<Line> {
+        Line::to(address, &self.opening, &self.patience)
     }
 }
 
 /// One connection's thread.
-struct Client<'a> {
-    settings: &'a Settings,
+pub(super) struct Client<'a> {
+    pub(super) settings: &'a Settings,
     number: u32,
     start: Instant,
     watch: &'a Watch,
-    random: Random,
-    written: u64,
-    recorded: Recorded,
+    chance: Chance,
+    pub(super) recorded: Recorded,
 }
 
 /// How long to wait before connecting again.
-const PAUSE: Duration = Duration::from_millis(20);
-/// After so long without a connection a run of a number of requests gives up: it would never end.
-const GIVE_UP: Duration = Duration::from_secs(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 impl<'a> Client<'a> {
-    fn new(settings: &'a Settings, number: u32, start: Instant, watch: &'a Watch) -> Self {
-        let random = Random::part(settings.seed, u64::from(number));
-        Self { settings, number, start, watch, random, written: 0, recorded: Recorded::default() }
+    fn new(settings: &'a Settings, number: u32, start: Instant, watch: &'a Watch, chance: Chance) -> Self {
+        Self { settings, number, start, watch, chance, recorded: Recorded::default() }
     }
 
-    fn run(self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
-        if self.settings.cluster { self.run_routed(stop, issued) } else { self.run_alone(stop, issued) }
+    /// The one that reads all keys back.
+    pub(super) fn reader(settings: &'a Settings, start: Instant, watch: &'a Watch) -> Self {
+        let chance = Chance { random: Random::part(settings.seed, u64::from(settings.clients)), written: 0 };
+        Self::new(settings, settings.clients, start, watch, chance)
+    }
+
+    fn run(mut self, turn: &Turn<'_>) -> (Chance, Recorded) {
+        if self.settings.cluster {
+            self.run_routed(turn)
+        } else {
+            self.run_alone(turn)
+        }
+        (self.chance, self.recorded)
+    }
+
+    /// True until the end has come.
+    fn goes_on(&self, turn: &Turn<'_>) -> bool {
+        !turn.stop.load(Ordering::Relaxed)
+            && !turn.ended.load(Ordering::Relaxed)
+            && self.start.elapsed() < self.settings.duration
+    }
+
+    /// Takes down a failure; true if it is time to give up.
+    fn gives_up(&mut self, error: &io::Error) -> bool {
+        self.broken(error);
+        let silence = self.now().saturating_sub(self.watch.heard.load(Ordering::Relaxed));
+        let gives_up =
+            self.settings.duration == Duration::MAX && u128::from(silence) > self.settings.give_up.as_nanos();
+        self.recorded.gave_up |= gives_up;
+        gives_up
     }
 
     /// One request after the other, each to the node that owns its key.
-    fn run_routed(mut self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
+    fn run_routed(&mut self, turn: &Turn<'_>) {
         let mut way = Way::new(self.settings, self.number);
-        let mut answered = Instant::now();
-        while !stop.load(Ordering::Relaxed)
-            && self.start.elapsed() < self.settings.duration
-            && issued.fetch_add(1, Ordering::Relaxed) < self.settings.limit
-        {
+        while self.goes_on(turn) && turn.issued.fetch_add(1, Ordering::Relaxed) < self.settings.limit {
             let mut bytes = Vec::new();
             let (key, action) = self.request(&mut bytes);
-            let start = self.now();
-            let answer = way.ask(slot(key_text(self.settings.run, key).as_bytes()), &bytes);
-            let operation = Operation { key, client: self.number, start, end: self.now(), action };
-            match self.take_down(operation, answer) {
-                Ok(()) => answered = Instant::now(),
-                Err(error) => {
-                    self.broken(&error);
-                    if self.settings.duration == Duration::MAX && answered.elapsed() > GIVE_UP {
-                        break;
-                    }
-                }
+            if let Err(error) = self.ask(&mut way, key, action, &bytes)
+                && self.gives_up(&error)
+            {
+                break;
             }
         }
-        self.recorded
     }
 
-    fn run_alone(mut self, stop: &AtomicBool, issued: &AtomicU64) -> Recorded {
+    /// Sends a request to the node that owns its key and takes down what is answered.
+    pub(super) fn ask(
+        &mut self,
+        way: &mut Way<'_>,
+        key: u32,
+        action: Action,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let start = self.now();
+        let answer = way.ask(slot(key_text(self.settings.run, key).as_bytes()), bytes);
+        let operation = Operation { key, client: self.number, start, end: self.now(), action };
+        self.take_down(operation, answer)
+    }
+
+    fn run_alone(&mut self, turn: &Turn<'_>) {
+        let batch = self.settings.pipeline as u64;
         let mut line = None;
-        let mut connected = Instant::now();
-        while !stop.load(Ordering::Relaxed) && self.start.elapsed() < self.settings.duration {
-            let batch = self.settings.pipeline as u64;
+        while self.goes_on(turn) {
             let open = match line.take() {
                 Some(open) => Ok(open),
-                None => Line::open(self.settings, self.number),
+                None => self.settings.line(self.number),
             };
             let mut open = match open {
                 Ok(open) => open,
-                Err(error) => {
-                    self.broken(&error);
-                    if self.settings.duration == Duration::MAX && connected.elapsed() > GIVE_UP {
-                        break;
-                    }
+                Err(error) if self.gives_up(&error) => break,
+                Err(_) => {
                     std::thread::sleep(PAUSE);
                     continue;
                 }
             };
-            connected = Instant::now();
-            if issued.fetch_add(batch, Ordering::Relaxed) >= self.settings.limit {
+            if turn.issued.fetch_add(batch, Ordering::Relaxed) >= self.settings.limit {
                 break;
             }
             match self.batch(&mut open) {
                 Ok(()) => line = Some(open),
-                Err(error) => self.broken(&error),
+                Err(error) if self.gives_up(&error) => break,
+                Err(_) => {}
             }
         }
-        self.recorded
-    }
-
-    /// Reads these keys once.
-    fn read_back(mut self, keys: &[u32]) -> Recorded {
-        let mut outcome = Ok(());
-        if self.settings.cluster {
-            let mut way = Way::new(self.settings, self.number);
-            for key in keys {
-                let mut bytes = Vec::new();
-                let action = self.get(*key, &mut bytes);
-                let start = self.now();
-                let answer = way.ask(slot(key_text(self.settings.run, *key).as_bytes()), &bytes);
-                let operation = Operation { key: *key, client: self.number, start, end: self.now(), action };
-                outcome = self.take_down(operation, answer);
-                if outcome.is_err() {
-                    break;
-                }
-            }
-        } else {
-            // Any of the servers will do; one of them may be gone.
-            for number in 0..self.settings.addresses.len() as u32 {
-                outcome = self.read_from(number, keys);
-                if outcome.is_ok() {
-                    break;
-                }
-            }
-        }
-        if let Err(error) = outcome {
-            self.fail(format!(
-                "reading all keys at the end: {}",
-                answer::told(&error, self.settings.patience)
-            ));
-        }
-        self.recorded
-    }
-
-    fn read_from(&mut self, number: u32, keys: &[u32]) -> io::Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let mut line = Line::open(self.settings, number)?;
-        for chunk in keys.chunks(CHUNK) {
-            let mut bytes = Vec::new();
-            let requests = chunk.iter().map(|key| (*key, self.get(*key, &mut bytes))).collect();
-            self.exchange(&mut line, &bytes, requests)?;
-        }
-        Ok(())
     }
 
     fn broken(&mut self, error: &io::Error) {
-        self.fail(format!("connection: {}", answer::told(error, self.settings.patience)));
+        self.fail(format!("connection: {}", answer::told(error, self.settings.patience.most)));
     }
 
     fn fail(&mut self, text: String) {
@@ -333,7 +395,12 @@ impl<'a> Client<'a> {
     }
 
     /// Sends requests and takes down what is answered; those without an answer are taken down too.
-    fn exchange(&mut self, line: &mut Line, bytes: &[u8], requests: Vec<(u32, Action)>) -> io::Result<()> {
+    pub(super) fn exchange(
+        &mut self,
+        line: &mut Line,
+        bytes: &[u8],
+        requests: Vec<(u32, Action)>,
+    ) -> io::Result<()> {
         let start = self.now();
         let mut outcome = line.socket.write_all(bytes);
         for (key, action) in requests {
@@ -354,6 +421,9 @@ impl<'a> Client<'a> {
     /// Takes down an operation with its answer; one without may have happened or not.
     fn take_down(&mut self, mut operation: Operation, answer: io::Result<Answer>) -> io::Result<()> {
         let read = matches!(operation.action, Action::ReadNothing | Action::ReadCounter(_));
+        if answer.is_ok() {
+            self.watch.heard.fetch_max(operation.end, Ordering::Relaxed);
+        }
         let outcome = answer.map(|answer| self.judge(&mut operation, answer));
         if let Err(error) = &outcome {
             if error.kind() == ErrorKind::InvalidData {
@@ -381,22 +451,22 @@ impl<'a> Client<'a> {
     }
 
     /// Appends a request for the value of a key.
-    fn get(&self, key: u32, bytes: &mut Vec<u8>) -> Action {
+    pub(super) fn get(&self, key: u32, bytes: &mut Vec<u8>) -> Action {
         bytes.extend_from_slice(&encode(&["GET", &key_text(self.settings.run, key)]));
         if is_counter(key) { Action::ReadCounter(0) } else { Action::ReadNothing }
     }
 
     /// Draws a request and appends it; the action says what kind it is, the answer completes it.
     fn request(&mut self, bytes: &mut Vec<u8>) -> (u32, Action) {
-        let key = self.random.below(u64::from(self.settings.keys)) as u32;
+        let key = self.chance.random.below(u64::from(self.settings.keys)) as u32;
         let text = key_text(self.settings.run, key);
-        let kind = self.random.below(100);
+        let kind = self.chance.random.below(100);
         let (words, action) = match (is_counter(key), kind) {
             (true, 60..) | (false, 45..) => return (key, self.get(key, bytes)),
             (true, _) => (vec!["INCR", &text], Action::Increment(0)),
             (false, ..40) => {
-                self.written += 1;
-                let value = (u64::from(self.number) << 40) | self.written;
+                self.chance.written += 1;
+                let value = (u64::from(self.number) << 40) | self.chance.written;
                 let words = value_text(self.settings.run, self.settings.value_size, key, value);
                 bytes.extend_from_slice(&encode(&["SET", &text, &words]));
                 return (key, Action::Write(value));

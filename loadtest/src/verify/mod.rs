@@ -13,6 +13,9 @@ pub mod counter;
 pub mod driver;
 pub mod history;
 pub mod order;
+mod read_back;
 pub mod register;
 mod value;
 mod way;
+
+pub use value::new_run;

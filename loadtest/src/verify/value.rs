@@ -1,6 +1,15 @@
 //! The keys and values of a check: unlike those of any other run, and values say where they belong.
 
+use std::time::SystemTime;
+
 use super::history::Action;
+
+/// What makes the keys and values of a run begun now different from every other run's. Written in hexadecimal digits
+/// it begins with a letter, so that no number is the beginning of a value.
+pub fn new_run() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since_epoch.as_nanos() as u64 | 0xa << 60
+}
 
 /// Every fourth key is a counter.
 pub(super) fn is_counter(key: u32) -> bool {
@@ -22,6 +31,10 @@ pub(super) fn value_text(run: u64, size: usize, key: u32, value: u64) -> String 
 
 /// What reading these bytes from `key` means; values of this run are filled up to `size`.
 pub(super) fn parse_value(run: u64, size: usize, key: u32, bytes: &[u8]) -> Action {
+    // A counter's: no value is one, nor begins like one.
+    if count(bytes).is_some() {
+        return Action::Mismatched;
+    }
     // So little is left of it that the parts below would be misread.
     if !bytes.is_empty() && format!("{run:x}:{key}:").as_bytes().starts_with(bytes) {
         return Action::Corrupt(0);
@@ -43,11 +56,16 @@ pub(super) fn parse_value(run: u64, size: usize, key: u32, bytes: &[u8]) -> Acti
 
 /// What a counter's bytes mean: Redis writes numbers in one way only, and no counter holds a number below 1.
 pub(super) fn parse_count(run: u64, size: usize, key: u32, bytes: &[u8]) -> Action {
-    let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<u64>().ok());
-    match number {
-        Some(number @ 1..) if number.to_string().as_bytes() == bytes => Action::ReadCounter(number),
-        _ => parse_value(run, size, key, bytes),
+    match count(bytes) {
+        Some(number) => Action::ReadCounter(number),
+        None => parse_value(run, size, key, bytes),
     }
+}
+
+/// The number that a counter may have, if this is one.
+fn count(bytes: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(bytes).ok()?.parse::<u64>().ok()?;
+    (number >= 1 && number.to_string().as_bytes() == bytes).then_some(number)
 }
 
 /// In which way these bytes differ from the value that they should be.
@@ -81,7 +99,7 @@ mod tests {
         assert_eq!(parse_value(0xabc, 64, 5, text.as_bytes()), Action::Read(0x1234));
         assert_eq!(parse_value(0xabc, 64, 6, text.as_bytes()), Action::ReadForeign(5));
         assert_eq!(parse_value(0xabd, 64, 5, text.as_bytes()), Action::ReadForeign(u32::MAX));
-        assert_eq!(parse_value(0xabc, 64, 5, b"12"), Action::ReadForeign(u32::MAX));
+        assert_eq!(parse_value(0xabc, 64, 5, b"1-2"), Action::ReadForeign(u32::MAX));
         assert_eq!(parse_value(0xabc, 64, 5, b""), Action::ReadForeign(u32::MAX));
     }
 
@@ -105,6 +123,17 @@ mod tests {
             cut.contains("read 20 bytes instead of 64; from byte 20 on '' and the end instead of '....."),
             "{cut}"
         );
+    }
+
+    #[test]
+    fn a_count_is_never_taken_for_a_part_of_a_value() {
+        let run = new_run();
+        let text = value_text(run, 64, 5, 1);
+        assert!(text.as_bytes()[0].is_ascii_alphabetic(), "{text}");
+        // Whatever the run's number is.
+        for (run, bytes) in [(run, &b"12"[..]), (0x18ec, b"18"), (0x18ec, b"1"), (0x18ec, b"7")] {
+            assert_eq!(parse_value(run, 64, 5, bytes), Action::Mismatched);
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use super::driver::{Line, Settings};
+use super::driver::Settings;
 use crate::answer::{self, Answer};
 use crate::cluster::redirect::Redirect;
+use crate::line::Line;
 use crate::target::encode;
 
 /// How long a request rests that no node wants now.
@@ -31,9 +32,13 @@ impl<'a> Way<'a> {
 
     /// Sends a request and returns its answer. After an error the request may have been executed or not.
     pub(super) fn ask(&mut self, slot: u16, request: &[u8]) -> io::Result<Answer> {
-        let deadline = Instant::now() + self.settings.patience;
+        let began = Instant::now();
+        let deadline = began + self.settings.patience.now();
         let mut detour = None;
-        while Instant::now() < deadline {
+        let late = loop {
+            if let Some(late) = self.settings.patience.is_over(began) {
+                break late;
+            }
             let homes = &self.settings.addresses;
             let known = self.owners.get(&slot).copied();
             let (address, asking) = match detour.take() {
@@ -76,13 +81,13 @@ impl<'a> Way<'a> {
                     detour = Some(other);
                 }
             }
-        }
-        Err(io::ErrorKind::TimedOut.into())
+        };
+        Err(late)
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
         if !self.lines.contains_key(&address) {
-            self.lines.insert(address, Line::to(self.settings, address)?);
+            self.lines.insert(address, self.settings.line_to(address)?);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The driver against servers that answer by a script.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 
 use super::super::check::check;
@@ -18,7 +18,8 @@ fn settings() -> Settings {
         value_size: 64,
         duration: Duration::ZERO,
         limit: 0,
-        patience: Duration::ZERO,
+        patience: Patience::of(Duration::ZERO),
+        give_up: LONG,
         seed: 1,
         run: 0xabc,
     }
@@ -28,7 +29,7 @@ fn settings() -> Settings {
 fn answers_of_the_wrong_kind_are_taken_down() {
     let settings = settings();
     let watch = Watch::default();
-    let mut client = Client::new(&settings, 0, Instant::now(), &watch);
+    let mut client = Client::reader(&settings, Instant::now(), &watch);
     let mut judged = |action, answer| {
         let mut operation = Operation { key: 3, client: 0, start: 1, end: 2, action };
         client.recorded.operations.clear();
@@ -111,11 +112,11 @@ fn seeded(
         addresses: vec![serve(reply)],
         duration: Duration::MAX,
         limit,
-        patience,
+        patience: Patience::of(patience),
         value_size: 32,
         ..settings()
     };
-    record(&settings, &Arc::new(AtomicBool::new(false)))
+    record(&settings, &Arc::new(AtomicBool::new(false))).unwrap()
 }
 
 fn kinds(recorded: &Recorded) -> Vec<Wrong> {
@@ -181,7 +182,7 @@ fn keys_are_removed_in_chunks_until_told_to_stop() {
         addresses: vec![serve(|_, words| {
             Some(if words[0] == "DEL" { b":1\r\n".to_vec() } else { Vec::new() })
         })],
-        patience: LONG,
+        patience: Patience::of(LONG),
         ..settings()
     };
     let keys: Vec<u32> = (0..2500).collect();
@@ -194,4 +195,210 @@ fn keys_are_removed_in_chunks_until_told_to_stop() {
         operation(3, Action::Increment(1)),
     ];
     assert_eq!(written_keys(&operations), [3, 7]);
+}
+
+/// How long anything here may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Does something that may never end, and must.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(work()));
+    told.recv_timeout(LIMIT).expect("it ends")
+}
+
+#[test]
+fn keys_that_cannot_be_read_back_are_counted() {
+    // Everything is answered as it should be, but nothing is ever read: for good, or by an error.
+    let mute: fn(usize, &[String]) -> Option<Vec<u8>> = |_, words| match words[0].as_str() {
+        "SET" => Some(b"+OK\r\n".to_vec()),
+        "GET" => None,
+        _ => Some(b":0\r\n".to_vec()),
+    };
+    let refusing: fn(usize, &[String]) -> Option<Vec<u8>> = |_, words| {
+        Some(match words[0].as_str() {
+            "SET" => b"+OK\r\n".to_vec(),
+            "GET" => b"-CLUSTERDOWN no\r\n".to_vec(),
+            _ => b":0\r\n".to_vec(),
+        })
+    };
+    for (reply, why) in [(mute, "no answer within 0.1 s"), (refusing, "CLUSTERDOWN no")] {
+        for cluster in [false, true] {
+            let settings = Settings {
+                addresses: vec![serve(reply)],
+                cluster,
+                duration: Duration::MAX,
+                limit: 20,
+                patience: Patience::of(Duration::from_millis(100)),
+                ..settings()
+            };
+            let recorded = record(&settings, &Arc::new(AtomicBool::new(false))).unwrap();
+            assert_eq!((recorded.unread, recorded.why_unread.as_deref()), (1, Some(why)), "{cluster}");
+            // Neither counts as an operation that failed.
+            assert!(recorded.failures <= 20 && recorded.unanswered <= 20, "{recorded:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_comes_back_is_waited_for_to_read_the_keys() {
+    // Two of three connections are too early.
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    let reply: fn(usize, &[String]) -> Option<Vec<u8>> = |number, words| {
+        if number == 0 && !CONNECTIONS.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
+            return Some(b"-LOADING soon\r\n".to_vec());
+        }
+        Some(match words[0].as_str() {
+            "SET" => b"+OK\r\n".to_vec(),
+            "GET" => b"$-1\r\n".to_vec(),
+            _ => b":0\r\n".to_vec(),
+        })
+    };
+    let writes = |recorded: &Recorded| !written_keys(&recorded.operations).is_empty();
+    let recorded = (0..100).map(|seed| seeded(seed, 1, LONG, reply)).find(writes).unwrap();
+    assert_eq!((recorded.unread, recorded.why_unread), (0, None));
+}
+
+#[test]
+fn a_number_of_operations_is_given_up_when_nobody_answers() {
+    for cluster in [false, true] {
+        let settings = Settings {
+            addresses: vec![serve(|_, _| None)],
+            cluster,
+            clients: 2,
+            duration: Duration::MAX,
+            limit: 1_000_000_000,
+            patience: Patience::of(Duration::from_millis(20)),
+            give_up: Duration::from_millis(100),
+            ..settings()
+        };
+        let recorded = in_time(move || record(&settings, &Arc::new(AtomicBool::new(false)))).unwrap();
+        assert!(recorded.gave_up && recorded.unanswered >= 1);
+    }
+}
+
+#[test]
+fn a_time_ends_a_number_of_operations() {
+    let settings = Settings {
+        addresses: vec![serve(|_, _| Some(b"-ERR no\r\n".to_vec()))],
+        duration: Duration::from_millis(50),
+        limit: u64::MAX - 1000,
+        patience: Patience::of(Duration::from_millis(10)),
+        ..settings()
+    };
+    in_time(move || record(&settings, &Arc::new(AtomicBool::new(false)))).unwrap();
+}
+
+#[test]
+fn hurry_ends_the_wait_for_a_mute_server() {
+    for cluster in [false, true] {
+        let patience = Patience::of(10 * LIMIT);
+        let stop = Arc::clone(&patience.hurry);
+        let settings = Settings {
+            addresses: vec![serve(|number, words| {
+                (number < 100).then(|| if words[0] == "SET" { "+OK\r\n" } else { ":0\r\n" }.into())
+            })],
+            cluster,
+            duration: Duration::MAX,
+            limit: u64::MAX,
+            patience,
+            ..settings()
+        };
+        let recorded = in_time(move || {
+            let watch = Watch::default();
+            std::thread::scope(|scope| {
+                let running = scope.spawn(|| record_watched(&settings, &stop, &watch));
+                while watch.answered.load(Ordering::Relaxed) < 90 {
+                    std::thread::yield_now();
+                }
+                stop.store(true, Ordering::Relaxed);
+                running.join().unwrap().unwrap()
+            })
+        });
+        assert!(recorded.operations.len() >= 50, "what was seen is kept");
+    }
+}
+
+#[test]
+fn a_client_that_panics_is_an_error() {
+    // Without any server there is nothing to divide the connections by.
+    let settings = Settings { clients: 2, duration: Duration::MAX, limit: u64::MAX, ..settings() };
+    let failed = in_time(move || record(&settings, &Arc::new(AtomicBool::new(false)))).unwrap_err();
+    assert!(matches!(failed, Error::Thread), "{failed}");
+}
+
+#[test]
+fn what_is_lost_after_a_look_is_found_by_the_next_one() {
+    // Values are kept until they were read for the first time.
+    static READ: AtomicBool = AtomicBool::new(false);
+    let reply: fn(usize, &[String]) -> Option<Vec<u8>> = |_, words| {
+        Some(match words[0].as_str() {
+            "GET" if READ.load(Ordering::Relaxed) => b"$-1\r\n".to_vec(),
+            "GET" => {
+                let value = value_text(0xabc, 64, 0, 1);
+                format!("${}\r\n{value}\r\n", value.len()).into_bytes()
+            }
+            _ => b"+OK\r\n".to_vec(),
+        })
+    };
+    let begun = |seed| {
+        let settings = Settings {
+            seed,
+            addresses: vec![serve(reply)],
+            duration: Duration::MAX,
+            limit: 1,
+            patience: Patience::of(LONG),
+            ..settings()
+        };
+        let mut session = Session::new(settings);
+        session.load(&AtomicBool::new(false), &Watch::default()).unwrap();
+        session
+    };
+    let writes = |session: &Session| matches!(session.recorded().operations[0].action, Action::Write(_));
+    let mut session = (0..100).map(begun).find(writes).unwrap();
+    session.read_back();
+    assert_eq!(kinds(session.recorded()), []);
+    READ.store(true, Ordering::Relaxed);
+    // Nothing is sent any more, but the key is still watched.
+    session.load(&AtomicBool::new(false), &Watch::default()).unwrap();
+    session.read_back();
+    assert_eq!(kinds(session.recorded()), [Wrong::LostWrite]);
+}
+
+#[test]
+fn a_session_goes_on_with_values_of_its_own() {
+    let settings = Settings {
+        addresses: vec![serve(|_, words| {
+            Some(match words[0].as_str() {
+                "SET" => b"+OK\r\n".to_vec(),
+                "GET" => b"$-1\r\n".to_vec(),
+                _ => b":0\r\n".to_vec(),
+            })
+        })],
+        duration: Duration::MAX,
+        limit: u64::MAX,
+        patience: Patience::of(LONG),
+        ..settings()
+    };
+    let mut session = Session::new(settings);
+    for round in 1..=3 {
+        let (stop, watch) = (AtomicBool::new(false), Watch::default());
+        std::thread::scope(|scope| {
+            scope.spawn(|| session.load(&stop, &watch).unwrap());
+            while watch.answered.load(Ordering::Relaxed) < 50 {
+                std::thread::yield_now();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let written = session.recorded().operations.iter().filter_map(|operation| match operation.action {
+            Action::Write(value) => Some(value),
+            _ => None,
+        });
+        let mut values: Vec<u64> = written.collect();
+        let count = values.len();
+        values.sort_unstable();
+        values.dedup();
+        assert_eq!(values.len(), count);
+        assert!(count >= round * 5, "{count}");
+    }
 }
