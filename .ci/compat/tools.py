@@ -281,6 +281,30 @@ def redis_py_cluster(port):
     client.close()
 
 
+def redis_py_replicas(port):
+    """Reads go to owners and copies in turn, and see what was written before; commands to all masters reach all."""
+    nodes = [ClusterNode("127.0.0.1", port)]
+    client = RedisCluster(startup_nodes=nodes, decode_responses=True, read_from_replicas=True)
+    assert len(client.get_primaries()) == 3, client.get_primaries()
+    for i in range(500):
+        key = f"pr:{i}"
+        for value in range(4):
+            client.set(key, value)
+            assert client.get(key) == str(value), key
+    assert client.mget_nonatomic([f"pr:{i}" for i in range(100)]) == ["3"] * 100
+    everywhere = RedisCluster.PRIMARIES
+    assert client.dbsize(target_nodes=everywhere) == 500
+    assert len(set(client.scan_iter("pr:*", count=100))) == 500
+    # Nobody was sent elsewhere: that would have changed the client's table.
+    assert all(len(nodes) == 2 for nodes in client.nodes_manager.slots_cache.values() if len(nodes) > 1)
+    assert sum(len(nodes) == 1 for nodes in client.nodes_manager.slots_cache.values()) == 3
+    for node in client.get_nodes():
+        errors = node.redis_connection.info("errorstats")
+        assert "errorstat_MOVED" not in errors, errors
+    client.flushall(target_nodes=everywhere)
+    client.close()
+
+
 def ioredis(port, *mode):
     if shutil.which("node") is None or not os.environ.get("NODE_PATH"):
         return "skipped: there is no node"
@@ -320,7 +344,11 @@ def main():
         wait_for_members(first.port, 3)
         front = start("router", router, "--join", join)
         embedded = start("embedded", router)
-        plan = [("node", lone.port, SERVER), ("cluster", first.port, CLUSTER), ("router", front.port, SERVER),
+        copied = start("copied-1", node, "--replicas", "1")
+        for i in (2, 3):
+            start(f"copied-{i}", node, "--replicas", "1", "--join", f"127.0.0.1:{copied.port}")
+        wait_for_copies(daemons[-3:])
+        plan = [("copied", copied.port, [redis_py_replicas, cli_cluster]), ("node", lone.port, SERVER), ("cluster", first.port, CLUSTER), ("router", front.port, SERVER),
                 ("embedded", embedded.port, SERVER)]
         for where, port, checks in plan:
             for check in checks:
@@ -345,6 +373,17 @@ def main():
     if not failed:
         shutil.rmtree(logs)
     return 1 if failed else 0
+
+
+def wait_for_copies(daemons):
+    """Until all copies may be read."""
+    clients = [redis.Redis(port=daemon.port) for daemon in daemons]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if sum(c.info("replication")["shoal_slots_readable_for_others"] for c in clients) == 16384:
+            return
+        time.sleep(0.05)
+    raise SystemExit("the nodes did not get their copies")
 
 
 def wait_for_members(port, count):

@@ -1,8 +1,10 @@
 //! The flags of a node; each has an environment variable.
 
 use clap::Parser;
-use shoal_net::{HostPort, flags::Flags};
-use shoal_proto::view::{MAX_REPLICAS, Replication};
+use shoal_net::{
+    HostPort,
+    flags::{CopyFlags, Flags},
+};
 
 /// Where a node listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 7000);
@@ -101,49 +103,15 @@ pub struct NodeFlags {
     #[arg(long, env = "SHOAL_ZONE", default_value = "", help_heading = "Cluster")]
     pub zone: String,
 
-    /// Copies of each slot on other nodes, in another zone if there is one: 0, 1 or 2. When its owner is gone, a copy in
-    /// sync goes on with it. The cluster makes as many copies as the node of it that wants most.
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SHOAL_REPLICAS",
-        default_value_t = 0,
-        value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_REPLICAS)),
-        help_heading = "Cluster"
-    )]
-    pub replicas: u8,
-
-    /// What answers wait for. all: until every copy in sync has what they tell, so that nothing that was answered is lost
-    /// with a node. async: for nothing; a failover may lose the last writes. If nodes differ, all.
-    #[arg(
-        long,
-        value_name = "WHAT",
-        env = "SHOAL_REPLICA_ACK",
-        value_enum,
-        default_value_t = ReplicaAck::All,
-        help_heading = "Cluster"
-    )]
-    pub replica_ack: ReplicaAck,
-}
-
-/// What answers wait for if there are copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReplicaAck {
-    /// Every copy in sync.
-    All,
-    /// Nothing.
-    Async,
+    /// Copies of its slots.
+    #[command(flatten)]
+    pub copies: CopyFlags,
 }
 
 impl NodeFlags {
     /// Where the node listens if nothing is said.
     pub fn default_listen() -> HostPort {
         HostPort::new(DEFAULT_LISTEN.0, DEFAULT_LISTEN.1)
-    }
-
-    /// How slots shall be copied.
-    pub fn replication(&self) -> Replication {
-        Replication { replicas: self.replicas, ack_all: self.replica_ack == ReplicaAck::All }
     }
 }
 
@@ -166,6 +134,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use shoal_proto::view::Replication;
 
     #[test]
     fn names_and_hosts_are_single_words() {
@@ -183,7 +152,7 @@ mod tests {
     #[test]
     fn copies_are_none_unless_asked_for_and_then_waited_for() {
         let flags = |args: &[&str]| NodeFlags::try_parse_from([&["shoal-node"], args].concat());
-        let wish = |args: &[&str]| flags(args).unwrap().replication();
+        let wish = |args: &[&str]| flags(args).unwrap().copies.replication();
         assert_eq!(wish(&[]), Replication { replicas: 0, ack_all: true });
         assert_eq!(wish(&["--replicas", "2"]), Replication { replicas: 2, ack_all: true });
         let lax = wish(&["--replicas", "1", "--replica-ack", "async"]);

@@ -218,3 +218,127 @@ fn copies_that_nobody_waits_for_have_what_was_there_when_they_were_made() {
     third.kill().unwrap();
     (0..KEYS).for_each(|k| writer.read(k));
 }
+
+/// Whether a node answers with a value or nothing, and does not send the client elsewhere.
+fn answered(reply: &Frame) -> bool {
+    match reply {
+        Frame::Error(text) => {
+            assert!(text.starts_with(b"MOVED"), "{}", String::from_utf8_lossy(text));
+            false
+        }
+        _ => true,
+    }
+}
+
+fn bulk(text: &str) -> Frame {
+    Frame::Bulk(text.as_bytes().to_vec())
+}
+
+#[test]
+fn copies_are_read_after_readonly_and_are_never_older_than_what_was_answered() {
+    let flags = ["--replicas", "1"];
+    let first = node(None, &flags);
+    let (second, third) = (node(Some(&first), &flags), node(Some(&first), &flags));
+    let nodes = [&first, &second, &third];
+    in_sync(&nodes);
+    let readable = |node: &&Process| field(node, "INFO replication", "shoal_slots_readable_for_others");
+    let deadline = Instant::now() + PATIENCE;
+    // They hear of the view one after the other.
+    while nodes.iter().map(readable).sum::<usize>() != 16384 {
+        assert!(Instant::now() < deadline, "{:?}", nodes.iter().map(readable).collect::<Vec<_>>());
+        std::thread::sleep(PAUSE);
+    }
+    let mut plain: Vec<Client> = nodes.iter().map(|node| node.client().unwrap()).collect();
+    let mut readers: Vec<Client> = nodes.iter().map(|node| node.client().unwrap()).collect();
+    for reader in &mut readers {
+        assert_eq!(reader.line("READONLY").unwrap(), Frame::Simple(b"OK".to_vec()));
+    }
+    for k in 0..100 {
+        let key = format!("key:{k}");
+        let set = |client: &mut Client| answered(&client.line(&format!("SET {key} 0")).unwrap());
+        let owner = (0..3).find(|at| set(&mut plain[*at])).unwrap();
+        let get = format!("GET {key}");
+        let copies: Vec<usize> =
+            (0..3).filter(|at| *at != owner && answered(&readers[*at].line(&get).unwrap())).collect();
+        assert_eq!(copies.len(), 1, "{key} is at {owner}");
+        let copy = copies[0];
+        for value in 1..=20 {
+            plain[owner].line(&format!("SET {key} {value}")).unwrap();
+            assert_eq!(readers[copy].line(&get).unwrap(), bulk(&value.to_string()), "{key}");
+        }
+        let many = format!("MGET {key} {{{key}}}none");
+        assert_eq!(readers[copy].line(&many).unwrap(), Frame::Array(vec![bulk("20"), Frame::NullBulk]));
+        // Who did not ask for it, and whoever writes, is sent to the owner.
+        assert!(!answered(&plain[copy].line(&get).unwrap()));
+        assert!(!answered(&readers[copy].line(&format!("SET {key} 1")).unwrap()));
+        assert!(answered(&readers[owner].line(&format!("SET {key} 21")).unwrap()));
+        if k == 0 {
+            readers[copy].line("READWRITE").unwrap();
+            assert!(!answered(&readers[copy].line(&get).unwrap()));
+            readers[copy].line("READONLY").unwrap();
+            // What has expired is not there, though its owner has not removed it.
+            plain[owner].line("DEBUG SET-ACTIVE-EXPIRE 0").unwrap();
+            plain[owner].line(&format!("PEXPIRE {key} 100")).unwrap();
+            while readers[copy].line(&get).unwrap() != Frame::NullBulk {
+                assert!(Instant::now() < deadline, "{key} does not expire");
+            }
+            assert_eq!(plain[owner].line(&get).unwrap(), Frame::NullBulk);
+        }
+    }
+}
+
+/// The rows of `CLUSTER SLOTS`: first slot, last slot, ports of the owner and of the copies.
+fn rows(of: &Process) -> Vec<(i64, i64, Vec<i64>)> {
+    let Frame::Array(rows) = of.client().unwrap().line("CLUSTER SLOTS").unwrap() else { panic!("no rows") };
+    let int = |frame: &Frame| match frame {
+        Frame::Int(number) => *number,
+        other => panic!("{other:?} is no number"),
+    };
+    let row = |row: &Frame| {
+        let Frame::Array(parts) = row else { panic!("{row:?} is no row") };
+        let port = |node: &Frame| match node {
+            Frame::Array(parts) => int(&parts[1]),
+            other => panic!("{other:?} is no node"),
+        };
+        (int(&parts[0]), int(&parts[1]), parts[2..].iter().map(port).collect())
+    };
+    rows.iter().map(row).collect()
+}
+
+#[test]
+fn redis_cluster_clients_are_told_of_copies() {
+    let flags = ["--replicas", "1"];
+    let first = node(None, &flags);
+    let second = node(Some(&first), &flags);
+    in_sync(&[&first, &second]);
+    let rows = rows(&second);
+    let slots: i64 = rows.iter().map(|(from, to, _)| to - from + 1).sum();
+    assert_eq!(slots, 16384, "{rows:?}");
+    // Each is met as an owner first, with one slot whose copy is not named.
+    let copied: i64 = rows.iter().filter(|(.., at)| at.len() == 2).map(|(from, to, _)| to - from + 1).sum();
+    assert_eq!(copied, 16382, "{rows:?}");
+    assert!(rows[..2].iter().all(|(.., at)| at.len() == 1) && rows[0].2 != rows[1].2, "{rows:?}");
+    let mut client = first.client().unwrap();
+    let text = |frame: Frame| String::from_utf8(frame.text().unwrap().to_vec()).unwrap();
+    let id = text(client.line("CLUSTER MYID").unwrap());
+    let Frame::Array(replicas) = client.line(&format!("CLUSTER REPLICAS {id}")).unwrap() else {
+        panic!("no replicas")
+    };
+    let other = text(second.client().unwrap().line("CLUSTER MYID").unwrap());
+    assert_eq!(replicas.len(), 1);
+    let line = text(replicas[0].clone());
+    assert!(line.starts_with(&other) && line.contains(&format!(" slave {id} ")), "{line}");
+    let nodes = text(client.line("CLUSTER NODES").unwrap());
+    assert_eq!(nodes.matches("master - ").count(), 2, "{nodes}");
+    let plan = text(client.line("SHOAL PLAN").unwrap());
+    assert_eq!(plan, "0 of 16384 slots move\n0 copies are being made\n");
+    let plan = text(client.line("SHOAL PLAN JOIN").unwrap());
+    let head =
+        |line: usize| plan.lines().nth(line).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
+    assert!((5461..=5463).contains(&head(0)), "{plan}");
+    let made = plan.lines().position(|line| line.contains("copies would be made")).unwrap();
+    // Its share, less those whose former owners keep them.
+    assert!((1..=11_000).contains(&head(made)) && plan.contains("=> new-1: "), "{plan}");
+    let unknown = client.line("CLUSTER REPLICAS nobody").unwrap();
+    assert_eq!(unknown, Frame::Error(b"ERR Unknown node nobody".to_vec()));
+}

@@ -124,6 +124,56 @@ fn with_copies_too() {
     come_and_go(1);
 }
 
+#[test]
+fn everything_is_emptied_while_slots_move() {
+    all_is_emptied(0);
+}
+
+#[test]
+fn with_copies_too_everything_is_emptied() {
+    all_is_emptied(1);
+}
+
+/// Slots go from the first node to the second only. So whatever left the first before that was emptied is emptied at the second.
+fn all_is_emptied(replicas: u8) {
+    let first = node(None, replicas);
+    let mut follower =
+        Follower { home: first.address(), connections: HashMap::new(), places: HashMap::new() };
+    let second = node(Some(&first), replicas);
+    let mut clients = [&first, &second].map(|node| node.client().unwrap());
+    let share = || shares(&first)[&first.address().to_string()];
+    let (deadline, mut under_way) = (Instant::now() + PATIENCE, 0);
+    while shares(&second).len() < 2 {
+        assert!(Instant::now() < deadline, "the second node is not taken in");
+    }
+    loop {
+        assert!(Instant::now() < deadline, "{} slots are left", share());
+        for k in 0..30 {
+            assert_eq!(follower.call(&format!("{k}"), &format!("SET {k} 1")), Frame::Simple(b"OK".to_vec()));
+        }
+        let left = share();
+        for client in &mut clients {
+            assert_eq!(
+                client.line("FLUSHALL").unwrap(),
+                Frame::Simple(b"OK".to_vec()),
+                "{left} slots are left"
+            );
+        }
+        under_way += usize::from(left > share());
+        for k in 0..30 {
+            assert_eq!(
+                follower.call(&format!("{k}"), &format!("GET {k}")),
+                Frame::NullBulk,
+                "{k}, {left} left"
+            );
+        }
+        if left == 8192 {
+            break;
+        }
+    }
+    assert!(under_way > 0, "no slot moved meanwhile");
+}
+
 fn come_and_go(replicas: u8) {
     let node = |join: Option<&Process>| node(join, replicas);
     let first = node(None);

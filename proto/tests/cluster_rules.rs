@@ -3,11 +3,12 @@
 //!
 //! With the feature `mutants`, each is switched off, and its story must end badly.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shoal_proto::cluster::{Action, Ballot, Core, Message, Output, Report, Transfer};
-use shoal_proto::view::{Member, NOBODY, NodeId, View};
+use shoal_proto::cluster::plan::{self, Wanted};
+use shoal_proto::cluster::{Action, Ballot, Copied, Core, Message, Output, Report, Transfer};
+use shoal_proto::view::{Copies, Member, NOBODY, NodeId, Replication, View};
 
 const START: Duration = Duration::from_secs(10);
 
@@ -101,7 +102,10 @@ fn nothing_older_than_the_promise_is_accepted() -> Result<(), String> {
 
 /// The first member with its slot offered to the second, which has not answered; and the name of the offer.
 fn offering() -> (Core, u64) {
-    let mut owner = core(0);
+    offered_by(core(0))
+}
+
+fn offered_by(mut owner: Core) -> (Core, u64) {
     owner.on_slots(|slots| slots.on_connected(id(1)));
     let copy = outputs(&mut owner).into_iter().find_map(|output| match output {
         Output::Slot(Action::Export { copy, .. }) => Some(copy),
@@ -159,6 +163,72 @@ fn a_slot_that_may_have_been_taken_by_the_dead_begins_anew() -> Result<(), Strin
     ensure(view.born(0) == 2, "what may be old is kept")
 }
 
+/// Members of a cluster that keeps a copy of each slot.
+fn copied_member(n: usize) -> Member {
+    Member { replication: Replication { replicas: 1, ack_all: true }, ..member(n) }
+}
+
+/// The view says that the second member has the slot which the first offered it, and that the first has its copy: so that must be
+/// kept, though the first has not heard that its offer was taken, since the second may be gone before it hears.
+fn what_was_handed_over_is_kept_for_the_next_view() -> Result<(), String> {
+    let members: Vec<Member> = (0..3).map(copied_member).collect();
+    let before = View::new(7, 1, members, &[0, 2]).with_targets(&[1, NOBODY]);
+    let mut owner = Core::new(id(0));
+    owner.on_up(START, BTreeSet::from([id(1), id(2)]));
+    owner.learn(START, &before);
+    let (mut owner, _) = offered_by(owner);
+    let mut copies = [Copies::default(); 2];
+    copies[0].add(0, true);
+    let next = View::new(7, 2, before.members.clone(), &[1, 2]).born_at(&[1, 1]).with_copies(&copies);
+    owner.learn(START, &next);
+    let kept = Action::Gone { slot: 0, to: id(1), keep: true };
+    ensure(outputs(&mut owner).contains(&Output::Slot(kept)), "what is here is dropped")?;
+    owner.on_message(START, id(2), Message::Prepare { epoch: 3, ballot: ballot(1), suspects: vec![id(1)] });
+    let reports = outputs(&mut owner).into_iter().filter_map(|output| match output {
+        Output::Send { message: Message::Promise { report, .. }, .. } => Some(report),
+        _ => None,
+    });
+    ensure(reports.last().is_some_and(|report| report.sent == [(0, 0)]), "what is here is not reported")
+}
+
+/// The second member, which has a copy of slot 0 of which the view says that it is in sync.
+fn copying() -> Core {
+    let copied = |synced| {
+        let mut copies = [Copies::default(); 2];
+        copies[0].add(1, synced);
+        let epoch = if synced { 2 } else { 1 };
+        View::new(7, epoch, (0..3).map(copied_member).collect(), &[0, 2])
+            .born_at(&[1, 1])
+            .with_copies(&copies)
+    };
+    let mut core = Core::new(id(1));
+    core.on_up(START, BTreeSet::from([id(0), id(2)]));
+    core.learn(START, &copied(false));
+    core.on_transfer(id(0), Transfer::Begin { slot: 0, epoch: 1, stream: 5 });
+    core.on_transfer(id(0), Transfer::Complete { slot: 0, stream: 5 });
+    core.learn(START, &copied(true));
+    core
+}
+
+/// Once all have promised, the next view may come into force at any moment, and what its owners answer need not be here.
+fn copies_are_not_read_while_a_view_is_made() -> Result<(), String> {
+    let mut copy = copying();
+    let readable = outputs(&mut copy).into_iter().filter_map(|output| match output {
+        Output::Readable(readable) => Some(readable),
+        _ => None,
+    });
+    let last = readable.last();
+    ensure(last.is_some_and(|last| last.open && last.slots.has(0)), "the copy is never read")?;
+    copy.on_message(START, id(2), Message::Prepare { epoch: 3, ballot: ballot(1), suspects: Vec::new() });
+    let outputs = outputs(&mut copy);
+    let closed = outputs.iter().position(|o| matches!(o, Output::Readable(readable) if !readable.open));
+    let promise = outputs
+        .iter()
+        .position(|o| matches!(o, Output::Send { message: Message::Promise { .. }, .. }))
+        .ok_or("it does not promise")?;
+    ensure(closed.is_some_and(|closed| closed < promise), "the copy is read after the promise")
+}
+
 /// The next message of any of them.
 fn letter(cores: &mut [Core], names: &[usize]) -> Option<(usize, usize, Message)> {
     for (core, from) in cores.iter_mut().zip(names) {
@@ -171,16 +241,107 @@ fn letter(cores: &mut [Core], names: &[usize]) -> Option<(usize, usize, Message)
     None
 }
 
+/// Four members; slot 0 is the first one's and goes to the second, the third has a copy in sync.
+fn moving_with_a_copy() -> View {
+    let mut copies = Copies::default();
+    copies.add(2, true);
+    View::new(7, 1, (0..4).map(copied_member).collect(), &[0]).with_targets(&[1]).with_copies(&[copies])
+}
+
+/// The next view of those who report, and keep what they say.
+fn next_of(reports: [(usize, Report); 2]) -> View {
+    let reports = BTreeMap::from(reports.map(|(n, report)| (id(n), report)));
+    let keep = reports.keys().copied().collect();
+    plan::next(&moving_with_a_copy(), &reports, &Wanted { keep, ..Wanted::default() })
+}
+
+fn copied(n: usize) -> Vec<Copied> {
+    vec![Copied { peer: id(n), stream: 5, slots: vec![(0, 0)] }]
+}
+
+/// The target may have taken the slot, and what it answered since the third knows nothing of.
+fn no_copy_takes_over_beside_a_target_that_is_gone() -> Result<(), String> {
+    let holds = Report { holds: copied(0), ..Report::default() };
+    let next = next_of([(2, holds), (3, Report::default())]);
+    ensure(next.born(0) == 2, "what may be old is kept")
+}
+
+/// Whatever the target answered, its former owner had.
+fn what_was_offered_to_the_dead_is_kept_if_it_was_copied() -> Result<(), String> {
+    let next = next_of([(0, Report { sent: vec![(0, 0)], ..Report::default() }), (3, Report::default())]);
+    ensure(next.born(0) == 1 && next.owner(0).is_some_and(|m| m.id == id(0)), "what is there is lost")
+}
+
+/// The target waits for copies of its own; those of the former owner are not among them.
+fn who_was_owner_does_not_say_who_has_copies() -> Result<(), String> {
+    let view = moving_with_a_copy();
+    let reports = BTreeMap::from([
+        (id(0), Report { sent: vec![(0, 0)], claims: copied(2), ..Report::default() }),
+        (id(1), Report { owned: vec![(0, 0)], ..Report::default() }),
+        (id(2), Report { holds: copied(0), ..Report::default() }),
+    ]);
+    let keep = reports.keys().copied().collect();
+    let next = plan::next(&view, &reports, &Wanted { keep, ..Wanted::default() });
+    let place = next.place(id(2)).ok_or("the third is gone")?;
+    ensure(next.copies(0).has(place as u16) != Some(true), "a copy is listed that the owner does not know")
+}
+
+/// If it took the slot, nothing would follow to the former owner, whose copy would be all there is if it crashed.
+fn nothing_is_taken_without_a_stream_back() -> Result<(), String> {
+    let mut target = Core::new(id(1));
+    target.on_up(START, (0..4).filter(|n| *n != 1).map(id).collect());
+    target.learn(START, &moving_with_a_copy());
+    target.on_transfer(id(0), Transfer::Begin { slot: 0, epoch: 1, stream: 5 });
+    outputs(&mut target);
+    let take = |id| Transfer::Take { slot: 0, epoch: 1, id };
+    target.on_transfer(id(0), take(1));
+    let serves = |o: &Output| matches!(o, Output::Slot(Action::Serve { slot: 0, .. }));
+    ensure(!outputs(&mut target).iter().any(serves), "it is taken")?;
+    target.on_slots(|slots| slots.on_connected(id(0)));
+    target.on_transfer(id(0), take(2));
+    ensure(outputs(&mut target).iter().any(serves), "it is never taken")
+}
+
+/// An owner that waits for a copy which is not there has to hear of it, or it waits for ever.
+fn a_missing_copy_is_given_up() -> Result<(), String> {
+    let mut owner = Core::new(id(0));
+    owner.on_up(START, BTreeSet::from([id(1), id(2), id(3)]));
+    let mut copies = Copies::default();
+    copies.add(2, false);
+    let view = View::new(7, 1, (0..4).map(copied_member).collect(), &[0]).with_copies(&[copies]);
+    owner.learn(START, &view);
+    owner.on_slots(|slots| slots.on_connected(id(2)));
+    let export = outputs(&mut owner).into_iter().find_map(|output| match output {
+        Output::Slot(Action::Export { copy, .. }) => Some(copy),
+        _ => None,
+    });
+    owner.on_slots(|slots| slots.on_synced(0, export.expect("it is copied")));
+    let stream = outputs(&mut owner).into_iter().find_map(|output| match output {
+        Output::Slot(Action::Send { message: Transfer::Complete { stream, .. }, .. }) => Some(stream),
+        _ => None,
+    });
+    ensure(owner.handoff().copying() == (false, 1, false), "it is not in sync")?;
+    owner.on_transfer(id(2), Transfer::Missing { slot: 0, stream: stream.expect("it is complete") });
+    ensure(owner.handoff().copying().2, "it waits for ever")
+}
+
 type Story = fn() -> Result<(), String>;
 
 #[test]
 fn all_end_well() {
-    let stories: [Story; 5] = [
+    let stories: [Story; 12] = [
         no_lease_is_granted_after_a_view_was_accepted,
         leases_of_an_older_view_are_waited_for,
         nothing_older_than_the_promise_is_accepted,
         what_was_reported_as_offered_is_not_served_when_refused,
         a_slot_that_may_have_been_taken_by_the_dead_begins_anew,
+        copies_are_not_read_while_a_view_is_made,
+        what_was_handed_over_is_kept_for_the_next_view,
+        no_copy_takes_over_beside_a_target_that_is_gone,
+        what_was_offered_to_the_dead_is_kept_if_it_was_copied,
+        who_was_owner_does_not_say_who_has_copies,
+        nothing_is_taken_without_a_stream_back,
+        a_missing_copy_is_given_up,
     ];
     for story in stories {
         assert_eq!(story(), Ok(()));
@@ -192,12 +353,19 @@ fn all_end_well() {
 fn each_rule_is_missed() {
     use shoal_proto::cluster::mutant::{self, Mutant};
 
-    let stories: [(Mutant, Story); 5] = [
+    let stories: [(Mutant, Story); 12] = [
         (Mutant::GrantAfterAccept, no_lease_is_granted_after_a_view_was_accepted),
         (Mutant::NoOlderLeases, leases_of_an_older_view_are_waited_for),
         (Mutant::AcceptBelowPromise, nothing_older_than_the_promise_is_accepted),
         (Mutant::ServeRefusedWedged, what_was_reported_as_offered_is_not_served_when_refused),
         (Mutant::KeepIndeterminate, a_slot_that_may_have_been_taken_by_the_dead_begins_anew),
+        (Mutant::ReadWedged, copies_are_not_read_while_a_view_is_made),
+        (Mutant::GiveUpHanded, what_was_handed_over_is_kept_for_the_next_view),
+        (Mutant::PromoteBesideTarget, no_copy_takes_over_beside_a_target_that_is_gone),
+        (Mutant::LoseOffered, what_was_offered_to_the_dead_is_kept_if_it_was_copied),
+        (Mutant::ClaimLost, who_was_owner_does_not_say_who_has_copies),
+        (Mutant::TakeAlone, nothing_is_taken_without_a_stream_back),
+        (Mutant::IgnoreMissing, a_missing_copy_is_given_up),
     ];
     for (rule, story) in stories {
         mutant::switch(Some(rule));

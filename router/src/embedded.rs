@@ -6,6 +6,7 @@ use shoal_node::{
     config::Config,
     launch::{self, NodeSettings, Running, StartError},
 };
+use shoal_proto::view::Replication;
 
 /// Starts `count` nodes on free ports of `host`; the first founds the cluster, the others join it.
 ///
@@ -14,7 +15,7 @@ use shoal_node::{
 pub(crate) fn start(
     count: u16,
     host: &str,
-    config: impl Fn() -> Result<Config, String>,
+    (config, replication): (impl Fn() -> Result<Config, String>, Replication),
     control: &Control,
     shutdown: &Shutdown,
 ) -> Result<Vec<Running>, EmbeddedError> {
@@ -25,6 +26,7 @@ pub(crate) fn start(
             join: join.into_iter().collect(),
             name: Some(format!("embedded-{i}")),
             config: config().map_err(EmbeddedError::Setting)?,
+            replication,
             ..NodeSettings::new(HostPort::new(host, 0))
         };
         nodes.push(launch::start(settings, control, shutdown, || {})?);

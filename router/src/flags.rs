@@ -1,7 +1,10 @@
 //! The flags of a router; each has an environment variable.
 
 use clap::{Parser, ValueEnum};
-use shoal_net::{HostPort, flags::Flags};
+use shoal_net::{
+    HostPort,
+    flags::{CopyFlags, Flags},
+};
 
 use crate::ClusterView;
 
@@ -56,6 +59,10 @@ pub struct RouterFlags {
         help_heading = "Embedded nodes"
     )]
     pub maxmemory_policy: String,
+
+    /// Copies of embedded nodes' slots. All are in this process and end with it: they are for trying out what copies do.
+    #[command(flatten)]
+    pub copies: CopyFlags,
 
     /// Most clients at a time.
     #[arg(

@@ -91,8 +91,9 @@ impl Gather {
         self.incomplete = true;
     }
 
-    /// For a request about the whole cluster: asks all of it again, from the beginning, of so many nodes.
-    pub(crate) fn restart(&mut self, members: u16, turn: u16) -> Vec<(Target, Vec<u8>)> {
+    /// For a request about the whole cluster: asks all of it again, from the beginning, of so many nodes, between which slots are to
+    /// move or not.
+    pub(crate) fn restart(&mut self, members: (u16, bool), turn: u16) -> Vec<(Target, Vec<u8>)> {
         let Rule::Whole(whole) = &mut self.rule else { return Vec::new() };
         whole.restart(members);
         let next = whole.start();

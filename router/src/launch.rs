@@ -38,6 +38,9 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
     if flags.common.gossip.is_some() {
         tracing::warn!("a router does not take part in gossip: --gossip has no effect");
     }
+    if !flags.common.join.is_empty() && flags.copies.replicas > 0 {
+        return Err("--replicas is for embedded nodes: with --join, give it to the nodes".into());
+    }
     if !flags.common.join.is_empty() && flags.maxmemory != "0" {
         tracing::warn!("with --join there are no embedded nodes: --maxmemory has no effect");
     }
@@ -122,7 +125,8 @@ fn embedded_nodes(
         }
         Ok(config)
     };
-    Ok(crate::embedded::start(flags.embedded, "127.0.0.1", config, control, ending)?)
+    let nodes = (config, flags.copies.replication());
+    Ok(crate::embedded::start(flags.embedded, "127.0.0.1", nodes, control, ending)?)
 }
 
 #[cfg(not(feature = "embedded"))]

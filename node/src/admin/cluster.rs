@@ -6,7 +6,7 @@ use shoal_proto::{
     number,
     resp::{Args, Reply},
     slot::{SLOTS, key_slot},
-    view::redis::{self, Node},
+    view::redis::{self, Node, Run},
 };
 
 use super::{Cx, Handlers, help, plan};
@@ -17,6 +17,8 @@ pub(super) const HANDLERS: Handlers = &[
     ("cluster|shards", shards),
     ("cluster|nodes", nodes),
     ("cluster|info", info),
+    ("cluster|replicas", replicas),
+    ("cluster|slaves", replicas),
     ("cluster|myid", myid),
     ("cluster|myshardid", myid),
     ("cluster|keyslot", keyslot),
@@ -47,7 +49,25 @@ fn members(cx: &Cx<'_>, ownership: &Ownership) -> Vec<Node> {
 }
 
 fn slots(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
-    redis::slots(&members(cx, &cx.shared.ownership.load()), out);
+    let ownership = cx.shared.ownership.load();
+    let nodes = members(cx, &ownership);
+    redis::slots(&nodes, &runs(&ownership, &nodes), out);
+    Ok(())
+}
+
+fn runs(ownership: &Ownership, nodes: &[Node]) -> Vec<Run> {
+    ownership.view().map_or_else(|| redis::uncopied(nodes), |view| redis::runs_of(view))
+}
+
+/// Of the node named by its id, or by its name.
+fn replicas(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    let ownership = cx.shared.ownership.load();
+    let nodes = members(cx, &ownership);
+    let named = |node: &Node| [node.id.as_bytes(), node.name.as_bytes()].contains(&args.at(2));
+    let Some(of) = nodes.iter().position(named).filter(|_| !args.at(2).is_empty()) else {
+        return Err(Error::owned(format!("ERR Unknown node {}", String::from_utf8_lossy(args.at(2)))));
+    };
+    redis::replicas(&nodes, &runs(&ownership, &nodes), of, epoch(&ownership), out);
     Ok(())
 }
 

@@ -222,7 +222,7 @@ fn replication(cx: &Cx<'_>, text: &mut String) {
         text,
         "Replication",
         &[
-            // Of its own slots; of others it may have copies, which nobody reads.
+            // Of its own slots; of others it may have copies.
             ("role", "master".into()),
             ("connected_slaves", copies.at.to_string()),
             ("master_failover_state", "no-failover".into()),
@@ -234,6 +234,7 @@ fn replication(cx: &Cx<'_>, text: &mut String) {
             ("shoal_replica_ack", if copies.wanted.ack_all { "all" } else { "async" }.into()),
             ("shoal_slots_in_sync", copies.whole.to_string()),
             ("shoal_slots_held_for_others", copies.held.to_string()),
+            ("shoal_slots_readable_for_others", cx.shared.readable.count().to_string()),
         ],
     );
 }

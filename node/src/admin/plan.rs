@@ -79,8 +79,8 @@ pub(super) fn state(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// `SHOAL PLAN`: what is on the move. `SHOAL PLAN JOIN [count]`, `SHOAL PLAN LEAVE name...`: what would be. Keys and bytes
-/// are those of this node's slots.
+/// `SHOAL PLAN`: what is on the move, and which copies are being made. `SHOAL PLAN JOIN [count]`, `SHOAL PLAN LEAVE name...`: what would be.
+/// Keys and bytes are those of this node's slots.
 pub(super) fn plan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let view = cluster(cx)?.view();
     let ownership = cx.shared.ownership();
@@ -94,38 +94,72 @@ pub(super) fn plan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Resu
             (members, shares)
         }
     };
-    let mut moves: BTreeMap<(String, String), (usize, SlotStats)> = BTreeMap::new();
+    let imagined = args.get(2).is_some();
+    let homes: Vec<u16> =
+        owners.iter().zip(&shares).map(|(o, s)| if *s == NOBODY { *o } else { *s }).collect();
+    let copies = if imagined { view.copies_among(&members, &homes) } else { view.all_copies() };
+    let (mut moves, mut made) = (Transfers::default(), Transfers::default());
     for slot in 0..SLOTS {
         let at = usize::from(slot);
-        let (Some(from), Some(to)) =
-            (view.members.get(usize::from(owners[at])), members.get(usize::from(shares[at])))
-        else {
-            continue;
+        let Some(owner) = view.members.get(usize::from(owners[at])) else { continue };
+        let held =
+            || if ownership.owns(slot) { cx.shared.store.slot_stats(slot) } else { SlotStats::default() };
+        let home = members.get(usize::from(homes[at])).filter(|home| home.id != owner.id);
+        if let Some(home) = home {
+            moves.add(owner, home, held());
+        }
+        let has = |member: &Member| {
+            let place = view.place(member.id).map(|place| place as u16);
+            member.id == owner.id || place.is_some_and(|at| view.copies(slot).has(at) == Some(true))
         };
-        if from.id == to.id {
-            continue;
-        }
-        let (count, held) = moves.entry((from.name.clone(), to.name.clone())).or_default();
-        *count += 1;
-        if ownership.owns(slot) {
-            let stats = cx.shared.store.slot_stats(slot);
-            held.keys += stats.keys;
-            held.bytes += stats.bytes;
-        }
+        let wanted = copies[at].iter().filter_map(|(at, _)| members.get(usize::from(at)));
+        // Whoever gives a slot away has its copy already.
+        wanted
+            .filter(|member| !has(member))
+            .for_each(|member| made.add(home.unwrap_or(owner), member, held()));
     }
-    let all: usize = moves.values().map(|(count, _)| count).sum();
     let mut text =
-        format!("{all} of {SLOTS} slots {}\n", if args.get(2).is_some() { "would move" } else { "move" });
-    for ((from, to), (count, held)) in &moves {
-        let seconds = (held.bytes as f64 / BYTES_PER_SECOND).max(*count as f64 / SLOTS_PER_SECOND);
-        let _ = write!(text, "{from} -> {to}: {count} slots");
-        if held.keys > 0 {
-            let _ = write!(text, ", {} keys, {} bytes", held.keys, held.bytes);
-        }
-        let _ = writeln!(text, ", about {seconds:.1} s");
+        format!("{} of {SLOTS} slots {}\n", moves.count(), if imagined { "would move" } else { "move" });
+    moves.write("->", "slots", &mut text);
+    if view.replication().replicas > 0 {
+        let _ = writeln!(
+            text,
+            "{} copies {} made",
+            made.count(),
+            if imagined { "would be" } else { "are being" }
+        );
+        made.write("=>", "copies", &mut text);
     }
     out.bulk(text.as_bytes());
     Ok(())
+}
+
+/// What goes from whom to whom: how many slots, and what is known of what they hold.
+#[derive(Debug, Default)]
+struct Transfers(BTreeMap<(String, String), (usize, SlotStats)>);
+
+impl Transfers {
+    fn add(&mut self, from: &Member, to: &Member, held: SlotStats) {
+        let (count, sum) = self.0.entry((from.name.clone(), to.name.clone())).or_default();
+        *count += 1;
+        sum.keys += held.keys;
+        sum.bytes += held.bytes;
+    }
+
+    fn count(&self) -> usize {
+        self.0.values().map(|(count, _)| count).sum()
+    }
+
+    fn write(&self, arrow: &str, what: &str, text: &mut String) {
+        for ((from, to), (count, held)) in &self.0 {
+            let seconds = (held.bytes as f64 / BYTES_PER_SECOND).max(*count as f64 / SLOTS_PER_SECOND);
+            let _ = write!(text, "{from} {arrow} {to}: {count} {what}");
+            if held.keys > 0 {
+                let _ = write!(text, ", {} keys, {} bytes", held.keys, held.bytes);
+            }
+            let _ = writeln!(text, ", about {seconds:.1} s");
+        }
+    }
 }
 
 /// The members as they would be.

@@ -42,7 +42,7 @@ fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
         announce: flags.announce.clone(),
         weight: flags.weight,
         zone: flags.zone.clone(),
-        replication: flags.replication(),
+        replication: flags.copies.replication(),
         config: config(&flags)?,
         ..NodeSettings::new(flags.common.addresses(&NodeFlags::default_listen()).listen)
     };

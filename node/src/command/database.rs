@@ -28,15 +28,15 @@ fn randomkey(store: &Store, scope: Scope<'_>, _: Args<'_>, out: &mut Reply<'_>) 
     Ok(())
 }
 
-fn flushall(store: &Store, _: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    flush(store, None, args, out)
+fn flushall(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    flush(store, None, scope, args, out)
 }
 
 fn flushdb(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    flush(store, Some(scope.db), args, out)
+    flush(store, Some(scope.db), scope, args, out)
 }
 
-fn flush(store: &Store, db: Option<u8>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+fn flush(store: &Store, db: Option<u8>, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     // The keys are gone at once either way. Who asks for nothing else does not keep others waiting for their memory.
     let background = match args.len() {
         1 => true,
@@ -44,7 +44,7 @@ fn flush(store: &Store, db: Option<u8>, args: Args<'_>, out: &mut Reply<'_>) -> 
         2 if args.is(1, "async") => true,
         _ => return Err(Error::Syntax),
     };
-    let flushed = store.flush(db)?;
+    let flushed = store.flush(db, |outbox, position| scope.wait_until_applied(outbox, position));
     if background {
         store.reclaim().flushed(flushed);
     }

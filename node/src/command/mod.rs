@@ -6,6 +6,7 @@
 mod bitfield;
 mod bitmap;
 mod collection_scan;
+mod copied;
 mod database;
 pub mod dispatch;
 mod draw;
@@ -63,17 +64,40 @@ pub struct Scope<'a> {
     pub landed: Option<&'a Landed>,
 }
 
-/// The copies that replies have to wait for: outboxes, and up to where each must be with its peer.
-pub type Waits = RefCell<SmallVec<[(Arc<Outbox>, u64); 2]>>;
+/// A peer that replies have to wait for.
+#[derive(Debug)]
+pub struct Wait {
+    /// The stream to it.
+    pub outbox: Arc<Outbox>,
+    /// Up to where it must have applied that.
+    pub position: u64,
+    /// There is no way round it, whatever becomes of the stream.
+    pub strict: bool,
+}
+
+/// All of them, each once.
+pub type Waits = RefCell<SmallVec<[Wait; 2]>>;
 
 impl Scope<'_> {
     /// The reply has to wait until this outbox's peer has everything up to `position`.
     fn wait_for(&self, outbox: &Arc<Outbox>, position: u64) {
+        self.wait(outbox, position, false);
+    }
+
+    /// The same, and if the peer cannot be told there must be no reply.
+    fn wait_until_applied(&self, outbox: &Arc<Outbox>, position: u64) {
+        self.wait(outbox, position, true);
+    }
+
+    fn wait(&self, outbox: &Arc<Outbox>, position: u64, strict: bool) {
         let Some(waits) = self.waits else { return };
         let mut waits = waits.borrow_mut();
-        match waits.iter_mut().find(|(known, _)| Arc::ptr_eq(known, outbox)) {
-            Some((_, furthest)) => *furthest = position.max(*furthest),
-            None => waits.push((outbox.clone(), position)),
+        match waits.iter_mut().find(|known| Arc::ptr_eq(&known.outbox, outbox)) {
+            Some(known) => {
+                known.position = position.max(known.position);
+                known.strict |= strict;
+            }
+            None => waits.push(Wait { outbox: outbox.clone(), position, strict }),
         }
     }
 

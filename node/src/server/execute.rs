@@ -21,7 +21,7 @@ use crate::{
     admin,
     command::{Scope, Waits, dispatch::Dispatch},
     stats::Counters,
-    store::{Held, Landed},
+    store::{Held, Landed, Located},
 };
 
 /// Why execution stopped before the input's end.
@@ -355,6 +355,32 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Executes a command on a slot that is another's if the client is content with a copy and one may be read here; else
+    /// answers the error that says where the slot is.
+    #[cold]
+    fn at_copy(
+        &self,
+        entry: &'static Entry,
+        scope: Scope<'_>,
+        keys: &[Located<'_>],
+        (error, args): (Error, Args<'_>),
+        out: &mut Reply<'_>,
+    ) -> Result {
+        let reads = self.session.readonly && entry.command.flags.contains(Flags::READONLY);
+        match keys {
+            [first, others @ ..]
+                if reads
+                    && others.iter().all(|key| key.slot == first.slot)
+                    && self.shared.readable.has(first.slot) =>
+            {
+                let leave = |slot| self.shared.readable.check(slot, &self.shared.lease);
+                let (dispatch, store) = (&self.shared.dispatch, &self.shared.store);
+                dispatch.run_at_copy(store, entry, scope, (first.slot, keys), leave, args, out)
+            }
+            _ => Err(error),
+        }
+    }
+
     #[inline]
     fn run(
         &mut self,
@@ -382,13 +408,18 @@ impl<'a> Batch<'a> {
                 };
                 let (dispatch, store) = (&self.shared.dispatch, &self.shared.store);
                 if let Some(key) = ready.key {
-                    self.ownership.check_one(key.slot)?;
+                    if let Err(error) = self.ownership.check_one(key.slot) {
+                        held.release();
+                        return self.at_copy(entry, scope, &[key], (error, args), out);
+                    }
                     return dispatch.run_held(store, entry, scope, key, (args, out), (held, ready.keep));
                 }
                 held.release();
                 let keys = Dispatch::keys(store, entry, args);
                 let slots: SmallVec<[u16; 16]> = keys.iter().map(|key| key.slot).collect();
-                self.ownership.check(&slots, *self.upstream && entry.splits())?;
+                if let Err(error) = self.ownership.check(&slots, *self.upstream && entry.splits()) {
+                    return self.at_copy(entry, scope, &keys, (error, args), out);
+                }
                 dispatch.run(store, entry, scope, &keys, args, out)
             }
             Action::Session(handler) => {

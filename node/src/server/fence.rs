@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{Shared, lease::uptime_ms};
-use crate::handoff::Outbox;
+use crate::{
+    command::Wait,
+    handoff::{Broken, Outbox},
+};
 
 /// How many times as long as a command replies may wait: what was executed must not fail lightly.
 const PATIENCE: u64 = 4;
@@ -37,8 +40,8 @@ impl Times {
 pub(super) struct Fence {
     /// Before the batch was executed.
     before: Times,
-    /// Copies that must have what the batch saw, and up to where.
-    waits: Vec<(Arc<Outbox>, u64)>,
+    /// Peers that must have what the batch saw.
+    waits: Vec<Wait>,
 }
 
 impl Fence {
@@ -47,23 +50,30 @@ impl Fence {
     pub(super) fn needed(
         shared: &Shared,
         before: Times,
-        waits: impl IntoIterator<Item = (Arc<Outbox>, u64), IntoIter: ExactSizeIterator>,
+        waits: impl IntoIterator<Item = Wait, IntoIter: ExactSizeIterator>,
     ) -> Option<Self> {
         let waits = waits.into_iter();
         let needed = waits.len() > 0 || !shared.lease.is_valid() || Times::read(shared) != before;
         needed.then(|| Self { before, waits: waits.collect() })
     }
 
-    /// The next copy that does not have it yet, and how many acknowledgements had been told before it was looked at.
-    fn next_copy(&mut self) -> Option<(Arc<Outbox>, u64)> {
-        while let Some((outbox, position)) = self.waits.last() {
+    /// The next peer that does not have it yet, and how many acknowledgements had been told before it was looked at.
+    ///
+    /// # Errors
+    /// One will never have it that must.
+    fn next_copy(&mut self) -> Result<Option<(Arc<Outbox>, u64)>, Broken> {
+        while let Some(Wait { outbox, position, strict }) = self.waits.last() {
             let seen = outbox.acks().seen();
-            if !outbox.is_safe(*position) {
-                return Some((outbox.clone(), seen));
+            let applied = outbox.acked() >= *position;
+            if *strict && !applied && outbox.is_broken() {
+                return Err(Broken);
+            }
+            if !applied && (*strict || !outbox.is_safe(*position)) {
+                return Ok(Some((outbox.clone(), seen)));
             }
             self.waits.pop();
         }
-        None
+        Ok(None)
     }
 
     /// Waits until the replies may leave; false if they never may.
@@ -78,7 +88,7 @@ impl Fence {
             if now.resets != self.before.resets || (ended && now.views != self.before.views) {
                 return false;
             }
-            let copy = self.next_copy();
+            let Ok(copy) = self.next_copy() else { return false };
             if leased && copy.is_none() {
                 return true;
             }

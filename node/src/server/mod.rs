@@ -17,6 +17,7 @@ mod lookahead;
 mod mailbox;
 mod output;
 mod ownership;
+mod readable;
 mod shared;
 mod turn;
 mod worker;

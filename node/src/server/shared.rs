@@ -13,7 +13,7 @@ use shoal_proto::{
     view::{NodeId, View},
 };
 
-use super::{Changes, Lease, Ownership, clock};
+use super::{Changes, Lease, Ownership, clock, readable::Readable};
 use crate::{
     admin,
     command::dispatch::Dispatch,
@@ -88,6 +88,8 @@ pub struct Shared {
     pub(crate) wiring: Wiring,
     /// Until when this node may serve.
     pub lease: Lease,
+    /// Copies of others' slots that may be read here.
+    pub(crate) readable: Readable,
     /// Told when a gate opens or shuts, the lease comes back, a view or an owner is new.
     pub changes: Arc<Changes>,
     /// Counts views put in force, and the times that everything was forgotten.
@@ -132,6 +134,7 @@ impl Shared {
             sweeping: AtomicBool::new(true),
             wiring,
             lease: Lease::forever(),
+            readable: Readable::none(),
             changes: Arc::default(),
             views: AtomicU64::new(0),
             resets: AtomicU64::new(0),
@@ -192,6 +195,12 @@ impl Shared {
         self.changes.tell();
     }
 
+    /// Copies of these slots may be read here from now on; if not `open`, reads wait for another word.
+    pub fn read_copies(&self, slots: impl Iterator<Item = u16>, open: bool) {
+        self.readable.set(slots, open);
+        self.changes.tell();
+    }
+
     /// The node may serve until then, by [`uptime_ms`](super::uptime_ms); `u64::MAX`: for ever.
     pub fn renew_lease(&self, until: u64) {
         if self.lease.set(until) {
@@ -207,6 +216,8 @@ impl Shared {
     /// Drops everything and serves nothing; clients are sent where `ownership` says.
     pub fn serve_nothing(&self, ownership: Ownership) {
         self.resets.fetch_add(1, Ordering::Release);
+        // Before anything is dropped.
+        self.readable.set(std::iter::empty(), false);
         self.store.set_gates(|_| Some(Gate::Away));
         self.adopt(Arc::new(ownership));
         self.store.end_taps();

@@ -69,6 +69,8 @@ pub struct Db<'a> {
     now: u64,
     /// Whether reads and changes in place count as accesses (`CLIENT NO-TOUCH`).
     touch: bool,
+    /// What is here is a copy: only its owner removes what has expired.
+    copy: bool,
     /// The only slot there is, so that it need not be computed again for each look-up.
     slot: Option<u16>,
     /// The command's keys as they were located before, and which of them was asked for last.
@@ -95,12 +97,19 @@ impl<'a> Db<'a> {
             index,
             now,
             touch: true,
+            copy: false,
             slot: None,
             keys: &[],
             last: Cell::new(0),
             prepared: None,
             lifted: Vec::new(),
         }
+    }
+
+    /// The slots belong to another node: reads change nothing, and nothing else is done.
+    pub(crate) fn of_copy(mut self) -> Self {
+        (self.copy, self.touch) = (true, false);
+        self
     }
 
     /// All keys are of this slot.
@@ -284,6 +293,9 @@ impl<'a> Db<'a> {
         let shard = &mut self.guards[guard].1;
         let place = shard.find(key)?;
         if shard.item(place.handle).expired(self.now) {
+            if self.copy {
+                return None;
+            }
             shard.note_gone(place);
             let value = shard.remove(place);
             shard.stats.expired += 1;

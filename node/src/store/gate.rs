@@ -181,14 +181,6 @@ impl Store {
         self.shards[shard_of(slot)].lock().gates.state(slot).gate()
     }
 
-    /// Checks that a command on the whole store may change it: no slot is held.
-    ///
-    /// # Errors
-    /// [`Error::Held`].
-    pub(crate) fn none_held(&self) -> Result {
-        self.shards.iter().try_for_each(|shard| shard.lock().gates.check_none_held())
-    }
-
     /// Drops everything, whatever the gates.
     pub fn clear(&self) {
         let mut taken: Vec<Taken> = Vec::new();

@@ -66,7 +66,7 @@ pub use sweep::Sweep;
 pub use tap::Copied;
 pub(crate) use tap::Effect;
 
-use crate::value::Encodings;
+use crate::{handoff::Outbox, value::Encodings};
 use whole::Taken;
 
 /// Numbered databases.
@@ -373,20 +373,32 @@ impl Store {
     /// Empties database `db`, or all of them, one shard at a time. What was there is returned, to be dropped where a
     /// long drop disturbs nobody. Slots that are not served here keep what they hold.
     ///
-    /// # Errors
-    /// [`Error::Held`](shoal_proto::Error::Held) if it must wait for a slot; some shards may be empty then.
-    pub fn flush(&self, db: Option<u8>) -> Result<Flushed> {
-        self.none_held()?;
+    /// A slot that is held may be its target's already: it is emptied here, and the target is told to, in the stream
+    /// that brought it. `wait` is called with these streams, and up to where the other end must have put each into effect
+    /// before the flush is done.
+    pub fn flush(&self, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> Flushed {
         let mut flushed = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
-            shard.gates.check_none_held()?;
             shard.tell_clear(db);
+            shard.held_taps().for_each(|(outbox, position)| wait(outbox, position));
             let dbs = db.map_or(0..DATABASES as u8, |db| db..db + 1);
             flushed.extend(dbs.map(|db| shard.take_visible(db)));
             self.settle(&mut shard);
         }
-        Ok(Flushed(flushed))
+        Flushed(flushed)
+    }
+
+    /// Empties a slot that is served here, in one database or all, because whoever handed it over was told to. Whether it is served.
+    pub fn flush_slot(&self, slot: u16, db: Option<u8>) -> bool {
+        let mut shard = self.shards[shard_of(slot)].lock();
+        if shard.gates.state(slot).gate() == Gate::Away {
+            return false;
+        }
+        shard.tell_clear_of(slot, db);
+        shard.flush_slot(slot, db, &self.reclaim);
+        self.settle(&mut shard);
+        true
     }
 
     /// Empties the slots for which `lost` holds, in all databases: their keys live elsewhere now.

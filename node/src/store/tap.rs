@@ -378,13 +378,23 @@ impl Shard {
     /// A database (or all) is about to be emptied, where its keys are served.
     pub(super) fn tell_clear(&mut self, db: Option<u8>) {
         for slot in self.taps.keys().copied().collect::<Vec<_>>() {
-            if self.gates.state(slot).gate() == Gate::Away {
-                continue;
+            if self.gates.state(slot).gate() != Gate::Away {
+                self.tell_clear_of(slot, db);
             }
-            let mut out = Vec::new();
-            Record::Clear(db).write(slot, &mut out);
-            self.each_tap(slot, |_, tap| tap.send(&out));
         }
+    }
+
+    /// The same of one slot.
+    pub(super) fn tell_clear_of(&mut self, slot: u16, db: Option<u8>) {
+        let mut out = Vec::new();
+        Record::Clear(db).write(slot, &mut out);
+        self.each_tap(slot, |_, tap| tap.send(&out));
+    }
+
+    /// The streams of slots that are about to change hands, and the positions behind what was put into them last.
+    pub(super) fn held_taps(&self) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
+        let held = self.taps.iter().filter(|(slot, _)| self.gates.state(**slot).gate() == Gate::Held);
+        held.flat_map(|(_, taps)| taps.iter().map(|tap| (&tap.outbox, tap.last)))
     }
 
     /// Two databases are about to be exchanged.

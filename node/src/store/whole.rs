@@ -3,7 +3,7 @@
 use slab::Slab;
 
 use super::{
-    Reclaim, SLOTS_PER_SHARD,
+    DATABASES, Reclaim, SLOTS_PER_SHARD,
     index::SlotIndex,
     item::Form,
     keyspace::{Keyspace, local},
@@ -84,6 +84,15 @@ impl Shard {
             for slot in slots {
                 self.empty_slot((space, local(*slot)), |value| reclaim.discard(value), &mut 0);
             }
+        }
+    }
+
+    /// Removes all keys of a slot, of one database or of all.
+    pub(super) fn flush_slot(&mut self, slot: u16, db: Option<u8>, reclaim: &Reclaim) {
+        for db in db.map_or(0..DATABASES as u8, |db| db..db + 1) {
+            let (space, mut count) = (self.space(db), 0);
+            self.empty_slot((space, local(slot)), |value| reclaim.discard(value), &mut count);
+            self.stats.dirty += count as u64;
         }
     }
 

@@ -4,9 +4,9 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use shoal_node::{
     config::Config,
-    handoff::Outbox,
+    handoff::{LIMIT, Outbox},
     server::{self, Node, Shared, Wiring},
-    store::Copied,
+    store::{Copied, Gate},
 };
 use shoal_proto::slot::key_slot;
 use shoal_testkit::{Client, Frame};
@@ -117,4 +117,56 @@ fn writers_of_a_large_key_go_on_when_it_is_copied() {
         }
         assert_eq!(writer.receive().unwrap(), Frame::Int(6001));
     }
+}
+
+/// The target may have taken the slot when it is emptied here: it has to hear of it before the client does.
+#[test]
+fn who_empties_a_slot_that_is_about_to_change_hands_waits_for_its_target() {
+    for broken in [false, true] {
+        let node = start();
+        let outbox = Outbox::new(LIMIT, node.shared.changes.clone());
+        let (store, slot) = (&node.shared.store, key_slot(b"a"));
+        let [mut writer, mut other] = [(); 2].map(|()| client(&node));
+        assert_eq!(writer.line("SET a 1").unwrap(), Frame::Simple(b"OK".to_vec()));
+        store.tap(slot, &outbox, false);
+        assert_eq!(store.copy_slot(slot, &outbox, 1 << 20), Copied::All);
+        assert_eq!(other.line("FLUSHDB").unwrap(), Frame::Simple(b"OK".to_vec()), "it is served here");
+        assert_eq!(writer.line("SET a 2").unwrap(), Frame::Simple(b"OK".to_vec()));
+        node.shared.set_gate(slot, Gate::Held);
+        let before = outbox.appended();
+        writer.send(["FLUSHALL"]).unwrap();
+        assert!(silent(&mut writer));
+        assert_eq!((store.slot_stats(slot).keys, outbox.appended() > before), (0, true));
+        if broken {
+            // Whether the target heard of it, nobody knows, and nobody says so.
+            outbox.break_off();
+            writer.set_patience(Duration::from_secs(60)).unwrap();
+            let end = writer.receive().unwrap_err();
+            assert_ne!(end.kind(), std::io::ErrorKind::WouldBlock, "the connection ends: {end}");
+        } else {
+            outbox.ack(outbox.appended());
+            writer.set_patience(Duration::from_secs(60)).unwrap();
+            assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
+        }
+    }
+}
+
+#[test]
+fn a_target_empties_what_is_its_own_by_then() {
+    let node = start();
+    let (store, slot) = (&node.shared.store, key_slot(b"a"));
+    let mut writer = client(&node);
+    for line in ["SET a 1", "SET b 1", "SELECT 1", "SET a 1"] {
+        assert_eq!(writer.line(line).unwrap(), Frame::Simple(b"OK".to_vec()));
+    }
+    let outbox = tap(&node);
+    let before = outbox.appended();
+    assert!(store.flush_slot(slot, Some(1)));
+    assert!(outbox.appended() > before, "its copies hear of it");
+    assert_eq!((store.slot_stats(slot).keys, store.len(0).0, store.len(1).0), (1, 2, 0));
+    node.shared.set_gate(slot, Gate::Away);
+    assert!(!store.flush_slot(slot, None) && store.slot_stats(slot).keys == 1);
+    node.shared.set_gate(slot, Gate::Open);
+    assert!(store.flush_slot(slot, None) && store.len(0).0 == 1);
+    store.audit();
 }

@@ -1,9 +1,54 @@
 //! The flags that both daemons have. Each daemon flattens [`Flags`] into its own.
 
 use clap::Args;
+use shoal_proto::view::{MAX_REPLICAS, Replication};
 
 use crate::address::{ADMIN_OFFSET, GOSSIP_OFFSET, HostPort};
 use crate::telemetry::LogFormat;
+
+/// Flags of whatever starts nodes: copies of their slots.
+#[derive(Debug, Clone, Args)]
+pub struct CopyFlags {
+    /// Copies of each slot on other nodes, in another zone if there is one: 0, 1 or 2. When its owner is gone, a copy in
+    /// sync goes on with it. The cluster makes as many copies as the node of it that wants most.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SHOAL_REPLICAS",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(0..=i64::from(MAX_REPLICAS)),
+        help_heading = "Copies"
+    )]
+    pub replicas: u8,
+
+    /// What answers wait for. all: until every copy in sync has what they tell, so that nothing that was answered is lost
+    /// with a node. async: for nothing; a failover may lose the last writes. If nodes differ, all.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        env = "SHOAL_REPLICA_ACK",
+        value_enum,
+        default_value_t = ReplicaAck::All,
+        help_heading = "Copies"
+    )]
+    pub replica_ack: ReplicaAck,
+}
+
+/// What answers wait for if there are copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReplicaAck {
+    /// Every copy in sync.
+    All,
+    /// Nothing.
+    Async,
+}
+
+impl CopyFlags {
+    /// How slots shall be copied.
+    pub fn replication(&self) -> Replication {
+        Replication { replicas: self.replicas, ack_all: self.replica_ack == ReplicaAck::All }
+    }
+}
 
 /// Flags that mean the same in every daemon.
 #[derive(Debug, Clone, Args)]

@@ -15,11 +15,15 @@
 //! made anew before a view has dropped it. If the cluster keeps copies, a slot that changes hands in a view leaves one
 //! behind: the former owner follows the new one.
 
+mod offers;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub use super::action::Action;
 use super::message::{Copied, Report, Transfer};
 use super::mutant::{self, Mutant};
+use super::readable::{Readable, Reading};
 use super::slots::Slots;
 use super::states::{Aim, Export, Hand, Incoming, Offer, Out, of_slot};
 use crate::slot::SLOTS;
@@ -53,6 +57,7 @@ pub struct Handoff {
     incoming: BTreeMap<u16, Incoming>,
     /// Slots of which the view says that we have a copy in sync.
     kept: Slots,
+    reading: Reading,
     /// Slots that we handed over, the offer's id, and whose data we keep.
     handed: BTreeMap<u16, (NodeId, u64)>,
     /// Owners of slots that we are to get: former owners follow us, so a stream to them must stand.
@@ -75,6 +80,11 @@ impl Handoff {
     /// What the driver must do next.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// What copies may be read from now on, if that changed; to be put into effect before any action.
+    pub fn poll_readable(&mut self) -> Option<Arc<Readable>> {
+        self.reading.poll()
     }
 
     /// Whether we own `slot`.
@@ -139,6 +149,7 @@ impl Handoff {
 
     /// A view is being made: nothing changes hands until it is there. What was offered may still be answered.
     pub fn wedge(&mut self) {
+        self.reading.close();
         if self.wedged || mutant::off(Mutant::NoWedge) {
             return;
         }
@@ -170,7 +181,7 @@ impl Handoff {
         let mine = view.place(me).map(|p| p as u16);
         let id = |place: u16| view.members.get(usize::from(place)).map(|m| m.id);
         let (owners, targets, copies) = (view.owners(), view.targets(), view.all_copies());
-        let mut kept = Slots::default();
+        let (mut kept, mut readable) = (Slots::default(), Slots::default());
         for slot in 0..view.slots() {
             let at = usize::from(slot);
             let (owner, target) = (owners[at], id(targets[at]));
@@ -196,8 +207,12 @@ impl Handoff {
                 kept.insert(slot);
             }
             self.disown(slot, id(owner), listed == Some(true), wanted);
+            if self.may_read(slot, id(owner), (listed == Some(true), target.is_some())) {
+                readable.insert(slot);
+            }
         }
         self.kept = kept;
+        self.reading.on_view(readable);
         self.handed.retain(|slot, _| self.kept.has(*slot));
         self.taken.retain(|slot, _| self.owned.has(*slot));
         self.refused.retain(|(_, owner), _| view.place(*owner).is_some());
@@ -237,7 +252,7 @@ impl Handoff {
             let lost = self.exports.get(&(slot, *to)).is_some_and(|e| e.state == Out::Broken);
             let other = aim.lasting && (!export.lasting || (self.guard && !export.guard));
             match export.state {
-                _ if aim.listed && lost => self.breaks(slot, *to),
+                _ if aim.listed && lost && !mutant::off(Mutant::CopyListedAnew) => self.breaks(slot, *to),
                 _ if lost || other => {
                     self.unexport(slot, *to);
                     self.waiting.entry(*to).or_default().push_back(slot);
@@ -280,7 +295,9 @@ impl Handoff {
         let hand = self.hands.remove(&slot);
         if self.owned.remove(slot) {
             match (hand, owner) {
-                (Some(Hand { to, state: Offer::Sent(id) }), Some(owner)) if listed && to == owner => {
+                (Some(Hand { to, state: Offer::Sent(id) }), Some(owner))
+                    if listed && to == owner && !mutant::off(Mutant::GiveUpHanded) =>
+                {
                     // Its first change may be on the way.
                     self.handed.insert(slot, (to, id));
                     self.actions.push_back(Action::Gone { slot, to, keep: true });
@@ -299,7 +316,18 @@ impl Handoff {
         }
     }
 
+    /// Whether our copy of a slot may be read while the view is in force, which lists it or not, and has a target for the
+    /// slot or not. See [`super::readable`].
+    fn may_read(&self, slot: u16, owner: Option<NodeId>, (listed, moves): (bool, bool)) -> bool {
+        let follows = owner.is_some() && self.source(slot) == owner;
+        (listed || mutant::off(Mutant::ReadUnlisted))
+            && (!moves || mutant::off(Mutant::ReadMoving))
+            && self.keeps(slot)
+            && (self.guard || follows)
+    }
+
     fn forget(&mut self, slot: u16) {
+        self.reading.remove(slot);
         if self.incoming.remove(&slot).is_some() {
             self.actions.push_back(Action::Drop { slot });
         }
@@ -421,7 +449,7 @@ impl Handoff {
             if hand.is_some() && !sent {
                 self.thaw(slot);
             }
-            if export.lasting && export.state != Out::Syncing {
+            if export.lasting && export.state != Out::Syncing && !mutant::off(Mutant::CopyAnew) {
                 self.breaks(slot, peer);
             } else if !sent {
                 self.unexport(slot, peer);
@@ -435,7 +463,10 @@ impl Handoff {
         let mut lost = Vec::new();
         for (slot, incoming) in self.incoming.iter_mut().filter(|(_, incoming)| incoming.from == peer) {
             incoming.live = false;
-            if !incoming.complete {
+            if !self.guard {
+                self.reading.remove(*slot);
+            }
+            if !incoming.complete || mutant::off(Mutant::GiveUpBroken) {
                 lost.push(*slot);
             }
         }
@@ -503,7 +534,7 @@ impl Handoff {
             },
             Transfer::Missing { slot, stream } => {
                 let ours = |e: &Export| (e.stream, e.state) == (stream, Out::Synced);
-                if self.exports.get(&(slot, from)).is_some_and(ours) {
+                if self.exports.get(&(slot, from)).is_some_and(ours) && !mutant::off(Mutant::IgnoreMissing) {
                     self.breaks(slot, from);
                 }
             }
@@ -521,10 +552,9 @@ impl Handoff {
 
     /// `owner`: the view in force says that the slot is the peer's.
     fn on_begin(&mut self, from: NodeId, slot: u16, (epoch, stream): (u64, u64), owner: bool) {
-        // What the view in force lists as in sync may be needed; only a later view can give it up. And what comes late from
-        // an earlier owner is worth nothing.
-        let listed = self.kept.has(slot) || self.handed.contains_key(&slot);
-        let late = epoch <= self.epoch && (listed || !owner);
+        // What comes late from an earlier owner is worth nothing. (An owner never sends anew what the view in force lists as in sync:
+        // it holds it to be in sync, or broken, until another view comes.)
+        let late = epoch <= self.epoch && !owner;
         if slot >= SLOTS || self.owned.has(slot) || late {
             return;
         }
@@ -533,106 +563,6 @@ impl Handoff {
         self.handed.remove(&slot);
         self.incoming.insert(slot, Incoming { from, stream, complete: false, live: true });
         self.actions.push_back(Action::Allow { slot, from });
-    }
-
-    fn on_take(&mut self, view: &View, me: NodeId, from: NodeId, (slot, epoch, id): (u16, u64, u64)) {
-        let answer = |message| Action::Send { to: from, message };
-        let any_epoch = mutant::off(Mutant::NoEpochInTake);
-        if epoch < self.epoch && !any_epoch {
-            // The view in force says who has the slot; the owner will get it. An answer might contradict it.
-            return;
-        }
-        if self.taken.get(&slot) == Some(&(from, id)) {
-            self.actions.push_back(answer(Transfer::Taken { slot, id }));
-            return;
-        }
-        let refused = self.refused.get(&(slot, from)).is_some_and(|last| id <= *last);
-        let agreed = (epoch == self.epoch || any_epoch)
-            && view.owner(slot).is_some_and(|m| m.id == from)
-            && view.target(slot).is_some_and(|m| m.id == me);
-        let complete = self.incoming.get(&slot).is_some_and(|i| i.from == from && i.live)
-            || mutant::off(Mutant::TakeIncomplete);
-        // The former owner has to follow from the first change on.
-        let alone = self.copies && !self.streams.contains_key(&from);
-        if refused || self.wedged || !agreed || !complete || self.owned.has(slot) || alone {
-            let last = self.refused.entry((slot, from)).or_default();
-            *last = id.max(*last);
-            self.actions.push_back(answer(Transfer::Refused { slot, id, ready: complete }));
-            return;
-        }
-        self.incoming.remove(&slot);
-        self.owned.insert(slot);
-        self.taken.insert(slot, (from, id));
-        if let Some(stream) = self.streams.get(&from).copied().filter(|_| self.copies) {
-            self.next_id += 1;
-            let (copy, guard) = (self.next_id, self.guard);
-            let export = Export { copy, stream, lasting: true, guard, state: Out::Synced };
-            self.add_export(slot, from, export);
-            self.unlisted.insert((slot, from));
-            self.actions.push_back(answer(Transfer::Follow { slot, id, stream }));
-            self.actions.push_back(Action::Follow { slot, to: from, guard });
-        }
-        self.actions.push_back(Action::Serve { slot, fresh: false });
-        if !self.copies {
-            self.actions.push_back(answer(Transfer::Taken { slot, id }));
-        }
-    }
-
-    /// Whether this is the offer that waits for an answer.
-    fn offered(&self, slot: u16, id: u64, to: NodeId) -> bool {
-        self.hands.get(&slot) == Some(&Hand { to, state: Offer::Sent(id) })
-    }
-
-    fn on_taken(&mut self, slot: u16, id: u64, from: NodeId) {
-        if !self.offered(slot, id, from) {
-            return;
-        }
-        self.hands.remove(&slot);
-        self.end_exports(slot);
-        self.owned.remove(slot);
-        self.targets.remove(&slot);
-        self.moved += 1;
-        if self.copies {
-            self.handed.insert(slot, (from, id));
-        }
-        self.actions.push_back(Action::Gone { slot, to: from, keep: self.copies });
-        self.start();
-        self.hand_over();
-    }
-
-    /// As [`on_taken`](Self::on_taken), and what changes comes back to us.
-    fn on_follow(&mut self, slot: u16, id: u64, from: NodeId, stream: u64) {
-        self.on_taken(slot, id, from);
-        if self.handed.get(&slot) == Some(&(from, id)) {
-            self.incoming.insert(slot, Incoming { from, stream, complete: true, live: true });
-            self.actions.push_back(Action::Allow { slot, from });
-        } else {
-            // A view came before, which does not count us as its copy.
-            self.say_missing(slot, stream, from);
-        }
-    }
-
-    fn say_missing(&mut self, slot: u16, stream: u64, to: NodeId) {
-        self.actions.push_back(Action::Send { to, message: Transfer::Missing { slot, stream } });
-    }
-
-    fn on_refused(&mut self, slot: u16, id: u64, from: NodeId, ready: bool) {
-        // Who has promised has said that it does not serve the slot, and may not begin to before the next view.
-        let early = self.wedged && !mutant::off(Mutant::ServeRefusedWedged);
-        if !self.offered(slot, id, from) || early {
-            return;
-        }
-        self.thaw(slot);
-        match self.exports.get(&(slot, from)).copied() {
-            Some(export) if ready && export.state == Out::Synced => {
-                self.ready.entry(from).or_default().insert(slot);
-            }
-            Some(export) if export.lasting => self.breaks(slot, from),
-            Some(_) | None => {
-                self.unexport(slot, from);
-                self.waiting.entry(from).or_default().push_back(slot);
-            }
-        }
     }
 
     /// Tries again what was refused or had to wait. To be called now and then.
@@ -645,8 +575,9 @@ impl Handoff {
     pub fn end(&mut self) {
         // Which streams stand is the driver's to say.
         let (next_id, streams) = (self.next_id, std::mem::take(&mut self.streams));
-        let actions = std::mem::take(&mut self.actions);
-        *self = Self { next_id, streams, actions, ..Self::default() };
+        let (actions, mut reading) = (std::mem::take(&mut self.actions), std::mem::take(&mut self.reading));
+        reading.end();
+        *self = Self { next_id, streams, actions, reading, ..Self::default() };
     }
 }
 

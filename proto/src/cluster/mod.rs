@@ -21,6 +21,7 @@ mod mutant;
 pub mod plan;
 mod proposer;
 pub mod quorum;
+mod readable;
 mod slots;
 mod states;
 mod want;
@@ -36,6 +37,7 @@ pub use handoff::{Action, IN_FLIGHT};
 pub use message::{Ballot, Copied, Message, Report, Transfer};
 use mutant::Mutant;
 use proposer::{Proposer, Step};
+pub use readable::Readable;
 pub use slots::Slots;
 use want::{Progress, Want};
 
@@ -55,6 +57,8 @@ pub enum Output {
     Lease(Duration),
     /// Something is to be done with a slot.
     Slot(Action),
+    /// Copies that may be read here from now on.
+    Readable(Arc<Readable>),
     /// The cluster went on without this process: nothing is kept, and it must come back as a new one.
     Excluded,
 }
@@ -450,6 +454,9 @@ impl Core {
     }
 
     fn actions(&mut self) {
+        if let Some(readable) = self.handoff.poll_readable() {
+            self.outputs.push_back(Output::Readable(readable));
+        }
         while let Some(action) = self.handoff.poll() {
             self.outputs.push_back(Output::Slot(action));
         }

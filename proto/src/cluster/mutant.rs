@@ -5,6 +5,10 @@
 //! another view do not count (two majorities of the view in force have a voter in common, who knows what it granted), that
 //! a refused offer is never taken (it came through a stream; whoever could bring it again comes through a new one, without
 //! the data), and that copies of a slot have names (freezing early costs time, not data).
+//!
+//! Nor are two rules of copies: that both ends must speak of the same stream (an owner makes no copy anew within a view, so there is
+//! one stream of it to speak of), and that a copy is complete only if its own stream says so (the owner's claim is needed as well, and
+//! comes when all is applied).
 
 /// A rule that is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +49,37 @@ pub enum Mutant {
     HalfDecides,
     /// Whoever was excluded goes on as if it were not.
     StayExcluded,
+    /// A copy that was lost is made anew before a view has dropped it.
+    CopyAnew,
+    /// The same when the view that lists it comes.
+    CopyListedAnew,
+    /// A copy whose stream broke is given up.
+    GiveUpBroken,
+    /// What was handed over is not kept for the new owner.
+    GiveUpHanded,
+    /// Any copy takes over, whether the view lists it or not.
+    PromoteUnlisted,
+    /// A copy takes over though the target may have taken the slot.
+    PromoteBesideTarget,
+    /// Who was owner of a slot says who has copies of it.
+    ClaimLost,
+    /// A slot is taken over though its former owner cannot follow.
+    TakeAlone,
+    /// What was offered to somebody who is gone is lost even if it was copied.
+    LoseOffered,
+    /// An owner waits for ever for a copy that is not there.
+    IgnoreMissing,
+    /// Copies are read while a view is being made.
+    ReadWedged,
+    /// Copies are read that the view does not list.
+    ReadUnlisted,
+    /// Copies are read of slots that may change hands.
+    ReadMoving,
 }
 
 /// All of them.
 #[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 18] = [
+pub const ALL: [Mutant; 31] = [
     Mutant::NoLease,
     Mutant::LeaseFromGrant,
     Mutant::NoDrift,
@@ -68,6 +98,19 @@ pub const ALL: [Mutant; 18] = [
     Mutant::AcceptBelowPromise,
     Mutant::HalfDecides,
     Mutant::StayExcluded,
+    Mutant::CopyAnew,
+    Mutant::CopyListedAnew,
+    Mutant::GiveUpBroken,
+    Mutant::GiveUpHanded,
+    Mutant::PromoteUnlisted,
+    Mutant::PromoteBesideTarget,
+    Mutant::ClaimLost,
+    Mutant::TakeAlone,
+    Mutant::LoseOffered,
+    Mutant::IgnoreMissing,
+    Mutant::ReadWedged,
+    Mutant::ReadUnlisted,
+    Mutant::ReadMoving,
 ];
 
 #[cfg(feature = "mutants")]

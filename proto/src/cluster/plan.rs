@@ -179,13 +179,15 @@ fn settled(view: &View, reports: &BTreeMap<NodeId, Report>, keep: &BTreeSet<Node
         for slot in held.chain(sent.iter()) {
             let at = usize::from(slot);
             // Whoever the owner was to hand it over to may have taken it and be gone with it.
-            let gone = !kept(before[at]) && (targets[at] == NOBODY || kept(targets[at]));
-            if gone && copies[at].has(place as u16) == Some(true) && owners[at].is_none() {
+            let beside = mutant::off(Mutant::PromoteBesideTarget);
+            let gone = !kept(before[at]) && (targets[at] == NOBODY || kept(targets[at]) || beside);
+            let listed = copies[at].has(place as u16) == Some(true) || mutant::off(Mutant::PromoteUnlisted);
+            if gone && listed && owners[at].is_none() {
                 owners[at] = Some(place);
             }
         }
     }
-    let copied = view.replication().replicas > 0;
+    let copied = view.replication().replicas > 0 && !mutant::off(Mutant::LoseOffered);
     for (place, report) in reported() {
         for slot in
             of_ranges(&report.sent, slots).iter().filter(|s| usize::from(before[usize::from(*s)]) == place)
@@ -218,7 +220,7 @@ fn in_sync(view: &View, reports: &BTreeMap<NodeId, Report>, owners: &[Option<usi
             // Of what it handed over, the former owner has what there was then, and the new one waits for it.
             let sent = of_ranges(&peer.sent, slots);
             for slot in of_ranges(&claim.slots, slots).iter().filter(|s| held.has(*s) || sent.has(*s)) {
-                if owners[usize::from(slot)] == Some(place) {
+                if owners[usize::from(slot)] == Some(place) || mutant::off(Mutant::ClaimLost) {
                     synced[usize::from(slot)].add(at as u16, true);
                 }
             }

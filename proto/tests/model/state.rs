@@ -413,6 +413,7 @@ impl State {
                 Output::Install(view) => self.installed(view),
                 Output::Lease(until) => node.lease = until,
                 Output::Slot(action) => self.act(n, &mut node, action),
+                Output::Readable(_) => {}
                 Output::Excluded => over = true,
             }
         }

@@ -53,6 +53,9 @@ pub(crate) struct Op {
     pub(crate) count: u64,
     /// Executions: their place in the order of all, which is the version they write, and the birth of the slot's data.
     pub(crate) executed: Vec<(u64, u64)>,
+    /// A read that goes to a copy first; and whether it was answered there.
+    pub(crate) at_copy: bool,
+    pub(crate) looked: bool,
 }
 
 impl Op {
@@ -64,14 +67,26 @@ impl Op {
         !matches!(self.state, State::Done | State::Failed)
     }
 
-    /// What it says about its key. An execution whose effect was lost, so that another followed, is a write of its own
+    /// The read of a copy that it was: when it began and ended, and the version.
+    pub(crate) fn look(&self) -> Option<Access> {
+        let (key, start, end, version) = (self.key, self.start, self.end, self.before);
+        (self.looked && self.state == State::Done).then_some(Access {
+            key,
+            start,
+            end,
+            version,
+            write: false,
+        })
+    }
+
+    /// What it says about its key, besides what it read from a copy. An execution whose effect was lost, so that another followed, is a write of its own
     /// that was never answered.
     pub(crate) fn accesses(&self) -> impl Iterator<Item = Access> {
         let done = self.state == State::Done;
         let (key, start) = (self.key, self.start);
         let end = if done { self.end } else { NEVER };
         let read = Access { key, start, end, version: self.before, write: false };
-        let reads = done && matches!(self.kind, Kind::Get | Kind::Incr);
+        let reads = done && matches!(self.kind, Kind::Get | Kind::Incr) && !self.looked;
         let executions = if self.kind == Kind::Get { &[] } else { self.executed.as_slice() };
         let last = executions.len();
         let writes = executions.iter().enumerate().map(move |(i, (version, _))| {
@@ -200,6 +215,11 @@ impl World {
                 before: 0,
                 count: 0,
                 executed: Vec::new(),
+                at_copy: kind == Kind::Get
+                    && count == 1
+                    && self.scale.replicas > 0
+                    && self.dice.permille(500),
+                looked: false,
             });
         }
         self.agents[agent].clients[client].batch = batch;
@@ -269,8 +289,7 @@ impl World {
 
     fn send_batch(&mut self, agent: usize, client: usize, batch: &[usize]) {
         let Some(first) = batch.first() else { return };
-        let slot = self.slot_of(self.ops[*first].key);
-        let conn = self.target(agent, slot).and_then(|to| self.conn(agent, to));
+        let conn = self.target(agent, *first).and_then(|to| self.conn(agent, to));
         let Some(conn) = conn else {
             let delay = self.dice.range(20 * MS, 100 * MS);
             self.after(delay, Event::Client { agent, client });
@@ -288,7 +307,15 @@ impl World {
     }
 
     /// Whom to ask for a slot: now and then anybody, as clients do that have no table yet.
-    fn target(&mut self, agent: usize, slot: u16) -> Option<NodeId> {
+    fn target(&mut self, agent: usize, op: usize) -> Option<NodeId> {
+        let slot = self.slot_of(self.ops[op].key);
+        if self.ops[op].at_copy && self.ops[op].hops == 0 {
+            let view = self.agents[agent].view.clone();
+            let copies: Vec<u16> = view.copies(slot).iter().map(|(at, _)| at).collect();
+            if let Some(at) = self.dice.pick(&copies) {
+                return view.members.get(usize::from(*at)).map(|m| m.id);
+            }
+        }
         if self.dice.permille(30) {
             let members = self.agents[agent].view.clone();
             return self.dice.pick(&members.members).map(|m| m.id);

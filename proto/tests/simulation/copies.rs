@@ -1,11 +1,12 @@
-//! Slots on their way to others, to be handed over or to stay there as copies, and the replies that wait for those.
+//! Slots on their way to others, to be handed over or to stay there as copies, and the replies that wait for those; reads of
+//! copies, and copies that take over.
 
 use std::collections::VecDeque;
 
 use shoal_proto::view::{NodeId, View};
 
 use crate::process::UNKNOWN;
-use crate::world::{Event, Item, MS, Reply, World};
+use crate::world::{Cell, Event, Item, MS, Reply, World};
 
 /// A slot that goes to another process.
 #[derive(Debug)]
@@ -14,8 +15,9 @@ pub(crate) struct Export {
     left: VecDeque<u32>,
     /// The stream it goes into, if one stood.
     stream: Option<usize>,
-    /// The core wants replies to wait for it; and they do.
-    guard: bool,
+    /// It shall stay; and whether the core wants replies to wait for it.
+    lasting: Option<bool>,
+    /// They do.
     guarded: bool,
     /// Position behind the last of the slot; none could be reached if it was lost.
     last: u64,
@@ -39,18 +41,18 @@ pub(crate) struct Pending {
 }
 
 impl World {
-    pub(crate) fn export(&mut self, p: usize, slot: u16, to: NodeId, (copy, guard): (u64, bool)) {
+    pub(crate) fn export(&mut self, p: usize, slot: u16, to: NodeId, copy: u64, lasting: Option<bool>) {
         let (mut left, mut last) = (VecDeque::new(), 0);
         let stream = self.stream(p, to);
         if self.is_hot(slot) {
             let data = self.processes[p].data.get(&slot);
             left = data.map(|d| d.cells.keys().copied().collect()).unwrap_or_default();
-            let version = data.map_or(UNKNOWN, |d| d.base);
+            let (version, birth) = data.map_or((UNKNOWN, UNKNOWN), |d| (d.base, d.birth));
             if let Some(stream) = stream {
-                last = self.put(stream, 0, Item::Base { slot, version });
+                last = self.put(stream, 0, Item::Base { slot, version, birth });
             }
         }
-        let export = Export { copy, left, stream, guard, guarded: false, last, synced_at: None };
+        let export = Export { copy, left, stream, lasting, guarded: false, last, synced_at: None };
         self.processes[p].exports.insert((slot, to), export);
         let delay = self.dice.range(100, if self.is_hot(slot) { 20 * MS } else { MS });
         self.after(delay, Event::Copy { process: p, slot, to, copy });
@@ -59,7 +61,8 @@ impl World {
     /// All of the slot is there already.
     pub(crate) fn follow(&mut self, p: usize, slot: u16, to: NodeId, guard: bool) {
         let (stream, left) = (self.stream(p, to), VecDeque::new());
-        let export = Export { copy: 0, left, stream, guard, guarded: guard, last: 0, synced_at: None };
+        let lasting = Some(guard);
+        let export = Export { copy: 0, left, stream, lasting, guarded: guard, last: 0, synced_at: None };
         self.processes[p].exports.insert((slot, to), export);
     }
 
@@ -113,11 +116,11 @@ impl World {
         if more && export.left.len() > 1 {
             let delay = self.dice.range(100, 20 * MS);
             self.after(delay, Event::Copy { process: p, slot, to, copy });
-        } else if export.guard {
+        } else if let Some(guard) = export.lasting {
             // The rest first: who is in sync has everything.
             while self.copy_key(p, slot, to) {}
             if let Some(export) = self.processes[p].exports.get_mut(&(slot, to)) {
-                export.guarded = true;
+                export.guarded = guard;
                 export.synced_at = Some(export.last);
             }
             self.say_synced(p);
@@ -198,6 +201,54 @@ impl World {
             self.answer(conn, op, reply);
         }
         true
+    }
+
+    /// Whether a copy may be read at a process at this moment.
+    pub(crate) fn may_look(&self, p: usize, slot: u16) -> bool {
+        let readable = &self.processes[p].readable;
+        readable.open && readable.slots.has(slot) && self.has_lease(p)
+    }
+
+    /// Answers the read at the head of a connection's queue from a copy, if that may be read; else the queue is looked at anew.
+    pub(crate) fn look_at_copy(&mut self, conn: usize, op: usize) {
+        let p = self.conns[conn].process;
+        let (key, slot) = (self.ops[op].key, self.slot_of(self.ops[op].key));
+        if !self.may_look(p, slot) {
+            return self.pump_conn(conn);
+        }
+        let Some(data) = self.processes[p].data.get(&slot) else {
+            return self.oracle.fail(format!("{p} reads slot {slot} and has nothing of it"));
+        };
+        let absent = Cell { version: data.base, count: 0 };
+        let Cell { version, count } = data.cells.get(&key).copied().unwrap_or(absent);
+        self.note_op(|| format!("{p} reads {op} key {key} slot {slot} from its copy: {version}"));
+        self.oracle.looks += 1;
+        self.ops[op].looked = true;
+        self.answer(conn, op, Reply::Done { before: version, count });
+        self.pump_conn(conn);
+    }
+
+    /// A slot is served. If it was a copy until now, and its owner is gone: it has what the owner had at some moment. If answers
+    /// did not wait for it, what it lacks is lost: its keys are written anew as they are, at this moment.
+    pub(crate) fn may_be_promoted(&mut self, p: usize, slot: u16) {
+        let process = &self.processes[p];
+        let owner = process.view.owner(slot).is_some_and(|m| m.id == process.id);
+        if process.gates[usize::from(slot)] != crate::process::Gate::Away || !owner {
+            return;
+        }
+        let (now, epoch) = (self.now, process.view.epoch);
+        let Some(data) = self.processes[p].data.get_mut(&slot) else {
+            return self.oracle.fail(format!("{p} is promoted for slot {slot} and has nothing of it"));
+        };
+        self.oracle.promoted += 1;
+        self.oracle.check_prefix(slot, data);
+        if !self.scale.ack_all {
+            data.base = self.oracle.lost(slot, epoch, now);
+            for (key, cell) in &mut data.cells {
+                cell.version = self.oracle.rewrite(*key, epoch, now);
+            }
+        }
+        self.oracle.begins_with(slot, data);
     }
 
     /// Whether nothing is lost if a process ends now, by the word of the newest view.

@@ -136,6 +136,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             _ if profile == Profile::Copies => 1,
             _ => 0,
         },
+        ack_all: true,
     };
     let (planned, covered) = (profile == Profile::Planned, profile == Profile::Copies);
     let bad = !planned && !covered && dice.permille(500);
@@ -161,6 +162,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     faults.sort_by_key(|(at, _)| *at);
     let quiet = faults.iter().map(|(at, _)| *at).max().unwrap_or(0) + 300 * MS;
     let strikes = strike::draw(profile, &mut dice);
+    let scale = Scale { ack_all: scale.replicas == 0 || !dice.permille(330), ..scale };
     Plan { profile, scale, network, faults, strikes, quiet }
 }
 

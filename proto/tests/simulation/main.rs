@@ -44,6 +44,8 @@ pub(crate) struct Summary {
     moved: u64,
     births: u64,
     forced: u64,
+    looks: u64,
+    promoted: u64,
 }
 
 impl Summary {
@@ -56,6 +58,8 @@ impl Summary {
         self.moved += other.moved;
         self.births += other.births;
         self.forced += other.forced;
+        self.looks += other.looks;
+        self.promoted += other.promoted;
     }
 }
 
@@ -99,6 +103,8 @@ fn play(world: &mut World, quiet: Time) -> Result<Summary, String> {
         moved: world.oracle.gone,
         births: world.oracle.births,
         forced: u64::from(world.oracle.forced),
+        looks: world.oracle.looks,
+        promoted: world.oracle.promoted,
     })
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use shoal_proto::view::{NodeId, View};
 
-use crate::history::{self, Access, NEVER, Time};
+use crate::client::Op;
+use crate::history::{self, Access, NEVER, NOTHING, Time};
+use crate::process::SlotData;
 use crate::world::World;
 
 /// See the module's documentation.
@@ -13,8 +15,15 @@ use crate::world::World;
 pub(crate) struct Oracle {
     /// The first thing that was wrong.
     pub(crate) wrong: Option<String>,
-    /// Executions so far.
-    pub(crate) executed: u64,
+    /// When each execution was; its place here is the version that it wrote. The first is none.
+    executed: Vec<Time>,
+    /// What copies held when they took over and what they lacked was lost: written anew, by key.
+    rewritten: Vec<(u32, Time, Time, u64)>,
+    /// The writes of each slot in their order, and what was there before the first.
+    logs: BTreeMap<u16, Log>,
+    /// Reads that copies answered, and copies that took over.
+    pub(crate) looks: u64,
+    pub(crate) promoted: u64,
     /// Slots that went away from somebody.
     pub(crate) gone: u64,
     /// Slots that were made anew, when, and the version that their keys have since.
@@ -29,6 +38,13 @@ pub(crate) struct Oracle {
     pub(crate) births: u64,
 }
 
+/// A slot's keys and versions at some moment, and what was written since.
+#[derive(Debug, Default)]
+struct Log {
+    first: BTreeMap<u32, u64>,
+    writes: Vec<(u32, u64)>,
+}
+
 /// Versions of losses begin here; those of operations are below.
 const LOSS: u64 = 1 << 40;
 
@@ -36,7 +52,11 @@ impl Oracle {
     pub(crate) fn new(slots: u16) -> Self {
         Self {
             wrong: None,
-            executed: 0,
+            executed: vec![0],
+            rewritten: Vec::new(),
+            logs: BTreeMap::new(),
+            looks: 0,
+            promoted: 0,
             gone: 0,
             losses: Vec::new(),
             holder: vec![None; usize::from(slots)],
@@ -54,9 +74,61 @@ impl Oracle {
     /// its owner has not heard of, that may never have an effect.
     pub(crate) fn lost(&mut self, slot: u16, epoch: u64, now: Time) -> u64 {
         let version = LOSS + self.losses.len() as u64;
-        let newest = self.views.keys().next_back().is_none_or(|last| *last == epoch);
-        self.losses.push((slot, now, if newest { now } else { NEVER }, version));
+        let end = if self.is_newest(epoch) { now } else { NEVER };
+        self.losses.push((slot, now, end, version));
         version
+    }
+
+    /// Something is executed now; its number.
+    pub(crate) fn execute(&mut self, now: Time) -> u64 {
+        self.executed.push(now);
+        self.executed.len() as u64 - 1
+    }
+
+    /// A key of a copy that takes over is written anew as it is. As with [`lost`](Self::lost), perhaps to no effect.
+    pub(crate) fn rewrite(&mut self, key: u32, epoch: u64, now: Time) -> u64 {
+        let version = self.execute(now);
+        let end = if self.is_newest(epoch) { now } else { NEVER };
+        self.rewritten.push((key, now, end, version));
+        version
+    }
+
+    fn is_newest(&self, epoch: u64) -> bool {
+        self.views.keys().next_back().is_none_or(|last| *last == epoch)
+    }
+
+    /// A slot is made anew.
+    pub(crate) fn begins(&mut self, slot: u16) {
+        self.logs.insert(slot, Log::default());
+    }
+
+    /// A slot goes on with this.
+    pub(crate) fn begins_with(&mut self, slot: u16, data: &SlotData) {
+        let first = data.cells.iter().map(|(key, cell)| (*key, cell.version)).collect();
+        self.logs.insert(slot, Log { first, writes: Vec::new() });
+    }
+
+    /// A slot's owner writes.
+    pub(crate) fn writes(&mut self, slot: u16, key: u32, version: u64) {
+        self.logs.entry(slot).or_default().writes.push((key, version));
+    }
+
+    /// What a copy holds that takes over is what its owner held at some moment.
+    pub(crate) fn check_prefix(&mut self, slot: u16, data: &SlotData) {
+        let log = self.logs.entry(slot).or_default();
+        let held: BTreeMap<u32, u64> = data.cells.iter().map(|(key, cell)| (*key, cell.version)).collect();
+        let mut then = log.first.clone();
+        let mut found = then == held;
+        for (key, version) in &log.writes {
+            then.insert(*key, *version);
+            found |= then == held;
+        }
+        if !found {
+            let wrong = format!(
+                "a copy of slot {slot} takes over with what its owner never held: {held:?} of {log:?}"
+            );
+            self.fail(wrong);
+        }
     }
 
     pub(crate) fn serves(&mut self, slot: u16, id: NodeId) {
@@ -122,12 +194,56 @@ impl World {
                 accesses.push(Access { key, start: *start, end: *end, version: *version, write: true });
             }
         }
+        for (key, start, end, version) in self.oracle.rewritten.iter().copied() {
+            accesses.push(Access { key, start, end, version, write: true });
+        }
+        self.check_looks(&accesses)?;
+        if self.scale.ack_all && self.scale.replicas == 1 {
+            // With one copy it makes no difference who is asked.
+            accesses.extend(self.ops.iter().filter_map(Op::look));
+        }
         history::check(&accesses)?;
         let bases = self.ops.iter().filter_map(|op| op.base().map(|base| (op.key, base)));
         if let Some(((key, base), _)) = World::count_by(bases).into_iter().find(|(_, n)| *n > 1) {
             return Err(format!("two increments of key {key} began with version {base}"));
         }
         self.check_order()
+    }
+
+    /// No copy was older than it may be: if answers wait for copies, than what was answered before the read began; in any case,
+    /// than the last time before that the slot was lost or a copy took over.
+    fn check_looks(&self, accesses: &[Access]) -> Result<(), String> {
+        let losses: BTreeMap<u64, Time> =
+            self.oracle.losses.iter().map(|(_, at, _, version)| (*version, *at)).collect();
+        let at = |version: u64| match version {
+            NOTHING => Some(0),
+            LOSS.. => losses.get(&version).copied(),
+            _ => self.oracle.executed.get(version as usize).copied(),
+        };
+        let certain = |access: &&Access| {
+            let of_client =
+                access.version < LOSS && !self.oracle.rewritten.iter().any(|(.., v)| *v == access.version);
+            access.write && (self.scale.ack_all || !of_client)
+        };
+        let writes: Vec<&Access> = accesses.iter().filter(certain).collect();
+        for look in self.ops.iter().filter_map(Op::look) {
+            let Some(written) = at(look.version) else {
+                return Err(format!(
+                    "a copy answered version {} of key {}, which is none",
+                    look.version, look.key
+                ));
+            };
+            let newer = |w: &&&Access| {
+                w.key == look.key && w.end < look.start && at(w.version).is_some_and(|time| time > written)
+            };
+            if let Some(newer) = writes.iter().find(newer) {
+                return Err(format!(
+                    "a copy answered version {} of key {} at {}..{}, but {} was there since {}",
+                    look.version, look.key, look.start, look.end, newer.version, newer.end
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Commands of one client on one slot are executed in the order in which they were given.

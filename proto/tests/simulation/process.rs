@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_proto::cluster::{Action, Core, Output, Transfer};
+use shoal_proto::cluster::{Action, Core, Output, Readable, Transfer};
 use shoal_proto::view::{Member, NodeId, Replication, View};
 
 use crate::client::Kind;
 use crate::copies::Export;
 use crate::history::{NOTHING, Time};
 use crate::strike::{self, Moment};
-use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Stream, World};
+use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Scale, Stream, World};
 
 /// Whether a slot's commands are executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,14 @@ pub(crate) const UNKNOWN: u64 = u64::MAX;
 pub(crate) struct SlotData {
     /// The version of keys that are not in it.
     pub(crate) base: u64,
+    /// What that was when the slot was made.
+    pub(crate) birth: u64,
     pub(crate) cells: BTreeMap<u32, Cell>,
 }
 
 impl SlotData {
     fn new(base: u64) -> Self {
-        Self { base, cells: BTreeMap::new() }
+        Self { base, birth: base, cells: BTreeMap::new() }
     }
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct Process {
     pub(crate) gates: Vec<Gate>,
     pub(crate) data: BTreeMap<u16, SlotData>,
     pub(crate) lease: Duration,
+    pub(crate) readable: Arc<Readable>,
     pub(crate) view: Arc<View>,
     /// When gossip heard of each process last.
     pub(crate) heard: BTreeMap<NodeId, Time>,
@@ -94,6 +97,7 @@ impl Process {
             gates: vec![Gate::Away; usize::from(slots)],
             data: BTreeMap::new(),
             lease: Duration::ZERO,
+            readable: Arc::default(),
             view: Arc::new(View::empty()),
             heard: BTreeMap::new(),
             doubted: BTreeMap::new(),
@@ -112,7 +116,7 @@ impl Process {
     }
 }
 
-pub(crate) fn member(id: NodeId, replicas: u8) -> Member {
+pub(crate) fn member(id: NodeId, scale: &Scale) -> Member {
     Member {
         id,
         name: format!("n{}", id.node),
@@ -121,7 +125,7 @@ pub(crate) fn member(id: NodeId, replicas: u8) -> Member {
         gossip_port: 0,
         weight: 100,
         zone: String::new(),
-        replication: Replication { replicas, ack_all: true },
+        replication: Replication { replicas: scale.replicas, ack_all: scale.ack_all },
     }
 }
 
@@ -184,6 +188,10 @@ impl World {
                     changed = true;
                     self.act(p, action);
                 }
+                Output::Readable(readable) => {
+                    changed = true;
+                    self.processes[p].readable = readable;
+                }
                 Output::Excluded => self.excluded(p),
             }
         }
@@ -238,10 +246,10 @@ impl World {
         let boot = self.boots[machine] + 1;
         self.boots[machine] = boot;
         let id = NodeId { node: machine as u64, boot };
-        let replicas = self.scale.replicas;
+        let member = member(id, &self.scale);
         let process = &mut self.processes[p];
         process.id = id;
-        process.member = member(id, replicas);
+        process.member = member;
         process.core.rename(id);
         process.connecting.clear();
         self.note(|| format!("{p} is {id:?} now"));
@@ -257,13 +265,18 @@ impl World {
                 if fresh && self.is_hot(slot) {
                     let base = self.oracle.lost(slot, self.processes[p].view.epoch, self.now);
                     self.processes[p].data.insert(slot, SlotData::new(base));
+                    self.oracle.begins(slot);
+                } else if !fresh && self.is_hot(slot) {
+                    self.may_be_promoted(p, slot);
                 }
                 self.processes[p].gates[usize::from(slot)] = Gate::Serve;
                 let id = self.processes[p].id;
                 self.oracle.serves(slot, id);
                 self.serves_alone(p, Some(slot));
             }
-            Action::Export { slot, to, copy, guard, .. } => self.export(p, slot, to, (copy, guard)),
+            Action::Export { slot, to, copy, lasting, guard } => {
+                self.export(p, slot, to, copy, lasting.then_some(guard));
+            }
             Action::Follow { slot, to, guard } => self.follow(p, slot, to, guard),
             Action::Allow { slot, .. } => self.processes[p].allowed = Some(slot),
             Action::Freeze { slot, to, id } => {
@@ -465,11 +478,11 @@ impl World {
                 }
             }
             Item::Ack(position) => self.acked(p, stream, position),
-            Item::Base { slot, version } => {
+            Item::Base { slot, version, birth } => {
                 if self.processes[p].core.handoff().source(slot) == Some(from)
                     && let Some(data) = self.processes[p].data.get_mut(&slot)
                 {
-                    data.base = version;
+                    (data.base, data.birth) = (version, birth);
                 }
             }
             Item::Record { key, cell } => {
@@ -530,7 +543,16 @@ impl World {
             let waited = self.now > since + 2 * SECOND + 500 * MS;
             let process = &self.processes[p];
             let inside = process.core.inside();
-            match process.gates[usize::from(slot)] {
+            let gate = process.gates[usize::from(slot)];
+            let at_copy = gate == Gate::Away && self.ops[op].at_copy && process.readable.slots.has(slot);
+            match gate {
+                _ if at_copy && !self.may_look(p, slot) => {
+                    if !waited {
+                        return;
+                    }
+                    self.answer(conn, op, Reply::Down);
+                }
+                Gate::Away if at_copy => self.execute(conn),
                 Gate::Away if inside || process.left => {
                     let known = process.gone.get(&slot).copied();
                     let to = known.or_else(|| Self::owners(&process.view, slot));
@@ -568,6 +590,10 @@ impl World {
         let Some((op, _)) = self.conns[conn].queue.front().copied() else { return };
         let key = self.ops[op].key;
         let slot = self.slot_of(key);
+        if self.processes[p].gates[usize::from(slot)] == Gate::Away && self.ops[op].at_copy {
+            // What is decided under a lock happens at one instant.
+            return self.look_at_copy(conn, op);
+        }
         if self.processes[p].gates[usize::from(slot)] == Gate::Serve {
             let reply = self.apply(p, slot, op);
             if self.has_lease(p) {
@@ -586,9 +612,8 @@ impl World {
         let data = self.processes[p].data.entry(slot).or_insert(missing);
         let absent = Cell { version: data.base, count: 0 };
         let before = data.cells.get(&key).copied().unwrap_or(absent);
-        let base = data.base;
-        self.oracle.executed += 1;
-        let version = self.oracle.executed;
+        let birth = data.birth;
+        let version = self.oracle.execute(self.now);
         let after = match kind {
             Kind::Get => None,
             Kind::Set | Kind::Del => Some(Cell { version, count: 0 }),
@@ -597,11 +622,14 @@ impl World {
         if let Some(cell) = after {
             data.cells.insert(key, cell);
             self.tell_copies(p, slot, Item::Record { key, cell });
-            if self.ops[op].executed.iter().any(|(_, other)| *other == base) {
+            if self.has_lease(p) {
+                self.oracle.writes(slot, key, version);
+            }
+            if self.ops[op].executed.iter().any(|(_, other)| *other == birth) {
                 self.oracle.fail(format!("operation {op} on key {key} was executed twice"));
             }
         }
-        self.ops[op].executed.push((version, base));
+        self.ops[op].executed.push((version, birth));
         self.note_op(|| format!("{p} executes {op} {kind:?} key {key} slot {slot}: {} ", before.version));
         Reply::Done { before: before.version, count: after.map_or(before.count, |c| c.count) }
     }

@@ -41,6 +41,7 @@ pub(crate) enum Item {
     Base {
         slot: u16,
         version: u64,
+        birth: u64,
     },
     /// What a key holds.
     Record {
@@ -140,8 +141,9 @@ pub(crate) struct Scale {
     pub(crate) drift: u64,
     /// How long gossip takes to notice that somebody is gone.
     pub(crate) detection: Time,
-    /// Copies of each slot.
+    /// Copies of each slot, and whether answers wait for them.
     pub(crate) replicas: u8,
+    pub(crate) ack_all: bool,
 }
 
 /// See the module's documentation.
@@ -255,7 +257,7 @@ impl World {
         self.boots[machine] = boot;
         let id = NodeId { node: machine as u64, boot };
         let p = self.processes.len();
-        let member = crate::process::member(id, self.scale.replicas);
+        let member = crate::process::member(id, &self.scale);
         self.processes.push(Process::new(member, machine, rate as u64, self.now, self.scale.slots));
         self.machines[machine] = Some(p);
         self.note(|| format!("start {machine} as {p} {id:?}"));

@@ -7,7 +7,7 @@ use shoal_proto::{
     resp::{Args, Reply},
     session::{Cx, REDIS_VERSION, Session},
     slot::{SLOTS, key_slot},
-    view::redis::{self, Node},
+    view::redis::{self, Node, Run},
 };
 
 use crate::{
@@ -112,6 +112,14 @@ fn nodes(shared: &Shared, session: &Session, desk: &Desk) -> Vec<Node> {
     }]
 }
 
+/// Their slots, and who has copies.
+fn runs(shared: &Shared, desk: &Desk, nodes: &[Node]) -> Vec<Run> {
+    match shared.settings.cluster_view {
+        ClusterView::Nodes => redis::runs_of(&desk.routing.view),
+        ClusterView::Itself => redis::uncopied(nodes),
+    }
+}
+
 fn cluster(
     shared: &Shared,
     session: &Session,
@@ -122,7 +130,21 @@ fn cluster(
 ) -> Result {
     let epoch = desk.routing.view.epoch;
     match sub {
-        "slots" => redis::slots(&nodes(shared, session, desk), out),
+        "slots" => {
+            let nodes = nodes(shared, session, desk);
+            redis::slots(&nodes, &runs(shared, desk, &nodes), out);
+        }
+        "replicas" | "slaves" => {
+            let nodes = nodes(shared, session, desk);
+            let named = |node: &Node| node.id.as_bytes() == args.at(2);
+            let Some(of) = nodes.iter().position(named) else {
+                return Err(Error::owned(format!(
+                    "ERR Unknown node {}",
+                    String::from_utf8_lossy(args.at(2))
+                )));
+            };
+            redis::replicas(&nodes, &runs(shared, desk, &nodes), of, epoch, out);
+        }
         "shards" => redis::shards(&nodes(shared, session, desk), out),
         "nodes" => redis::nodes(&nodes(shared, session, desk), epoch, out),
         "info" => redis::info(&nodes(shared, session, desk), epoch, out),

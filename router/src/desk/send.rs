@@ -213,7 +213,8 @@ impl Desk {
     /// Asks every node, and merges what they answer.
     pub(crate) fn ask_all(&mut self, order: &Order<'_>, merge: Merge, own: impl FnOnce() -> Own) {
         let members = self.routing.members().len() as u16;
-        let whole = Whole::new(order.entry, merge, order.args, members, own);
+        let moves = self.routing.view.moves();
+        let whole = Whole::new(order.entry, merge, order.args, (members, moves), own);
         let next = if members > 0 { whole.start() } else { Vec::new() };
         let (effect, now, turn) = (order.effect(), self.now, self.turn);
         let client = &mut self.clients[order.client as usize];

@@ -96,6 +96,7 @@ impl Desk {
 
     /// Asks again what was asked of a cluster that has changed since.
     pub(super) fn anew(&mut self, asker: Asker, lane: u8) {
+        let moves = self.routing.view.moves();
         let (members, turn, now, patience) =
             (self.routing.members().len() as u16, self.turn, self.now, self.patience());
         let Some(client) = self.client(asker.client, asker.generation) else { return };
@@ -112,7 +113,7 @@ impl Desk {
             client.tickets[index] = if muted { Ticket::Muted } else { Ticket::Waiting };
             return self.fail(asker, &GONE);
         }
-        let next = gather.restart(members, turn);
+        let next = gather.restart((members, moves), turn);
         self.tally.restarts += 1;
         self.ask(Pending { effect, ..Pending::node(asker, at) }, lane, next);
     }

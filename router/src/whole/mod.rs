@@ -33,6 +33,11 @@ pub(crate) type Next = Vec<(Target, Vec<u8>)>;
 enum Rule {
     Sum,
     Alike,
+    /// Emptying. If slots are under way, some may leave their owner before that is asked and come to their target after that
+    /// was: then all are asked twice, since a slot changes hands once in a view.
+    Flush {
+        again: bool,
+    },
     Concat,
     /// Keys per member are asked first.
     Random {
@@ -64,15 +69,16 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// For a request of this command, in a view of so many members. `own` is what the router says of itself in `INFO`.
+    /// For a request of this command, in a view of so many members, and whether slots are to move in it. `own` is what the router says of itself in `INFO`.
     pub(crate) fn new(
         entry: &Entry,
         merge: Merge,
         args: Args<'_>,
-        members: u16,
+        (members, moves): (u16, bool),
         own: impl FnOnce() -> Own,
     ) -> Self {
         let rule = match merge {
+            Merge::AllOk if entry.name.starts_with("flush") => Rule::Flush { again: moves },
             Merge::Sum => Rule::Sum,
             Merge::AllOk | Merge::Values => Rule::Alike,
             Merge::Concat => Rule::Concat,
@@ -105,10 +111,11 @@ impl Whole {
         }
     }
 
-    /// Forgets what was learned so far: there are so many members now.
-    pub(crate) fn restart(&mut self, members: u16) {
+    /// Forgets what was learned so far: there are so many members now, and slots are to move or not.
+    pub(crate) fn restart(&mut self, (members, moves): (u16, bool)) {
         self.members = members;
         match &mut self.rule {
+            Rule::Flush { again } => *again |= moves,
             Rule::Random { counts, tries } => {
                 counts.clear();
                 *tries = 0;
@@ -145,10 +152,15 @@ impl Whole {
             out.extend_from_slice(error);
             return Ok(None);
         }
+        if let Rule::Flush { again } = &mut self.rule
+            && std::mem::take(again)
+        {
+            return Ok(Some(self.start()));
+        }
         let args = self.request.args();
         match &mut self.rule {
             Rule::Sum => merge::sum(replies, out)?,
-            Rule::Alike | Rule::Any => merge::alike(replies, out)?,
+            Rule::Alike | Rule::Flush { .. } | Rule::Any => merge::alike(replies, out)?,
             Rule::Concat => merge::concat(replies, out),
             Rule::Scan { hops } => {
                 let reply = replies.first().ok_or(UNEXPECTED)?;
@@ -224,7 +236,7 @@ mod tests {
         let request = OwnedArgs::new(line.split(' '));
         let entry = table().find(request.args()).unwrap();
         let Route::AllNodes(merge) = entry.command.route else { panic!("{line} is not for all nodes") };
-        Whole::new(entry, merge, request.args(), members, Own::default)
+        Whole::new(entry, merge, request.args(), (members, false), Own::default)
     }
 
     pub(super) fn finished(line: &str, replies: &[&str]) -> String {
@@ -243,6 +255,18 @@ mod tests {
         assert_eq!(finished("KEYS *", &["*1\r\n$1\r\na\r\n", "*0\r\n"]), "*1\r\n$1\r\na\r\n");
         assert_eq!(finished("DEBUG SET-ACTIVE-EXPIRE 0", &["-ERR no\r\n", "+OK\r\n"]), "+OK\r\n");
         assert_eq!(finished("MEMORY DOCTOR", &["$2\r\nhi\r\n", "$2\r\nhi\r\n"]), "$2\r\nhi\r\n");
+    }
+
+    #[test]
+    fn while_slots_move_everything_is_emptied_twice() {
+        let mut flush = whole("FLUSHALL", 2);
+        flush.restart((2, true));
+        let mut out = Vec::new();
+        let ok: [&[u8]; 2] = [b"+OK\r\n", b"+OK\r\n"];
+        let next = flush.finish(&ok, Protocol::Resp2, &mut out).unwrap();
+        assert_eq!(next.map(|next| next.len()), Some(2));
+        assert_eq!(flush.finish(&ok, Protocol::Resp2, &mut out).unwrap(), None);
+        assert_eq!(out, b"+OK\r\n");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use shoal_net::{
     telemetry::{Kind, Metric},
 };
 use shoal_proto::{
-    cluster::{Action, Transfer},
+    cluster::{Action, Readable, Transfer},
     view::{Member, NodeId, View},
 };
 use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
@@ -107,6 +107,8 @@ struct State {
     exports: BTreeMap<(u16, NodeId), Arc<Outbox>>,
     /// Slots that each peer may send, shared with whoever applies them.
     incoming: BTreeMap<NodeId, Arc<Mutex<SlotSet>>>,
+    /// Slots that were taken over in the view in force, and from whom.
+    taken: BTreeMap<u16, NodeId>,
     /// Owners that changed since the view in force, not yet told to the data plane.
     moved: Vec<(u16, u16)>,
 }
@@ -199,8 +201,9 @@ impl Mover {
     fn send(&self, state: &mut State, to: NodeId, message: Transfer) {
         match message {
             Transfer::Taken { .. } | Transfer::Refused { .. } | Transfer::Missing { .. } => {
-                if matches!(message, Transfer::Taken { .. }) {
+                if let Transfer::Taken { slot, .. } = message {
                     self.count("shoal_handoff_slots_total", "in", 1);
+                    state.taken.insert(slot, to);
                 }
                 if let Some(receiver) = state.receivers.get(&to) {
                     // A stream that is gone needs no answer: the offer is made again.
@@ -212,8 +215,9 @@ impl Mover {
             | Transfer::Follow { .. }
             | Transfer::Take { .. }
             | Transfer::Stop { .. } => {
-                if matches!(message, Transfer::Follow { .. }) {
+                if let Transfer::Follow { slot, .. } = message {
                     self.count("shoal_handoff_slots_total", "in", 1);
+                    state.taken.insert(slot, to);
                 }
                 if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
                     outbox.send(&wire::message(&message));
@@ -269,6 +273,14 @@ impl Mover {
         }
     }
 
+    /// A database (or all) was emptied in a slot at `from` after that had offered it to us, and before it heard that we took it. Whoever
+    /// did that is told only when this is through.
+    fn emptied(&self, from: NodeId, slot: u16, db: Option<u8>) {
+        if self.state.lock().taken.get(&slot) == Some(&from) {
+            self.shared.store.flush_slot(slot, db);
+        }
+    }
+
     /// Counts what the view says of copies.
     fn measure_copies(&self, view: &View, me: NodeId) {
         let wanted = usize::from(view.replication().replicas).min(view.members.len().saturating_sub(1));
@@ -295,6 +307,7 @@ impl Slots for DataPlane {
         state.view = Some(view.clone());
         state.me = Some(me);
         state.moved.clear();
+        state.taken.clear();
         self.0.measure_copies(view, me);
         let ownership = Ownership::of(view.clone(), me);
         if view.place(me).is_none() && self.0.shared.ownership().count() > 0 {
@@ -341,6 +354,10 @@ impl Slots for DataPlane {
                 self.0.shared.store.doom_slot(slot);
             }
         }
+    }
+
+    fn readable(&self, readable: &Readable) {
+        self.0.shared.read_copies(readable.slots.iter(), readable.open);
     }
 
     fn lease(&self, until: Duration) {

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{Mover, Receiver, wire};
 use crate::{
-    handoff::{Applied, Applier, ApplyError, Event, record},
+    handoff::{Applied, Applier, ApplyError, Event, Record, record},
     store::SlotSet,
 };
 
@@ -59,10 +59,17 @@ async fn end(mover: Arc<Mover>, from: NodeId, answers: mpsc::UnboundedSender<Vec
     }
 }
 
-/// Leaves out one record.
-fn skip(bytes: &[u8]) -> Result<Applied<'_>, String> {
+/// A slot that was emptied, in one database or all.
+type Emptied = Option<(u16, Option<u8>)>;
+
+/// Leaves out one record; unless it says that a slot was emptied, which may be ours by now.
+fn skip(bytes: &[u8]) -> Result<(Applied<'_>, Emptied), String> {
     let record = record::read(bytes).map_err(|error| error.to_string())?;
-    Ok(Applied { consumed: record.map_or(0, |(_, _, len)| len), event: None })
+    let Some((slot, record, consumed)) = record else {
+        return Ok((Applied { consumed: 0, event: None }, None));
+    };
+    let emptied = if let Record::Clear(db) = record { Some((slot, db)) } else { None };
+    Ok((Applied { consumed, event: None }, emptied))
 }
 
 struct Incoming {
@@ -114,15 +121,15 @@ impl Incoming {
         let mut done = 0;
         loop {
             let Mover { shared, .. } = &*self.mover;
-            let (consumed, message) = {
+            let (consumed, message, emptied) = {
                 // Held meanwhile: what is refused from now on is not put into effect any more.
                 let allowed = self.allowed.lock();
                 let bytes = &self.bytes[done..];
-                let Applied { consumed, event } =
+                let (Applied { consumed, event }, emptied) =
                     match self.applier.apply(&shared.store, &shared.dispatch, &allowed, bytes) {
                         // Sent before the peer heard that the slot goes elsewhere now.
                         Err(ApplyError::Unasked(_) | ApplyError::Served(_)) => skip(bytes)?,
-                        applied => applied.map_err(|error| error.to_string())?,
+                        applied => (applied.map_err(|error| error.to_string())?, None),
                     };
                 let message = match event {
                     Some(Event::Message(body)) => {
@@ -134,8 +141,11 @@ impl Incoming {
                     }
                     Some(Event::Begun(_) | Event::Through(_)) | None => None,
                 };
-                (consumed, message)
+                (consumed, message, emptied)
             };
+            if let Some((slot, db)) = emptied {
+                self.mover.emptied(self.from, slot, db);
+            }
             if consumed == 0 {
                 break;
             }

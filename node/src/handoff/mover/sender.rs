@@ -47,6 +47,9 @@ const WINDOW: u64 = 1 << 20;
 const STALL: Duration = Duration::from_secs(2);
 const SAMPLE: Duration = Duration::from_millis(250);
 
+/// How much longer that may take a peer that nobody waits for: copies there must not be read for ever.
+const UNWAITED: usize = 5;
+
 /// A slot to be copied.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -219,20 +222,22 @@ async fn read(
     }
 }
 
-/// Returns when replies wait for the peer and it has not applied within [`STALL`] what it was sent.
+/// Returns when the peer has not applied within [`STALL`] what it was sent and replies wait for it, or within [`UNWAITED`] times
+/// that.
 async fn stalls(mover: &Mover, peer: &Member, outbox: &Outbox) {
     let mut sent: VecDeque<u64> = VecDeque::new();
-    let samples = (STALL.as_millis() / SAMPLE.as_millis()) as usize;
+    let few = (STALL.as_millis() / SAMPLE.as_millis()) as usize;
     let labels = [("node", mover.name.clone()), ("peer", peer.name.clone())];
     let lag = metrics::gauge!("shoal_stream_lag_bytes", &labels);
     loop {
         tokio::time::sleep(SAMPLE).await;
         lag.set(outbox.lag() as f64);
-        if sent.len() == samples
-            && let Some(then) = sent.pop_front()
-            && outbox.acked() < then
-            && outbox.is_waited_for()
-        {
+        let late = |then: Option<&u64>| then.is_some_and(|then| outbox.acked() < *then);
+        let shortly = sent.len().checked_sub(few).and_then(|at| sent.get(at));
+        if late(shortly) && outbox.is_waited_for() {
+            return;
+        }
+        if sent.len() == UNWAITED * few && late(sent.pop_front().as_ref()) {
             return;
         }
         sent.push_back(outbox.appended());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_proto::cluster::{Action, Transfer};
+use shoal_proto::cluster::{Action, Readable, Transfer};
 use shoal_proto::view::{Member, NodeId, View};
 use tokio::net::TcpStream;
 
@@ -16,6 +16,9 @@ pub trait Slots: Send + Sync + 'static {
 
     /// Something is to be done with a slot.
     fn act(&self, action: Action);
+
+    /// Copies of these slots may be read here from now on, under the lease.
+    fn readable(&self, readable: &Readable);
 
     /// Until when this node may serve, in time of [`crate::control::uptime`].
     fn lease(&self, until: Duration);

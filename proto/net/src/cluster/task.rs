@@ -283,6 +283,7 @@ impl Task {
             cluster::Output::Install(view) => self.adopt(view),
             cluster::Output::Lease(until) => self.shared.slots.lease(self.started + until),
             cluster::Output::Slot(action) => self.shared.slots.act(action),
+            cluster::Output::Readable(readable) => self.shared.slots.readable(&readable),
             cluster::Output::Excluded => self.excluded_now(),
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use shoal_net::ClusterHandle;
 use shoal_net::cluster::{SlotEvent, Slots};
 use shoal_net::control::uptime;
-use shoal_proto::cluster::{Action, Transfer};
+use shoal_proto::cluster::{Action, Readable, Transfer};
 use shoal_proto::view::{Member, NodeId, View};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -120,6 +120,8 @@ impl Slots for Data {
             Action::Unexport { .. } | Action::Follow { .. } | Action::Allow { .. } => {}
         }
     }
+
+    fn readable(&self, _: &Readable) {}
 
     fn lease(&self, until: Duration) {
         *self.lease.lock().unwrap() = until;

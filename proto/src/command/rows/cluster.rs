@@ -103,8 +103,7 @@ const CLUSTER: &[Command] = &[
         .syntax("node-id")
         .about("Lists the replicas of a node.", "O(N), N replicas")
         .tips(&["nondeterministic_output"])
-        .local()
-        .planned(),
+        .local(),
     cluster("replicate", 3, "3.0.0", "no_async_loading admin stale")
         .syntax("node-id")
         .about("Makes the node a replica of another.", "O(1)")
@@ -133,8 +132,7 @@ const CLUSTER: &[Command] = &[
         .about("Lists the replicas of a node: the old name of CLUSTER REPLICAS.", "O(N), N replicas")
         .tips(&["nondeterministic_output"])
         .deprecated("5.0.0", "CLUSTER REPLICAS")
-        .local()
-        .planned(),
+        .local(),
     cluster("slot-stats", -4, "8.0.0", "stale loading")
         .syntax("<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>")
         .about("Returns figures on slots.", "O(N*log(N)), N slots")

@@ -33,7 +33,10 @@ const SHOAL: &[Command] = &[
         .local(),
     shoal("plan", -2, "admin noscript loading stale")
         .syntax("[JOIN [count] | LEAVE name [name ...]]")
-        .about("Shows which slots move, or would move, with this node's keys and bytes.", "O(N), N slots")
+        .about(
+            "Shows which slots move and which copies are made, or would be, with this node's keys and bytes.",
+            "O(N), N slots",
+        )
         .local(),
     shoal("upstream", -2, "admin noscript loading stale")
         .syntax("[version]")
