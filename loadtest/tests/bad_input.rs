@@ -256,10 +256,13 @@ fn what_was_read_is_not_written_over() {
         &["replay", "trace.csv", "--json", "./link.json"],
         &["scenario", "s.toml", "--json", "s.toml"],
         &["scenario", "s.toml", "--hdr", "w.toml"],
+        &["run", "--target", "127.0.0.1:1", "-w", "w.toml", "--json", "w.toml"],
+        &["compare", "--a", "x=127.0.0.1:1", "--b", "y=127.0.0.1:1", "-w", "w.toml", "--html", "w.toml"],
         &["report", "old.json", "--html", "old.json"],
         &["report", "old.json", "--json", "./old.json"],
     ] {
-        refused(&folder.0, arguments, arguments[3].trim_start_matches("./"));
+        let report = arguments.last().map_or("", |report| report.trim_start_matches("./"));
+        refused(&folder.0, arguments, report);
         for (name, content) in files {
             assert_eq!(std::fs::read_to_string(folder.0.join(name)).unwrap(), content, "{arguments:?}");
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 
 use super::load::LoadArguments;
+use super::output::spare;
 use super::run::{measure, preload, stop_on_interrupt};
 use crate::compare::{Figure, compare};
 use crate::error::Error;
@@ -75,6 +76,9 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         }
         logs.push((name.clone(), path));
     }
+    let reports: Vec<_> =
+        [&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)).collect();
+    spare(arguments.load.workload_file(), &reports)?;
     json::check([&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)))?;
     let mut contenders = Vec::new();
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {

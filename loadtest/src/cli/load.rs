@@ -1,6 +1,7 @@
 //! The options that say what load to make, shared by all subcommands that make some.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -184,6 +185,11 @@ impl LoadArguments {
             password: self.password.clone(),
             database: self.database,
         }
+    }
+
+    /// The workload's file, if it may be one.
+    pub(super) fn workload_file(&self) -> Option<&Path> {
+        self.workload.as_deref().map(Path::new)
     }
 
     /// The workload with the options' changes.

@@ -9,6 +9,7 @@ use clap::Args;
 
 pub(super) use super::interrupt::stop_on_interrupt;
 use super::load::LoadArguments;
+use super::output::spare;
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::number::{count, plain};
@@ -45,6 +46,7 @@ pub(super) struct RunArguments {
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     let settings = arguments.load.settings(&arguments.target)?;
     let stop = stop_on_interrupt()?;
+    spare(arguments.load.workload_file(), &[&arguments.json, &arguments.html, &arguments.hdr])?;
     json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
     let servers = look_at_all(&settings)?;

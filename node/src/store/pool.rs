@@ -278,7 +278,9 @@ impl Drop for Books {
 
 /// Maps `len` bytes of zeros, a multiple of the page.
 fn map(len: usize) -> NonNull<u8> {
-    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+    // Miri knows private memory only; what is reserved is not used there either.
+    let unreserved = if cfg!(miri) { MapFlags::empty() } else { MapFlags::NORESERVE };
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | unreserved);
     // SAFETY: the system chooses the addresses, so no other mapping is touched.
     let start = unsafe { mmap_anonymous(ptr::null_mut(), len, protection, flags) };
     let start = start.ok().and_then(|start| NonNull::new(start.cast::<u8>()));
@@ -301,7 +303,7 @@ enum Use {
 /// # Safety
 /// The range is mapped, of whole pages; nothing refers to it if it is said to be of no use.
 unsafe fn advise(start: NonNull<u8>, len: usize, what: Use) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         use rustix::mm::{Advice, madvise};
         let advice = match what {
@@ -313,7 +315,7 @@ unsafe fn advise(start: NonNull<u8>, len: usize, what: Use) {
         let result = unsafe { madvise(start.as_ptr().cast(), len, advice) };
         debug_assert!(result.is_ok() || !matches!(what, Use::Nothing), "a mapped range can be given back");
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = (start, len, what);
 }
 
@@ -403,7 +405,7 @@ mod tests {
         let pool = Pool::default();
         let mut random = StdRng::seed_from_u64(1);
         let mut held: Vec<(u8, Block)> = Vec::new();
-        for step in 0..20_000u32 {
+        for step in 0..if cfg!(miri) { 60 } else { 20_000u32 } {
             if held.len() < 300 && random.random_range(0..100) < 55 {
                 let len = match random.random_range(0..100) {
                     0 => random.random_range(1..2 * LARGEST_POOLED),
