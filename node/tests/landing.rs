@@ -1,25 +1,15 @@
 //! Long arguments on their way in: whole and as they were however they arrive, charged with what they hold, and not paid
 //! for before they come.
 
-use std::{
-    io::Write,
-    net::{SocketAddr, TcpListener},
-};
+mod support;
+
+use std::{io::Write, net::SocketAddr};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use shoal_node::{
-    config::Config,
-    server::{self, Node, Shared, Wiring},
-};
+use shoal_node::server::Node;
 use shoal_proto::resp::request::OwnedArgs;
 use shoal_testkit::{Client, Frame};
-
-fn start() -> Node {
-    let config = Config::default();
-    let shared = Shared::new(config.store_settings(), config, Wiring::none(), false);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    server::start(shared, listener, 1).expect("the node is up")
-}
+use support::start;
 
 fn address(node: &Node) -> SocketAddr {
     ([127, 0, 0, 1], node.shared.port()).into()

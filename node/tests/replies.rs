@@ -1,23 +1,16 @@
 //! Replies on their way: long strings come whole and as they were, and who does not read them is closed.
 
+mod support;
+
 use std::{
     io::{BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 
-use shoal_node::{
-    config::Config,
-    server::{self, Node, Shared, Wiring},
-};
+use shoal_node::server::Node;
 use shoal_testkit::{Client, Frame};
-
-fn start() -> Node {
-    let config = Config::default();
-    let shared = Shared::new(config.store_settings(), config, Wiring::none(), false);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    server::start(shared, listener, 1).expect("the node is up")
-}
+use support::start;
 
 fn client(node: &Node) -> Client {
     Client::connect(([127, 0, 0, 1], node.shared.port()).into()).expect("the node is up")

@@ -4,3 +4,5 @@ mod core;
 mod random;
 mod rules;
 mod served;
+#[path = "../support/mod.rs"]
+mod support;

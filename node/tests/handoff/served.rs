@@ -1,22 +1,16 @@
 //! Replies of a node whose slots have copies.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use shoal_node::{
-    config::Config,
     handoff::{LIMIT, Outbox},
-    server::{self, Node, Shared, Wiring},
+    server::Node,
     store::{Copied, Gate},
 };
 use shoal_proto::slot::key_slot;
 use shoal_testkit::{Client, Frame};
 
-fn start() -> Node {
-    let config = Config::default();
-    let shared = Shared::new(config.store_settings(), config, Wiring::none(), false);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    server::start(shared, listener, 1).expect("threads are to be had")
-}
+use crate::support::start;
 
 fn client(node: &Node) -> Client {
     Client::connect(([127, 0, 0, 1], node.shared.port()).into()).expect("the node listens")
