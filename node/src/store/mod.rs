@@ -15,6 +15,7 @@ mod eviction;
 mod gate;
 mod ghost;
 mod held;
+mod huge;
 mod incoming;
 mod index;
 mod item;

@@ -27,15 +27,14 @@ use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use smallvec::SmallVec;
 
+use super::huge::{self, Ranges};
+
 /// Blocks are multiples of this: the system's page.
 pub(super) const PAGE: usize = 4096;
 /// Larger blocks are mapped on their own and unmapped when they are dropped.
 pub(super) const LARGEST_POOLED: usize = 2 << 20;
 /// Addresses that are reserved at once. They cost no memory until they are written to.
 const REGION: usize = 32 << 20;
-/// The system is asked for pages of this size, one at a time: a look-up in a large store then needs no walk through page
-/// tables that are not in the cache either.
-const HUGE: usize = 2 << 20;
 /// Free blocks whose pages are kept in any case: this much, and one in so many of the bytes in use.
 const SPARE: usize = 1 << 20;
 const SPARE_SHARE: usize = 64;
@@ -72,8 +71,8 @@ struct Books {
     regions: Vec<NonNull<u8>>,
     /// What is left of the newest region.
     fresh: Option<(NonNull<u8>, usize)>,
-    /// The part of it that is to be a huge page.
-    huge: Option<NonNull<u8>>,
+    /// The parts of regions that may become huge pages.
+    ranges: Ranges,
     /// Bytes of all blocks.
     in_use: usize,
     /// Bytes of warm free blocks, and the fewest they were since the last look.
@@ -149,6 +148,13 @@ impl Pool {
             give_back(&self.0, [surplus]);
             books = self.0.books.lock();
         }
+        for _ in 0..huge::AT_ONCE {
+            let Some(range) = books.ranges.next() else { break };
+            drop(books);
+            // SAFETY: it is a part of a region, and the pool, which keeps that mapped, is here.
+            unsafe { huge::collapse(range) };
+            books = self.0.books.lock();
+        }
     }
 
     /// Bytes of all blocks that are pooled, and of free ones that are kept with their memory.
@@ -187,30 +193,11 @@ impl Books {
                 (region, REGION)
             }
         };
-        self.ask_for_huge(start, len, left);
         // SAFETY: `len <= left`, so the sum is in the region, or one past its end, where nothing is left.
         let next = unsafe { start.add(len) };
+        self.ranges.handed_out(REGION - left, start, next);
         self.fresh = Some((next, left - len));
         start
-    }
-
-    /// A block of `len` bytes at `start` is about to be used for the first time, of `left` that are fresh. When it reaches
-    /// into another huge page's range, the system may put one there; in the range before it may not do so any more, as
-    /// it would bring back what is given back of it.
-    fn ask_for_huge(&mut self, start: NonNull<u8>, len: usize, left: usize) {
-        let first = start.addr().get();
-        let huge = (first + len - 1) & !(HUGE - 1);
-        if huge < first || huge + HUGE > first + left {
-            return;
-        }
-        // SAFETY: the range is in what is left of the region, by the comparison above.
-        let huge = unsafe { start.add(huge - first) };
-        if let Some(before) = self.huge.replace(huge) {
-            // SAFETY: it is a part of a region, which stays mapped, and this changes no byte (2).
-            unsafe { advise(before, HUGE, Use::Small) };
-        }
-        // SAFETY: as above.
-        unsafe { advise(huge, HUGE, Use::Huge) };
     }
 
     /// The end of a region becomes free blocks.
@@ -261,8 +248,10 @@ fn give_back(pool: &Shared, surplus: impl IntoIterator<Item = (NonNull<u8>, usiz
     for (start, len) in surplus {
         // Without the lock, since it takes the system a while.
         // SAFETY: it has just been taken off a free list, so nothing refers to it (3).
-        unsafe { advise(start, len, Use::Nothing) };
-        pool.books.lock().class(len).cold.push(start);
+        unsafe { empty(start, len) };
+        let mut books = pool.books.lock();
+        books.ranges.emptied(start);
+        books.class(len).cold.push(start);
     }
 }
 
@@ -287,36 +276,20 @@ fn map(len: usize) -> NonNull<u8> {
     start.unwrap_or_else(|| panic!("memory allocation of {len} bytes failed"))
 }
 
-/// What the system is told about a range.
-#[derive(Debug, Clone, Copy)]
-enum Use {
-    /// A huge page may be put there.
-    Huge,
-    /// Only small ones from now on; what is there stays.
-    Small,
-    /// Nobody needs it: its pages may go, and reads see zeros afterwards.
-    Nothing,
-}
-
-/// Tells the system how a range is used. One that does not know that goes on as before.
+/// Tells the system that nobody needs what is in a range: its pages may go, and reads see zeros afterwards.
 ///
 /// # Safety
-/// The range is mapped, of whole pages; nothing refers to it if it is said to be of no use.
-unsafe fn advise(start: NonNull<u8>, len: usize, what: Use) {
+/// The range is mapped, of whole pages, and nothing refers to it.
+unsafe fn empty(start: NonNull<u8>, len: usize) {
     #[cfg(all(target_os = "linux", not(miri)))]
     {
         use rustix::mm::{Advice, madvise};
-        let advice = match what {
-            Use::Huge => Advice::LinuxHugepage,
-            Use::Small => Advice::LinuxNoHugepage,
-            Use::Nothing => Advice::LinuxDontNeed,
-        };
         // SAFETY: the caller's.
-        let result = unsafe { madvise(start.as_ptr().cast(), len, advice) };
-        debug_assert!(result.is_ok() || !matches!(what, Use::Nothing), "a mapped range can be given back");
+        let result = unsafe { madvise(start.as_ptr().cast(), len, Advice::LinuxDontNeed) };
+        debug_assert!(result.is_ok(), "a mapped range can be given back");
     }
     #[cfg(not(all(target_os = "linux", not(miri))))]
-    let _ = (start, len, what);
+    let _ = (start, len);
 }
 
 impl Block {

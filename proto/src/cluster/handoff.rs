@@ -79,7 +79,7 @@ pub struct Handoff {
 impl Handoff {
     /// What the driver must do next.
     pub fn poll(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        super::pop(&mut self.actions)
     }
 
     /// What copies may be read from now on, if that changed; to be put into effect before any action.

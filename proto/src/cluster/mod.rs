@@ -319,7 +319,7 @@ impl Core {
 
     /// What is to be done, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        pop(&mut self.outputs)
     }
 
     fn send(&mut self, to: NodeId, message: Message) {
@@ -554,4 +554,13 @@ impl Core {
         self.tell_lease();
         self.actions();
     }
+}
+
+/// The first of a queue. What a view of thousands of slots made it hold is given back when the last one is out.
+fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let first = queue.pop_front();
+    if queue.is_empty() && queue.capacity() > 256 {
+        *queue = VecDeque::new();
+    }
+    first
 }
