@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::time::Duration;
 
+use crate::reply::Framer;
+
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -77,6 +79,29 @@ pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
     }
 }
 
+/// The longest reply that is dropped.
+const MAX_SKIPPED: usize = 64 << 10;
+
+/// Waits for one reply of whatever kind, which nothing may follow unasked, and drops it.
+pub fn skip(from: &mut impl BufRead) -> io::Result<()> {
+    let (mut framer, mut reply, mut fed) = (Framer::default(), Vec::new(), 0);
+    while reply.len() <= MAX_SKIPPED {
+        let part = from.fill_buf()?;
+        if part.is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let count = part.len();
+        reply.extend_from_slice(part);
+        from.consume(count);
+        match framer.next(&reply, &mut fed) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(()),
+            Err(_) => return Err(not_resp(&reply)),
+        }
+    }
+    Err(io::Error::new(ErrorKind::InvalidData, format!("a reply of more than {MAX_SKIPPED} bytes")))
+}
+
 fn not_resp(bytes: &[u8]) -> io::Error {
     let shown = bytes.trim_ascii_end();
     let text = if shown.is_empty() { bytes } else { &shown[..shown.len().min(SHOWN)] };
@@ -142,6 +167,22 @@ mod tests {
             let error = read(&mut &*cut).unwrap_err();
             assert_eq!(told(&error, Duration::ZERO), "the server closed the connection");
         }
+    }
+
+    #[test]
+    fn replies_of_any_kind_are_skipped() {
+        for reply in [&b"+OK\r\n"[..], b"-ERR no\r\n", b"%1\r\n+a\r\n*2\r\n:1\r\n$2\r\nab\r\n", b"_\r\n"] {
+            for capacity in [1, 3, 1000] {
+                let mut from = io::BufReader::with_capacity(capacity, reply);
+                skip(&mut from).unwrap();
+                assert!(from.fill_buf().unwrap().is_empty());
+            }
+        }
+        assert_eq!(skip(&mut &b"HTTP/1.1 400\r\n"[..]).unwrap_err().to_string(), "not RESP: 'HTTP/1.1 400'");
+        assert_eq!(skip(&mut &b"$5\r\nab"[..]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        let long = [b"$100000\r\n", &vec![b'x'; 100_000][..], b"\r\n"].concat();
+        let mut long = io::BufReader::with_capacity(1000, &*long);
+        assert_eq!(skip(&mut long).unwrap_err().to_string(), "a reply of more than 65536 bytes");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::AtomicBool;
 
 use mio::{Registry, Token};
 
@@ -100,6 +101,10 @@ pub struct Connection {
     pub left: u64,
     /// When it was started to connect, until it stands.
     connecting: Option<u64>,
+    /// It has brought an answer that is no error at some time.
+    pub served: bool,
+    /// It could not be made or was closed by the server at some time.
+    pub failed: bool,
 }
 
 /// A line cut by the end of a read is at most this long; see `Framer`.
@@ -123,13 +128,21 @@ impl Connection {
             opening: 0,
             left: u64::MAX,
             connecting: None,
+            served: false,
+            failed: false,
         }
     }
 
-    /// Connects and waits until the connection stands, so that ten thousand do not overflow the server's
-    /// queue of new connections.
-    pub fn open(&mut self, to: &Endpoint, registry: &Registry, token: Token) -> io::Result<()> {
-        self.socket = Some(Transport::open(to)?);
+    /// Connects and waits until the connection stands or `stop` is set, so that ten thousand do not overflow the
+    /// server's queue of new connections.
+    pub fn open(
+        &mut self,
+        to: &Endpoint,
+        registry: &Registry,
+        token: Token,
+        stop: &AtomicBool,
+    ) -> io::Result<()> {
+        self.socket = Some(Transport::open(to, stop)?);
         self.register(registry, token)
     }
 

@@ -168,7 +168,7 @@ impl Generator {
             poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE);
         registered.map_err(system("cannot watch the timer"))?;
         let endpoints = plan.nodes.all();
-        let (connections, down) = open_all(&plan, &endpoints, poll.registry())?;
+        let (connections, down) = open_all(&plan, &endpoints, poll.registry(), &channel.stop)?;
         let routed =
             plan.layout.clone().map(|layout| Box::new(Routed::new(layout, &plan, endpoints.len(), &down)));
         let mut tally = Box::new(Tally::new(requests.commands().len()));
@@ -338,6 +338,7 @@ impl Generator {
         let endpoint = &self.endpoints[connection.endpoint];
         match connection.start(endpoint, self.poll.registry(), Token(index), now) {
             Err(_) => {
+                connection.failed = true;
                 self.retries.push_back((now + RETRY, index));
                 self.on_node_lost(index, 0);
             }
@@ -454,6 +455,7 @@ impl Generator {
             alike.record(&mut self.tally);
             if served {
                 self.tally.note_served(last);
+                connection.served = true;
             }
             match received {
                 Ok(bytes) => self.tally.received += bytes,
@@ -513,6 +515,7 @@ impl Generator {
             self.tally.count_lost(usize::from(waiting.about.command()), connection.endpoint, waited);
         }
         let lost = connection.close();
+        connection.failed = true;
         self.on_node_lost(index, lost);
         let text = match broken {
             Broken::Io(error) => format!("connection: {error}"),
@@ -524,15 +527,17 @@ impl Generator {
     }
 }
 
-/// Opens the connections of a plan. In a cluster those to a node that cannot be reached stay closed, and their
-/// numbers are told: they are tried again during the run.
+/// Opens the connections of a plan. Those that cannot be made stay closed if their server has taken others, is one of a
+/// cluster's or `stop` is set, and their numbers are told: they are tried again during the run.
 fn open_all(
     plan: &Plan,
     endpoints: &[Endpoint],
     registry: &Registry,
+    stop: &AtomicBool,
 ) -> Result<(Vec<Connection>, Vec<usize>), Error> {
     let mut connections = Vec::with_capacity(plan.connections.len());
     let (mut down, mut dead) = (Vec::new(), vec![false; endpoints.len()]);
+    let mut reached = dead.clone();
     for (index, place) in plan.connections.iter().enumerate() {
         let endpoint = &endpoints[*place];
         let mut connection = Connection::new(*place, plan.layout.is_some());
@@ -540,13 +545,18 @@ fn open_all(
         let opened = if dead[*place] {
             Err(io::ErrorKind::NotConnected.into())
         } else {
-            connection.open(endpoint, registry, Token(index))
+            connection.open(endpoint, registry, Token(index), stop)
         };
+        let is_stopped = stop.load(Ordering::Relaxed);
         match opened {
-            Ok(()) => connection.begin(&plan.opening, first_life(plan, index)),
-            Err(_) if plan.layout.is_some() => {
+            Ok(()) => {
+                reached[*place] = true;
+                connection.begin(&plan.opening, first_life(plan, index));
+            }
+            Err(_) if plan.layout.is_some() || reached[*place] || is_stopped => {
                 dead[*place] = true;
                 connection.close();
+                connection.failed = !is_stopped;
                 down.push(index);
             }
             Err(source) => return Err(Error::Connect { address: endpoint.name.to_string(), source }),

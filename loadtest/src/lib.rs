@@ -18,6 +18,7 @@ pub mod key_text;
 pub mod keys;
 pub mod limits;
 pub mod line;
+pub mod patience;
 pub mod procfs;
 pub mod random;
 pub mod replay;

@@ -1,136 +1,44 @@
-//! A blocking connection for those who wait for one answer after the other: no wait is longer than a given patience,
-//! and none goes on for long once there is hurry.
+//! A blocking connection for those who wait for one answer after the other, plain or with TLS.
 
-use std::io::{self, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::io::{self, BufReader, Write};
 
-use crate::answer;
+use crate::answer::{self, Answer};
+use crate::patience::Patience;
+use crate::transport::{Blocking, Endpoint};
 
-/// How long a wait may last once there is hurry.
-const HURRY: Duration = Duration::from_millis(500);
-/// How often a wait looks whether there is hurry.
-const SLICE: Duration = Duration::from_millis(50);
-/// How long one attempt to connect may last; after so long the kernel would try once more as well.
-const ATTEMPT: Duration = Duration::from_secs(1);
-
-/// How long to wait.
-#[derive(Clone, Debug)]
-pub struct Patience {
-    /// The longest wait.
-    pub most: Duration,
-    /// Once this is set, waits are cut short.
-    pub hurry: Arc<AtomicBool>,
-}
-
-impl Patience {
-    /// So much patience, whatever happens.
-    pub fn of(most: Duration) -> Self {
-        Self { most, hurry: Arc::default() }
-    }
-
-    /// True if there is hurry.
-    pub fn is_hurried(&self) -> bool {
-        self.hurry.load(Ordering::Relaxed)
-    }
-
-    /// The longest wait as things are.
-    pub fn now(&self) -> Duration {
-        if self.is_hurried() { self.most.min(HURRY) } else { self.most }
-    }
-
-    /// The error of a wait that began then, if it has lasted long enough.
-    pub fn is_over(&self, began: Instant) -> Option<io::Error> {
-        let waited = began.elapsed();
-        if waited >= self.most {
-            Some(ErrorKind::TimedOut.into())
-        } else if waited >= self.now() {
-            Some(io::Error::other("interrupted while waiting for the server"))
-        } else {
-            None
-        }
-    }
-
-    /// Tries until it is done or patience is over.
-    fn wait<T>(&self, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        let began = Instant::now();
-        loop {
-            match attempt() {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if let Some(error) = self.is_over(began) {
-                        return Err(error);
-                    }
-                }
-                done => return done,
-            }
-        }
-    }
-}
-
-/// One direction of a connection.
+/// A connection to which the opening commands were said.
 #[derive(Debug)]
-pub struct Half {
-    socket: TcpStream,
-    patience: Patience,
-}
-
-impl Read for Half {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut socket = &self.socket;
-        self.patience.wait(|| socket.read(buffer))
-    }
-}
-
-impl Write for Half {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut socket = &self.socket;
-        self.patience.wait(|| socket.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A connection with its reader.
-#[derive(Debug)]
-pub struct Line {
-    /// Where requests go.
-    pub socket: Half,
-    /// Where answers come from.
-    pub reader: BufReader<Half>,
-}
+pub struct Line(BufReader<Blocking>);
 
 impl Line {
-    /// Connects and says the opening commands, whose answers are left to the caller's first request to feel.
-    pub fn to(address: SocketAddr, opening: &[Vec<u8>], patience: &Patience) -> io::Result<Self> {
-        let began = Instant::now();
-        let socket = patience.wait(|| {
-            let left = patience.now().saturating_sub(began.elapsed());
-            TcpStream::connect_timeout(&address, left.clamp(Duration::from_millis(1), ATTEMPT))
-        })?;
-        socket.set_nodelay(true)?;
-        let slice = Some(SLICE.min(patience.most).max(Duration::from_millis(1)));
-        socket.set_read_timeout(slice)?;
-        socket.set_write_timeout(slice)?;
-        let other = Half { socket: socket.try_clone()?, patience: patience.clone() };
-        let mut line = Self {
-            socket: Half { socket, patience: patience.clone() },
-            reader: BufReader::with_capacity(64 << 10, other),
-        };
+    /// Connects and says the opening commands. What they were answered is left to the caller's first request to feel.
+    pub fn to(server: &Endpoint, opening: &[Vec<u8>], patience: &Patience) -> io::Result<Self> {
+        let socket = Blocking::open(server, patience)?;
+        let mut line = Self(BufReader::with_capacity(64 << 10, socket));
         for command in opening {
-            line.socket.write_all(command)?;
-            answer::read(&mut line.reader)?;
+            line.send(command)?;
+            answer::skip(&mut line.0)?;
         }
         Ok(line)
+    }
+
+    /// Sends requests.
+    pub fn send(&mut self, requests: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(requests)
+    }
+
+    /// Waits for the next answer.
+    pub fn answer(&mut self) -> io::Result<Answer> {
+        answer::read(&mut self.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, ErrorKind, Read};
     use std::net::TcpListener;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
 
     use super::*;
 
@@ -141,26 +49,35 @@ mod tests {
     fn a_silence_ends_with_patience_or_with_hurry() {
         // Connections stand in its queue and are never answered.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = silent.local_addr().unwrap();
-        let mut line = Line::to(address, &[], &Patience::of(Duration::from_millis(60))).unwrap();
-        let error = line.reader.read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let server = Endpoint::from(silent.local_addr().unwrap());
+        let mut line = Line::to(&server, &[], &Patience::of(Duration::from_millis(60))).unwrap();
+        assert_eq!(line.answer().unwrap_err().kind(), ErrorKind::TimedOut);
         let patience = Patience::of(LONG);
-        let mut line = Line::to(address, &[], &patience).unwrap();
-        let waiting = std::thread::spawn(move || line.reader.read(&mut [0]).unwrap_err().to_string());
+        let mut line = Line::to(&server, &[], &patience).unwrap();
+        let waiting = std::thread::spawn(move || line.answer().unwrap_err().to_string());
         patience.hurry.store(true, Ordering::Relaxed);
         assert_eq!(waiting.join().unwrap(), "interrupted while waiting for the server");
         // So does what nobody takes.
-        let mut line = Line::to(address, &[], &patience).unwrap();
-        let error = line.socket.write_all(&vec![0; 64 << 20]).unwrap_err();
+        let mut line = Line::to(&server, &[], &patience).unwrap();
+        let error = line.send(&vec![0; 64 << 20]).unwrap_err();
         assert_eq!(error.to_string(), "interrupted while waiting for the server");
     }
 
     #[test]
-    fn hurry_is_shared_and_never_lengthens_a_wait() {
-        let patience = Patience::of(Duration::from_millis(10));
-        patience.clone().hurry.store(true, Ordering::Relaxed);
-        assert_eq!((patience.is_hurried(), patience.now()), (true, Duration::from_millis(10)));
-        assert_eq!(Patience { most: LONG, ..patience }.now(), HURRY);
+    fn opening_commands_may_be_answered_by_anything() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Endpoint::from(listener.local_addr().unwrap());
+        let hello = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
+        let thread = std::thread::spawn(move || {
+            let mut socket = listener.accept().unwrap().0;
+            socket.read_exact(&mut [0; 22]).unwrap();
+            socket.write_all(b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nmodules\r\n*0\r\n").unwrap();
+            BufReader::new(socket.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
+            socket.write_all(b"_\r\n").unwrap();
+        });
+        let mut line = Line::to(&server, &[hello.to_vec()], &Patience::of(LONG)).unwrap();
+        line.send(b"PING\r\n").unwrap();
+        assert_eq!(line.answer().unwrap(), Answer::Nothing);
+        thread.join().unwrap();
     }
 }

@@ -7,8 +7,7 @@
 //! rate, or that of the recording. What is measured is the policy, so one connection is enough.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,16 +15,18 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::answer::{self, Answer};
-use crate::line::{Line, Patience};
+use crate::line::Line;
+use crate::patience::Patience;
 use crate::sizes::ValueText;
 use crate::target::encode;
 use crate::trace::{Access, Kind};
+use crate::transport::Endpoint;
 
 /// How to replay.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where.
-    pub address: SocketAddr,
+    pub server: Endpoint,
     /// Opening commands, encoded.
     pub opening: Vec<Vec<u8>>,
     /// Accesses per batch.
@@ -155,7 +156,7 @@ pub fn replay_watched(
     watch: &Watch,
 ) -> (Counts, io::Result<()>) {
     let patience = Patience { most: PATIENCE, hurry: Arc::clone(stop) };
-    let mut player = match Line::to(settings.address, &settings.opening, &patience) {
+    let mut player = match Line::to(&settings.server, &settings.opening, &patience) {
         Ok(line) => Player::new(line),
         Err(error) => return (Counts::default(), Err(explained(error))),
     };
@@ -243,8 +244,8 @@ impl Player {
                 None => Ok(()),
             };
         }
-        self.line.socket.write_all(&encode(&["DBSIZE"])).map_err(explained)?;
-        if let Answer::Number(keys) = answer::read(&mut self.line.reader).map_err(explained)? {
+        self.line.send(&encode(&["DBSIZE"])).map_err(explained)?;
+        if let Answer::Number(keys) = self.line.answer().map_err(explained)? {
             self.counts.held = u64::try_from(keys).ok();
         }
         Ok(())
@@ -393,10 +394,10 @@ impl Player {
 
     /// Sends what was asked and calls `each` with what came of it, in order.
     fn answers(&mut self, mut each: impl FnMut(Asked, Came)) -> io::Result<()> {
-        self.line.socket.write_all(&self.out).map_err(explained)?;
+        self.line.send(&self.out).map_err(explained)?;
         self.out.clear();
         for asked in std::mem::take(&mut self.asked) {
-            let answer = answer::read(&mut self.line.reader).map_err(explained)?;
+            let answer = self.line.answer().map_err(explained)?;
             let came = self.judge(asked, answer);
             each(asked, came);
         }

@@ -140,7 +140,7 @@ pub fn observe<O: Observer>(
     observer: &mut O,
 ) -> Result<Outcome, Error> {
     let interval = O::INTERVAL.as_nanos() as u64;
-    let servers = Servers::find(settings)?;
+    let servers = Servers::find(settings, stop)?;
     limits::want_files(settings.connections)?;
     let (finished, tallies) = mpsc::channel();
     let mut threads = Vec::new();
@@ -183,14 +183,14 @@ struct Servers {
 }
 
 impl Servers {
-    fn find(settings: &Settings) -> Result<Self, Error> {
+    fn find(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Self, Error> {
         if !settings.cluster {
             let endpoints: Vec<_> = settings.targets.iter().map(Target::endpoint).collect();
             let count = endpoints.len();
             return Ok(Self { nodes: Arc::new(Nodes::new(endpoints)), layout: None, count });
         }
         let nodes = Nodes::default();
-        let layout = Layout::read(&settings.targets, &settings.opening, &nodes)?;
+        let layout = Layout::read(&settings.targets, &settings.opening, &nodes, stop)?;
         let count = nodes.all().len();
         if settings.connections < count * settings.threads {
             return Err(Error::Usage(format!(
@@ -379,7 +379,7 @@ mod tests {
             workload: Workload::default(),
             processes: Vec::new(),
         };
-        let servers = Servers::find(&settings).unwrap();
+        let servers = Servers::find(&settings, &Arc::default()).unwrap();
         let plan = plan(&settings, &servers, Purpose::Measure, 0);
         assert_eq!((plan.give_up, plan.end), (u64::MAX, 5 * SECOND));
         let Pace::Open(arrivals) = plan.pace else { panic!("rates make an open loop") };

@@ -189,6 +189,10 @@ pub struct Tally {
     pub lost: u64,
     /// Connections that broke.
     pub broken: u64,
+    /// Connections that were wanted; told by a thread's last tally.
+    pub connections: u64,
+    /// Those of them that could not be made or broke, and never brought an answer that is no error.
+    pub useless: u64,
     /// Requests due or sent but not answered when the run ended.
     pub unanswered: u64,
     /// How long the longest of those had waited, of a closed loop as well, in nanoseconds.
@@ -258,6 +262,8 @@ impl Tally {
             received: 0,
             lost: 0,
             broken: 0,
+            connections: 0,
+            useless: 0,
             unanswered: 0,
             longest_wait: 0,
             waiting: 0,
@@ -289,6 +295,7 @@ impl Tally {
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
         (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
         self.gave_up = false;
+        (self.connections, self.useless) = (0, 0);
         reset(&mut self.connect);
         self.interval = None;
         reset(&mut self.lag);
@@ -315,6 +322,8 @@ impl Tally {
         self.received += other.received;
         self.lost += other.lost;
         self.broken += other.broken;
+        self.connections += other.connections;
+        self.useless += other.useless;
         self.unanswered += other.unanswered;
         self.cut = self.cut.max(other.cut);
         self.outage = self.outage.max(other.outage);

@@ -6,9 +6,12 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::patience::Patience;
 use crate::reply::Framer;
 use crate::tls::Tls;
 use crate::transport::{Blocking, Endpoint};
@@ -108,9 +111,9 @@ pub fn encode(words: &[&str]) -> Vec<u8> {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects once, opens and asks who is there; returns a name such as `redis 7.0.15`, or nothing if the server
-/// does not tell.
-pub fn look_at(target: &Target, opening: &Opening) -> Result<String, Error> {
-    let mut socket = greet(target, opening)?;
+/// does not tell. Once `stop` is set it is not waited for.
+pub fn look_at(target: &Target, opening: &Opening, stop: &Arc<AtomicBool>) -> Result<String, Error> {
+    let mut socket = greet(target, opening, stop)?;
     let answer = ask(&mut socket, &encode(&["INFO", "server"]), target)?;
     if answer.starts_with(b"-NOAUTH") {
         let answer = format!("{} (give it with --password)", String::from_utf8_lossy(&answer[1..]).trim());
@@ -120,9 +123,10 @@ pub fn look_at(target: &Target, opening: &Opening) -> Result<String, Error> {
 }
 
 /// Connects and sends the opening commands.
-pub fn greet(target: &Target, opening: &Opening) -> Result<Blocking, Error> {
-    let failed = |source| Error::Connect { address: target.name.clone(), source };
-    let mut socket = Blocking::open(&target.endpoint(), PATIENCE).map_err(failed)?;
+pub fn greet(target: &Target, opening: &Opening, stop: &Arc<AtomicBool>) -> Result<Blocking, Error> {
+    let failed = |source| Error::Connect { address: target.name.clone(), source: explain(source, target) };
+    let patience = Patience { most: PATIENCE, hurry: Arc::clone(stop) };
+    let mut socket = Blocking::open(&target.endpoint(), &patience).map_err(failed)?;
     for command in opening.commands() {
         let answer = ask(&mut socket, &command, target)?;
         if let Some(text) = answer.strip_prefix(b"-") {
@@ -253,7 +257,7 @@ mod tests {
         target.address = listener.local_addr().unwrap();
         let server =
             std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"-ERR Protocol error\r\n"));
-        let error = look_at(&target, &Opening::default()).unwrap_err().to_string();
+        let error = look_at(&target, &Opening::default(), &Arc::default()).unwrap_err().to_string();
         assert!(error.contains("it does not speak TLS at this port"), "{error}");
         server.join().unwrap().unwrap();
     }
@@ -275,7 +279,7 @@ mod tests {
                 let asked = socket.read(&mut [0; 100]);
                 asked.and_then(|_| socket.write_all(answer))
             });
-            let error = look_at(&target, &Opening::default()).unwrap_err().to_string();
+            let error = look_at(&target, &Opening::default(), &Arc::default()).unwrap_err().to_string();
             assert!(error.contains(hint), "{error}");
             server.join().unwrap().unwrap();
         }
@@ -286,7 +290,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let name = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let error = look_at(&Target::resolve(&name).unwrap(), &Opening::default()).unwrap_err();
+        let error =
+            look_at(&Target::resolve(&name).unwrap(), &Opening::default(), &Arc::default()).unwrap_err();
         assert!(error.to_string().starts_with(&format!("cannot connect to {name}")), "{error}");
     }
 }

@@ -3,15 +3,20 @@
 //! A closed enum, so that the plain path is a branch and a system call and nothing else.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream as BlockingStream};
+use std::net::{SocketAddr, TcpStream as BlockingStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::time::Timespec;
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::patience::Patience;
 use crate::tls::{Secured, Tls};
 
 /// A server to connect to.
@@ -34,10 +39,37 @@ impl Endpoint {
         }
     }
 
+    /// The server that this one calls `name`, `host:port`, and where it is: without a host it is where this one is.
+    /// Secured as this one is. `None` if it has no address.
+    pub fn called(&self, name: &str) -> Option<Self> {
+        let (host, port) = name.rsplit_once(':')?;
+        let port = port.parse::<u16>().ok()?;
+        // A node that was not told its address is where it was asked; its name may be one that only we know.
+        let (host, address) = if host.is_empty() {
+            (self.host(), SocketAddr::new(self.address.ip(), port))
+        } else {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            (host, (host, port).to_socket_addrs().ok()?.next()?)
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Some(Self { name: name.into(), address, tls: self.tls.clone() })
+    }
+
     fn session(&self) -> io::Result<Option<ClientConnection>> {
         self.tls.as_ref().map(|tls| tls.session(self.host())).transpose()
     }
 }
+
+impl From<SocketAddr> for Endpoint {
+    /// A server without a name and without TLS.
+    fn from(address: SocketAddr) -> Self {
+        Self { name: address.to_string().into(), address, tls: None }
+    }
+}
+
+/// How often a wait for a connection looks whether it shall end.
+const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// A socket that never blocks.
 #[derive(Debug)]
@@ -49,11 +81,16 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Connects and waits until the connection stands; TLS is agreed on later.
-    pub fn open(endpoint: &Endpoint) -> io::Result<Self> {
-        let socket = BlockingStream::connect(endpoint.address)?;
-        socket.set_nonblocking(true)?;
-        Self::over(TcpStream::from_std(socket), endpoint)
+    /// Connects and waits until the connection stands, or `stop` is set; TLS is agreed on later.
+    pub fn open(endpoint: &Endpoint, stop: &AtomicBool) -> io::Result<Self> {
+        let socket = TcpStream::connect(endpoint.address)?;
+        while !is_writable(&socket)? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        socket.take_error()?.map_or(Ok(()), Err)?;
+        Self::over(socket, endpoint)
     }
 
     /// Starts to connect; whether it worked shows when the socket becomes writable.
@@ -127,9 +164,27 @@ impl Transport {
     }
 }
 
+/// Waits for a moment; true once a connection stands or has failed.
+fn is_writable(socket: &impl AsFd) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&LOOK_UP)) {
+        Ok(count) => Ok(count > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How long one attempt to connect may last; after so long the kernel would try once more as well.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
 /// A socket that blocks, with a limit to its patience.
 #[derive(Debug)]
-pub enum Blocking {
+pub struct Blocking {
+    stream: Stream,
+    patience: Patience,
+}
+
+#[derive(Debug)]
+enum Stream {
     /// TCP.
     Plain(BlockingStream),
     /// TCP and TLS.
@@ -137,40 +192,59 @@ pub enum Blocking {
 }
 
 impl Blocking {
-    /// Connects.
-    pub fn open(endpoint: &Endpoint, patience: Duration) -> io::Result<Self> {
-        let socket = BlockingStream::connect_timeout(&endpoint.address, patience)?;
+    /// Connects, and agrees on TLS if it is wanted.
+    pub fn open(endpoint: &Endpoint, patience: &Patience) -> io::Result<Self> {
+        let began = Instant::now();
+        let mut socket = patience.wait(|| {
+            let left = patience.now().saturating_sub(began.elapsed());
+            BlockingStream::connect_timeout(&endpoint.address, left.clamp(Duration::from_millis(1), ATTEMPT))
+        })?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(patience))?;
-        socket.set_write_timeout(Some(patience))?;
-        Ok(match endpoint.session()? {
-            None => Self::Plain(socket),
-            Some(session) => Self::Secured(Box::new(StreamOwned::new(session, socket))),
-        })
+        socket.set_read_timeout(Some(patience.slice()))?;
+        socket.set_write_timeout(Some(patience.slice()))?;
+        let stream = match endpoint.session()? {
+            None => Stream::Plain(socket),
+            Some(mut session) => {
+                while session.is_handshaking() {
+                    patience.wait(|| session.complete_io(&mut socket).map_err(no_reply))?;
+                }
+                Stream::Secured(Box::new(StreamOwned::new(session, socket)))
+            }
+        };
+        Ok(Self { stream, patience: patience.clone() })
     }
+}
+
+/// What is wrong with TLS is no reply that is wrong.
+fn no_reply(error: io::Error) -> io::Error {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if is_tls { error.into_inner().map_or(io::ErrorKind::Other.into(), io::Error::other) } else { error }
 }
 
 impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buffer),
-            Self::Secured(stream) => stream.read(buffer),
-        }
+        let Self { stream, patience } = self;
+        patience.wait(|| match stream {
+            Stream::Plain(socket) => socket.read(buffer),
+            Stream::Secured(session) => session.read(buffer).map_err(no_reply),
+        })
     }
 }
 
 impl Write for Blocking {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Secured(stream) => stream.write(bytes),
-        }
+        let Self { stream, patience } = self;
+        patience.wait(|| match stream {
+            Stream::Plain(socket) => socket.write(bytes),
+            Stream::Secured(session) => session.write(bytes).map_err(no_reply),
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Secured(stream) => stream.flush(),
-        }
+        let Self { stream, patience } = self;
+        patience.wait(|| match stream {
+            Stream::Plain(socket) => socket.flush(),
+            Stream::Secured(session) => session.flush().map_err(no_reply),
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
-use shoal_loadtest::line::Patience;
+use shoal_loadtest::patience::Patience;
 use shoal_loadtest::report::{figures::Figures, hlog};
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
@@ -163,10 +163,10 @@ fn a_password_is_asked_for_and_used() {
     let Some(server) = redis_server() else { return };
     server.client().unwrap().call(["CONFIG", "SET", "requirepass", "secret"]).unwrap();
     let mut settings = settings(&server);
-    let refused = look_at(&settings.targets[0], &settings.opening).unwrap_err().to_string();
+    let refused = look_at(&settings.targets[0], &settings.opening, &Arc::default()).unwrap_err().to_string();
     assert!(refused.contains("NOAUTH"), "{refused}");
     settings.opening.password = Some("secret".into());
-    assert!(look_at(&settings.targets[0], &settings.opening).unwrap().starts_with("redis "));
+    assert!(look_at(&settings.targets[0], &settings.opening, &Arc::default()).unwrap().starts_with("redis "));
     assert_eq!(measure(&settings).tally.errors(), 0);
 }
 
@@ -174,7 +174,7 @@ fn a_password_is_asked_for_and_used() {
 fn a_single_server_tells_the_truth() {
     let Some(server) = redis_server() else { return };
     let settings = driver::Settings {
-        addresses: vec![server.address()],
+        servers: vec![server.address().into()],
         cluster: false,
         opening: Vec::new(),
         clients: 8,
@@ -202,7 +202,7 @@ fn a_single_server_tells_the_truth() {
 fn a_flushed_server_is_found_out() {
     let Some(server) = redis_server() else { return };
     let run = |limit| driver::Settings {
-        addresses: vec![server.address()],
+        servers: vec![server.address().into()],
         cluster: false,
         opening: Vec::new(),
         clients: 4,
@@ -247,7 +247,7 @@ fn a_flushed_server_is_found_out() {
 fn a_replay_counts_hits_of_objects_and_bytes() {
     let Some(server) = redis_server() else { return };
     let settings = replay::Settings {
-        address: server.address(),
+        server: server.address().into(),
         opening: Vec::new(),
         batch: 4,
         pace: replay::Pace::Max,
@@ -283,7 +283,7 @@ fn a_run_that_only_gets_errors_fails() {
 fn refused_values_are_not_stored() {
     let Some(server) = redis_server() else { return };
     let settings = replay::Settings {
-        address: server.address(),
+        server: server.address().into(),
         opening: Vec::new(),
         batch: 8,
         pace: replay::Pace::Max,

@@ -11,6 +11,7 @@ use shoal_loadtest::report::figures::Figures;
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target};
 use shoal_loadtest::workload::{CommandSpec, Workload};
+use shoal_testkit::Frame;
 
 /// Settings of one connection to a server, with one command.
 fn settings(server: SocketAddr) -> Settings {
@@ -41,19 +42,8 @@ fn measure(settings: &Settings, purpose: Purpose) -> Outcome {
 
 /// Reads one request, if one comes; returns its words.
 fn request(from: &mut impl BufRead) -> Option<Vec<String>> {
-    let mut line = String::new();
-    from.read_line(&mut line).ok().filter(|count| *count > 0)?;
-    let count = line.trim().strip_prefix('*')?.parse::<usize>().ok()?;
-    let mut words = Vec::new();
-    for _ in 0..count {
-        line.clear();
-        from.read_line(&mut line).ok()?;
-        let length = line.trim().strip_prefix('$')?.parse::<usize>().ok()?;
-        let mut word = vec![0; length + 2];
-        from.read_exact(&mut word).ok()?;
-        words.push(String::from_utf8_lossy(&word[..length]).into_owned());
-    }
-    Some(words)
+    let words = Frame::read(from).ok()?.words()?;
+    Some(words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }
 
 /// Serves each connection on a thread of its own, until the test's process ends.
@@ -269,4 +259,54 @@ fn one_silent_server_of_two_gets_its_requests_and_no_other() {
     assert!(waits.value_at_quantile(0.5) >= 900_000_000, "{}", waits.value_at_quantile(0.5));
     let figures = Figures::new(&settings, &[], &outcome);
     assert!(figures.commands[0].p99_us >= 1e6 && figures.total.p99_us == figures.commands[0].p99_us);
+}
+
+/// The warning about connections that were of no use.
+fn useless(settings: &Settings) -> String {
+    let outcome = measure(settings, Purpose::Measure);
+    let warnings = Figures::new(settings, &[], &outcome).warnings;
+    let useless = warnings.iter().filter(|warning| warning.contains("any use"));
+    useless.map(String::as_str).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn connections_that_a_full_server_refuses_are_told() {
+    let full = |most: usize| {
+        let taken = AtomicUsize::new(0);
+        serve(bind(), move |mut socket| {
+            let refuses = taken.fetch_add(1, Ordering::Relaxed) >= most;
+            let mut reader = BufReader::new(socket.try_clone().unwrap());
+            while let Some(words) = request(&mut reader) {
+                let answer = if words[0] == "HELLO" { "%0\r\n" } else { "$1\r\nx\r\n" };
+                let answer = if refuses { "-ERR max number of clients reached\r\n" } else { answer };
+                if socket.write_all(answer.as_bytes()).is_err() || refuses {
+                    return;
+                }
+            }
+        })
+    };
+    let of = |server, rates| {
+        let opening = Opening { resp3: true, ..Opening::default() };
+        Settings { connections: 5, opening, rates, limit: 200, ..settings(server) }
+    };
+    for rates in [Vec::new(), vec![(1000.0, Duration::MAX)]] {
+        assert_eq!(
+            useless(&of(full(3), rates.clone())),
+            "2 of 5 connections were never of any use: the server refused them or closed them at once (ERR max \
+             number of clients reached), so that the load is that of the others"
+        );
+        assert_eq!(useless(&of(full(5), rates)), "");
+    }
+}
+
+#[test]
+fn connections_that_cannot_be_made_behind_others_are_told() {
+    let listener = bind();
+    let server = listener.local_addr().expect("it is bound");
+    // No more than two of them stand in its queue.
+    rustix::net::listen(&listener, 0).expect("it listens already");
+    std::thread::spawn(move || drop(listener.accept()));
+    let give_up = Duration::from_millis(100);
+    let told = useless(&Settings { connections: 10, give_up, ..settings(server) });
+    assert!(told.starts_with("none of the 10 connections was of any use"), "{told}");
 }

@@ -79,18 +79,8 @@ fn server(gets: usize, then: Then) -> (SocketAddr, mpsc::Receiver<()>) {
 
 /// Reads one request, if one comes; returns its first word.
 fn request(from: &mut impl BufRead) -> Option<String> {
-    let mut line = String::new();
-    from.read_line(&mut line).ok().filter(|count| *count > 0)?;
-    let mut first = None;
-    for _ in 0..line.trim().strip_prefix('*')?.parse::<usize>().ok()? {
-        line.clear();
-        from.read_line(&mut line).ok()?;
-        let length = line.trim().strip_prefix('$')?.parse::<usize>().ok()?;
-        let mut word = vec![0; length + 2];
-        from.read_exact(&mut word).ok()?;
-        first.get_or_insert_with(|| String::from_utf8_lossy(&word[..length]).into_owned());
-    }
-    first
+    let first = Frame::read(from).ok()?.words()?.into_iter().next()?;
+    String::from_utf8(first).ok()
 }
 
 fn temporary(name: &str, content: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use shoal_loadtest::arrivals::Spacing;
-use shoal_loadtest::line::Patience;
+use shoal_loadtest::patience::Patience;
 use shoal_loadtest::report::figures::Figures;
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
 use shoal_loadtest::target::{Opening, Target, look_at};
@@ -132,7 +132,7 @@ fn tls_carries_every_request() {
     let Some(server) = certificates.redis_server() else { return };
     let mut target = Target::resolve(&format!("127.0.0.1:{}", server.ports()[1])).unwrap();
     target.tls = Some(Tls::new(&certificates.wanted()).unwrap());
-    assert!(look_at(&target, &Opening::default()).unwrap().starts_with("redis "));
+    assert!(look_at(&target, &Opening::default(), &Arc::default()).unwrap().starts_with("redis "));
     let mut settings = settings(vec![target]);
     // Values of several TLS records, so that reads end within them.
     settings.workload.sizes = "100000".parse().unwrap();
@@ -153,13 +153,46 @@ fn tls_carries_every_request() {
 }
 
 #[test]
+fn the_program_checks_and_replays_with_tls_and_a_password() {
+    let certificates = Certificates::make("program");
+    let Some(server) = certificates.redis_server() else { return };
+    server.client().unwrap().call(["CONFIG", "SET", "requirepass", "secret"]).unwrap();
+    let path = |name| certificates.path(name).display().to_string();
+    fs::write(certificates.path("trace.csv"), "7,get,20000\n7,get,20000\n").unwrap();
+    let target = format!("127.0.0.1:{}", server.ports()[1]);
+    let run = |subcommand: &[&str], access: &[&str]| {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_shoal-loadtest"));
+        program.args(subcommand).args(["-q", "--target", &target]).args(access);
+        let output = program.output().expect("the program was built");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (authority, own, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let access = ["--tls", "--cacert", &authority, "--cert", &own, "--key", &key, "-3", "-a", "secret"];
+    let verify = ["verify", "-n", "500", "-c", "4", "--value-size", "40000"];
+    let (code, output) = run(&verify, &[&access[..], &["--user", "default", "--database", "3"]].concat());
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("500 operations") || output.contains("nothing wrong found"), "{output}");
+    let trace = path("trace.csv");
+    let (code, output) = run(&["replay", &trace], &access);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("object hit ratio  50.00 % of 2 look-ups"), "{output}");
+    for subcommand in [&verify[..], &["replay", &trace]] {
+        let (code, output) = run(subcommand, &["--tls", "--insecure", "-a", "secret"]);
+        assert_eq!(code, Some(2), "the server wants a certificate: {output}");
+        let (code, output) = run(subcommand, &access[..8]);
+        assert!(code == Some(2) && output.contains("NOAUTH"), "{output}");
+    }
+}
+
+#[test]
 fn certificates_are_checked() {
     let (certificates, others) = (Certificates::make("right"), Certificates::make("wrong"));
     let Some(server) = certificates.redis_server() else { return };
     let look = |host: &str, wanted: &Wanted| {
         let mut target = Target::resolve(&format!("{host}:{}", server.ports()[1])).unwrap();
         target.tls = Some(Tls::new(wanted)?);
-        look_at(&target, &Opening::default())
+        look_at(&target, &Opening::default(), &Arc::default())
     };
     let right = certificates.wanted();
     assert!(look("127.0.0.1", &right).is_ok());
@@ -444,7 +477,7 @@ fn requests_follow_slots_that_move() {
 fn checked_requests_follow_slots_that_move() {
     let Some(cluster) = Cluster::start("checked") else { return };
     let settings = driver::Settings {
-        addresses: vec![cluster.nodes[0].address()],
+        servers: vec![cluster.nodes[0].address().into()],
         cluster: true,
         opening: Vec::new(),
         clients: 4,

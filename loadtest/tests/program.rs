@@ -1,7 +1,7 @@
 //! The program as a shell sees it: its exit status, its output and its files, whatever becomes of those.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
+use shoal_testkit::Frame;
 
 /// A server that gives the same answer to everything; it tells of each connection.
 fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<()>) {
@@ -21,24 +22,11 @@ fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<()>) {
             let _ = tell.send(());
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
-                while read_request(&mut reader).is_some() && socket.write_all(answer).is_ok() {}
+                while Frame::read(&mut reader).is_ok() && socket.write_all(answer).is_ok() {}
             });
         }
     });
     (address, told)
-}
-
-/// Reads one request, if one comes.
-fn read_request(from: &mut impl BufRead) -> Option<()> {
-    let mut line = String::new();
-    from.read_line(&mut line).ok().filter(|count| *count > 0)?;
-    for _ in 0..line.trim().strip_prefix('*')?.parse::<usize>().ok()? {
-        line.clear();
-        from.read_line(&mut line).ok()?;
-        let length = line.trim().strip_prefix('$')?.parse::<usize>().ok()?;
-        from.read_exact(&mut vec![0; length + 2]).ok()?;
-    }
-    Some(())
 }
 
 const VALUE: &[u8] = b"$1\r\nx\r\n";
@@ -178,4 +166,59 @@ fn a_server_of_a_cluster_asks_for_the_option() {
         run(&["run", "-q", "-n", "20", "-c", "1", "--target", &target, "--command", "GET foo"]);
     assert_eq!(code, Some(1));
     assert!(output.contains("most errors are MOVED") && output.contains("use --cluster"), "{output}");
+}
+
+#[test]
+fn checks_and_replays_of_a_node_of_a_cluster_tell_the_way_out() {
+    let (server, _told) = server(b"-MOVED 12182 127.0.0.1:1\r\n");
+    let target = server.to_string();
+    let (code, output, _) =
+        run(&["verify", "-q", "-n", "20", "-c", "1", "--patience", "100ms", "--target", &target]);
+    assert_eq!(code, Some(1));
+    assert!(output.contains("MOVED 12182 127.0.0.1:1 (a node of a cluster: use --cluster)"), "{output}");
+    let trace = temporary("moved.csv");
+    std::fs::write(&trace, "7\n").unwrap();
+    let (code, output, _) = run(&["replay", "-q", "--target", &target, trace.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(output.contains("(a node of a cluster: replay to a router or to one server)"), "{output}");
+    std::fs::remove_file(trace).unwrap();
+}
+
+#[test]
+fn an_interrupt_while_the_server_is_looked_at_is_told_in_one_sentence() {
+    let trace = temporary("looked-at.csv");
+    std::fs::write(&trace, "7\n").unwrap();
+    let path = trace.to_str().unwrap();
+    for subcommand in [&["run"][..], &["verify"], &["replay", path]] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap().to_string();
+        let child = program(&[subcommand, &["-q", "--target", &target]].concat()).spawn().unwrap();
+        let mut reader = BufReader::new(listener.accept().unwrap().0);
+        Frame::read(&mut reader).expect("it asks who is there");
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        let told =
+            format!("shoal-loadtest: cannot connect to {target}: interrupted while waiting for the server\n");
+        assert_eq!((status.code(), String::from_utf8(stderr).unwrap()), (Some(2), told), "{subcommand:?}");
+    }
+    std::fs::remove_file(trace).unwrap();
+}
+
+#[test]
+fn an_interrupt_while_connections_are_made_ends_in_a_report() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Of the load's connections one or two stand in its queue, and the next one waits.
+    rustix::net::listen(&listener, 0).unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let child = program(&["run", "-q", "-d", "60s", "--target", &target]).spawn().unwrap();
+    let mut socket = listener.accept().unwrap().0;
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    Frame::read(&mut reader).expect("it asks who is there");
+    socket.write_all(b"$0\r\n\r\n").unwrap();
+    assert!(Frame::read(&mut reader).is_err(), "it hangs up and goes on");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let (output, errors) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!((status.code(), errors.as_ref()), (Some(1), ""), "{output}");
+    assert!(output.contains("the run ended before anything was counted"), "{output}");
 }

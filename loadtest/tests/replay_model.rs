@@ -4,8 +4,8 @@
 //! is left to chance: an object or byte counted wrongly shows.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -14,6 +14,7 @@ use shoal_loadtest::random::Random;
 use shoal_loadtest::replay::{Counts, Pace, Settings, replay};
 use shoal_loadtest::trace::{Access, Kind};
 use shoal_loadtest::zipf::Zipf;
+use shoal_testkit::Frame;
 
 /// A cache of so many bytes of values that drops what was not used for longest.
 #[derive(Default)]
@@ -69,7 +70,7 @@ fn serve_from(mut cache: Cache) -> (std::net::SocketAddr, JoinHandle<()>) {
         socket.set_nodelay(true).expect("it is connected");
         let mut reader = BufReader::new(socket.try_clone().expect("a second handle"));
         let mut replies = Vec::new();
-        while let Some(words) = request(&mut reader) {
+        while let Some(words) = Frame::read(&mut reader).ok().and_then(Frame::words) {
             answer(&mut cache, &words, &mut replies);
             if reader.buffer().is_empty() {
                 socket.write_all(&replies).expect("the replay waits for it");
@@ -78,22 +79,6 @@ fn serve_from(mut cache: Cache) -> (std::net::SocketAddr, JoinHandle<()>) {
         }
     });
     (address, thread)
-}
-
-fn request(reader: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
-    let number = |reader: &mut BufReader<TcpStream>| {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        line.get(1..)?.trim().parse::<usize>().ok()
-    };
-    let mut words = Vec::new();
-    for _ in 0..number(reader)? {
-        let mut word = vec![0; number(reader)? + 2];
-        reader.read_exact(&mut word).ok()?;
-        word.truncate(word.len() - 2);
-        words.push(word);
-    }
-    Some(words)
 }
 
 fn answer(cache: &mut Cache, words: &[Vec<u8>], replies: &mut Vec<u8>) {
@@ -159,7 +144,14 @@ fn model(accesses: &[Access], capacity: usize, uncounted: usize) -> (u64, u64, u
 
 fn replayed(accesses: &[Access], capacity: usize, batch: usize, warmup: f64) -> (u64, u64, u64, u64) {
     let (address, thread) = serve(capacity);
-    let settings = Settings { address, opening: Vec::new(), batch, pace: Pace::Max, flush: false, warmup };
+    let settings = Settings {
+        server: address.into(),
+        opening: Vec::new(),
+        batch,
+        pace: Pace::Max,
+        flush: false,
+        warmup,
+    };
     let counts = replay(&settings, accesses, &Arc::new(AtomicBool::new(false))).expect("the server answers");
     thread.join().expect("the server did not panic");
     assert_eq!((counts.errors, counts.accesses), (0, accesses.len() as u64));
@@ -194,7 +186,7 @@ fn a_recording_takes_the_time_it_took() {
     }
     let (address, thread) = serve(1000);
     let settings = Settings {
-        address,
+        server: address.into(),
         opening: Vec::new(),
         batch: 64,
         pace: Pace::Recorded(2.0),
@@ -213,8 +205,14 @@ fn get(key: u64) -> Access {
 
 fn counted(cache: Cache, accesses: &[Access]) -> Counts {
     let (address, thread) = serve_from(cache);
-    let settings =
-        Settings { address, opening: Vec::new(), batch: 64, pace: Pace::Max, flush: false, warmup: 0.0 };
+    let settings = Settings {
+        server: address.into(),
+        opening: Vec::new(),
+        batch: 64,
+        pace: Pace::Max,
+        flush: false,
+        warmup: 0.0,
+    };
     let counts = replay(&settings, accesses, &Arc::new(AtomicBool::new(false))).expect("the server answers");
     thread.join().expect("the server did not panic");
     counts

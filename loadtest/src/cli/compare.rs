@@ -82,8 +82,8 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     json::check([&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)))?;
     let mut contenders = Vec::new();
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
-        let settings = arguments.load.settings(std::slice::from_ref(address))?;
-        let server = look_at(&settings.targets[0], &settings.opening)?;
+        let settings = arguments.load.settings(std::slice::from_ref(address), &stop)?;
+        let server = look_at(&settings.targets[0], &settings.opening, &stop)?;
         if arguments.preload && !preload(&settings, &stop, arguments.quiet)? {
             return Ok(ExitCode::FAILURE);
         }
@@ -98,6 +98,10 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         match measure_round(&mut contenders, &stop, arguments.quiet, &label) {
             Ok(true) => continue,
             Ok(false) => eprintln!("stopped in round {}", round + 1),
+            // Cut short where a server was waited for.
+            Err(_) if round > 0 && stop.load(Ordering::Relaxed) => {
+                eprintln!("stopped in round {}", round + 1)
+            }
             // What was measured before is worth showing.
             Err(error) if round > 0 => failure = Some(error),
             Err(error) => return Err(error),

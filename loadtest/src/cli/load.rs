@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::access::AccessArguments;
 use crate::arrivals::Spacing;
 use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
@@ -14,7 +17,7 @@ use crate::keys::KeyDistribution;
 use crate::procfs;
 use crate::run::{GIVE_UP, Settings};
 use crate::sizes::Sizes;
-use crate::target::{Opening, Target};
+use crate::target::Target;
 use crate::ttl::Ttls;
 use crate::workload::{CommandSpec, MAX_KEYS, Workload};
 
@@ -98,41 +101,28 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     reconnect_every: Option<u64>,
     #[command(flatten)]
-    tls: super::tls::TlsArguments,
+    access: AccessArguments,
 
     /// Processes of the server whose CPU time is counted; by default those that listen on the target's port.
     #[arg(long = "pid", value_delimiter = ',')]
     processes: Vec<u32>,
-    /// Speak RESP3.
-    #[arg(short = '3', long)]
-    resp3: bool,
-    /// User name for AUTH.
-    #[arg(long, requires = "password")]
-    user: Option<String>,
-    /// Password for AUTH.
-    #[arg(short = 'a', long, env = "SHOAL_LOADTEST_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
-    /// Database for SELECT.
-    #[arg(long, default_value_t = 0)]
-    database: u32,
 }
 
 impl LoadArguments {
-    /// The settings of a run against these targets.
-    pub(super) fn settings(&self, targets: &[String]) -> Result<Settings, Error> {
-        let mut targets: Vec<Target> =
-            targets.iter().map(|name| Target::resolve(name)).collect::<Result<_, _>>()?;
-        if let Some(tls) = self.tls.read()? {
-            targets.iter_mut().for_each(|target| target.tls = Some(tls.clone()));
-        }
+    /// The settings of a run against these targets. Once `stop` is set nobody is waited for.
+    pub(super) fn settings(&self, targets: &[String], stop: &Arc<AtomicBool>) -> Result<Settings, Error> {
+        let targets = self.access.targets(targets)?;
         if self.threads > self.connections {
             return Err(Error::Usage("there must be at least one connection per thread".into()));
         }
         if let Some(absent) = self.processes.iter().find(|process| !procfs::is_running(**process)) {
             return Err(Error::Usage(format!("there is no process {absent} (--pid)")));
         }
-        let processes =
-            if self.processes.is_empty() { self.local_processes(&targets)? } else { self.processes.clone() };
+        let processes = if self.processes.is_empty() {
+            self.local_processes(&targets, stop)?
+        } else {
+            self.processes.clone()
+        };
         let processes = BTreeSet::from_iter(processes).into_iter().collect();
         let mut rates = self.rate.as_deref().map(rates).transpose()?.unwrap_or_default();
         let steps = rates.iter().map(|(_, time)| *time).reduce(Duration::saturating_add);
@@ -143,7 +133,7 @@ impl LoadArguments {
         }
         Ok(Settings {
             cluster: self.cluster,
-            opening: self.opening(),
+            opening: self.access.opening(),
             connections: self.connections as usize,
             pipeline: self.pipeline as usize,
             threads: self.threads as usize,
@@ -161,10 +151,10 @@ impl LoadArguments {
     }
 
     /// The processes on this machine that listen where the targets are, or the nodes of their cluster.
-    fn local_processes(&self, targets: &[Target]) -> Result<Vec<u32>, Error> {
+    fn local_processes(&self, targets: &[Target], stop: &Arc<AtomicBool>) -> Result<Vec<u32>, Error> {
         let nodes = if self.cluster {
             let nodes = Nodes::default();
-            Layout::read(targets, &self.opening(), &nodes)?;
+            Layout::read(targets, &self.access.opening(), &nodes, stop)?;
             nodes
         } else {
             Nodes::new(targets.iter().map(Target::endpoint).collect())
@@ -175,16 +165,6 @@ impl LoadArguments {
         processes.sort_unstable();
         processes.dedup();
         Ok(processes)
-    }
-
-    /// What connections say first.
-    pub(super) fn opening(&self) -> Opening {
-        Opening {
-            resp3: self.resp3,
-            user: self.user.clone(),
-            password: self.password.clone(),
-            database: self.database,
-        }
     }
 
     /// The workload's file, if it may be one.

@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 
+mod access;
 mod compare;
 mod interrupt;
 mod load;

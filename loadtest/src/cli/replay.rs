@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
 
+use super::access::AccessArguments;
 use super::output::{counted, spare};
 use super::run::stop_on_interrupt;
+use crate::cluster::redirect::leads_elsewhere;
 use crate::error::Error;
 use crate::replay::{Counts, Pace, Settings, Watch, replay_watched};
 use crate::report::number::{bytes, count, percent};
 use crate::report::{json, ticker};
-use crate::target::{Opening, Target, look_at};
+use crate::target::look_at;
 use crate::trace::{self, Trace};
 
 #[derive(Debug, Args)]
@@ -42,12 +44,8 @@ pub(super) struct ReplayArguments {
     /// Empty the server first (FLUSHALL).
     #[arg(long)]
     flush: bool,
-    /// User name for AUTH.
-    #[arg(long, requires = "password")]
-    user: Option<String>,
-    /// Password for AUTH.
-    #[arg(short = 'a', long, env = "SHOAL_LOADTEST_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    access: AccessArguments,
     /// Write the counts to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,13 +64,12 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         )));
     }
     json::check([&arguments.json])?;
-    let opening =
-        Opening { user: arguments.user.clone(), password: arguments.password.clone(), ..Opening::default() };
-    let target = Target::resolve(&arguments.target)?;
-    let server = look_at(&target, &opening)?;
     let stop = stop_on_interrupt()?;
+    let opening = arguments.access.opening();
+    let target = arguments.access.target(&arguments.target)?;
+    let server = look_at(&target, &opening, &stop)?;
     let settings = Settings {
-        address: target.address,
+        server: target.endpoint(),
         opening: opening.commands(),
         batch: arguments.pipeline as usize,
         pace: arguments.rate.map_or(arguments.speed, Pace::Rate),
@@ -128,7 +125,12 @@ fn table(counts: &Counts, pace: Pace) -> String {
     }
     out.push('\n');
     if let Some(first) = &counts.first_error {
-        out.push_str(&format!("errors            {}, the first: {first}\n", count(counts.errors)));
+        let hint = if leads_elsewhere(first) {
+            " (a node of a cluster: replay to a router or to one server)"
+        } else {
+            ""
+        };
+        out.push_str(&format!("errors            {}, the first: {first}{hint}\n", count(counts.errors)));
     }
     if let Some(held) = counts.held.filter(|held| *held > 0) {
         out.push_str(&format!(

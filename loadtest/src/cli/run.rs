@@ -44,12 +44,12 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
-    let settings = arguments.load.settings(&arguments.target)?;
     let stop = stop_on_interrupt()?;
+    let settings = arguments.load.settings(&arguments.target, &stop)?;
     spare(arguments.load.workload_file(), &[&arguments.json, &arguments.html, &arguments.hdr])?;
     json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
-    let servers = look_at_all(&settings)?;
+    let servers = look_at_all(&settings, &stop)?;
     if arguments.preload && !preload(&settings, &stop, arguments.quiet)? {
         return Ok(ExitCode::FAILURE);
     }
@@ -80,10 +80,10 @@ fn keep(arguments: &RunArguments, figures: &Figures, recorder: Recorder) -> Resu
 
 /// Looks who is there. Of a cluster's targets those that cannot be reached are told and left out: nodes are tried again
 /// during the run.
-pub(super) fn look_at_all(settings: &Settings) -> Result<Vec<String>, Error> {
+pub(super) fn look_at_all(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Vec<String>, Error> {
     let (mut servers, mut failed) = (Vec::new(), Vec::new());
     for target in &settings.targets {
-        match look_at(target, &settings.opening) {
+        match look_at(target, &settings.opening, stop) {
             Ok(server) => servers.push(server),
             Err(error @ Error::Connect { .. }) if settings.cluster => failed.push(error),
             Err(error) => return Err(error),

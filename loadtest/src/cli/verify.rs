@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::access::AccessArguments;
 use super::load::duration;
 use super::output::counted;
 use super::run::stop_on_interrupt;
 use crate::answer;
+use crate::cluster::redirect::leads_elsewhere;
 use crate::error::Error;
-use crate::line::Patience;
+use crate::patience::Patience;
 use crate::report::number::{count, plain};
 use crate::report::ticker;
 use crate::run::GIVE_UP;
-use crate::target::{Opening, Target, look_at};
+use crate::target::{Target, look_at};
 use crate::verify::check::{around, check};
 use crate::verify::driver::{Recorded, Settings, Watch, record_watched, remove_keys, written_keys};
 use crate::verify::history::{Operation, Violation};
@@ -62,12 +64,8 @@ pub(super) struct VerifyArguments {
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
-    /// User name for AUTH.
-    #[arg(long, requires = "password")]
-    user: Option<String>,
-    /// Password for AUTH.
-    #[arg(short = 'a', long, env = "SHOAL_LOADTEST_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 /// The longest values whose replies are read.
@@ -83,9 +81,8 @@ const HISTORY: usize = 30;
 const FEW_FAILURES: u64 = 10;
 
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
-    let mut settings = settings(arguments)?;
     let stop = stop_on_interrupt()?;
-    settings.patience.hurry = Arc::clone(&stop);
+    let settings = settings(arguments, &stop)?;
     let watch = Watch::default();
     let mut before = 0;
     let line = |second, since: u64| {
@@ -104,7 +101,12 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
         started.elapsed().as_secs_f64()
     );
     if let Some(first) = &recorded.first_failure {
-        println!("{}, the first: {}", counted(recorded.failures, "failure", "failures"), plain(first));
+        let hint = if leads_elsewhere(first) && !settings.cluster {
+            " (a node of a cluster: use --cluster)"
+        } else {
+            ""
+        };
+        println!("{}, the first: {}{hint}", counted(recorded.failures, "failure", "failures"), plain(first));
     }
     if !violations.is_empty() {
         show(&violations, &recorded, arguments.show);
@@ -178,18 +180,15 @@ fn progress(second: u64, watch: &Watch, rate: u64) -> String {
     line
 }
 
-fn settings(arguments: &VerifyArguments) -> Result<Settings, Error> {
-    let opening =
-        Opening { user: arguments.user.clone(), password: arguments.password.clone(), ..Opening::default() };
-    let mut addresses = Vec::new();
-    for name in &arguments.target {
-        let target = Target::resolve(name)?;
-        look_at(&target, &opening)?;
-        addresses.push(target.address);
+fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Settings, Error> {
+    let opening = arguments.access.opening();
+    let targets = arguments.access.targets(&arguments.target)?;
+    for target in &targets {
+        look_at(target, &opening, stop)?;
     }
     let usual = if arguments.requests.is_some() { Duration::MAX } else { USUAL };
     Ok(Settings {
-        addresses,
+        servers: targets.iter().map(Target::endpoint).collect(),
         cluster: arguments.cluster,
         opening: opening.commands(),
         clients: arguments.connections,
@@ -198,7 +197,10 @@ fn settings(arguments: &VerifyArguments) -> Result<Settings, Error> {
         value_size: arguments.value_size as usize,
         duration: arguments.duration.unwrap_or(usual),
         limit: arguments.requests.unwrap_or(u64::MAX),
-        patience: Patience::of(arguments.patience.max(Duration::from_millis(1))),
+        patience: Patience {
+            most: arguments.patience.max(Duration::from_millis(1)),
+            hurry: Arc::clone(stop),
+        },
         give_up: GIVE_UP,
         seed: arguments.seed,
         run: new_run(),

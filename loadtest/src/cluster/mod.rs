@@ -7,8 +7,8 @@
 pub mod redirect;
 pub mod slot;
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::error::Error;
 use crate::target::{Opening, Target, ask, encode, greet};
@@ -36,25 +36,15 @@ impl Nodes {
     /// The place of the node that `teller` named `host:port`, which is added if it is new; `None` if it has no
     /// address or there are too many already. Secured as the teller is.
     pub fn place(&self, name: &str, teller: &Endpoint) -> Option<usize> {
-        let (host, port) = name.rsplit_once(':')?;
-        let port = port.parse::<u16>().ok()?;
-        // A node that was not told its address is where it was asked; its name may be one that only we know.
-        let (host, address) = if host.is_empty() {
-            (teller.host(), SocketAddr::new(teller.address.ip(), port))
-        } else {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            (host, (host, port).to_socket_addrs().ok()?.next()?)
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let node = teller.called(name)?;
         let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(place) = all.iter().position(|endpoint| endpoint.address == address) {
+        if let Some(place) = all.iter().position(|endpoint| endpoint.address == node.address) {
             return Some(place);
         }
         if all.len() >= MAX_NODES {
             return None;
         }
-        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        all.push(Endpoint { name: name.into(), address, tls: teller.tls.clone() });
+        all.push(node);
         Some(all.len() - 1)
     }
 }
@@ -66,11 +56,17 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Asks the first target that answers; the nodes that own slots are put into the list.
-    pub fn read(targets: &[Target], opening: &Opening, nodes: &Nodes) -> Result<Self, Error> {
+    /// Asks the first target that answers; the nodes that own slots are put into the list. Once `stop` is set nobody is
+    /// waited for.
+    pub fn read(
+        targets: &[Target],
+        opening: &Opening,
+        nodes: &Nodes,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, Error> {
         let mut first = None;
         for target in targets {
-            match Self::ask(target, opening, nodes) {
+            match Self::ask(target, opening, nodes, stop) {
                 Ok(layout) => return Ok(layout),
                 Err(error) => first = first.or(Some(error)),
             }
@@ -78,8 +74,8 @@ impl Layout {
         Err(first.unwrap_or_else(|| Error::Usage("a cluster needs a --target to ask".into())))
     }
 
-    fn ask(target: &Target, opening: &Opening, nodes: &Nodes) -> Result<Self, Error> {
-        let mut socket = greet(target, opening)?;
+    fn ask(target: &Target, opening: &Opening, nodes: &Nodes, stop: &Arc<AtomicBool>) -> Result<Self, Error> {
+        let mut socket = greet(target, opening, stop)?;
         let reply = ask(&mut socket, &encode(&["CLUSTER", "SLOTS"]), target)?;
         let refused = |answer: String| Error::Refused {
             address: target.name.clone(),
@@ -214,6 +210,9 @@ mod tests {
         assert_eq!(nodes.place(":7001", &named), Some(1), "a name that only we know needs no look-up");
         let names: Vec<String> = nodes.all().iter().map(|node| node.name.to_string()).collect();
         assert_eq!(names, ["127.0.0.1:7000", "127.0.0.1:7001", "[::1]:7001"]);
+        let wanted = crate::tls::Wanted { insecure: true, ..crate::tls::Wanted::default() };
+        let secured = Endpoint { tls: Some(crate::tls::Tls::new(&wanted).unwrap()), ..first.clone() };
+        assert_eq!(secured.called("127.0.0.2:7000").unwrap().tls, secured.tls);
         let new: Vec<_> =
             (1..2000).filter_map(|port| nodes.place(&format!("127.0.0.1:{port}"), &first)).collect();
         assert_eq!((new.len() + 3, nodes.all().len()), (MAX_NODES, MAX_NODES));

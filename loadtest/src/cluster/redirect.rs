@@ -36,6 +36,11 @@ impl Redirect {
     }
 }
 
+/// True if an error reply, without its dash, says that another node of a cluster is to be asked.
+pub fn leads_elsewhere(error: &str) -> bool {
+    matches!(Redirect::parse(error.as_bytes()), Some(Redirect::Moved { .. } | Redirect::Ask { .. }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

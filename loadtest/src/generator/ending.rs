@@ -63,6 +63,9 @@ impl Generator {
         // In a closed loop some requests are always under way; what tells is how long they have waited.
         self.tally.longest_wait = self.tally.waiting;
         self.count_unanswered(end);
+        self.tally.connections = self.connections.len() as u64;
+        let useless = self.connections.iter().filter(|connection| connection.failed && !connection.served);
+        self.tally.useless = useless.count() as u64;
         let counted = end.min(self.plan.end).saturating_sub(self.plan.warmup);
         self.tally.cut = counted % SECOND;
         let commands = self.kinds.len();

@@ -368,6 +368,7 @@ impl Generator {
         alike.record(&mut self.tally);
         if served {
             self.tally.note_served(last);
+            connection.served = true;
         }
         routed.spare += answered;
         if !self.followed.is_empty() {

@@ -3,6 +3,7 @@
 use super::figures::{Figures, StepFigures};
 use super::number::{count, micros, percent};
 use crate::run::{Outcome, Settings};
+use crate::tally::Tally;
 
 /// A thread that uses more of its CPU than this is taken for the limit.
 pub(super) const BUSY: f64 = 0.9;
@@ -28,6 +29,7 @@ pub(super) fn warnings(
     stalled: Option<f64>,
 ) -> Vec<String> {
     let mut warnings = generator(figures);
+    warnings.extend(useless(&outcome.tally));
     warnings.extend(answers(figures, settings, outcome));
     if let Some(wait) = stalled.filter(|_| figures.unanswered == 0) {
         warnings.push(format!(
@@ -72,6 +74,26 @@ fn generator(figures: &Figures) -> Vec<String> {
     }
     warnings
 }
+
+/// How many connections never brought anything, and so were not there: the load was that of the others.
+pub(super) fn useless(tally: &Tally) -> Option<String> {
+    let (useless, all) = (tally.useless, tally.connections);
+    if useless == 0 {
+        return None;
+    }
+    let which = if useless == all {
+        format!("none of the {} connections was of any use", count(all))
+    } else {
+        format!("{} of {} connections were never of any use", count(useless), count(all))
+    };
+    let full = tally.error_kinds.iter().find(|kind| kind.example.contains(FULL));
+    let why = full.map_or(String::new(), |kind| format!(" ({})", kind.example));
+    let rest = if useless == all { "" } else { ", so that the load is that of the others" };
+    Some(format!("{which}: the server refused them or closed them at once{why}{rest}"))
+}
+
+/// What a server answers that has its `maxclients`.
+const FULL: &str = "max number of clients";
 
 /// What was not answered.
 fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<String> {
@@ -180,6 +202,26 @@ mod tests {
         let steps = [step(10.0, Some(2.0)), step(100.0, None)];
         assert_eq!((due(&steps, 1.0), due(&steps, 3.0)), (10.0, 120.0));
         assert_eq!(due(&[step(10.0, Some(2.0))], 5.0), 50.0);
+    }
+
+    #[test]
+    fn connections_without_use_are_told_with_their_reason() {
+        let mut tally = Tally::new(1);
+        tally.connections = 50;
+        assert_eq!(useless(&tally), None);
+        tally.useless = 20;
+        assert_eq!(
+            useless(&tally).unwrap(),
+            "20 of 50 connections were never of any use: the server refused them or closed them at once, so that the \
+             load is that of the others"
+        );
+        tally.useless = 50;
+        tally.count_break("ERR max number of clients reached");
+        assert_eq!(
+            useless(&tally).unwrap(),
+            "none of the 50 connections was of any use: the server refused them or closed them at once (ERR max \
+             number of clients reached)"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::guard::enter;
 use super::record::{Record, TICK};
 use crate::arrivals::Spacing;
 use crate::error::Error;
-use crate::line;
+use crate::patience::Patience;
 use crate::report::figures::Figures;
 use crate::report::number::count;
 use crate::report::progress::Progress;
@@ -23,6 +23,7 @@ use crate::run::{GIVE_UP, Observer, Outcome, Purpose, Settings, observe, run};
 use crate::series::Second;
 use crate::tally::Tally;
 use crate::target::{Opening, Target, look_at};
+use crate::transport::Endpoint;
 use crate::verify::check::check;
 use crate::verify::driver::{self, Session, Watch};
 use crate::verify::history::Violation;
@@ -302,9 +303,9 @@ impl Driver {
         if self.verified.broken.is_some() {
             return;
         }
-        let addresses: Vec<SocketAddr> = settings.targets.iter().map(|target| target.address).collect();
+        let servers: Vec<Endpoint> = settings.targets.iter().map(Target::endpoint).collect();
         let settings = driver::Settings {
-            addresses: addresses.clone(),
+            servers: servers.clone(),
             cluster: settings.cluster,
             opening: Vec::new(),
             clients,
@@ -313,13 +314,13 @@ impl Driver {
             value_size: 64,
             duration: ENDLESS,
             limit: u64::MAX,
-            patience: line::Patience { most: PATIENCE, hurry: Arc::clone(&self.interrupted) },
+            patience: Patience { most: PATIENCE, hurry: Arc::clone(&self.interrupted) },
             give_up: GIVE_UP,
             seed: settings.workload.seed,
             run: new_run(),
         };
         let mut session = self.session.take().unwrap_or_else(|| Session::new(settings));
-        session.move_to(addresses);
+        session.move_to(servers);
         let (namespace, stop) = (self.namespace.clone(), Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -378,7 +379,7 @@ fn move_in(namespace: Option<String>) -> Result<(), Error> {
 
 /// Looks who is there, and writes every key once if that is wanted.
 fn prepare(settings: &Settings, preload: bool, stop: &Arc<AtomicBool>) -> Result<Vec<String>, Error> {
-    let servers = settings.targets.iter().map(|target| look_at(target, &settings.opening));
+    let servers = settings.targets.iter().map(|target| look_at(target, &settings.opening, stop));
     let servers = servers.collect::<Result<Vec<_>, _>>()?;
     if preload {
         let outcome = run(settings, Purpose::Preload, stop, |_, _| {})?;

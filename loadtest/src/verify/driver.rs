@@ -6,8 +6,7 @@
 //! every key that was written is read once more ([`super::read_back`]), so that what was lost last shows as well. A
 //! [`Session`] can go on after that, with the same keys: what is lost later shows, too.
 
-use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,15 +18,17 @@ use super::way::Way;
 use crate::answer::{self, Answer};
 use crate::cluster::slot::slot;
 use crate::error::Error;
-use crate::line::{Line, Patience};
+use crate::line::Line;
+use crate::patience::Patience;
 use crate::random::Random;
 use crate::target::encode;
+use crate::transport::Endpoint;
 
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where; connections are dealt out in turn.
-    pub addresses: Vec<SocketAddr>,
+    pub servers: Vec<Endpoint>,
     /// They are nodes of a cluster: requests go to the owner of their key.
     pub cluster: bool,
     /// Opening commands, encoded.
@@ -155,8 +156,8 @@ impl Session {
     }
 
     /// Goes on with these servers.
-    pub fn move_to(&mut self, addresses: Vec<SocketAddr>) {
-        self.settings.addresses = addresses;
+    pub fn move_to(&mut self, servers: Vec<Endpoint>) {
+        self.settings.servers = servers;
     }
 
     /// Runs all connections to the end or until `stop` is set.
@@ -242,9 +243,9 @@ pub fn remove_keys(settings: &Settings, keys: &[u32], stop: &AtomicBool) -> io::
             }
         } else if let Some(line) = &mut line {
             let bytes: Vec<u8> = texts.flat_map(|text| encode(&["DEL", &text])).collect();
-            line.socket.write_all(&bytes)?;
+            line.send(&bytes)?;
             for _ in chunk {
-                answer::read(&mut line.reader)?;
+                line.answer()?;
             }
         }
         done += chunk.len();
@@ -255,13 +256,13 @@ pub fn remove_keys(settings: &Settings, keys: &[u32], stop: &AtomicBool) -> io::
 impl Settings {
     /// A connection for this client.
     fn line(&self, number: u32) -> io::Result<Line> {
-        self.line_to(self.addresses[number as usize % self.addresses.len()])
+        self.line_to(&self.servers[number as usize % self.servers.len()])
     }
 
     /// A connection to this server. Refused opening commands were reported before the run; the commands themselves
     /// will fail.
-    pub(super) fn line_to(&self, address: SocketAddr) -> io::Result<Line> {
-        Line::to(address, &self.opening, &self.patience)
+    pub(super) fn line_to(&self, server: &Endpoint) -> io::Result<Line> {
+        Line::to(server, &self.opening, &self.patience)
     }
 }
 
@@ -402,10 +403,10 @@ impl<'a> Client<'a> {
         requests: Vec<(u32, Action)>,
     ) -> io::Result<()> {
         let start = self.now();
-        let mut outcome = line.socket.write_all(bytes);
+        let mut outcome = line.send(bytes);
         for (key, action) in requests {
             let answer = match &outcome {
-                Ok(()) => answer::read(&mut line.reader),
+                Ok(()) => line.answer(),
                 Err(_) => Err(io::ErrorKind::NotConnected.into()),
             };
             let operation = Operation { key, client: self.number, start, end: self.now(), action };

@@ -5,13 +5,13 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::driver::{CHUNK, Client, PAUSE, Recorded, Settings, Watch};
 use super::way::Way;
 use crate::answer;
-use crate::line::Patience;
+use crate::patience::Patience;
+use crate::transport::Endpoint;
 
 /// With hurry no more is read after so long.
 const HURRIED: Duration = Duration::from_secs(2);
@@ -56,8 +56,8 @@ impl Reader<'_> {
     /// Any of the servers will do; one of them may be gone.
     fn ask_any(&mut self) -> io::Result<()> {
         let mut outcome = Ok(());
-        for address in &self.client.settings.addresses {
-            outcome = self.ask_one(*address);
+        for server in &self.client.settings.servers {
+            outcome = self.ask_one(server);
             if self.left.is_empty() {
                 break;
             }
@@ -65,8 +65,8 @@ impl Reader<'_> {
         outcome
     }
 
-    fn ask_one(&mut self, address: SocketAddr) -> io::Result<()> {
-        let mut line = self.client.settings.line_to(address)?;
+    fn ask_one(&mut self, server: &Endpoint) -> io::Result<()> {
+        let mut line = self.client.settings.line_to(server)?;
         let mut outcome = Ok(());
         for keys in std::mem::take(&mut self.left).chunks(CHUNK) {
             let before = self.client.recorded.operations.len();

@@ -3,15 +3,16 @@
 //! A request is sent again only where a node said that it did not execute it, or where it could not be sent at all.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::driver::Settings;
-use crate::answer::{self, Answer};
+use crate::answer::Answer;
 use crate::cluster::redirect::Redirect;
 use crate::line::Line;
 use crate::target::encode;
+use crate::transport::Endpoint;
 
 /// How long a request rests that no node wants now.
 const REST: Duration = Duration::from_millis(5);
@@ -20,7 +21,7 @@ const REST: Duration = Duration::from_millis(5);
 pub(super) struct Way<'a> {
     settings: &'a Settings,
     lines: HashMap<SocketAddr, Line>,
-    owners: HashMap<u16, SocketAddr>,
+    owners: HashMap<u16, Endpoint>,
     /// Which of the nodes known from the start is asked where nothing better is known.
     home: usize,
 }
@@ -39,28 +40,28 @@ impl<'a> Way<'a> {
             if let Some(late) = self.settings.patience.is_over(began) {
                 break late;
             }
-            let homes = &self.settings.addresses;
-            let known = self.owners.get(&slot).copied();
-            let (address, asking) = match detour.take() {
-                Some(address) => (address, true),
-                None => (known.unwrap_or(homes[self.home % homes.len()]), false),
+            let homes = &self.settings.servers;
+            let known = self.owners.get(&slot);
+            let (server, asking) = match detour.take() {
+                Some(server) => (server, true),
+                None => (known.unwrap_or(&homes[self.home % homes.len()]).clone(), false),
             };
-            if let Err(error) = self.connect(address) {
+            if let Err(error) = self.connect(&server) {
                 // Nothing was sent, so another node may tell the way.
                 self.owners.remove(&slot);
                 self.home += 1;
-                if self.settings.addresses.len() == 1 && Instant::now() + REST >= deadline {
+                if homes.len() == 1 && Instant::now() + REST >= deadline {
                     return Err(error);
                 }
                 std::thread::sleep(REST);
                 continue;
             }
-            let answer = self.exchange(address, request, asking);
+            let answer = self.exchange(server.address, request, asking);
             let text = match answer {
                 Ok(Answer::Error(text)) => text,
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    self.lines.remove(&address);
+                    self.lines.remove(&server.address);
                     self.owners.remove(&slot);
                     self.home += 1;
                     return Err(error);
@@ -70,14 +71,14 @@ impl<'a> Way<'a> {
                 None => return Ok(Answer::Error(text)),
                 Some(Redirect::TryAgain) => std::thread::sleep(REST),
                 Some(Redirect::Moved { to, .. }) => {
-                    let Some(owner) = resolve(&to, address) else { return Ok(Answer::Error(text)) };
-                    if owner == address {
+                    let Some(owner) = server.called(&to) else { return Ok(Answer::Error(text)) };
+                    if owner.address == server.address {
                         std::thread::sleep(REST);
                     }
                     self.owners.insert(slot, owner);
                 }
                 Some(Redirect::Ask { to }) => {
-                    let Some(other) = resolve(&to, address) else { return Ok(Answer::Error(text)) };
+                    let Some(other) = server.called(&to) else { return Ok(Answer::Error(text)) };
                     detour = Some(other);
                 }
             }
@@ -85,9 +86,9 @@ impl<'a> Way<'a> {
         Err(late)
     }
 
-    fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
-        if !self.lines.contains_key(&address) {
-            self.lines.insert(address, self.settings.line_to(address)?);
+    fn connect(&mut self, server: &Endpoint) -> io::Result<()> {
+        if !self.lines.contains_key(&server.address) {
+            self.lines.insert(server.address, self.settings.line_to(server)?);
         }
         Ok(())
     }
@@ -95,23 +96,12 @@ impl<'a> Way<'a> {
     fn exchange(&mut self, address: SocketAddr, request: &[u8], asking: bool) -> io::Result<Answer> {
         let line = self.lines.get_mut(&address).ok_or(io::ErrorKind::NotConnected)?;
         if asking {
-            line.socket.write_all(&encode(&["ASKING"]))?;
+            line.send(&encode(&["ASKING"]))?;
         }
-        line.socket.write_all(request)?;
+        line.send(request)?;
         if asking {
-            answer::read(&mut line.reader)?;
+            line.answer()?;
         }
-        answer::read(&mut line.reader)
+        line.answer()
     }
-}
-
-/// The address of `host:port`; without a host it is the teller's.
-fn resolve(name: &str, teller: SocketAddr) -> Option<SocketAddr> {
-    let (host, port) = name.rsplit_once(':')?;
-    let port = port.parse().ok()?;
-    if host.is_empty() {
-        return Some(SocketAddr::new(teller.ip(), port));
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (host, port).to_socket_addrs().ok()?.next()
 }

@@ -123,6 +123,13 @@ impl Frame {
         }
     }
 
+    /// The words of a request: an array of bulk strings. `None` if this is something else.
+    pub fn words(self) -> Option<Vec<Vec<u8>>> {
+        let Self::Array(frames) = self else { return None };
+        let word = |frame| if let Self::Bulk(word) = frame { Some(word) } else { None };
+        frames.into_iter().map(word).collect()
+    }
+
     /// Whether this is an error.
     pub fn is_error(&self) -> bool {
         matches!(self, Self::Error(_))
@@ -258,6 +265,14 @@ mod tests {
                 "      :2"
             ]
         );
+    }
+
+    #[test]
+    fn requests_have_words() {
+        let words = |bytes: &[u8]| Frame::parse(bytes).unwrap().words();
+        assert_eq!(words(b"*2\r\n$3\r\nGET\r\n$1\r\n\xff\r\n"), Some(vec![b"GET".to_vec(), vec![0xff]]));
+        assert_eq!(words(b"*0\r\n"), Some(Vec::new()));
+        assert!(words(b"*1\r\n:1\r\n").is_none() && words(b"$1\r\nx\r\n").is_none());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The driver against servers that answer by a script.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+
+use shoal_testkit::Frame;
 
 use super::super::check::check;
 use super::super::history::Wrong;
@@ -9,7 +11,7 @@ use super::*;
 
 fn settings() -> Settings {
     Settings {
-        addresses: Vec::new(),
+        servers: Vec::new(),
         cluster: false,
         opening: Vec::new(),
         clients: 1,
@@ -80,20 +82,10 @@ fn serve(reply: fn(usize, &[String]) -> Option<Vec<u8>>) -> SocketAddr {
     address
 }
 
+/// The words of a request, if one comes.
 fn request(reader: &mut impl BufRead) -> Option<Vec<String>> {
-    let number = |reader: &mut dyn BufRead| {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        line.get(1..)?.trim().parse::<usize>().ok()
-    };
-    let mut words = Vec::new();
-    for _ in 0..number(reader)? {
-        let mut word = vec![0; number(reader)? + 2];
-        reader.read_exact(&mut word).ok()?;
-        word.truncate(word.len() - 2);
-        words.push(String::from_utf8(word).ok()?);
-    }
-    Some(words)
+    let words = Frame::read(reader).ok()?.words()?;
+    words.into_iter().map(|word| String::from_utf8(word).ok()).collect()
 }
 
 /// Few requests of one connection to such a server.
@@ -109,7 +101,7 @@ fn seeded(
 ) -> Recorded {
     let settings = Settings {
         seed,
-        addresses: vec![serve(reply)],
+        servers: vec![serve(reply).into()],
         duration: Duration::MAX,
         limit,
         patience: Patience::of(patience),
@@ -179,9 +171,9 @@ fn the_last_write_is_read_once_more() {
 #[test]
 fn keys_are_removed_in_chunks_until_told_to_stop() {
     let settings = Settings {
-        addresses: vec![serve(|_, words| {
-            Some(if words[0] == "DEL" { b":1\r\n".to_vec() } else { Vec::new() })
-        })],
+        servers: vec![
+            serve(|_, words| Some(if words[0] == "DEL" { b":1\r\n".to_vec() } else { Vec::new() })).into(),
+        ],
         patience: Patience::of(LONG),
         ..settings()
     };
@@ -225,7 +217,7 @@ fn keys_that_cannot_be_read_back_are_counted() {
     for (reply, why) in [(mute, "no answer within 0.1 s"), (refusing, "CLUSTERDOWN no")] {
         for cluster in [false, true] {
             let settings = Settings {
-                addresses: vec![serve(reply)],
+                servers: vec![serve(reply).into()],
                 cluster,
                 duration: Duration::MAX,
                 limit: 20,
@@ -263,7 +255,7 @@ fn a_server_that_comes_back_is_waited_for_to_read_the_keys() {
 fn a_number_of_operations_is_given_up_when_nobody_answers() {
     for cluster in [false, true] {
         let settings = Settings {
-            addresses: vec![serve(|_, _| None)],
+            servers: vec![serve(|_, _| None).into()],
             cluster,
             clients: 2,
             duration: Duration::MAX,
@@ -280,7 +272,7 @@ fn a_number_of_operations_is_given_up_when_nobody_answers() {
 #[test]
 fn a_time_ends_a_number_of_operations() {
     let settings = Settings {
-        addresses: vec![serve(|_, _| Some(b"-ERR no\r\n".to_vec()))],
+        servers: vec![serve(|_, _| Some(b"-ERR no\r\n".to_vec())).into()],
         duration: Duration::from_millis(50),
         limit: u64::MAX - 1000,
         patience: Patience::of(Duration::from_millis(10)),
@@ -295,9 +287,12 @@ fn hurry_ends_the_wait_for_a_mute_server() {
         let patience = Patience::of(10 * LIMIT);
         let stop = Arc::clone(&patience.hurry);
         let settings = Settings {
-            addresses: vec![serve(|number, words| {
-                (number < 100).then(|| if words[0] == "SET" { "+OK\r\n" } else { ":0\r\n" }.into())
-            })],
+            servers: vec![
+                serve(|number, words| {
+                    (number < 100).then(|| if words[0] == "SET" { "+OK\r\n" } else { ":0\r\n" }.into())
+                })
+                .into(),
+            ],
             cluster,
             duration: Duration::MAX,
             limit: u64::MAX,
@@ -344,7 +339,7 @@ fn what_is_lost_after_a_look_is_found_by_the_next_one() {
     let begun = |seed| {
         let settings = Settings {
             seed,
-            addresses: vec![serve(reply)],
+            servers: vec![serve(reply).into()],
             duration: Duration::MAX,
             limit: 1,
             patience: Patience::of(LONG),
@@ -368,13 +363,16 @@ fn what_is_lost_after_a_look_is_found_by_the_next_one() {
 #[test]
 fn a_session_goes_on_with_values_of_its_own() {
     let settings = Settings {
-        addresses: vec![serve(|_, words| {
-            Some(match words[0].as_str() {
-                "SET" => b"+OK\r\n".to_vec(),
-                "GET" => b"$-1\r\n".to_vec(),
-                _ => b":0\r\n".to_vec(),
+        servers: vec![
+            serve(|_, words| {
+                Some(match words[0].as_str() {
+                    "SET" => b"+OK\r\n".to_vec(),
+                    "GET" => b"$-1\r\n".to_vec(),
+                    _ => b":0\r\n".to_vec(),
+                })
             })
-        })],
+            .into(),
+        ],
         duration: Duration::MAX,
         limit: u64::MAX,
         patience: Patience::of(LONG),
