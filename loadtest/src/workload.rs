@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, in_plain_words};
-use crate::key_text::{KeyText, MAX_KEY_LENGTH};
+use crate::key_text::{KeyText, MAX_KEY_LENGTH, digits};
 use crate::keys::KeyDistribution;
 use crate::sizes::{Histogram, MAX_SIZE, Of, Sizes, ValueText};
 use crate::template::{Filling, Template};
@@ -225,13 +225,35 @@ impl Workload {
 
     /// What the places of its command lines are filled with.
     pub fn filling(&self) -> Filling {
-        // Added keys need room for their digits, so that they are as long as the others.
-        let count = if self.adds_keys() { self.keys.max(MAX_ADDED) } else { self.keys };
         Filling {
-            keys: KeyText::varied(&self.key_prefix, &self.key_lengths, count),
+            keys: KeyText::varied(&self.key_prefix, &self.key_lengths, self.key_numbers()),
             values: ValueText::new(self.seed),
             sizes: self.sizes.clone(),
             ttls: self.ttls.clone(),
+        }
+    }
+
+    /// How many numbers the texts of keys have room for. Added keys are as long as the others.
+    fn key_numbers(&self) -> u64 {
+        if self.adds_keys() { self.keys.max(MAX_ADDED) } else { self.keys }
+    }
+
+    /// The least length that every key can have: that of the prefix and of the digits of the largest number.
+    pub fn least_key_length(&self) -> u64 {
+        (self.key_prefix.len() + digits(self.key_numbers() - 1)) as u64
+    }
+
+    /// Says why keys cannot be as short as wanted, if they cannot. Lengths by a normal distribution or a histogram may
+    /// be shorter: such keys are as long as they must be.
+    pub fn check_key_lengths(&self) -> Result<(), String> {
+        let least = self.least_key_length();
+        match self.key_lengths.bounds() {
+            Some((low, _)) if low < least => Err(format!(
+                "keys of {low} bytes have no room for the prefix '{}' and {} digits, which need {least}",
+                self.key_prefix,
+                digits(self.key_numbers() - 1)
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -252,6 +274,8 @@ impl File {
     fn check(self, folder: &Path) -> Result<Workload, Fault> {
         let defaults = Workload::default();
         let here = |span: Range<usize>| move |message: String| Fault::Here(span, message);
+        let length = self.keys.length.as_ref().map(Spanned::span);
+        let is_default = length.is_none() && self.keys.histogram.is_none();
         let every = in_range(self.connections.reconnect_every, 1, MAX_KEYS, "reconnect_every", 0)?;
         let mut workload = Workload {
             keys: in_range(self.keys.count, 1, MAX_KEYS, "the number of keys", defaults.keys)?,
@@ -288,6 +312,11 @@ impl File {
         let filling = workload.filling();
         for command in self.command {
             workload.commands.push(command.check(&filling)?);
+        }
+        match (workload.check_key_lengths(), length) {
+            (Err(short), Some(span)) => return Err(Fault::Here(span, short)),
+            (Err(_), None) if is_default => workload.key_lengths = Sizes::Fixed(workload.least_key_length()),
+            _ => {}
         }
         if workload.commands.iter().all(|command| command.weight == 0) {
             return Err(Fault::Here(0..0, "there is no [[command]] with a weight above zero".into()));

@@ -49,6 +49,21 @@ const WRONG: &[(&str, usize, &str)] = &[
     ("[keys]\ncount = \"many\"\n", 2, "invalid type: string \"many\""),
     ("[keys]\nlength = 0\n", 2, "a length must be from 1 to 65536"),
     ("[keys]\nlength = \"16-70000\"\n", 2, "a length must be from 1 to 65536"),
+    (
+        "[keys]\nlength = 9\n[[command]]\nline = \"GET {key}\"\n",
+        2,
+        "keys of 9 bytes have no room for the prefix 'key:' and 6 digits, which need 10",
+    ),
+    (
+        "[keys]\ncount = 10\nprefix = \"p\"\nlength = \"1-20\"\n[[command]]\nline = \"GET {key}\"\n",
+        4,
+        "keys of 1 bytes have no room for the prefix 'p' and 1 digits, which need 2",
+    ),
+    (
+        "[keys]\ncount = 10\nlength = 15\n[[command]]\nline = \"SET {new} 1\"\n",
+        3,
+        "keys of 15 bytes have no room for the prefix 'key:' and 12 digits, which need 16",
+    ),
     ("[keys]\nlength = \"long\"\n", 2, "'long' is no size"),
     ("[keys]\nlength = true\n", 2, "expected a number of bytes or a text"),
     ("[keys]\nlength = 5\nhistogram = \"h\"\n", 3, "give either a length or size, or a histogram"),
@@ -187,6 +202,10 @@ fn the_program_refuses_wrong_options() {
         (&["verify", "-n", "0"], "0 is not in 1.."),
         (&["verify", "--value-size", "67108865"], "67108865 is not in 0..=67108864"),
         (&["run", "--key-size", "0"], "the length of keys must be from 1"),
+        (&["run", "--ratio", "0:0"], "'0:0' for '--ratio <GET:SET>': '0:0' is no ratio"),
+        (&["run", "--rate", "5,6"], "'5,6' for '--rate <RATE>': the rate 5 has no end"),
+        (&["run", "-p", "6379"], "tip: the server is --target HOST:PORT"),
+        (&["compare", "--data-size", "10"], "tip: the size of values is --value-size BYTES or LOW-HIGH"),
         (&["run", "--ttl", "x"], "'x' is no time to live"),
         (&["run", "--distribution", "zipf:9"], "must be a number from 0 to 4"),
         (&["run", "--value-size", "9-1"], "'9-1' is no size"),
@@ -196,6 +215,71 @@ fn the_program_refuses_wrong_options() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
         assert!(error.starts_with("error: ") && error.contains(part), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn keys_that_are_too_short_for_their_digits_are_refused() {
+    let folder = Folder::new("short-keys");
+    folder.file("w.toml", "[keys]\nlength = 9\n\n[[command]]\nline = \"GET {key}\"\n");
+    let path = folder.0.as_path();
+    refused(
+        path,
+        &["run", "-w", "w.toml"],
+        "w.toml:2: keys of 9 bytes have no room for the prefix 'key:' and 6 digits",
+    );
+    refused(path, &["run", "--key-size", "9"], "--key-size: keys of 9 bytes have no room");
+    refused(path, &["run", "-w", "ycsb-d", "--key-size", "15"], "--key-size: keys of 15 bytes have no room");
+    let longer = ["run", "-w", "ycsb-a", "--key-prefix", "a prefix of 20 bytes"];
+    refused(
+        path,
+        &longer,
+        "keys of 23 bytes have no room for the prefix 'a prefix of 20 bytes' and 5 digits",
+    );
+    // Nobody listens at port 1: the keys are told first, if at all.
+    for fitting in [
+        &["run", "--target", "127.0.0.1:1", "--key-size", "10"][..],
+        &["run", "--target", "127.0.0.1:1", "--key-prefix", "a prefix that is longer than 32 bytes"],
+        &["run", "--target", "127.0.0.1:1", "--key-size", "normal:5:5"],
+    ] {
+        refused(path, fitting, "cannot connect to 127.0.0.1:1: ");
+    }
+    let long = "[keys]\nprefix = \"a prefix of 20 bytes\"\n[[command]]\nline = \"GET {key}\"\n";
+    let workload = Workload::parse("w.toml", long, Path::new(".")).unwrap();
+    assert_eq!((workload.least_key_length(), workload.check_key_lengths()), (26, Ok(())));
+}
+
+#[test]
+fn what_is_wrong_with_a_variable_is_told_with_its_name() {
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-loadtest"));
+        let output = command.args(arguments).envs(variables.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {variables:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let tip = |long: &str, name: &str| format!("tip: --{long} comes from the environment variable {name}\n");
+    for (arguments, name, value, long) in [
+        (&["run"][..], "SHOAL_LOADTEST_CONNECTIONS", "many", "connections"),
+        (&["verify"], "SHOAL_LOADTEST_DURATION", "soon", "duration"),
+        (&["replay", "x"], "SHOAL_LOADTEST_SPEED", "fast", "speed"),
+        (&["run", "-w", "ycsb-a"], "SHOAL_LOADTEST_RATIO", "1:1", "ratio"),
+    ] {
+        let told = run(arguments, &[(name, value)]);
+        assert!(told.contains(&tip(long, name)), "{told}");
+    }
+    // What is on the command line is not blamed on a variable.
+    let told =
+        run(&["run", "-c", "many"], &[("SHOAL_LOADTEST_CONNECTIONS", "5"), ("SHOAL_LOADTEST_SEED", "7")]);
+    assert!(told.contains("'many'") && !told.contains("environment"), "{told}");
+    for (name, value, arguments) in [
+        ("SHOAL_LOADTEST_WORKLOAD", "no-such-workload", &["run"][..]),
+        ("SHOAL_LOADTEST_TARGET", "127.0.0.1:1", &["verify"]),
+        ("SHOAL_LOADTEST_KEY_SIZE", "3", &["run"]),
+    ] {
+        let told = run(arguments, &[(name, value)]);
+        assert!(told.ends_with(&format!(" (from the environment: {name})\n")), "{told}");
+    }
+    let told = run(&["run", "--target", "127.0.0.1:1"], &[("SHOAL_LOADTEST_SEED", "127")]);
+    assert!(!told.contains("SHOAL_LOADTEST_SEED"), "{told}");
 }
 
 /// A built-in workload with some bytes changed, dropped or doubled.

@@ -14,10 +14,10 @@ pub(super) struct AccessArguments {
     /// Speak RESP3.
     #[arg(short = '3', long)]
     resp3: bool,
-    /// User name for AUTH. Default: the server's default user.
+    /// User name for AUTH [default: the server's default user]
     #[arg(long, requires = "password")]
     user: Option<String>,
-    /// Password for AUTH. Default: no AUTH.
+    /// Password for AUTH [default: no AUTH]
     #[arg(short = 'a', long, env = "SHOAL_LOADTEST_PASSWORD", hide_env_values = true)]
     password: Option<String>,
     /// Database for SELECT.

@@ -36,8 +36,8 @@ pub(super) struct LoadArguments {
     /// Generator threads.
     #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
-    /// How long to count (10s, 500ms, 2m). Default: to the end of the steps of --rate if all have a time, else 10s;
-    /// with --requests until they are made, or so long if both are given.
+    /// How long to count (10s, 500ms, 2m); with --requests whichever ends first [default: 10s, to the end of the steps of
+    /// a --rate if all have a time, with --requests until they are made]
     #[arg(short, long, value_parser = some_time)]
     duration: Option<Duration>,
     /// How long to run before counting; the steps of a --rate begin behind it.
@@ -50,46 +50,49 @@ pub(super) struct LoadArguments {
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
     /// Open loop: requests per second whatever the server does, latency counted from the intended time.
-    /// Steps are written RATE@TIME,RATE@TIME,...
-    #[arg(short, long, value_name = "RATE")]
-    rate: Option<String>,
+    /// Steps are written RATE@TIME,RATE@TIME,... [default: a closed loop, as fast as answers come]
+    #[arg(short, long, value_name = "RATE", value_parser = rates)]
+    rate: Option<Rates>,
     /// Space the requests of an open loop at random, as independent users would.
     #[arg(long, requires = "rate")]
     poisson: bool,
 
-    /// A built-in workload or a TOML file; the options below change it.
+    /// A built-in workload or a TOML file; the options below change it [default: GETs and SETs by --ratio]
     #[arg(short, long)]
     workload: Option<String>,
-    /// GETs to SETs.
-    #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"])]
-    ratio: Option<String>,
+    /// GETs to SETs [default: 9:1]
+    #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"], value_parser = ratio)]
+    ratio: Option<(u32, u32)>,
     /// A command with places in it: {key}, {new}, {value}, {ttl}, {keys:N}, {pairs:N}, {int:LOW-HIGH}, {group:N}.
     /// May be given several times.
     #[arg(long, conflicts_with = "workload")]
     command: Vec<String>,
-    /// How often each --command comes, in the same order.
+    /// How often each --command comes, in the same order [default: 1]
     #[arg(long, requires = "command")]
     weight: Vec<u32>,
-    /// Number of keys.
+    /// Number of keys [default: 1000000, with -w that of the workload]
     #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
     keys: Option<u64>,
-    /// Length of keys: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
+    /// Length of keys: BYTES, LOW-HIGH or normal:MEAN:DEVIATION; the prefix and the digits of every key must fit
+    /// [default: 32, with -w that of the workload]
     #[arg(long, value_parser = key_size)]
     key_size: Option<Sizes>,
-    /// What every key starts with.
+    /// What every key starts with [default: key:, with -w that of the workload]
     #[arg(long)]
     key_prefix: Option<String>,
-    /// Size of values: BYTES, LOW-HIGH or normal:MEAN:DEVIATION.
+    /// Size of values: BYTES, LOW-HIGH or normal:MEAN:DEVIATION [default: 100, with -w that of the workload]
     #[arg(long)]
     value_size: Option<Sizes>,
-    /// Seconds for {ttl}: N, LOW-HIGH, normal:MEAN:DEVIATION or a mix such as 60*3,600-900*4,none.
+    /// Seconds for {ttl}: N, LOW-HIGH, normal:MEAN:DEVIATION or a mix such as 60*3,600-900*4,none
+    /// [default: none, with -w that of the workload]
     #[arg(long)]
     ttl: Option<Ttls>,
     /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS,
-    /// flash:REQUESTS:EVERY:EXPONENT (the hot key moves EVERY so many requests, or seconds as in 10s).
+    /// flash:REQUESTS:EVERY:EXPONENT (the hot key moves EVERY so many requests, or seconds as in 10s)
+    /// [default: uniform, with -w that of the workload]
     #[arg(long)]
     distribution: Option<KeyDistribution>,
-    /// The seed of all chance; the same seed makes the same requests.
+    /// The seed of all chance; the same seed makes the same requests [default: 1, with -w that of the workload]
     #[arg(long)]
     seed: Option<u64>,
 
@@ -97,13 +100,13 @@ pub(super) struct LoadArguments {
     /// redirects.
     #[arg(long)]
     cluster: bool,
-    /// Close and open each connection after this many requests.
+    /// Close and open each connection after this many requests [default: never, with -w that of the workload]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     reconnect_every: Option<u64>,
     #[command(flatten)]
     access: AccessArguments,
 
-    /// Processes of the server whose CPU time is counted; by default those that listen on the target's port.
+    /// Processes of the server whose CPU time is counted [default: those on this machine that listen at the target]
     #[arg(long = "pid", value_delimiter = ',')]
     processes: Vec<u32>,
 }
@@ -113,7 +116,10 @@ impl LoadArguments {
     pub(super) fn settings(&self, targets: &[String], stop: &Arc<AtomicBool>) -> Result<Settings, Error> {
         let targets = self.access.targets(targets)?;
         if self.threads > self.connections {
-            return Err(Error::Usage("there must be at least one connection per thread".into()));
+            let (threads, connections) = (self.threads, self.connections);
+            return Err(Error::Usage(format!(
+                "each thread needs a connection: {threads} --threads and {connections} --connections"
+            )));
         }
         if let Some(absent) = self.processes.iter().find(|process| !procfs::is_running(**process)) {
             return Err(Error::Usage(format!("there is no process {absent} (--pid)")));
@@ -124,7 +130,7 @@ impl LoadArguments {
             self.processes.clone()
         };
         let processes = BTreeSet::from_iter(processes).into_iter().collect();
-        let mut rates = self.rate.as_deref().map(rates).transpose()?.unwrap_or_default();
+        let mut rates = self.rate.clone().unwrap_or_default().0;
         let steps = rates.iter().map(|(_, time)| *time).reduce(Duration::saturating_add);
         let steps = steps.filter(|steps| *steps < Duration::MAX).unwrap_or(DURATION);
         // The last rate goes on to the end.
@@ -178,8 +184,7 @@ impl LoadArguments {
             Some(name) => Workload::find(name)?,
             None => Workload { name: "commands".into(), ..Workload::default() },
         };
-        if let Some(ratio) = &self.ratio {
-            let (gets, sets) = parse_ratio(ratio)?;
+        if let Some((gets, sets)) = self.ratio {
             workload.commands[0].weight = gets;
             workload.commands[1].weight = sets;
         }
@@ -200,9 +205,30 @@ impl LoadArguments {
         workload.distribution = self.distribution.unwrap_or(workload.distribution);
         workload.reconnect_every = self.reconnect_every.or(workload.reconnect_every);
         workload.seed = self.seed.unwrap_or(workload.seed);
+        self.fit_keys(&mut workload)?;
         Ok(workload)
     }
+
+    /// Refuses keys that would be longer than was said. Where nothing was said they are as long as they must be.
+    fn fit_keys(&self, workload: &mut Workload) -> Result<(), Error> {
+        let Err(short) = workload.check_key_lengths() else { return Ok(()) };
+        if self.key_size.is_some() {
+            return Err(Error::Usage(format!("--key-size: {short}")));
+        }
+        if self.workload.is_some() {
+            let name = &workload.name;
+            return Err(Error::Usage(format!(
+                "{short}; the length is that of {name}, change it by --key-size"
+            )));
+        }
+        workload.key_lengths = Sizes::Fixed(workload.least_key_length());
+        Ok(())
+    }
 }
+
+/// The steps of an open loop.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rates(Vec<(f64, Duration)>);
 
 fn key_size(text: &str) -> Result<Sizes, String> {
     let sizes: Sizes = text.parse()?;
@@ -214,26 +240,23 @@ fn key_size(text: &str) -> Result<Sizes, String> {
     }
 }
 
-fn parse_ratio(text: &str) -> Result<(u32, u32), Error> {
+fn ratio(text: &str) -> Result<(u32, u32), String> {
     let parts = text.split_once(':').and_then(|(gets, sets)| Some((gets.parse().ok()?, sets.parse().ok()?)));
     match parts {
         Some((gets, sets)) if (gets, sets) != (0, 0) => Ok((gets, sets)),
-        _ => Err(Error::Usage(format!("'{text}' is no ratio: write GETs:SETs, such as 9:1"))),
+        _ => Err(format!("'{text}' is no ratio: write GETs:SETs, such as 9:1")),
     }
 }
 
 /// The steps of an open loop: `RATE`, or `RATE@TIME` several times.
-fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
-    let wrong =
-        |part: &str| Error::Usage(format!("'{part}' is no rate: write RATE or RATE@TIME,RATE@TIME,..."));
+fn rates(text: &str) -> Result<Rates, String> {
+    let wrong = |part: &str| format!("'{part}' is no rate: write RATE or RATE@TIME,RATE@TIME,...");
     let mut rates = Vec::new();
     let parts = text.split(',').count();
     for (place, part) in text.split(',').enumerate() {
         let (rate, time) = match part.split_once('@') {
             None if place + 1 < parts => {
-                return Err(Error::Usage(format!(
-                    "the rate {part} has no end: write {part}@TIME, as in {part}@10s"
-                )));
+                return Err(format!("the rate {part} has no end: write {part}@TIME, as in {part}@10s"));
             }
             None => (part, Duration::MAX),
             Some((rate, time)) => (rate, duration(time).map_err(|_| wrong(part))?),
@@ -243,7 +266,7 @@ fn rates(text: &str) -> Result<Vec<(f64, Duration)>, Error> {
             _ => return Err(wrong(part)),
         }
     }
-    Ok(rates)
+    Ok(Rates(rates))
 }
 
 /// A time above zero.
@@ -285,18 +308,18 @@ mod tests {
 
     #[test]
     fn rates_are_read() {
-        assert_eq!(rates("1000").unwrap(), [(1000.0, Duration::MAX)]);
-        let steps = rates("1000@5s,2000@10s").unwrap();
+        assert_eq!(rates("1000").unwrap().0, [(1000.0, Duration::MAX)]);
+        let steps = rates("1000@5s,2000@10s").unwrap().0;
         assert_eq!(steps, [(1000.0, Duration::from_secs(5)), (2000.0, Duration::from_secs(10))]);
-        assert_eq!(rates("1000@5s,2000").unwrap()[1], (2000.0, Duration::MAX));
+        assert_eq!(rates("1000@5s,2000").unwrap().0[1], (2000.0, Duration::MAX));
         assert!(rates("0").is_err() && rates("x@5s").is_err() && rates("5@y").is_err());
-        let error = rates("1000,2000@1s").unwrap_err().to_string();
+        let error = rates("1000,2000@1s").unwrap_err();
         assert!(error.contains("1000@TIME"), "{error}");
     }
 
     #[test]
     fn ratios_are_read() {
-        assert_eq!(parse_ratio("9:1").unwrap(), (9, 1));
-        assert!(parse_ratio("0:0").is_err() && parse_ratio("9").is_err() && parse_ratio("a:b").is_err());
+        assert_eq!(ratio("9:1").unwrap(), (9, 1));
+        assert!(ratio("0:0").is_err() && ratio("9").is_err() && ratio("a:b").is_err());
     }
 }

@@ -5,6 +5,8 @@ mod output;
 
 mod access;
 mod compare;
+mod environment;
+mod foreign;
 mod interrupt;
 mod load;
 mod replay;
@@ -14,6 +16,7 @@ mod scenario;
 mod tls;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -67,11 +70,19 @@ enum Action {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let parsed = Cli::from_arg_matches(&definition().get_matches());
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let definition = definition();
+    let parsed = definition.clone().try_get_matches_from(&words);
+    let matches = parsed.unwrap_or_else(|error| {
+        foreign::explain(environment::explain(error, &definition, Cli::command(), &words)).exit()
+    });
+    let given = environment::given(&definition, &matches);
+    let parsed = Cli::from_arg_matches(&matches);
     output::end(match parsed.unwrap_or_else(|error| error.exit()).action.go() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("shoal-loadtest: {}", plain(&error.to_string()));
+            let text = plain(&error.to_string());
+            eprintln!("shoal-loadtest: {text}{}", environment::note(&text, &given));
             ExitCode::from(2)
         }
     })
@@ -79,17 +90,7 @@ pub fn main() -> ExitCode {
 
 /// The command line, with an environment variable for every option.
 fn definition() -> clap::Command {
-    Cli::command().mut_subcommands(|subcommand| {
-        subcommand.mut_args(|arg| match (arg.get_long(), arg.get_env()) {
-            (Some(long), None) => {
-                let name = format!("SHOAL_LOADTEST_{}", long.replace('-', "_").to_uppercase());
-                // Once per process, and the definition lives as long as that.
-                let name: &'static str = name.leak();
-                arg.env(name).hide_env(true)
-            }
-            _ => arg,
-        })
-    })
+    environment::for_all(Cli::command())
 }
 
 impl Action {
@@ -128,6 +129,47 @@ fn workloads(name: Option<&str>) -> Result<ExitCode, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Options that stand for nothing where they are not given.
+    const WITHOUT_DEFAULT: &[&str] =
+        &["a", "b", "cacert", "cert", "command", "hdr", "html", "json", "key", "requests"];
+
+    #[test]
+    fn help_tells_every_default() {
+        let mut definition = definition();
+        definition.build();
+        for subcommand in definition.get_subcommands().filter(|s| s.get_name() != "help") {
+            for arg in subcommand.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+                let Some(long) = arg.get_long().filter(|long| !WITHOUT_DEFAULT.contains(long)) else {
+                    continue;
+                };
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let is_told = !arg.get_default_values().is_empty() || help.contains("[default: ");
+                assert!(is_told, "{} --{long}: {help}", subcommand.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_defaults_told_are_those_of_the_workload() {
+        let (definition, workload) = (definition(), crate::workload::Workload::default());
+        let run = definition.find_subcommand("run").unwrap();
+        let sizes = |sizes: &crate::sizes::Sizes| sizes.bounds().unwrap().0.to_string();
+        for (long, default) in [
+            ("keys", workload.keys.to_string()),
+            ("key-size", sizes(&workload.key_lengths)),
+            ("key-prefix", workload.key_prefix),
+            ("value-size", sizes(&workload.sizes)),
+            ("distribution", workload.distribution.to_string()),
+            ("seed", workload.seed.to_string()),
+            ("ratio", format!("{}:{}", workload.commands[0].weight, workload.commands[1].weight)),
+        ] {
+            let arg = run.get_arguments().find(|arg| arg.get_long() == Some(long)).unwrap();
+            let help = arg.get_help().unwrap().to_string();
+            let is_told = [",", "]"].iter().any(|end| help.contains(&format!("[default: {default}{end}")));
+            assert!(is_told, "--{long}: {help}");
+        }
+    }
 
     #[test]
     fn every_option_has_a_variable() {

@@ -28,7 +28,7 @@ pub(super) struct ReplayArguments {
     /// Accesses per batch.
     #[arg(short = 'P', long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pipeline: u32,
-    /// Accesses per second.
+    /// Accesses per second [default: as --speed says]
     #[arg(short, long, value_parser = rate)]
     rate: Option<f64>,
     /// How many times as fast as recorded: 1x, 10x, 0.5x, or max for as fast as the server answers. A trace without

@@ -25,7 +25,7 @@ pub(super) struct ScenarioArguments {
     /// Print the scenario's text, to start from.
     #[arg(long, conflicts_with = "dry_run")]
     print: bool,
-    /// Where the servers' logs and files go; by default a new directory for temporary files.
+    /// Where the servers' logs and files go [default: a new directory for temporary files]
     #[arg(long, value_name = "DIRECTORY")]
     logs: Option<PathBuf>,
     /// Leave the servers running at the end.

@@ -25,7 +25,7 @@ pub(super) struct TlsArguments {
     /// Take any certificate of the server.
     #[arg(long, requires = "tls")]
     insecure: bool,
-    /// The name told to the server and looked for in its certificate, instead of the target's.
+    /// The name told to the server and looked for in its certificate [default: the target's]
     #[arg(long, value_name = "NAME", requires = "tls")]
     sni: Option<String>,
 }

@@ -40,7 +40,7 @@ pub(super) struct VerifyArguments {
     /// Requests under way per connection.
     #[arg(short = 'P', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pipeline: u32,
-    /// How long to make load; 10s unless -n is given. With both the first one ends it.
+    /// How long to make load; with -n whichever ends first [default: 10s, with -n until they are made]
     #[arg(short, long, value_parser = duration)]
     duration: Option<Duration>,
     /// Stop after this many operations. Given up when no server has answered for 10 seconds.
