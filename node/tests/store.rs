@@ -411,6 +411,28 @@ fn a_large_slot_is_swept_in_parts() {
     assert_eq!(store.used_memory(), 0);
 }
 
+/// What expires is not moved out of its segments on the way, what stays is: dead bytes do not.
+#[test]
+fn a_sweep_moves_only_what_stays() {
+    let store = Store::new(Settings::default());
+    let fill = |every: usize| {
+        for n in 0..50_000 {
+            let expiry = if n % every == 0 { Expiry::At(NOW + 1) } else { Expiry::Never };
+            set(&store, &name("a", n), NOW, expiry);
+        }
+    };
+    let lost = || store.held_memory() - store.used_memory();
+    fill(1);
+    assert_eq!(sweep_all(&store, NOW + 1, 5), 50_000);
+    assert_eq!((store.stats().moved_bytes, store.used_memory()), (0, 0));
+    fill(2);
+    let before = (store.used_memory(), lost());
+    assert_eq!(sweep_all(&store, NOW + 1, 5), 25_000);
+    assert!(store.stats().moved_bytes > 0);
+    assert!(lost() < before.1 + before.0 / 8, "{} bytes are lost, of {} that were used", lost(), before.0);
+    store.audit();
+}
+
 #[test]
 fn a_swap_exchanges_all_and_forgets_nothing() {
     let store = Store::new(Settings::default());

@@ -20,6 +20,7 @@ mod ownership;
 mod readable;
 mod shared;
 mod turn;
+mod upkeep;
 mod worker;
 
 pub use changes::Changes;

@@ -20,15 +20,8 @@ use super::{
     Shared,
     mailbox::{Mail, Mailbox},
     turn::Worker,
+    upkeep::Upkeep,
 };
-use crate::store::Sweep;
-
-/// Holds of a lock for which slots that went elsewhere are dropped at once.
-const DROPS_PER_TICK: usize = 16;
-/// How often expired keys are looked for and slots that went elsewhere are dropped.
-const TICK: Duration = Duration::from_millis(10);
-/// The same while nothing is executed and there was nothing to do.
-const IDLE_TICK: Duration = Duration::from_millis(200);
 
 /// A running data plane. Dropping it stops accepting, closes all connections and joins the threads.
 #[derive(Debug)]
@@ -39,19 +32,21 @@ pub struct Node {
     acceptor: Option<thread::JoinHandle<()>>,
     workers: Vec<Arc<Mailbox>>,
     threads: Vec<thread::JoinHandle<()>>,
+    upkeep: Option<Upkeep>,
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         self.workers.iter().for_each(|worker| worker.send(Mail::Stop));
         self.threads.drain(..).for_each(join);
+        self.upkeep = None;
         // Its runtime drives the workers' timers, so it goes last.
         self.accepting = None;
         self.acceptor.take().into_iter().for_each(join);
     }
 }
 
-fn join(thread: thread::JoinHandle<()>) {
+pub(super) fn join(thread: thread::JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("a thread of the node's data plane had panicked");
     }
@@ -77,6 +72,7 @@ pub fn start(shared: Arc<Shared>, listener: StdListener, threads: usize) -> io::
         acceptor: None,
         workers: Vec::new(),
         threads: Vec::new(),
+        upkeep: None,
     };
     let runtime = runtime();
     let mut slots = Vec::new();
@@ -94,6 +90,7 @@ pub fn start(shared: Arc<Shared>, listener: StdListener, threads: usize) -> io::
         };
         node.threads.push(thread::Builder::new().name(format!("node-{i}")).spawn(run)?);
     }
+    node.upkeep = Some(Upkeep::start(shared.clone())?);
     let accept = move || {
         runtime.block_on(async {
             tokio::select! {
@@ -116,47 +113,15 @@ fn runtime() -> tokio::runtime::Runtime {
 async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
     let listener =
         TcpListener::from_std(listener).expect("the listener is non-blocking and this is a runtime");
-    let mut upkeep = Upkeep::default();
-    let mut due = tokio::time::Instant::now();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => hand_over(shared, socket, &slots).await,
-                Err(error) => {
-                    // Out of descriptors, most likely: existing clients go on, new ones wait.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            () = tokio::time::sleep_until(due) => {
-                let pause = if upkeep.look(shared) { TICK } else { IDLE_TICK };
-                due = tokio::time::Instant::now() + pause;
+        match listener.accept().await {
+            Ok((socket, _)) => hand_over(shared, socket, &slots).await,
+            Err(error) => {
+                // Out of descriptors, most likely: existing clients go on, new ones wait.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-    }
-}
-
-/// What is done in the background, a little at a time.
-#[derive(Default)]
-struct Upkeep {
-    walk: Sweep,
-    /// Commands executed when it was last done.
-    commands: u64,
-}
-
-impl Upkeep {
-    /// Does some of it; whether there may be more to do soon.
-    fn look(&mut self, shared: &Shared) -> bool {
-        let (removed, more) = if shared.sweeping.load(Ordering::Relaxed) {
-            let holds = self.walk.holds();
-            shared.store.sweep(&mut self.walk, shared.now_ms(), holds)
-        } else {
-            (0, false)
-        };
-        let doomed = shared.store.drop_doomed(DROPS_PER_TICK);
-        let commands = shared.totals.commands();
-        let busy = std::mem::replace(&mut self.commands, commands) != commands;
-        busy || doomed || more || removed > 0
     }
 }
 

@@ -61,4 +61,15 @@ impl Shard {
             self.compact(owed.min(MOST_MOVED));
         }
     }
+
+    /// Pays for what the sweep removed, once it has come to the end of what is due, with at most `most` moves; whether more
+    /// are owed.
+    pub(super) fn pay_for_swept(&mut self, most: usize) -> bool {
+        if self.swept > 0 {
+            let moves = self.swept.min(most);
+            self.compact(moves);
+            self.swept = if self.log.sparse().is_some() { self.swept - moves } else { 0 };
+        }
+        self.swept > 0
+    }
 }

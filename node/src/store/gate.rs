@@ -96,6 +96,12 @@ impl Gates {
         self.states[i].gate()
     }
 
+    /// Whether somebody listens to changes of the shard's `i`th slot.
+    #[inline]
+    pub(super) fn tapped_at(&self, i: usize) -> bool {
+        self.states[i].is_tapped()
+    }
+
     /// Whether some slots are not served here.
     #[inline]
     pub(super) fn any_away(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Keys removed under one hold of the lock.
-const REMOVED_PER_HOLD: usize = 1000;
+const REMOVED_PER_HOLD: usize = 250;
 /// Items weighed at most to estimate a slot's bytes.
 const WEIGHED: usize = 1000;
 

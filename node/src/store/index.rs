@@ -370,10 +370,42 @@ impl SlotIndex {
         }
         self.len -= 1;
         if self.len == 0 {
-            *self = Self { min_expiry: self.min_expiry, swept_min: self.swept_min, ..Self::default() };
-        } else if self.buckets.len() > 1 && (self.len as usize) < (self.buckets.len() - 1) * SPARSE {
+            self.reset();
+        } else if self.is_sparse() {
             self.shrink();
         }
+    }
+
+    /// Takes these items out of bucket `b`, in the order in which [`bucket`](Self::bucket) gives them. A sweep
+    /// has seen the bucket: the earliest of those that stay expires then (ms).
+    pub(super) fn drop_from(&mut self, b: usize, gone: &[Handle], earliest: u64) {
+        if !gone.is_empty() {
+            let mut gone_yet = gone.iter().peekable();
+            for (tag, handle) in self.take_chain(b) {
+                if gone_yet.next_if_eq(&&handle).is_none() {
+                    self.put(b, tag, handle);
+                }
+            }
+            debug_assert!(gone_yet.next().is_none(), "they were all in the bucket");
+        }
+        self.swept(b, earliest);
+        self.len -= gone.len() as u32;
+        if self.len == 0 {
+            self.reset();
+        }
+        while self.is_sparse() {
+            self.shrink();
+        }
+    }
+
+    /// The last item has gone: so does all memory.
+    fn reset(&mut self) {
+        *self = Self { min_expiry: self.min_expiry, swept_min: self.swept_min, ..Self::default() };
+    }
+
+    /// Whether there are more buckets than are needed.
+    fn is_sparse(&self) -> bool {
+        self.buckets.len() > 1 && (self.len as usize) < (self.buckets.len() - 1) * SPARSE
     }
 
     /// Splits one bucket.

@@ -153,6 +153,8 @@ pub(crate) struct Shard {
     pub(super) held_spaces: usize,
     /// Moves that are owed for what was written.
     pub(super) owed: usize,
+    /// The same for what the sweep removed, see [`pay_for_swept`](Self::pay_for_swept).
+    pub(super) swept: usize,
     /// Values are put together here.
     pub(super) buffer: Vec<u8>,
     /// What may be done with each slot.
@@ -193,6 +195,7 @@ impl Shard {
             index_lines: 0,
             held_spaces: 0,
             owed: 0,
+            swept: 0,
             buffer: Vec::new(),
             gates: Gates::default(),
             taps: Taps::new(),
@@ -621,10 +624,16 @@ impl Shard {
         self.account(queue, -charge);
         self.hand.left();
         let value = boxed.map(|id| self.boxes.remove(id).value);
+        self.release_boxes();
+        value
+    }
+
+    /// Gives back the room for values outside the log when there are none.
+    #[inline]
+    pub(super) fn release_boxes(&mut self) {
         if self.boxes.is_empty() && self.boxes.capacity() > 64 {
             self.boxes = Slab::new();
         }
-        value
     }
 
     /// Moves an item to the end of `queue`; its place from now on.

@@ -4,17 +4,14 @@
 
 use smallvec::SmallVec;
 
-use super::{Gate, Reclaim, Store, log::Handle, shard::Shard};
+use super::{Gate, Reclaim, Store, log::Handle, prefetch, shard::Shard};
 
 /// Work under one hold of a shard's lock: buckets passed, because nothing in them is due.
 const WORK_PER_HOLD: usize = 1024;
 /// Looking at the items of a bucket, all of which may go, is as much work as passing so many.
 const BUCKET_WORK: usize = 64;
-/// Holds for one call while sweeps come through; a node that expires more than that catches up by longer ones.
-const HOLDS: usize = 96;
-/// Calls without coming through until they take twice as long, and how often that doubles.
-const PATIENCE: usize = 64;
-const MOST_DOUBLINGS: usize = 4;
+/// The most items that are moved for those which went, under one hold.
+const MOVED_PER_HOLD: usize = 256;
 
 /// A walk over all shards that goes on where it stopped.
 #[derive(Debug, Default)]
@@ -22,16 +19,6 @@ pub struct Sweep {
     shard: usize,
     /// Shards in a row that had nothing more to do.
     finished: usize,
-    /// Calls of [`Sweep::holds`] since a round came through.
-    calls: usize,
-}
-
-impl Sweep {
-    /// How many holds the next of regular calls should take.
-    pub fn holds(&mut self) -> usize {
-        self.calls += 1;
-        HOLDS << (self.calls / PATIENCE).min(MOST_DOUBLINGS)
-    }
 }
 
 impl Store {
@@ -44,13 +31,12 @@ impl Store {
             let mut shard = self.shards[sweep.shard].lock();
             let (gone, more) = sweep_shard(&mut shard, &self.reclaim, now);
             removed += gone;
-            shard.tidy();
             self.settle(&mut shard);
             drop(shard);
             sweep.shard = (sweep.shard + 1) % self.shards.len();
             sweep.finished = if more { 0 } else { sweep.finished + 1 };
             if sweep.finished == self.shards.len() {
-                (sweep.finished, sweep.calls) = (0, 0);
+                sweep.finished = 0;
                 return (removed, false);
             }
         }
@@ -76,7 +62,8 @@ fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
         }
     }
     shard.stats.expired += removed;
-    (removed, more)
+    // Segments are emptied of the others when all that is due has gone, or those would be moved only to go next.
+    (removed, more || shard.pay_for_swept(MOVED_PER_HOLD))
 }
 
 fn sweep_space(shard: &mut Shard, space: u8, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {
@@ -126,27 +113,7 @@ fn sweep_slot(
             continue;
         }
         *left = left.saturating_sub(BUCKET_WORK);
-        let mut due: SmallVec<[Handle; 16]> = SmallVec::new();
-        let mut later = u64::MAX;
-        let Some(keys) = shard.keyspace(space) else { break };
-        for handle in keys.slots[i].bucket(at) {
-            match shard.item(handle).expires_at() {
-                0 => {}
-                expires_at if expires_at <= now => due.push(handle),
-                expires_at => later = later.min(expires_at),
-            }
-        }
-        if let Some(keys) = shard.keyspace_mut(space) {
-            keys.slots[i].swept(at, later);
-        }
-        for handle in due {
-            let place = shard.place_of(handle);
-            shard.note_gone(place);
-            if let Some(value) = shard.remove(place) {
-                reclaim.discard(value);
-            }
-            removed += 1;
-        }
+        removed += sweep_bucket(shard, (space, i, at), reclaim, now);
     }
     if let Some(keys) = shard.keyspace_mut(space) {
         keys.slots[i].sweep_at = at as u32;
@@ -155,4 +122,29 @@ fn sweep_slot(
         }
     }
     removed
+}
+
+/// Removes what is due of one bucket. Neither keys nor hashes are looked at: the bucket says where its items are.
+fn sweep_bucket(shard: &mut Shard, (space, i, at): (u8, usize, usize), reclaim: &Reclaim, now: u64) -> u64 {
+    let Some(keys) = shard.keyspace(space) else { return 0 };
+    let mut due: SmallVec<[Handle; 24]> = keys.slots[i].bucket(at).collect();
+    // Nobody has used them for long, so each would be waited for.
+    due.iter().for_each(|handle| prefetch::prefetch(&shard.item(*handle).0[0]));
+    let mut later = u64::MAX;
+    due.retain(|handle| match shard.item(*handle).expires_at() {
+        0 => false,
+        expires_at if expires_at <= now => true,
+        expires_at => {
+            later = later.min(expires_at);
+            false
+        }
+    });
+    if shard.gates.tapped_at(i) {
+        for handle in &due {
+            let place = shard.place_of(*handle);
+            shard.note_gone(place);
+        }
+    }
+    shard.drop_swept((space, i, at), (&due, later), |value| reclaim.discard(value));
+    due.len() as u64
 }

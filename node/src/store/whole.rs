@@ -4,6 +4,7 @@ use slab::Slab;
 
 use super::{
     DATABASES, Reclaim, SLOTS_PER_SHARD,
+    compaction::MOVED_PER_WRITE,
     index::SlotIndex,
     item::Form,
     keyspace::{Keyspace, local},
@@ -76,6 +77,30 @@ impl Shard {
         self.account(queue, -charge);
         self.hand.left();
         boxed.map(|id| self.boxes.remove(id).value)
+    }
+
+    /// Removes these items, which have an expiry, from bucket `at` of a slot; of those that stay there, `later` is the earliest expiry.
+    pub(super) fn drop_swept(
+        &mut self,
+        (space, i, at): (u8, usize, usize),
+        (gone, later): (&[Handle], u64),
+        mut value: impl FnMut(Value),
+    ) {
+        let Some(keys) = self.keyspace_mut(space) else { return };
+        keys.len -= gone.len();
+        keys.expires -= gone.len();
+        let slot = &mut keys.slots[i];
+        let before = slot.memory();
+        slot.drop_from(at, gone, later);
+        let grown = slot.memory() as i64 - before as i64;
+        self.index_lines += grown / 64;
+        for handle in gone {
+            if let Some(boxed) = self.drop_item(*handle) {
+                value(boxed);
+            }
+        }
+        self.release_boxes();
+        self.swept += gone.len() * MOVED_PER_WRITE;
     }
 
     /// Removes all keys of these slots, in all databases.

@@ -372,7 +372,7 @@ fn what_was_handed_over_is_dropped_little_by_little() {
     source.line("SET keep 1");
     source.store.set_gate(slot(), Gate::Away);
     source.store.doom_slot(slot());
-    assert!(source.store.drop_doomed(2) && source.store.is_doomed(slot()));
+    assert!(source.store.drop_doomed(8) && source.store.is_doomed(slot()));
     assert_eq!(source.store.slot_stats(slot()).keys, 3000);
     source.store.audit();
     // It comes back before all is gone: what comes is kept, what was there is not.
