@@ -19,6 +19,9 @@ use crate::server::Shared;
 
 /// How often the difference is looked at.
 const EVERY: Duration = Duration::from_millis(250);
+/// Bytes of the pool that go back to the system at once, and the pause behind them: a worker on the same core is not to wait.
+const PIECE: usize = 1 << 20;
+const BETWEEN: Duration = Duration::from_millis(1);
 /// Differences that are left alone: this many bytes, and one in so many of those accounted for.
 const SLACK: u64 = 2 << 20;
 const SLACK_SHARE: u64 = 20;
@@ -164,7 +167,12 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         let held = store.held_memory().saturating_sub(store.padding());
         let alone = NODES.load(Relaxed) == 1;
         let limit = if alone { store.settings().maxmemory } else { 0 };
-        store.give_back();
+        let mut unneeded = store.unneeded();
+        while unneeded > 0 {
+            store.give_back(unneeded.min(PIECE));
+            unneeded = unneeded.saturating_sub(PIECE);
+            tokio::time::sleep(BETWEEN).await;
+        }
         if keeper.look(resident(), held, limit) {
             store.reclaim().trim();
         }

@@ -310,11 +310,16 @@ impl Store {
         self.padding.store(bytes, Ordering::Relaxed);
     }
 
-    /// Gives memory of the pool back that is not needed at the moment; called a few times a second.
-    pub(crate) fn give_back(&self) {
+    /// Bytes of the pool that are not needed at the moment and should go back to the system; called a few times a second.
+    pub(crate) fn unneeded(&self) -> usize {
         // Near the limit memory counts; nothing that is kept for later is held against it.
         let limit = self.limit.load(Ordering::Relaxed);
-        self.pool.look(limit == 0 || self.held_memory() < limit / 2);
+        self.pool.look(limit == 0 || self.held_memory() < limit / 2)
+    }
+
+    /// Gives that many bytes of the pool back, if it still has them.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.pool.give_back(bytes);
     }
 
     /// Bytes of the pool of segments and large strings that are in use, and those that are kept for new ones.

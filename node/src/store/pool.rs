@@ -134,14 +134,20 @@ impl Pool {
         (Bytes::from_owner(block).slice(..bytes.len()), memory)
     }
 
-    /// Gives back the free blocks that nobody has needed since the last look; called a few times a second. Unless memory
-    /// is `ample`, few blocks are kept even between looks.
-    pub(super) fn look(&self, ample: bool) {
+    /// Bytes of the free blocks that nobody has needed since the last look and that should go back to the system; called a
+    /// few times a second. Unless memory is `ample`, few blocks are kept even between looks.
+    pub(super) fn look(&self, ample: bool) -> usize {
         let mut books = self.0.books.lock();
         books.ample = ample;
         let unneeded = if ample { books.least_warm } else { books.warm };
-        let goal = (books.warm - unneeded.min(GIVEN_BACK_AT_ONCE)).max(books.kept());
         books.least_warm = books.warm;
+        unneeded.min(GIVEN_BACK_AT_ONCE).min(books.warm.saturating_sub(books.kept()))
+    }
+
+    /// Gives so many bytes of free blocks back, if there are more than what is kept in any case.
+    pub(super) fn give_back(&self, bytes: usize) {
+        let mut books = self.0.books.lock();
+        let goal = books.warm.saturating_sub(bytes).max(books.kept());
         while books.warm > goal {
             let Some(surplus) = books.coldest() else { break };
             drop(books);
@@ -396,7 +402,7 @@ mod tests {
                     block[used..].fill(step as u8);
                 }
                 held.push((step as u8, block));
-                pool.look(step % 1000 < 500);
+                pool.give_back(pool.look(step % 1000 < 500));
             } else if !held.is_empty() {
                 let (number, block) = held.swap_remove(random.random_range(0..held.len()));
                 assert!(block.iter().all(|byte| *byte == number), "step {step}");
@@ -433,26 +439,27 @@ mod tests {
     #[test]
     fn what_is_needed_again_stays_and_the_rest_goes_at_the_second_look() {
         let pool = Pool::default();
-        pool.look(true);
+        let look = |ample| pool.give_back(pool.look(ample));
+        look(true);
         let take = |n: usize| (0..n).map(|_| pool.take(100 << 10)).collect::<Vec<Block>>();
         for _ in 0..10 {
             drop(take(100));
-            pool.look(true);
+            look(true);
         }
         assert_eq!(pool.resident(), (0, 100 * (100 << 10)));
         drop(take(60));
-        pool.look(true);
+        look(true);
         assert_eq!(pool.resident(), (0, 60 * (100 << 10)));
-        pool.look(true);
+        look(true);
         assert!(pool.resident().1 <= SPARE);
         // Where it is short nothing waits for a look.
         drop(take(100));
-        pool.look(false);
+        look(false);
         assert!(pool.resident().1 <= SPARE);
         drop(take(100));
         assert!(pool.resident().1 <= SPARE);
         // Nor does more stay than is in proportion.
-        pool.look(true);
+        look(true);
         drop(take(1000));
         assert!(pool.resident().1 <= AMPLE);
     }
