@@ -25,20 +25,66 @@ pub struct Moment {
     pub hit_ratio: Option<f64>,
     /// Answered requests per second and endpoint.
     pub endpoints_per_s: Vec<f64>,
-}
-
-impl Moment {
-    /// How much more the busiest endpoint answered than the average one; 1 is even.
-    pub fn imbalance(&self) -> Option<f64> {
-        imbalance(&self.endpoints_per_s)
-    }
+    /// How much more the busiest endpoint answered than the average one of those that were there; 1 is even.
+    pub imbalance: Option<f64>,
 }
 
 /// The largest part to the mean of all, if there are several parts and any of them is more than nothing.
-pub fn imbalance(parts: &[f64]) -> Option<f64> {
+fn imbalance(parts: &[f64]) -> Option<f64> {
     let sum: f64 = parts.iter().sum();
     let most = parts.iter().copied().fold(0.0, f64::max);
     (parts.len() > 1 && sum > 0.0).then(|| most * parts.len() as f64 / sum)
+}
+
+/// When each endpoint was there: from its first to its last second with answers, silent ones between them included.
+/// One that never answered counts as there all the time: it was known, and asked in vain.
+struct Lives(Vec<Option<(u64, u64)>>);
+
+impl Lives {
+    fn of(seconds: &[Second]) -> Self {
+        let count = seconds.iter().map(|second| second.endpoints.len()).max().unwrap_or(0);
+        let mut lives = vec![None; count];
+        for second in seconds {
+            for (life, _) in lives.iter_mut().zip(&second.endpoints).filter(|(_, answered)| **answered > 0) {
+                let (first, last) = life.unwrap_or((second.second, second.second));
+                *life = Some((first.min(second.second), last.max(second.second)));
+            }
+        }
+        Self(lives)
+    }
+
+    /// The places of those that were there in some of these seconds.
+    fn between(&self, from: u64, until: u64) -> impl Iterator<Item = usize> {
+        let is_there =
+            move |life: &Option<(u64, u64)>| life.is_none_or(|(first, last)| first < until && from <= last);
+        self.0.iter().enumerate().filter(move |(_, life)| is_there(life)).map(|(place, _)| place)
+    }
+}
+
+/// How much more the busiest endpoint answered in the whole run than its even share of what was answered while it was
+/// there; 1 is even. None if there never were two endpoints at once.
+pub fn whole_imbalance(figures: &Figures) -> Option<f64> {
+    let lives = Lives::of(&figures.seconds);
+    if lives.0.is_empty() {
+        // Files of older versions do not say who answered when.
+        let answered: Vec<f64> = figures.endpoints.iter().map(|endpoint| endpoint.answered as f64).collect();
+        return imbalance(&answered);
+    }
+    let mut parts = vec![(0.0, 0.0); lives.0.len()];
+    let mut several = false;
+    for second in &figures.seconds {
+        let there: Vec<usize> = lives.between(second.second, second.second + 1).collect();
+        let answered = |place: usize| second.endpoints.get(place).copied().unwrap_or(0) as f64;
+        let share = there.iter().map(|place| answered(*place)).sum::<f64>() / there.len().max(1) as f64;
+        several |= there.len() > 1;
+        for place in there {
+            parts[place].0 += answered(place);
+            parts[place].1 += share;
+        }
+    }
+    let most =
+        parts.iter().filter(|(_, share)| *share > 0.0).map(|(own, share)| own / share).fold(0.0, f64::max);
+    (several && most > 0.0).then_some(most)
 }
 
 /// A last second shorter than this says nothing about the rate.
@@ -55,6 +101,7 @@ pub fn seconds_per_moment(figures: &Figures, most: usize) -> usize {
 pub fn moments(figures: &Figures, most: usize) -> Vec<Moment> {
     let Some(first) = figures.seconds.first().map(|second| second.second) else { return Vec::new() };
     let together = seconds_per_moment(figures, most) as u64;
+    let lives = Lives::of(&figures.seconds);
     let mut groups: Vec<Vec<&Second>> = Vec::new();
     for second in &figures.seconds {
         let group = (second.second.saturating_sub(first) / together) as usize;
@@ -65,18 +112,21 @@ pub fn moments(figures: &Figures, most: usize) -> Vec<Moment> {
     }
     let mut moments = Vec::new();
     for (index, group) in groups.iter().enumerate() {
-        let start = (first + index as u64 * together) as f64;
+        let from = first + index as u64 * together;
+        let start = from as f64;
         let length = (figures.elapsed_s - start).clamp(0.0, together as f64);
         // A log that begins late counts its seconds from elsewhere than its elapsed time.
         let length = if length > 0.0 { length } else { together as f64 };
         if length >= SHORTEST || groups.len() == 1 {
-            moments.push(moment(start, length, group));
+            let there: Vec<usize> = lives.between(from, from + together).collect();
+            moments.push(moment(start, length, group, &there));
         }
     }
     moments
 }
 
-fn moment(start: f64, length: f64, seconds: &[&Second]) -> Moment {
+/// Some seconds as one moment; `there` are the places of the endpoints that count.
+fn moment(start: f64, length: f64, seconds: &[&Second], there: &[usize]) -> Moment {
     let sum = |part: fn(&Second) -> u64| seconds.iter().map(|second| part(second)).sum::<u64>() as f64;
     let answered = sum(|second| second.answered);
     let counted = seconds.iter().any(|second| second.has_latencies());
@@ -98,12 +148,14 @@ fn moment(start: f64, length: f64, seconds: &[&Second]) -> Moment {
         max_us: most(|second| second.max_us),
         hit_ratio: (asked > 0.0).then(|| hits / asked),
         endpoints_per_s: (0..endpoints).map(|index| answered_by(index) as f64 / length).collect(),
+        imbalance: imbalance(&there.iter().map(|place| answered_by(*place) as f64).collect::<Vec<_>>()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::figures::EndpointFigures;
 
     fn figures(seconds: &[(u64, u64)], elapsed_s: f64) -> Figures {
         let second = |(second, answered): &(u64, u64)| Second {
@@ -123,7 +175,45 @@ mod tests {
         let rates: Vec<(f64, f64, Option<f64>)> =
             moments.iter().map(|moment| (moment.at_s, moment.per_s, moment.p50_us)).collect();
         assert_eq!(rates, [(0.5, 10.0, Some(10.0)), (1.5, 0.0, None), (2.5, 30.0, Some(10.0))]);
-        assert_eq!((moments[0].imbalance(), moments[1].imbalance()), (Some(2.0), None));
+        assert_eq!((moments[0].imbalance, moments[1].imbalance), (Some(2.0), None));
+    }
+
+    #[test]
+    fn a_node_counts_while_it_is_there() {
+        // The first is there from the beginning to the end, and silent for a second; the second leaves, the third joins.
+        let counts =
+            [[10, 10, 0], [10, 10, 0], [0, 20, 0], [10, 10, 0], [20, 0, 0], [20, 0, 20], [10, 0, 10]];
+        let second = |(second, counts): (u64, &[u64; 3])| Second {
+            second,
+            answered: counts.iter().sum(),
+            endpoints: counts.to_vec(),
+            ..Second::default()
+        };
+        let seconds: Vec<Second> = (0..).zip(&counts).map(second).collect();
+        let figures = Figures { seconds, elapsed_s: 7.0, ..Figures::default() };
+        let even = Some(1.0);
+        let shown: Vec<Option<f64>> = moments(&figures, 100).iter().map(|moment| moment.imbalance).collect();
+        assert_eq!(shown, [even, even, Some(2.0), even, None, even, even]);
+        // Two seconds together: a node that is there in one of them is there.
+        assert_eq!(moments(&figures, 4)[2].imbalance, Some(4.0 / 3.0));
+        // The second one answered 50 of 40; those before and after it do not make it busier.
+        assert_eq!(whole_imbalance(&figures), Some(1.25));
+    }
+
+    #[test]
+    fn the_whole_is_the_largest_part_where_all_were_there() {
+        assert_eq!(whole_imbalance(&figures(&[(0, 10), (2, 30)], 3.0)), Some(2.0));
+        let endpoint = |answered| EndpointFigures { answered, ..EndpointFigures::default() };
+        let old = Figures { endpoints: vec![endpoint(30), endpoint(10)], ..Figures::default() };
+        assert_eq!(whole_imbalance(&old), Some(1.5));
+        // One after the other is no imbalance.
+        let second = |second, endpoints: [u64; 2]| Second {
+            second,
+            endpoints: endpoints.to_vec(),
+            ..Second::default()
+        };
+        let seconds = vec![second(0, [5, 0]), second(1, [0, 50])];
+        assert_eq!(whole_imbalance(&Figures { seconds, ..Figures::default() }), None);
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Charts<'_> {
     }
 
     fn imbalance(&self) -> String {
-        let lines = self.per_run("busiest node to mean", Stroke::Solid, Moment::imbalance);
+        let lines = self.per_run("busiest node to mean", Stroke::Solid, |moment| moment.imbalance);
         let y = Axis::from_one(most(&lines));
         let text = |value| format!("{value:.2}");
         self.plot(

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use super::figures::Figures;
 use super::file;
+use super::moments::whole_imbalance;
 use super::number::{count, latency, micros, percent};
 use super::runs::{Run, Runs};
 use crate::error::Error;
@@ -150,7 +151,7 @@ fn tiles(figures: &Figures) -> String {
     if let Some(ratio) = total.hit_ratio {
         tiles.push(("Hit ratio", percent(ratio), "of looked-up keys".into()));
     }
-    if let Some(imbalance) = tables::node_imbalance(figures) {
+    if let Some(imbalance) = whole_imbalance(figures) {
         let nodes = format!("busiest of {} nodes to mean", figures.endpoints.len());
         tiles.push(("Imbalance", format!("{imbalance:.2}"), nodes));
     }

@@ -6,7 +6,6 @@ use super::axis::time;
 use super::{escape, push};
 use crate::compare::{Comparison, Figure};
 use crate::report::figures::{ClaimFigures, CommandFigures, EndpointFigures, EventFigures, Figures};
-use crate::report::moments::imbalance;
 use crate::report::number::{bytes, count, latency, micros, percent, plain};
 use crate::report::runs::{Other, Run};
 
@@ -169,12 +168,6 @@ pub(super) fn claims(figures: &Figures) -> String {
         figures.claims.len(),
         table(&["claim", "measured", "of", "is"], &rows, false)
     )
-}
-
-/// How much more the busiest node answered than the mean.
-pub(super) fn node_imbalance(figures: &Figures) -> Option<f64> {
-    let answered: Vec<f64> = figures.endpoints.iter().map(|endpoint| endpoint.answered as f64).collect();
-    imbalance(&answered)
 }
 
 /// What the server's processes used; nothing if they are not known.
