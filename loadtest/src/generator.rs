@@ -337,9 +337,10 @@ impl Generator {
         let connection = &mut self.connections[index];
         let endpoint = &self.endpoints[connection.endpoint];
         match connection.start(endpoint, self.poll.registry(), Token(index), now) {
-            Err(_) => {
+            Err(error) => {
                 connection.failed = true;
                 self.retries.push_back((now + RETRY, index));
+                self.tally.count_break(connection.endpoint, &format!("connection: {error}"));
                 self.on_node_lost(index, 0);
             }
             Ok(()) => connection.begin(&self.plan.opening, self.plan.reconnect_every),
@@ -514,6 +515,7 @@ impl Generator {
             let waited = now.saturating_sub(waiting.since);
             self.tally.count_lost(usize::from(waiting.about.command()), connection.endpoint, waited);
         }
+        let endpoint = connection.endpoint;
         let lost = connection.close();
         connection.failed = true;
         self.on_node_lost(index, lost);
@@ -522,7 +524,7 @@ impl Generator {
             Broken::Protocol(message) => format!("protocol: {message}"),
             Broken::Opening(text) => text,
         };
-        self.tally.count_break(&text);
+        self.tally.count_break(endpoint, &text);
         self.retries.push_back((self.now() + RETRY, index));
     }
 }

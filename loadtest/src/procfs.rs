@@ -21,6 +21,21 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.switches += other.switches;
+        self.resident += other.resident;
+    }
+
+    /// Takes a later reading of the same process. One that is about to be gone has no threads and no memory any more,
+    /// but its CPU time is still told.
+    pub fn update(&mut self, later: Self) {
+        self.cpu = self.cpu.max(later.cpu);
+        self.switches = self.switches.max(later.switches);
+        self.resident = later.resident;
+    }
+
     /// Reads these processes.
     pub fn of(processes: &[u32]) -> Self {
         let mut sum = Self::default();

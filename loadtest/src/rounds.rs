@@ -1,6 +1,6 @@
 //! Several runs against one server put end to end, as if they were one: what `compare` draws of its rounds.
 
-use crate::run::Outcome;
+use crate::run::{Outcome, ServerUsage};
 
 /// Appends a later run to an earlier one with the same commands and threads.
 pub fn append(whole: &mut Outcome, mut later: Outcome) {
@@ -23,16 +23,7 @@ pub fn append(whole: &mut Outcome, mut later: Outcome) {
         sum.waited += own.waited;
         sum.wall += own.wall;
     }
-    whole.server = match (whole.server, later.server) {
-        (Some(mut sum), Some(server)) => {
-            sum.cpu += server.cpu;
-            sum.switches += server.switches;
-            sum.resident = server.resident;
-            Some(sum)
-        }
-        // Figures of some rounds only would be wrong for all of them.
-        _ => None,
-    };
+    whole.server = ServerUsage::both(whole.server, later.server);
 }
 
 /// Puts a later run's counts per server into the order of the earlier one, which gets to know the servers it did not
@@ -76,7 +67,6 @@ mod tests {
 
     use super::*;
     use crate::generator::OwnUsage;
-    use crate::run::ServerUsage;
     use crate::series::Second;
     use crate::tally::Tally;
 
@@ -90,7 +80,7 @@ mod tests {
             seconds: (0..seconds).map(|second| Second { second, answered: 1, ..Second::default() }).collect(),
             elapsed: Duration::from_secs(seconds),
             own: vec![OwnUsage { cpu: 10, waited: 1, wall: 100 }],
-            server: Some(ServerUsage { cpu: 5, switches: 2, resident: seconds }),
+            server: Some(ServerUsage { cpu: 5, switches: 2, resident: seconds, others: 7 }),
             stolen,
         }
     }
@@ -127,7 +117,7 @@ mod tests {
         assert_eq!((seconds, whole.elapsed), (vec![0, 1, 2, 3, 4], Duration::from_secs(5)));
         assert_eq!((whole.tally.answered(), whole.own[0].cpu), (2, 20));
         let server = whole.server.expect("both rounds know their server");
-        assert_eq!((server.cpu, server.resident), (10, 3));
+        assert_eq!((server.cpu, server.resident, server.others), (10, 3, 14));
         assert!((whole.stolen - 0.3).abs() < 1e-9);
         append(&mut whole, Outcome { server: None, ..outcome(1, 0.0) });
         assert!(whole.server.is_none());

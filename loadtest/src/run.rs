@@ -86,6 +86,21 @@ pub struct ServerUsage {
     pub switches: u64,
     /// Resident memory at the end, in bytes.
     pub resident: u64,
+    /// Requests answered meanwhile that are not the run's own, such as those of a scenario's checker.
+    pub others: u64,
+}
+
+impl ServerUsage {
+    /// Of two runs, the later one behind. Figures of one of them only would be wrong for both.
+    pub fn both(first: Option<Self>, later: Option<Self>) -> Option<Self> {
+        let (first, later) = first.zip(later)?;
+        Some(Self {
+            cpu: first.cpu + later.cpu,
+            switches: first.switches + later.switches,
+            resident: later.resident,
+            others: first.others + later.others,
+        })
+    }
 }
 
 /// Which requests the run makes.
@@ -350,6 +365,7 @@ impl Watch {
             cpu: after.0.cpu.saturating_sub(before.0.cpu),
             switches: after.0.switches.saturating_sub(before.0.switches),
             resident: after.0.resident,
+            others: 0,
         };
         ((after.0.cpu > 0).then_some(usage), stolen)
     }

@@ -19,6 +19,9 @@ pub struct Second {
     pub answered: u64,
     /// Error replies; in files of older versions with broken connections.
     pub errors: u64,
+    /// Errors that are the answer to no request: connections that broke or could not be opened, and redirects that lead
+    /// nowhere.
+    pub connection_errors: u64,
     /// Requests whose connection broke before the answer came.
     pub lost: u64,
     /// How long the oldest request under way had waited at its end, in microseconds; 0 if there was none.
@@ -49,6 +52,7 @@ impl Second {
             length_s: if tally.cut > 0 { tally.cut as f64 / 1e9 } else { whole() },
             answered: total.in_time(),
             errors: total.errors,
+            connection_errors: tally.connection_errors,
             lost: tally.lost,
             waiting_us: tally.waiting as f64 / 1000.0,
             p50_us: quantile(0.5),
@@ -64,9 +68,10 @@ impl Second {
         }
     }
 
-    /// Error replies and lost requests.
-    pub fn failed(&self) -> u64 {
-        self.errors + self.lost
+    /// All errors that the run's list has of it: error replies, and those that are the answer to no request. Lost
+    /// requests have no error of their own, their connection has.
+    pub fn all_errors(&self) -> u64 {
+        self.errors + self.connection_errors
     }
 
     /// True if latencies are known: of answers, or of the waits of what was lost.
@@ -163,9 +168,10 @@ mod tests {
         tally.commands[0].latency.saturating_record_n(2000, 3);
         tally.commands[0].late = 3;
         tally.count_lost(0, 0, 9_000_000);
+        tally.count_break(0, "connection: refused");
         tally.waiting = 5000;
         let second = Second::of(0, &tally);
-        assert_eq!((second.answered, second.errors, second.lost, second.failed()), (1, 0, 1, 1));
+        assert_eq!((second.answered, second.errors, second.lost, second.all_errors()), (1, 0, 1, 1));
         assert!(second.max_us > 8990.0 && second.waiting_us == 5.0, "{second:?}");
     }
 

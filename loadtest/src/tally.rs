@@ -63,6 +63,8 @@ pub struct CommandTally {
     pub hits: u64,
     /// Keys asked for and not found.
     pub misses: u64,
+    /// Answers to look-ups that told of some key neither a string nor a null nor an error.
+    pub neither: u64,
     /// Requests whose connection broke before the answer came, and how long they had waited then: less than their
     /// latencies would have been.
     pub lost: Waits,
@@ -80,6 +82,7 @@ impl CommandTally {
             errors: 0,
             hits: 0,
             misses: 0,
+            neither: 0,
             lost: Waits::default(),
             unanswered: Waits::default(),
             late: 0,
@@ -118,6 +121,7 @@ impl CommandTally {
         self.errors += other.errors;
         self.hits += other.hits;
         self.misses += other.misses;
+        self.neither += other.neither;
         self.lost.add(&other.lost);
         self.unanswered.add(&other.unanswered);
         self.late += other.late;
@@ -135,7 +139,7 @@ impl Default for CommandTally {
 pub struct EndpointTally {
     /// Latency of every request it answered, errors included, in nanoseconds.
     pub latency: Histogram<u64>,
-    /// Replies that were errors.
+    /// Replies that were errors, and connections to it that broke or could not be opened.
     pub errors: u64,
     /// As of a command.
     pub lost: Waits,
@@ -187,12 +191,15 @@ pub struct Tally {
     pub received: u64,
     /// Requests whose connection broke before the answer came.
     pub lost: u64,
-    /// Connections that broke.
+    /// Connections that broke or could not be opened.
     pub broken: u64,
     /// Connections that were wanted; told by a thread's last tally.
     pub connections: u64,
     /// Those of them that could not be made or broke, and never brought an answer that is no error.
     pub useless: u64,
+    /// Errors that are the answer to no request: those connections, and redirects that lead nowhere. With the error
+    /// replies of all commands they are as many as all [`Tally::error_kinds`] together.
+    pub connection_errors: u64,
     /// Requests due or sent but not answered when the run ended.
     pub unanswered: u64,
     /// How long the longest of those had waited, of a closed loop as well, in nanoseconds.
@@ -264,6 +271,7 @@ impl Tally {
             broken: 0,
             connections: 0,
             useless: 0,
+            connection_errors: 0,
             unanswered: 0,
             longest_wait: 0,
             waiting: 0,
@@ -283,6 +291,7 @@ impl Tally {
         for command in &mut self.commands {
             reset(&mut command.latency);
             (command.errors, command.hits, command.misses, command.late) = (0, 0, 0, 0);
+            command.neither = 0;
             command.lost.clear();
             command.unanswered.clear();
         }
@@ -293,6 +302,7 @@ impl Tally {
             endpoint.unanswered.clear();
         }
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
+        self.connection_errors = 0;
         (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
         self.gave_up = false;
         (self.connections, self.useless) = (0, 0);
@@ -324,6 +334,7 @@ impl Tally {
         self.broken += other.broken;
         self.connections += other.connections;
         self.useless += other.useless;
+        self.connection_errors += other.connection_errors;
         self.unanswered += other.unanswered;
         self.cut = self.cut.max(other.cut);
         self.outage = self.outage.max(other.outage);
@@ -382,20 +393,28 @@ impl Tally {
         let same = |kind: &&mut ErrorKind| !kind.mixed && kind.example.as_bytes() == text;
         match self.error_kinds.iter_mut().find(same) {
             Some(kind) => kind.count += 1,
-            None => self.count_note(&String::from_utf8_lossy(text)),
+            None => self.count_kind(&String::from_utf8_lossy(text)),
         }
     }
 
-    /// Counts a connection that broke, and why.
+    /// Counts a connection to a server that broke or could not be opened, and why.
     #[cold]
-    pub fn count_break(&mut self, text: &str) {
+    pub fn count_break(&mut self, endpoint: usize, text: &str) {
         self.broken += 1;
-        self.count_note(text);
+        self.count_note(endpoint, text);
     }
 
-    /// Counts something wrong that is the answer to no request.
+    /// Counts something wrong with a server that is the answer to no request.
     #[cold]
-    pub fn count_note(&mut self, text: &str) {
+    pub fn count_note(&mut self, endpoint: usize, text: &str) {
+        self.connection_errors += 1;
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint) {
+            endpoint.errors += 1;
+        }
+        self.count_kind(text);
+    }
+
+    fn count_kind(&mut self, text: &str) {
         let word = text.split(' ').next().unwrap_or_default().to_owned();
         self.count_error_kind(&ErrorKind { word, example: text.to_owned(), count: 1, mixed: false });
     }
@@ -439,6 +458,11 @@ impl Tally {
     /// Error replies of all commands.
     pub fn errors(&self) -> u64 {
         self.commands.iter().map(|command| command.errors).sum()
+    }
+
+    /// All that is listed by kind: error replies, and what is the answer to no request.
+    pub fn all_errors(&self) -> u64 {
+        self.errors() + self.connection_errors
     }
 }
 
@@ -512,6 +536,22 @@ mod tests {
         let counted: Vec<(&str, u64)> =
             tally.error_kinds.iter().map(|kind| (kind.example.as_str(), kind.count)).collect();
         assert_eq!(counted, [("ERR no such thing", 2), ("ERR out of order", 1), ("MOVED 1 a:1", 2)]);
+    }
+
+    #[test]
+    fn all_errors_are_as_many_as_their_kinds_say() {
+        let mut tally = Tally::new(1);
+        tally.want_endpoints(2);
+        tally.count_error(0, b"OOM no");
+        (0..30).for_each(|number| tally.count_break(1, &format!("connection {number}: refused")));
+        tally.count_note(1, "redirect to nowhere");
+        let mut sum = Tally::new(1);
+        sum.add(&tally);
+        let listed: u64 = sum.error_kinds.iter().map(|kind| kind.count).sum();
+        assert_eq!((sum.errors(), sum.broken, sum.connection_errors), (1, 30, 31));
+        assert_eq!((sum.all_errors(), listed, sum.endpoints[1].errors), (32, 32, 31));
+        sum.clear();
+        assert_eq!((sum.all_errors(), sum.endpoints[1].errors), (0, 0));
     }
 
     #[test]

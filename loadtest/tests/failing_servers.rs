@@ -1,14 +1,18 @@
 //! Servers that close connections, answer late, or are dead: nothing of it may make them look good.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
 use shoal_loadtest::report::figures::Figures;
+use shoal_loadtest::report::runs::Runs;
+use shoal_loadtest::report::{html, table};
 use shoal_loadtest::run::{Outcome, Purpose, Settings, run};
+use shoal_loadtest::series::Second;
 use shoal_loadtest::target::{Opening, Target};
 use shoal_loadtest::workload::{CommandSpec, Workload};
 use shoal_testkit::Frame;
@@ -102,6 +106,58 @@ fn a_server_that_closes_connections_does_not_look_fast() {
             figures.warnings.iter().any(|warning| warning.starts_with("5 requests lost their connection"))
         );
     }
+}
+
+#[test]
+fn refused_connections_are_errors_wherever_errors_are_shown() {
+    let listener = bind();
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        for _ in 0..10 {
+            request(&mut reader).unwrap();
+            socket.write_all(b"-ERR no\r\n").unwrap();
+        }
+        // It listens no more and keeps its port, so that nobody else answers there.
+        let port = TcpStream::from(OwnedFd::from(listener));
+        port.shutdown(Shutdown::Both).unwrap();
+        request(&mut reader);
+        drop((socket, reader));
+        std::thread::park();
+    });
+    let settings = Settings { give_up: Duration::from_millis(400), ..settings(address) };
+    let outcome = measure(&settings, Purpose::Measure);
+    let figures = Figures::new(&settings, &[], &outcome);
+    let listed: u64 = figures.errors.iter().map(|error| error.count).sum();
+    assert_eq!((figures.total.errors, figures.lost), (10, 1));
+    assert!(figures.errors.iter().any(|error| error.example.contains("refused")), "{:?}", figures.errors);
+    assert!(figures.connection_errors > 1 && figures.connection_errors == figures.broken);
+    assert_eq!((figures.all_errors(), figures.total.errors + figures.connection_errors), (listed, listed));
+    assert_eq!(figures.seconds.iter().map(Second::all_errors).sum::<u64>(), listed);
+    let table = table::run(&figures);
+    let sum: Vec<&str> =
+        table.lines().find(|line| line.starts_with("all ")).unwrap().split_whitespace().collect();
+    assert_eq!(sum[3], listed.to_string());
+}
+
+#[test]
+fn answers_that_are_no_strings_are_told() {
+    let server = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() && socket.write_all(b"+OK\r\n").is_ok() {}
+    });
+    let mut settings = settings(server);
+    settings.workload.commands = vec![CommandSpec::new("GET {key}", 1), CommandSpec::new("SET {key} x", 1)];
+    let outcome = measure(&settings, Purpose::Measure);
+    let figures = Figures::new(&settings, &[], &outcome);
+    let gets = &figures.commands[0];
+    assert!(gets.answered > 1 && gets.neither == gets.answered, "{gets:?}");
+    assert_eq!((gets.hit_ratio, figures.commands[1].neither), (None, 0));
+    let note = format!("{} answers to GET were neither a string nor nil", gets.answered);
+    assert!(figures.warnings.iter().any(|warning| warning.starts_with(&note)), "{:?}", figures.warnings);
+    let page = html::page(&Runs::one(figures.clone()));
+    assert!(table::run(&figures).contains(&note) && page.contains(&note));
 }
 
 #[test]

@@ -230,6 +230,34 @@ fn a_crash_counts_in_the_claims_right_after_it_and_not_before() {
 }
 
 #[test]
+fn what_servers_used_is_told_although_they_come_and_go() {
+    if !is_installed("redis-server") {
+        return;
+    }
+    let folder = Folder::new("server");
+    let json = folder.0.join("report.json");
+    let text = format!(
+        "[nodes]\ncount = 2\ncommand = \"{REDIS}\"\n\n\
+         [load]\ntarget = \"node-1\"\nconnections = 2\nverify = true\nverify_connections = 2\n\n\
+         [[step]]\nload = \"on\"\n[[step]]\nwait = \"300ms\"\n\
+         [[step]]\nkill = \"node-1\"\n[[step]]\nstart = \"node-1\"\n[[step]]\nwait = \"300ms\"\n\
+         [[step]]\nload = \"off\"\n[[step]]\nload = \"on\"\n[[step]]\nstop = \"node-2\"\n[[step]]\nwait = \"300ms\"\n"
+    );
+    let (output, code) = run(&folder, &text, &["--json", json.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{output}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let server = &report["figures"]["server"];
+    assert_eq!(server["processes"].as_array().unwrap().len(), 3, "{server}");
+    let number = |name: &str| server[name].as_f64().unwrap();
+    assert!(number("cpu_us") > 0.0 && number("cpus") > 0.0 && number("resident") > 0.0, "{server}");
+    // The checker's operations cost the servers as much as those of the load.
+    let operations = report["verify"]["operations"].as_f64().unwrap();
+    assert!(number("others") > 0.0 && number("others") <= operations, "{server}");
+    let line = output.lines().find(|line| line.starts_with("server     ")).unwrap_or_default();
+    assert!(line.contains(" CPU and ") && line.ends_with(" of the checker included)"), "{output}");
+}
+
+#[test]
 fn wrong_answers_are_claimed_about() {
     if !is_installed("redis-server") {
         return;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::error::Error;
-use crate::report::number::count;
+pub(super) use crate::report::number::counted;
 
 /// The first failure.
 static FAILED: OnceLock<io::Error> = OnceLock::new();
@@ -29,11 +29,6 @@ pub(super) fn write(text: fmt::Arguments<'_>) {
 /// Writes to the standard error output, which nothing depends on.
 pub(super) fn complain(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
-}
-
-/// A number with what it counts: `1 key`, `2,000 keys`.
-pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// Refuses to write a report over a file that was read: the recording, workload or figures in it would be lost.

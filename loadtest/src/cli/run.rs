@@ -9,10 +9,10 @@ use clap::Args;
 
 pub(super) use super::interrupt::stop_on_interrupt;
 use super::load::LoadArguments;
-use super::output::spare;
+use super::output::{counted, spare};
 use crate::error::Error;
 use crate::report::figures::Figures;
-use crate::report::number::{count, plain};
+use crate::report::number::plain;
 use crate::report::progress::Progress;
 use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
@@ -110,17 +110,15 @@ pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) 
     let outcome = crate::run::run(settings, Purpose::Preload, stop, |second, _| progress.show(second))?;
     progress.end();
     let tally = &outcome.tally;
-    if tally.errors() + tally.lost > 0 {
+    if tally.all_errors() + tally.lost > 0 {
         let first = tally.error_kinds.first().map_or("", |kind| &kind.example);
-        let (errors, lost) = (count(tally.errors()), count(tally.lost));
-        eprintln!(
-            "{errors} errors and {lost} lost requests while the keys were written; the first: {}",
-            plain(first)
-        );
+        let errors = counted(tally.all_errors(), "error", "errors");
+        let lost = counted(tally.lost, "lost request", "lost requests");
+        eprintln!("{errors} and {lost} while the keys were written; the first: {}", plain(first));
     }
     if tally.gave_up {
-        let (written, patience) = (count(tally.answered()), settings.give_up.as_secs());
-        eprintln!("given up after {written} keys were written: no server has answered for {patience} s");
+        let (written, patience) = (counted(tally.answered(), "key", "keys"), settings.give_up.as_secs());
+        eprintln!("given up after writing {written}: no server has answered for {patience} s");
     }
     Ok(!tally.gave_up)
 }

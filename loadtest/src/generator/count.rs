@@ -79,7 +79,7 @@ impl Alike {
     }
 
     /// Counts errors, hits and misses of an answer. What a look-up is answered that is neither a string nor a null,
-    /// such as QUEUED or a number, is neither a hit nor a miss.
+    /// such as QUEUED or a number, is neither a hit nor a miss, and counted as such.
     #[inline]
     pub(super) fn interpret(
         &self,
@@ -102,7 +102,9 @@ impl Alike {
             let keys = u64::from(about.keys());
             let missed = u64::from(reply.nulls).min(keys);
             counts.misses += missed;
-            counts.hits += u64::from(reply.strings).min(keys - missed);
+            let found = u64::from(reply.strings).min(keys - missed);
+            counts.hits += found;
+            counts.neither += u64::from(missed + found + u64::from(reply.faults) < keys);
             if reply.faults > 0 {
                 tally.count_error(command, b"errors in place of values");
             }
@@ -132,6 +134,6 @@ mod tests {
             alike.interpret(&mut tally, &kinds, &mut Vec::new(), about, reply);
         }
         let counts = &tally.commands[0];
-        assert_eq!((counts.hits, counts.misses, counts.errors), (4, 3, 1));
+        assert_eq!((counts.hits, counts.misses, counts.errors, counts.neither), (4, 3, 1, 2));
     }
 }

@@ -406,10 +406,11 @@ impl Generator {
                     continue;
                 }
             };
-            let teller = &self.endpoints[self.connections[index].endpoint];
+            let told_by = self.connections[index].endpoint;
+            let teller = &self.endpoints[told_by];
             let Some(place) = self.plan.nodes.place(to, teller) else {
-                self.tally
-                    .count_note(&format!("redirect to '{to}', which has no address or is one node too many"));
+                let text = format!("redirect to '{to}', which has no address or is one node too many");
+                self.tally.count_note(told_by, &text);
                 self.park(request, now);
                 continue;
             };

@@ -57,8 +57,11 @@ pub struct Figures {
     pub received_per_s: f64,
     /// Requests whose connection broke before the answer came; percentiles count them with their waits until then.
     pub lost: u64,
-    /// Connections that broke.
+    /// Connections that broke or could not be opened.
     pub broken: u64,
+    /// Errors that are the answer to no request: those connections, and redirects that lead nowhere. With the error
+    /// replies of all commands they are as many as [`Figures::errors`] lists.
+    pub connection_errors: u64,
     /// Requests of an open loop that had no answer when the run ended.
     pub unanswered: u64,
     /// Errors by their text.
@@ -102,7 +105,7 @@ pub struct EndpointFigures {
     pub answered: u64,
     /// Requests answered per second.
     pub per_s: f64,
-    /// Error replies.
+    /// Error replies, and connections to it that broke or could not be opened.
     pub errors: u64,
     /// Requests whose connection broke before the answer came.
     pub lost: u64,
@@ -164,6 +167,8 @@ pub struct CommandFigures {
     pub lost: u64,
     /// The share of looked-up keys that were found.
     pub hit_ratio: Option<f64>,
+    /// Answers to look-ups that told of some key neither a string nor a null nor an error.
+    pub neither: u64,
     /// Mean latency.
     pub mean_us: f64,
     /// Median.
@@ -226,6 +231,8 @@ pub struct ErrorFigures {
 pub struct ServerFigures {
     /// The processes.
     pub processes: Vec<u32>,
+    /// Answered requests of others that are counted besides the run's own: those of a scenario's checker.
+    pub others: u64,
     /// CPU time per answered request in microseconds.
     pub cpu_us: f64,
     /// CPUs kept busy.
@@ -302,13 +309,15 @@ impl Figures {
             received_per_s: per(outcome.tally.received as f64, seconds),
             lost: outcome.tally.lost,
             broken: outcome.tally.broken,
+            connection_errors: outcome.tally.connection_errors,
             unanswered: outcome.tally.unanswered,
             errors: outcome.tally.error_kinds.iter().map(ErrorFigures::new).collect(),
             server: outcome.server.map(|server| ServerFigures {
                 processes: settings.processes.clone(),
-                cpu_us: per(server.cpu as f64 / 1e3, in_time),
+                others: server.others,
+                cpu_us: per(server.cpu as f64 / 1e3, in_time + server.others as f64),
                 cpus: per(server.cpu as f64 / 1e9, seconds),
-                switches: per(server.switches as f64, in_time),
+                switches: per(server.switches as f64, in_time + server.others as f64),
                 resident: server.resident,
             }),
             total,
@@ -327,6 +336,11 @@ impl Figures {
         }
         figures.warnings = warnings(&figures, settings, outcome, stalled);
         figures
+    }
+
+    /// All errors that are listed: error replies, and those that are the answer to no request.
+    pub fn all_errors(&self) -> u64 {
+        self.total.errors + self.connection_errors
     }
 
     /// How requests are paced, in words.
@@ -416,6 +430,7 @@ impl CommandFigures {
             errors: tally.errors,
             lost: tally.lost.count(),
             hit_ratio: (asked > 0).then(|| tally.hits as f64 / asked as f64),
+            neither: tally.neither,
             ..Self::default()
         };
         counts.with_latencies(&tally.latencies())

@@ -13,8 +13,10 @@ pub struct Moment {
     pub at_s: f64,
     /// Answered requests per second.
     pub per_s: f64,
-    /// Errors per second.
+    /// Errors per second, as the run's list has them.
     pub errors_per_s: f64,
+    /// Requests per second whose connection broke before the answer came.
+    pub lost_per_s: f64,
     /// Median latency in microseconds; of several seconds the mean of theirs.
     pub p50_us: Option<f64>,
     /// 99th percentile in microseconds; of several seconds the largest of theirs.
@@ -142,7 +144,8 @@ fn moment(start: f64, length: f64, seconds: &[&Second], there: &[usize]) -> Mome
     Moment {
         at_s: start + length / 2.0,
         per_s: answered / length,
-        errors_per_s: sum(Second::failed) / length,
+        errors_per_s: sum(Second::all_errors) / length,
+        lost_per_s: sum(|second| second.lost) / length,
         p50_us: (answered > 0.0).then(|| weighted / answered),
         p99_us: most(|second| second.p99_us),
         max_us: most(|second| second.max_us),

@@ -13,6 +13,11 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A number with what it counts: `1 key`, `2,000 keys`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 /// A time given in microseconds: `850 ns`, `12.3 us`, `4.56 ms`, `1.02 s`.
 pub fn micros(time: f64) -> String {
     match time {
@@ -71,6 +76,12 @@ mod tests {
     #[test]
     fn text_from_outside_does_nothing_to_the_terminal() {
         assert_eq!(plain("ERR \x1b[2Jgone\r\nü\u{9b}1m"), r"ERR \u{1b}[2Jgone\r\nü\u{9b}1m");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let keys = [0, 1, 2000].map(|number| counted(number, "key", "keys"));
+        assert_eq!(keys, ["0 keys", "1 key", "2,000 keys"]);
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Progress {
             (1, Some(format!("{:>9}/s", count(second.rate().round() as u64)))),
             (7, silence(second)),
             (3, Some(format!("p99 {:>7}", time(second.p99_us)))),
-            (5, (second.failed() > 0).then(|| failures(second.errors, second.lost))),
+            (5, (second.all_errors() + second.lost > 0).then(|| failures(second.all_errors(), second.lost))),
             (2, Some(format!("p50 {:>7}", time(second.p50_us)))),
             (4, Some(format!("max {:>7}", time(second.max_us)))),
             (6, hits),
@@ -183,7 +183,7 @@ fn silence(second: &Second) -> Option<String> {
     (second.answered == 0).then(|| wait.map_or("nothing waits".into(), |wait| format!("oldest waits {wait}")))
 }
 
-/// Error replies, and requests that lost their connection if there are any.
+/// Errors as the list has them, and requests that lost their connection if there are any.
 fn failures(errors: u64, lost: u64) -> String {
     if lost > 0 {
         format!("errors {}  lost {}", count(errors), count(lost))
@@ -218,7 +218,7 @@ fn summary(seconds: &[Second], time: String) -> String {
         most(|second| second.p50_us),
         most(|second| second.p99_us),
         most(|second| second.max_us),
-        failures(sum(|second| second.errors), sum(|second| second.lost))
+        failures(sum(Second::all_errors), sum(|second| second.lost))
     )
 }
 
@@ -292,10 +292,13 @@ mod tests {
 
     #[test]
     fn errors_stand_out() {
-        let failed = Second { errors: 1234, ..second(0) };
+        let failed = Second { errors: 1200, connection_errors: 34, ..second(0) };
         let line = progress(1).line(&failed, 100, true);
         assert!(line.contains("\x1b[31merrors 1,234\x1b[0m"), "{line}");
         assert!(progress(1).line(&failed, 60, false).contains("errors 1,234"));
+        assert!(summary(&[failed.clone(), failed], "2 s".into()).contains("errors 2,468"));
+        let refused = Second { answered: 0, connection_errors: 1, ..Second::default() };
+        assert!(progress(1).line(&refused, 100, false).contains("errors 1"));
     }
 
     #[test]

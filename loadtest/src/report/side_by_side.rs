@@ -1,6 +1,6 @@
 //! Several runs as text: what was measured in turns as ratios, everything else as one row per run.
 
-use super::number::{count, latency, micros, percent, plain};
+use super::number::{count, counted, latency, micros, percent, plain};
 use super::runs::{Other, Run, Runs};
 use super::table::{error, run, table};
 use crate::compare::Figure;
@@ -23,16 +23,21 @@ fn counts(runs: &[Run]) -> String {
     let head = ["", "requests", "errors", "lost", "unanswered", "hits"].map(str::to_owned).to_vec();
     let row = |run: &Run| {
         let total = &run.figures.total;
-        let counts = [total.answered, total.errors, run.figures.lost, run.figures.unanswered].map(count);
+        let counts =
+            [total.answered, run.figures.all_errors(), run.figures.lost, run.figures.unanswered].map(count);
         let hits = total.hit_ratio.map_or("-".into(), percent);
         std::iter::once(run.name.clone()).chain(counts).chain([hits]).collect()
     };
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(runs.iter().map(row)).collect();
     let mut out = table(&rows);
-    for run in runs.iter().filter(|run| run.figures.total.errors + run.figures.lost > 0) {
-        let (total, lost) = (&run.figures.total, run.figures.lost);
+    for run in runs.iter().filter(|run| run.figures.all_errors() + run.figures.lost > 0) {
+        let (errors, lost) = (run.figures.all_errors(), run.figures.lost);
         let what = if run.figures.is_useful() {
-            format!("{} error replies and {} lost requests", count(total.errors), count(lost))
+            format!(
+                "{} and {}",
+                counted(errors, "error", "errors"),
+                counted(lost, "lost request", "lost requests")
+            )
         } else {
             "NOTHING BUT ERRORS, so its figures mean nothing".to_owned()
         };
@@ -65,7 +70,7 @@ fn rows(runs: &[Run]) -> String {
             run.name.clone(),
             count(total.answered),
             count(total.per_s.round() as u64),
-            if run.figures.only_latencies() { "-".into() } else { count(total.errors) },
+            if run.figures.only_latencies() { "-".into() } else { count(run.figures.all_errors()) },
             if run.figures.only_latencies() { "-".into() } else { count(run.figures.lost) },
             total.hit_ratio.map_or("-".into(), percent),
             run.figures.server.as_ref().map_or("-".into(), |server| micros(server.cpu_us)),
@@ -177,7 +182,7 @@ mod tests {
             text.contains("ERRORS     bad: NOTHING BUT ERRORS, so its figures mean nothing; 10 x ERR no\n"),
             "{text}"
         );
-        assert!(text.contains("ERRORS     lossy: 0 error replies and 3 lost requests\n"), "{text}");
+        assert!(text.contains("ERRORS     lossy: 0 errors and 3 lost requests\n"), "{text}");
         assert!(!text.contains("ERRORS     good"));
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::figures::{CommandFigures, ErrorFigures, Figures};
-use super::number::{bytes, count, latency, micros, percent, plain};
+use super::number::{bytes, count, counted, latency, micros, percent, plain};
 use crate::tally::OTHER;
 
 /// Everything a person wants to know of a run, as text.
@@ -47,13 +47,17 @@ pub fn run(figures: &Figures) -> String {
         ),
     );
     if let Some(server) = &figures.server {
-        let text = format!(
+        let mut text = format!(
             "server     {} CPU and {:.3} context switches per operation, {:.0} % of a CPU, {} resident",
             latency(server.cpu_us),
             server.switches,
             server.cpus * 100.0,
             bytes(server.resident as f64)
         );
+        if server.others > 0 {
+            let others = counted(server.others, "operation", "operations");
+            text.push_str(&format!(" ({others} of the checker included)"));
+        }
         line(&mut out, text);
     }
     let own = &figures.generator;
@@ -114,22 +118,39 @@ fn latencies(figures: &Figures) -> String {
     )
 }
 
-/// The table of commands, the sum last.
+/// The table of commands, the sum last. Errors that are the answer to no request have a row of their own, so that the
+/// sum is that of the list.
 fn commands(figures: &Figures) -> String {
-    let head = [
+    let head: [&str; COLUMNS] = [
         "command", "requests", "per s", "errors", "lost", "hits", "mean", "p50", "p90", "p99", "p99.9",
         "p99.99", "max",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(figures.commands.iter().map(row));
-    if figures.commands.len() > 1 {
-        rows.push(row(&figures.total));
+    if figures.connection_errors > 0 {
+        rows.push(connections(figures));
+    }
+    if rows.len() > 2 {
+        rows.push(row(&CommandFigures { errors: figures.all_errors(), ..figures.total.clone() }));
     }
     if figures.lost == 0 {
         rows.iter_mut().for_each(|row| drop(row.remove(4)));
     }
     table(&rows)
 }
+
+/// Only errors can be said of what is the answer to no request.
+fn connections(figures: &Figures) -> Vec<String> {
+    let mut row = vec!["-".to_owned(); COLUMNS];
+    row[0] = NO_COMMAND.into();
+    row[3] = count(figures.connection_errors);
+    row
+}
+
+/// The row of errors that are the answer to no request.
+pub(super) const NO_COMMAND: &str = "(connections)";
+/// The columns of the table of commands.
+const COLUMNS: usize = 13;
 
 fn row(command: &CommandFigures) -> Vec<String> {
     let mut row = vec![
@@ -233,12 +254,22 @@ mod tests {
     fn what_has_no_answer_has_no_latencies() {
         let command =
             |name: &str, lost| CommandFigures { command: name.into(), lost, ..CommandFigures::default() };
-        let mut figures = Figures { targets: vec!["a:1".into()], ..Figures::default() };
+        let mut figures =
+            Figures { targets: vec!["a:1".into()], total: command("all", 0), ..Figures::default() };
         figures.commands = vec![command("GET", 0), CommandFigures { max_us: 5e6, ..command("SET", 0) }];
         let text = commands(&figures);
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[1], ["GET", "0", "0", "0", "-", "-", "-", "-", "-", "-", "-", "-"]);
         assert_eq!(rows[2][10..], ["-", "5.00", "s"]);
+        figures.connection_errors = 7;
+        figures.total.errors = 2;
+        let text = commands(&figures);
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[3], ["(connections)", "-", "-", "7", "-", "-", "-", "-", "-", "-", "-", "-"]);
+        assert_eq!(rows[4][..4], ["all", "0", "0", "9"]);
+        figures.commands.truncate(1);
+        assert_eq!(commands(&figures).lines().count(), 4, "one command and connections have a sum, too");
+        figures.connection_errors = 0;
         figures.lost = 3;
         figures.commands[0].lost = 3;
         let text = commands(&figures);

@@ -1,7 +1,7 @@
 //! What makes figures doubtful, one sentence each.
 
 use super::figures::{Figures, StepFigures};
-use super::number::{count, micros, percent};
+use super::number::{count, counted, micros, percent};
 use crate::run::{Outcome, Settings};
 use crate::tally::Tally;
 
@@ -133,6 +133,14 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
             "{} requests lost their connection, and the percentiles count them with their waits until then: answers \
              would have taken longer",
             count(figures.lost)
+        ));
+    }
+    for command in figures.commands.iter().filter(|command| command.neither > 0) {
+        let were = if command.neither == 1 { "was" } else { "were" };
+        warnings.push(format!(
+            "{} to {} {were} neither a string nor nil: neither a hit nor a miss",
+            counted(command.neither, "answer", "answers"),
+            command.command
         ));
     }
     if let Some(silent) = silence(figures, settings, outcome) {

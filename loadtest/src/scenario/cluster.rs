@@ -14,6 +14,7 @@ use super::file::{Network, Ready, Scenario, Server};
 use super::guard::enter;
 use super::network::Namespaces;
 use super::process::{Process, Start, describe, last_words};
+use crate::procfs::Usage;
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,7 +27,10 @@ pub struct Cluster {
     network: Option<Namespaces>,
     folder: PathBuf,
     keep: bool,
-    changes: u64,
+    /// What those have used that are gone.
+    gone: Usage,
+    /// The processes that were ever started, in order.
+    started: Vec<u32>,
 }
 
 /// One server, running or not.
@@ -72,7 +76,8 @@ impl Cluster {
             let program = find_program(server.command.program())?;
             units.push(Unit { name, number, server: server.clone(), program, address, process: None });
         }
-        Ok(Self { units, network, folder: folder.to_path_buf(), keep, changes: 0 })
+        let (gone, started) = (Usage::default(), Vec::new());
+        Ok(Self { units, network, folder: folder.to_path_buf(), keep, gone, started })
     }
 
     /// The namespaces, if there are some.
@@ -85,9 +90,27 @@ impl Cluster {
         self.network.as_ref().map(|network| network.namespace(super::network::CLIENT))
     }
 
-    /// Counts what was started and ended.
-    pub fn changes(&self) -> u64 {
-        self.changes
+    /// What all processes have used that were ever started, those included that are gone.
+    pub fn usage(&mut self) -> Usage {
+        let mut sum = self.gone;
+        self.units
+            .iter_mut()
+            .filter_map(|unit| unit.process.as_mut())
+            .for_each(|process| sum.add(process.usage()));
+        sum
+    }
+
+    /// The processes that were ever started, in order.
+    pub fn started(&self) -> &[u32] {
+        &self.started
+    }
+
+    /// Forgets a process that has ended, but for what it used.
+    fn bury(&mut self, name: &str) -> Result<(), String> {
+        if let Some(mut process) = self.unit(name)?.process.take() {
+            self.gone.add(Usage { resident: 0, ..process.usage() });
+        }
+        Ok(())
     }
 
     /// Starts what runs at the beginning: all but the nodes that come later.
@@ -167,9 +190,10 @@ impl Cluster {
             folder: &folder,
             keep,
         };
-        unit.process =
-            Some(Process::start(&start).map_err(|error| format!("{name} cannot be started: {error}"))?);
-        self.changes += 1;
+        let process = Process::start(&start).map_err(|error| format!("{name} cannot be started: {error}"))?;
+        let id = process.id();
+        unit.process = Some(process);
+        self.started.push(id);
         self.wait_ready(name, limit, go_on)
     }
 
@@ -191,7 +215,7 @@ impl Cluster {
                 }
             };
             if let Some(status) = self.running(name)?.ended() {
-                self.unit(name)?.process = None;
+                self.bury(name)?;
                 return Err(self.obituary(name, &describe(status)));
             }
             match state {
@@ -258,8 +282,7 @@ impl Cluster {
                 if go_on() { format!("it has not ended after {limit:?}") } else { "interrupted".into() };
             return Err(format!("{name}: {why}"));
         };
-        self.unit(name)?.process = None;
-        self.changes += 1;
+        self.bury(name)?;
         let text = format!("{} after {:.2} s", describe(status), started.elapsed().as_secs_f64());
         if status.success() { Ok(text) } else { Err(format!("{name} was asked to stop: {text}")) }
     }
@@ -269,8 +292,7 @@ impl Cluster {
         let process = self.running(name)?;
         let id = process.id();
         process.kill();
-        self.unit(name)?.process = None;
-        self.changes += 1;
+        self.bury(name)?;
         Ok(format!("pid {id}"))
     }
 

@@ -14,6 +14,7 @@ use super::load::{Driver, Live, Log, Verified};
 use super::outcome::{ClaimReport, Report, StepReport, VerifyReport, by_kind};
 use super::record::{Record, TICK, Window};
 use super::step::{Action, Span, Step};
+use crate::procfs::Usage;
 use crate::report::figures::{ClaimFigures, EventFigures};
 use crate::report::progress::Progress;
 
@@ -67,7 +68,8 @@ pub fn run(
     let driver = scenario.load.clone().map(|load| {
         Driver::new(load, cluster.client_namespace(), record.clone(), Arc::clone(&live), Arc::clone(log))
     });
-    let mut engine = Engine { scenario, stop, cluster, driver, record, changes: 0, done: Vec::new() };
+    let mut engine =
+        Engine { scenario, stop, cluster, driver, record, before: Before::default(), done: Vec::new() };
     for step in &scenario.steps {
         let (report, ends) = engine.step(step);
         live.lock().unwrap_or_else(PoisonError::into_inner).end();
@@ -93,9 +95,18 @@ struct Engine<'a> {
     cluster: Cluster,
     driver: Option<Driver>,
     record: Record,
-    /// The cluster's changes when the load was put on.
-    changes: u64,
+    before: Before,
     done: Vec<StepReport>,
+}
+
+/// The servers when the load was put on.
+#[derive(Debug, Default)]
+struct Before {
+    used: Usage,
+    /// The processes that ran.
+    running: Vec<u32>,
+    /// How many had been started.
+    started: usize,
 }
 
 impl Engine<'_> {
@@ -204,17 +215,23 @@ impl Engine<'_> {
         let names = load.targets.iter().flat_map(|name| self.cluster.resolve(name));
         let servers: Vec<_> =
             names.filter_map(|name| Some((name.clone(), self.cluster.address(&name)?))).collect();
-        let processes = self.cluster.list().into_iter().map(|(_, _, id)| id).collect();
-        self.changes = self.cluster.changes();
-        match &mut self.driver {
-            Some(driver) => driver.on(&servers, processes, self.stop),
-            None => Err("there is no [load]".into()),
-        }
+        let Some(driver) = &mut self.driver else { return Err("there is no [load]".into()) };
+        let text = driver.on(&servers, self.stop)?;
+        let running = self.cluster.list().into_iter().map(|(_, _, id)| id).collect();
+        self.before = Before { used: self.cluster.usage(), running, started: self.cluster.started().len() };
+        Ok(text)
     }
 
     fn load_off(&mut self) -> Result<(), String> {
-        let whole = self.changes == self.cluster.changes();
-        self.driver.as_mut().map_or(Ok(()), |driver| driver.off(whole))
+        let (before, cluster) = (&self.before, &mut self.cluster);
+        let used = || {
+            let after = cluster.usage();
+            let later = cluster.started().iter().skip(before.started);
+            let processes = before.running.iter().chain(later).copied().collect();
+            let (cpu, switches) = (after.cpu - before.used.cpu, after.switches - before.used.switches);
+            (Usage { cpu, switches, resident: after.resident }, processes)
+        };
+        self.driver.as_mut().map_or(Ok(()), |driver| driver.off(used))
     }
 
     fn wait_for(&mut self, conditions: &[Condition], limit: Duration) -> Result<String, Failure> {

@@ -14,12 +14,13 @@ use super::record::{Record, TICK};
 use crate::arrivals::Spacing;
 use crate::error::Error;
 use crate::patience::Patience;
+use crate::procfs::Usage;
 use crate::report::figures::Figures;
-use crate::report::number::count;
+use crate::report::number::{count, counted};
 use crate::report::progress::Progress;
 use crate::report::recorder;
 use crate::rounds::align;
-use crate::run::{GIVE_UP, Observer, Outcome, Purpose, Settings, observe, run};
+use crate::run::{GIVE_UP, Observer, Outcome, Purpose, ServerUsage, Settings, observe, run};
 use crate::series::Second;
 use crate::tally::Tally;
 use crate::target::{Opening, Target, look_at};
@@ -59,6 +60,10 @@ pub struct Driver {
     /// What the checker has done, while it rests: its keys stay watched to the end.
     session: Option<Session>,
     outcomes: Vec<(u64, Outcome)>,
+    /// The servers' processes while the load was on.
+    processes: Vec<u32>,
+    /// How many operations of the checker had been answered when the load was put on.
+    answered_before: u64,
     /// What the checker has found so far.
     pub verified: Verified,
 }
@@ -96,10 +101,9 @@ impl Verified {
         }
         // Scenarios break things on purpose, so much may fail; but not most.
         (self.failures > self.answered).then(|| {
-            let (failures, answered) = (count(self.failures), count(self.answered));
-            format!(
-                "too much went unanswered: {failures} operations of the checker failed, {answered} did not"
-            )
+            let failures = counted(self.failures, "operation", "operations");
+            let answered = count(self.answered);
+            format!("too much went unanswered: {failures} of the checker failed, {answered} did not")
         })
     }
 }
@@ -160,21 +164,18 @@ impl Driver {
             checker: None,
             session: None,
             outcomes: Vec::new(),
+            processes: Vec::new(),
+            answered_before: 0,
             verified: Verified::default(),
         }
     }
 
     /// Puts the load on, towards these servers.
-    pub fn on(
-        &mut self,
-        servers: &[(String, SocketAddr)],
-        processes: Vec<u32>,
-        stop: &Arc<AtomicBool>,
-    ) -> Result<String, String> {
+    pub fn on(&mut self, servers: &[(String, SocketAddr)], stop: &Arc<AtomicBool>) -> Result<String, String> {
         let targets = servers.iter();
         let targets =
             targets.map(|(name, address)| Target { name: name.clone(), address: *address, tls: None });
-        let settings = self.settings(targets.collect(), processes);
+        let settings = self.settings(targets.collect());
         let preload = self.load.preload && !std::mem::replace(&mut self.loaded, true);
         let text =
             format!("to {}", servers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "));
@@ -205,13 +206,14 @@ impl Driver {
         }
         self.running = Some(running);
         self.settings = Some(settings);
+        self.answered_before = self.verified.answered;
         self.start_checker();
         Ok(text)
     }
 
-    /// Takes the load off and takes in what came of it. `whole` says that the servers' processes were the same all
-    /// the time, so that what they used means something.
-    pub fn off(&mut self, whole: bool) -> Result<(), String> {
+    /// Takes the load off and takes in what came of it. `used` tells which processes served it and what they used since
+    /// it was put on; it is asked when the checker rests as well.
+    pub fn off(&mut self, used: impl FnOnce() -> (Usage, Vec<u32>)) -> Result<(), String> {
         let Some(running) = self.running.take() else { return Ok(()) };
         self.stop.store(true, Ordering::Relaxed);
         let from = self.record.last_load().unwrap_or(0);
@@ -219,7 +221,12 @@ impl Driver {
         self.record.end();
         self.stop_checker();
         let mut outcome = outcome.map_err(|error| error.to_string())?;
-        outcome.server = outcome.server.filter(|_| whole);
+        let (Usage { cpu, switches, resident }, processes) = used();
+        self.processes.extend(processes);
+        self.processes.sort_unstable();
+        self.processes.dedup();
+        let others = self.verified.answered.saturating_sub(self.answered_before);
+        outcome.server = (cpu > 0).then_some(ServerUsage { cpu, switches, resident, others });
         self.outcomes.push((from, outcome));
         Ok(())
     }
@@ -258,12 +265,13 @@ impl Driver {
             whole.elapsed += outcome.elapsed;
             whole.own.append(&mut outcome.own);
             whole.stolen = whole.stolen.max(outcome.stolen);
-            whole.server = None;
+            whole.server = ServerUsage::both(whole.server, outcome.server);
         }
-        Some(Figures::new(settings, &self.servers, &whole))
+        let settings = Settings { processes: self.processes.clone(), ..settings.clone() };
+        Some(Figures::new(&settings, &self.servers, &whole))
     }
 
-    fn settings(&self, targets: Vec<Target>, processes: Vec<u32>) -> Settings {
+    fn settings(&self, targets: Vec<Target>) -> Settings {
         let load = &self.load;
         Settings {
             targets,
@@ -280,7 +288,8 @@ impl Driver {
             rates: load.rate.map(|rate| (rate, Duration::MAX)).into_iter().collect(),
             spacing: if load.poisson { Spacing::Poisson } else { Spacing::Even },
             workload: load.workload.clone(),
-            processes,
+            // Processes come and go: who starts them knows what they used.
+            processes: Vec::new(),
         }
     }
 
@@ -389,11 +398,8 @@ fn prepare(settings: &Settings, preload: bool, stop: &Arc<AtomicBool>) -> Result
             return Err(Error::Usage(text));
         }
         if let Some(kind) = outcome.tally.error_kinds.first() {
-            let errors = outcome.tally.errors() + outcome.tally.broken;
-            return Err(Error::Usage(format!(
-                "{errors} errors while the keys were written: {}",
-                kind.example
-            )));
+            let errors = counted(outcome.tally.all_errors(), "error", "errors");
+            return Err(Error::Usage(format!("{errors} while the keys were written: {}", kind.example)));
         }
     }
     Ok(servers)

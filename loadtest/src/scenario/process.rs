@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use super::guard;
+use crate::procfs::Usage;
 
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -19,6 +20,7 @@ pub struct Process {
     child: Child,
     keep: bool,
     ended: Option<ExitStatus>,
+    used: Usage,
 }
 
 /// How to start one.
@@ -48,7 +50,7 @@ impl Process {
         command.args(start.arguments).current_dir(start.folder);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = command.spawn().map_err(|error| error.to_string())?;
-        Ok(Self { child, keep: start.keep, ended: None })
+        Ok(Self { child, keep: start.keep, ended: None, used: Usage::default() })
     }
 
     /// Its process id.
@@ -62,10 +64,31 @@ impl Process {
 
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none() {
+        if self.ended.is_none() && self.has_stopped(WaitIdOptions::NOHANG) {
             self.ended = self.child.try_wait().ok().flatten();
         }
         self.ended
+    }
+
+    /// Looks, or waits, whether it has ended, and reads what it used before that is forgotten with its exit status.
+    fn has_stopped(&mut self, how: WaitIdOptions) -> bool {
+        let Some(pid) = self.pid() else { return true };
+        let how = how | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let stopped = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), how));
+        // Where it cannot be asked, the exit status says more.
+        let stopped = stopped.map_or(true, |status| status.is_some());
+        if stopped {
+            self.used.update(Usage::of(&[self.id()]));
+        }
+        stopped
+    }
+
+    /// What it has used since its start, up to its end if it has ended.
+    pub fn usage(&mut self) -> Usage {
+        if self.ended().is_none() {
+            self.used.update(Usage::of(&[self.id()]));
+        }
+        self.used
     }
 
     /// Sends a signal to the process, or to it and all that it has started.
@@ -74,17 +97,23 @@ impl Process {
             return Err(format!("it has ended ({})", describe(status)));
         }
         let Some(pid) = self.pid() else { return Err("it has no process id".into()) };
+        // Its threads are gone when it has ended, and what they tell with them.
+        self.used.update(Usage::of(&[self.id()]));
         let sent = if whole_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
         sent.map_err(|error| error.to_string())
     }
 
     /// Kills it and all that it has started, and waits for its end.
     pub fn kill(&mut self) {
+        if self.ended.is_none() {
+            self.used.update(Usage::of(&[self.id()]));
+        }
         if let Some(pid) = self.pid() {
             // The group may live on when its first process has ended.
             let _ = kill_process_group(pid, Signal::KILL);
         }
         if self.ended.is_none() {
+            self.has_stopped(WaitIdOptions::empty());
             self.ended = self.child.wait().ok();
         }
     }
@@ -131,4 +160,39 @@ pub fn last_words(log: &PathBuf) -> String {
         std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    #[test]
+    fn what_a_process_used_is_known_when_it_is_gone() {
+        // Works for some hundredths of a second, says so, and waits to be killed.
+        let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo; exec sleep 1000";
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("there is a shell");
+        let mut said = [0];
+        child.stdout.take().expect("it is piped").read_exact(&mut said).expect("the work ends");
+        let mut process = Process { child, keep: false, ended: None, used: Usage::default() };
+        let before = process.usage();
+        assert!(before.cpu > 0 && before.resident > 0, "{before:?}");
+        process.kill();
+        let after = process.usage();
+        assert!(process.ended().is_some() && after.cpu >= before.cpu && after.switches >= before.switches);
+        assert_eq!(after.resident, 0);
+    }
+
+    #[test]
+    fn what_a_process_used_is_known_when_it_ended_by_itself() {
+        let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        let child = std::process::Command::new("sh").args(["-c", script]).spawn().expect("there is a shell");
+        let mut process = Process { child, keep: true, ended: None, used: Usage::default() };
+        assert!(process.wait(Duration::from_secs(60), &|| true).is_some());
+        assert!(process.usage().cpu > 0);
+    }
 }

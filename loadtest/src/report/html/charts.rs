@@ -142,7 +142,12 @@ impl Charts<'_> {
     }
 
     fn errors(&self) -> String {
-        let lines = self.per_run("errors/s", Stroke::Filled, |moment| Some(moment.errors_per_s));
+        let mut lines = self.per_run("errors/s", Stroke::Filled, |moment| Some(moment.errors_per_s));
+        for (index, run) in self.runs.iter().enumerate().filter(|(_, run)| run.figures.lost > 0) {
+            let name = if self.alone { "lost requests/s".into() } else { format!("{} lost", run.name) };
+            let colour = if self.alone { 1 } else { index };
+            lines.push(line(&name, colour, Stroke::Dashed, run.points(|moment| Some(moment.lost_per_s))));
+        }
         if most(&lines) == 0.0 {
             return String::new();
         }

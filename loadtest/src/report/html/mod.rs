@@ -15,7 +15,7 @@ use std::path::Path;
 use super::figures::Figures;
 use super::file;
 use super::moments::whole_imbalance;
-use super::number::{count, latency, micros, percent};
+use super::number::{count, counted, latency, micros, percent};
 use super::runs::{Run, Runs};
 use crate::error::Error;
 
@@ -155,14 +155,11 @@ fn tiles(figures: &Figures) -> String {
         let nodes = format!("busiest of {} nodes to mean", figures.endpoints.len());
         tiles.push(("Imbalance", format!("{imbalance:.2}"), nodes));
     }
-    let failed = total.errors + figures.lost;
-    let asked = (total.answered + figures.lost).max(1);
-    let share =
-        format!("{} of requests, {} lost", percent(failed as f64 / asked as f64), count(figures.lost));
-    tiles.push(("Errors", count(failed), if failed == 0 { "none".into() } else { share }));
+    tiles.push(("Errors", count(figures.all_errors()), failures(figures)));
     let mut out = String::from("<dl class=\"tiles\">\n");
     for (name, value, more) in tiles {
-        let class = if name == "Errors" && failed > 0 { " class=\"bad\"" } else { "" };
+        let failed = figures.all_errors() + figures.lost > 0;
+        let class = if name == "Errors" && failed { " class=\"bad\"" } else { "" };
         push(
             &mut out,
             format_args!(
@@ -174,6 +171,23 @@ fn tiles(figures: &Figures) -> String {
     }
     out.push_str("</dl>\n");
     out
+}
+
+/// What the errors consist of, and the requests that were lost.
+fn failures(figures: &Figures) -> String {
+    let failed = figures.total.errors + figures.lost;
+    let asked = (figures.total.answered + figures.lost).max(1);
+    let mut parts = Vec::new();
+    if failed > 0 {
+        parts.push(format!("{} of requests failed", percent(failed as f64 / asked as f64)));
+    }
+    if figures.connection_errors > 0 {
+        parts.push(format!("{} of connections", count(figures.connection_errors)));
+    }
+    if figures.lost > 0 {
+        parts.push(format!("{} lost", counted(figures.lost, "request", "requests")));
+    }
+    if parts.is_empty() { "none".into() } else { parts.join(", ") }
 }
 
 fn warnings(figures: &Figures) -> String {
@@ -241,7 +255,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figures::{ClaimFigures, ConnectFigures, EndpointFigures, EventFigures};
+    use crate::report::figures::{ClaimFigures, ConnectFigures, EndpointFigures, ErrorFigures, EventFigures};
     use crate::series::Second;
 
     fn figures() -> Figures {
@@ -294,6 +308,28 @@ mod tests {
         assert!(page.contains("<b class=\"bad\">false</b>"));
         assert!(page.contains("<h2>Connections</h2>") && page.contains("1,234"));
         assert!(page.contains("5,678 requests"));
+    }
+
+    #[test]
+    fn errors_are_the_same_number_everywhere() {
+        let mut figures = figures();
+        figures.total.errors = 3;
+        (figures.connection_errors, figures.lost) = (42, 1);
+        figures.seconds[1].connection_errors = 42;
+        figures.seconds[1].lost = 1;
+        figures.errors = vec![ErrorFigures { count: 45, example: "ERR".into(), ..ErrorFigures::default() }];
+        let page = page(&Runs::one(figures));
+        let red = "<b class=\"bad\">";
+        for part in [
+            "<dt>Errors</dt><dd class=\"bad\">45<small>",
+            "42 of connections, 1 request lost</small>",
+            &format!("<th scope=\"row\">(connections)</th><td>-</td><td>-</td><td>{red}42</b></td>"),
+            &format!("<td>{red}45</b></td>"),
+            &format!("<td>{red}43</b></td>"),
+            "lost requests/s",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::axis::time;
 use super::{escape, push};
 use crate::compare::{Comparison, Figure};
 use crate::report::figures::{ClaimFigures, CommandFigures, EndpointFigures, EventFigures, Figures};
-use crate::report::number::{bytes, count, latency, micros, percent, plain};
+use crate::report::number::{bytes, count, counted, latency, micros, percent, plain};
 use crate::report::runs::{Other, Run};
+use crate::report::table::NO_COMMAND;
 
 /// A table with a heading over each column; cells are HTML, the first of each row names it.
 fn table(head: &[&str], rows: &[Vec<String>], last_is_sum: bool) -> String {
@@ -85,9 +86,15 @@ pub(super) fn commands(figures: &Figures) -> String {
         row
     };
     let mut rows: Vec<Vec<String>> = figures.commands.iter().map(row).collect();
+    if figures.connection_errors > 0 {
+        let mut of_none = vec!["-".to_owned(); head.len()];
+        of_none[0] = NO_COMMAND.into();
+        of_none[3] = errors(figures.connection_errors);
+        rows.push(of_none);
+    }
     let several = rows.len() > 1;
     if several {
-        rows.push(row(&figures.total));
+        rows.push(row(&CommandFigures { errors: figures.all_errors(), ..figures.total.clone() }));
     }
     table(&head, &rows, several)
 }
@@ -174,13 +181,17 @@ pub(super) fn claims(figures: &Figures) -> String {
 pub(super) fn server(figures: &Figures) -> String {
     let Some(server) = &figures.server else { return String::new() };
     let processes: Vec<String> = server.processes.iter().map(ToString::to_string).collect();
-    let rows = [
+    let mut rows = vec![
         ("CPU per operation", micros(server.cpu_us)),
         ("CPUs kept busy", format!("{:.2}", server.cpus)),
         ("context switches per operation", format!("{:.3}", server.switches)),
         ("resident memory", bytes(server.resident as f64)),
         ("processes", processes.join(", ")),
     ];
+    if server.others > 0 {
+        let text = format!("{} of the checker", counted(server.others, "operation", "operations"));
+        rows.insert(1, ("counted besides the load", text));
+    }
     format!("<section><h2>Server</h2>\n{}</section>\n", facts(&rows))
 }
 
@@ -254,7 +265,7 @@ pub(super) fn seconds(figures: &Figures) -> String {
             let mut row = vec![
                 time(second.second as f64),
                 count(second.answered),
-                errors(second.errors),
+                errors(second.all_errors()),
                 errors(second.lost),
                 latency(second.p50_us),
                 latency(second.p99_us),
@@ -293,7 +304,7 @@ pub(super) fn runs(runs: &[Run]) -> String {
         let mut row = vec![
             format!("<i class=\"key c{}\"></i>{}", index % super::plot::COLOURS, escape(&run.name)),
             count(total.per_s.round() as u64),
-            errors(total.errors),
+            errors(run.figures.all_errors()),
             errors(run.figures.lost),
             total.hit_ratio.map_or("-".into(), percent),
             cpu(run).map_or("-".into(), micros),
