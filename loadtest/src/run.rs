@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::generator::{Channel, Generator, OwnUsage, Pace, Plan};
 use crate::limits;
 use crate::procfs::{self, Usage};
+use crate::report::number::counted;
 use crate::requests::Requests;
 use crate::series::{Second, Series};
 use crate::tally::Tally;
@@ -209,10 +210,10 @@ impl Servers {
         let count = nodes.all().len();
         if settings.connections < count * settings.threads {
             return Err(Error::Usage(format!(
-                "each thread needs a connection to each node: {count} nodes and {} threads want at least {} \
-                 connections",
-                settings.threads,
-                count * settings.threads
+                "each thread needs a connection to each node: {} and {} want at least {}",
+                counted(count as u64, "node", "nodes"),
+                counted(settings.threads as u64, "thread", "threads"),
+                counted((count * settings.threads) as u64, "connection", "connections")
             )));
         }
         Ok(Self { nodes: Arc::new(nodes), layout: Some(layout), count })

@@ -102,9 +102,7 @@ fn a_server_that_closes_connections_does_not_look_fast() {
             seconds.map(|second| (second.answered, second.lost)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
             (25, 5)
         );
-        assert!(
-            figures.warnings.iter().any(|warning| warning.starts_with("5 requests lost their connection"))
-        );
+        assert!(figures.warnings.iter().any(|warning| warning.starts_with("5 requests lost the connection")));
     }
 }
 

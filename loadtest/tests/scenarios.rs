@@ -139,10 +139,13 @@ fn a_false_claim_fails_the_scenario() {
         output.contains("FAIL  throughput >= 1_000_000_000") && output.contains("PASS  errors = 0"),
         "{output}"
     );
-    assert!(output.contains("1 steps not done"), "{output}");
+    assert!(output.contains("1 step not done"), "{output}");
     let (output, code) = run(&folder, &text.replace("CONTINUE", "continue = true"), &[]);
     assert_eq!(code, Some(1), "{output}");
-    assert!(output.contains("4 steps, 1 of 2 claims true\n"), "{output}");
+    assert!(
+        output.contains("4 steps, 1 of 2 claims true\n") && output.contains("scenario.toml:11)"),
+        "{output}"
+    );
     assert_eq!(folder.processes(), Vec::<String>::new());
 }
 
@@ -272,10 +275,32 @@ fn wrong_answers_are_claimed_about() {
          [[step]]\nwait = \"500ms\"\n\
          [[step]]\nassert = \"lost_writes = 0\"\n",
     );
-    let (output, code) = run(&folder, &text, &[]);
+    let (html, json) = (folder.0.join("report.html"), folder.0.join("report.json"));
+    let files = ["--html", html.to_str().unwrap(), "--json", json.to_str().unwrap()];
+    let (output, code) = run(&folder, &text, &files);
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("PASS  violations = 0"), "{output}");
     assert!(output.contains("FAIL  lost_writes = 0") && output.contains("lost write"), "{output}");
+    // What the checker found is on the page, and on the one made of the JSON later.
+    let again = folder.0.join("again.html");
+    let report = Command::new(env!("CARGO_BIN_EXE_shoal-loadtest"))
+        .args(["report", json.to_str().unwrap(), "--html", again.to_str().unwrap()])
+        .output()
+        .expect("it was built");
+    assert!(report.status.success(), "{report:?}");
+    for page in [html, again] {
+        let page = std::fs::read_to_string(page).unwrap();
+        for part in [
+            "</b> scenario",
+            "<h2>Checker</h2>",
+            "<h3>lost write at key ",
+            "&gt; client ",
+            "failed</b>",
+            "<td>passed</td>",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
 }
 
 #[test]
@@ -351,7 +376,8 @@ fn a_server_that_ends_by_itself_fails_the_step() {
     let (output, code) = run(&folder, text, &[]);
     assert_eq!(code, Some(2), "{output}");
     assert!(
-        output.contains("x has ended by itself (exit status 1)") && output.contains("no-such-option"),
+        output.contains("scenario.toml:3: x has ended by itself (exit status 1)")
+            && output.contains("no-such-option"),
         "{output}"
     );
 }

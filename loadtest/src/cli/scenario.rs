@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
-use super::output::spare;
+use super::output::{counted, spare};
 use crate::error::Error;
 use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
@@ -100,8 +100,8 @@ fn keep(arguments: &ScenarioArguments, report: &Report, log: Recorder) -> Result
     if let Some(path) = &arguments.json {
         json::write(path, report)?;
     }
-    match (&arguments.html, &report.figures) {
-        (Some(path), Some(figures)) => html::write(path, figures)?,
+    match (&arguments.html, report.page()) {
+        (Some(path), Some(figures)) => html::write(path, &figures)?,
         (Some(_), None) => eprintln!("there was no load, so there is nothing to plot"),
         (None, _) => {}
     }
@@ -170,16 +170,15 @@ fn plan(scenario: &Scenario) -> String {
     }
     if let Some(nodes) = &scenario.nodes {
         let most = if nodes.most > nodes.count { format!(", at most {}", nodes.most) } else { String::new() };
-        out.push_str(&format!("  starts {} nodes{most}: {}\n", nodes.count, nodes.server.command.program()));
+        let count = counted(nodes.count.into(), "node", "nodes");
+        out.push_str(&format!("  starts {count}{most}: {}\n", nodes.server.command.program()));
     }
     if let Some(load) = &scenario.load {
         let rate = load.rate.map(|rate| format!(" at {rate} requests/s")).unwrap_or_default();
         let verify = if load.verify.is_some() { ", checked" } else { "" };
         let (name, targets) = (&load.workload.name, load.targets.join(", "));
-        out.push_str(&format!(
-            "  load {name}{rate} on {targets} by {} connections{verify}\n",
-            load.connections
-        ));
+        let connections = counted(load.connections as u64, "connection", "connections");
+        out.push_str(&format!("  load {name}{rate} on {targets} by {connections}{verify}\n"));
     }
     for (index, step) in scenario.steps.iter().enumerate() {
         let at = step.at.map(|at| format!("at {:.1} s ", at.as_secs_f64())).unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::report::number::{count, plain};
 use crate::report::ticker;
 use crate::run::GIVE_UP;
 use crate::target::{Target, look_at};
-use crate::verify::check::{around, check};
+use crate::verify::check::{around, check, telling};
 use crate::verify::driver::{Recorded, Settings, Watch, record_watched, remove_keys, written_keys};
 use crate::verify::history::{Operation, Violation};
 use crate::verify::new_run;
@@ -211,21 +211,14 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Setti
 fn show(violations: &[Violation], recorded: &Recorded, most: usize) {
     let mut kinds: Vec<_> = violations.iter().map(|violation| violation.wrong).collect();
     kinds.sort();
-    println!("{} violations:", count(violations.len() as u64));
+    println!("{}:", counted(violations.len() as u64, "violation", "violations"));
     for same in kinds.chunk_by(|a, b| a == b) {
         println!("  {:>8} {}", count(same.len() as u64), same[0]);
     }
     if let Some(told) = &recorded.first_corruption {
         println!("the first corrupt value: {told}");
     }
-    // One of each kind first: a thousand lost increments of one key tell the same story.
-    kinds.dedup();
-    let first_of = |wrong| violations.iter().position(|violation| violation.wrong == wrong);
-    let mut order: Vec<usize> = kinds.into_iter().filter_map(first_of).collect();
-    let others = (0..violations.len()).filter(|index| !order.contains(index));
-    let others: Vec<usize> = others.take(most).collect();
-    order.extend(others);
-    for violation in order.into_iter().take(most).map(|index| &violations[index]) {
+    for violation in telling(violations, most) {
         println!("\n{} at key {}:", violation.wrong, violation.operations[0].key);
         print_marked(&violation.operations, &around(&recorded.operations, violation, HISTORY));
     }

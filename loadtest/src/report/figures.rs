@@ -7,8 +7,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::number::{count, micros};
+use super::number::{count, counted, micros};
 use super::origin::Origin;
+use super::scenario::ScenarioFigures;
 use super::warnings::warnings;
 use crate::arrivals::Spacing;
 use crate::run::{Outcome, Settings};
@@ -82,6 +83,9 @@ pub struct Figures {
     pub claims: Vec<ClaimFigures>,
     /// When, with what and where this was measured.
     pub origin: Origin,
+    /// The scenario whose load this was; its JSON has this around the figures.
+    #[serde(skip)]
+    pub scenario: Option<Box<ScenarioFigures>>,
 }
 
 /// A rate of an open loop and how long it lasts.
@@ -328,6 +332,7 @@ impl Figures {
             events: Vec::new(),
             claims: Vec::new(),
             origin: Origin::new(outcome.elapsed),
+            scenario: None,
         };
         if let [only] = figures.commands.as_mut_slice() {
             // What was not even sent can only have been this command.
@@ -407,12 +412,12 @@ fn asked(settings: &Settings) -> String {
     let others = commands.len().saturating_sub(MOST_COMMANDS);
     if others > 0 {
         commands.truncate(MOST_COMMANDS);
-        commands.push(format!("and {others} more commands"));
+        commands.push(format!("and {}", counted(others as u64, "more command", "more commands")));
     }
     format!(
-        "{}; {} keys, {}, values of {} bytes, seed {}",
+        "{}; {}, {}, values of {} bytes, seed {}",
         commands.join("; "),
-        super::number::count(workload.keys),
+        counted(workload.keys, "key", "keys"),
         workload.distribution,
         workload.sizes,
         workload.seed

@@ -12,6 +12,7 @@ pub mod progress;
 pub mod read;
 pub mod recorder;
 pub mod runs;
+pub mod scenario;
 pub mod side_by_side;
 pub mod table;
 pub mod ticker;

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::number::counted;
+
 /// Where figures come from; everything is empty if that is not known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -29,7 +31,7 @@ impl Origin {
         Self {
             invocation: invocation(std::env::args()),
             tool: concat!("shoal-loadtest ", env!("CARGO_PKG_VERSION")).into(),
-            machine: format!("{cpus} CPU{}, Linux {}", if cpus == 1 { "" } else { "s" }, system.trim()),
+            machine: format!("{}, Linux {}", counted(cpus as u64, "CPU", "CPUs"), system.trim()),
             started_s: now.saturating_sub(elapsed).as_secs(),
         }
     }

@@ -67,7 +67,8 @@ fn json(file: &str, name: String, text: &str) -> Result<Runs, Error> {
         if figures.is_null() {
             return Err(wrong(1, "there was no load in this scenario".into()));
         }
-        let Scenario { figures } = parse(file, text)?;
+        let Scenario { mut figures } = parse(file, text)?;
+        figures.scenario = Some(Box::new(parse(file, text)?));
         return Ok(Runs { runs: vec![Run { name, figures }], ..Runs::default() });
     }
     if let Some(missing) = NEEDED.iter().find(|key| !object.contains_key(**key)) {
@@ -116,8 +117,21 @@ mod tests {
         assert_eq!((runs.runs[0].name.as_str(), runs.runs[0].figures.workload.as_str()), ("f", "w"));
         let again = read(&serde_json::to_string(&runs).unwrap()).unwrap();
         assert_eq!(again.runs[0].figures.workload, "w");
-        let scenario = read(&format!("{{\"passed\": true, \"figures\": {}}}", run())).unwrap();
-        assert_eq!(scenario.runs[0].figures.workload, "w");
+        let verify = r#"{"operations": 5, "violations": [["lost write", 2]]}"#;
+        let text = format!(
+            r#"{{"passed": true, "steps": [{{"step": "kill"}}], "verify": {verify}, "figures": {}}}"#,
+            run()
+        );
+        let figures = read(&text).unwrap().runs.remove(0).figures;
+        assert_eq!(figures.workload, "w");
+        let scenario = figures.scenario.unwrap();
+        assert!(scenario.passed && scenario.steps[0].step == "kill");
+        assert_eq!(
+            scenario.verify.unwrap().verdict(),
+            "2 x lost write (violations are not claimed here, so they change nothing in the verdict)"
+        );
+        let older = read(&format!("{{\"passed\": true, \"figures\": {}}}", run())).unwrap();
+        assert_eq!(older.runs[0].figures.workload, "w");
     }
 
     #[test]

@@ -137,15 +137,21 @@ mod tests {
             ..VerifyFigures::default()
         };
         let aside = "violations are not claimed here";
-        assert!(verify(false, &[("stale read", 2)]).verdict().starts_with("2 x stale read (violations are not"));
-        assert_eq!(verify(true, &[("stale read", 2), ("lost write", 1)]).verdict(), "2 x stale read, 1 x lost write");
+        assert!(
+            verify(false, &[("stale read", 2)]).verdict().starts_with("2 x stale read (violations are not")
+        );
+        assert_eq!(
+            verify(true, &[("stale read", 2), ("lost write", 1)]).verdict(),
+            "2 x stale read, 1 x lost write"
+        );
         assert!(!verify(false, &[]).verdict().contains(aside) && verify(false, &[]).is_well());
         let unread = VerifyFigures { unread: 7, ..verify(false, &[]) };
         assert_eq!(unread.verdict(), "nothing wrong found, 7 keys could not be read back");
         let doubt = VerifyFigures { doubt: Some("nothing checked: no answer".into()), ..verify(true, &[]) };
         assert_eq!(doubt.verdict(), "nothing checked: no answer");
         assert!(!doubt.is_well() && !unread.is_well() && !verify(true, &[("lost write", 1)]).is_well());
-        let failed = VerifyFigures { failures: 1, first_failure: Some("refused".into()), ..verify(true, &[]) };
+        let failed =
+            VerifyFigures { failures: 1, first_failure: Some("refused".into()), ..verify(true, &[]) };
         assert_eq!(failed.failures().as_deref(), Some("1 failure (the first: refused)"));
     }
 }

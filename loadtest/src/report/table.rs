@@ -26,10 +26,9 @@ pub fn run(figures: &Figures) -> String {
     line(
         &mut out,
         format!(
-            "{} connections on {} thread{}, pipeline {}, {}, {:.1} s counted\n",
-            count(figures.connections as u64),
-            figures.threads,
-            if figures.threads == 1 { "" } else { "s" },
+            "{} on {}, pipeline {}, {}, {:.1} s counted\n",
+            counted(figures.connections as u64, "connection", "connections"),
+            counted(figures.threads as u64, "thread", "threads"),
             figures.pipeline,
             figures.pace(),
             figures.elapsed_s
@@ -74,9 +73,9 @@ pub fn run(figures: &Figures) -> String {
     }
     if figures.broken > 0 {
         let text = format!(
-            "broken     {} connections, {} requests lost",
-            count(figures.broken),
-            count(figures.lost)
+            "broken     {}, {} lost",
+            counted(figures.broken, "connection", "connections"),
+            counted(figures.lost, "request", "requests")
         );
         line(&mut out, text);
     }
@@ -94,7 +93,7 @@ pub(super) fn error(error: &ErrorFigures) -> String {
     let example = plain(&error.example);
     match (error.mixed && error.count > 1, error.word.as_str()) {
         (false, _) => format!("{} x {example}", count(error.count)),
-        (true, OTHER) => format!("{} others, the first: {example}", count(error.count)),
+        (true, OTHER) => format!("{}, the first: {example}", counted(error.count, "other", "others")),
         (true, word) => format!("{} x {}, the first: {example}", count(error.count), plain(word)),
     }
 }

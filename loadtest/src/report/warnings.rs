@@ -121,8 +121,8 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
     }
     if figures.unanswered > 0 {
         missing.push(format!(
-            "{} requests had no answer when the run ended, and the {whose} count them with their waits so far",
-            count(figures.unanswered)
+            "{} had no answer when the run ended, counted in the {whose} with the wait so far",
+            counted(figures.unanswered, "request", "requests")
         ));
     }
     if !missing.is_empty() {
@@ -130,9 +130,8 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
     }
     if figures.lost > 0 {
         warnings.push(format!(
-            "{} requests lost their connection, and the percentiles count them with their waits until then: answers \
-             would have taken longer",
-            count(figures.lost)
+            "{} lost the connection, counted in the percentiles with the wait until then: answers would have taken longer",
+            counted(figures.lost, "request", "requests")
         ));
     }
     for command in figures.commands.iter().filter(|command| command.neither > 0) {

@@ -29,6 +29,8 @@ pub struct Cluster {
     keep: bool,
     /// What those have used that are gone.
     gone: Usage,
+    /// The scenario's file, for errors.
+    file: String,
     /// The processes that were ever started, in order.
     started: Vec<u32>,
 }
@@ -77,7 +79,8 @@ impl Cluster {
             units.push(Unit { name, number, server: server.clone(), program, address, process: None });
         }
         let (gone, started) = (Usage::default(), Vec::new());
-        Ok(Self { units, network, folder: folder.to_path_buf(), keep, gone, started })
+        let file = scenario.file().to_owned();
+        Ok(Self { units, network, folder: folder.to_path_buf(), keep, gone, file, started })
     }
 
     /// The namespaces, if there are some.
@@ -115,13 +118,12 @@ impl Cluster {
 
     /// Starts what runs at the beginning: all but the nodes that come later.
     pub fn start_all(&mut self, nodes: u32, limit: Duration, go_on: GoOn<'_>) -> Result<(), String> {
-        let names: Vec<String> = self
-            .units
-            .iter()
-            .filter(|unit| unit.number.is_none_or(|n| n <= nodes))
-            .map(|unit| unit.name.clone())
-            .collect();
-        names.iter().try_for_each(|name| self.start(name, limit, go_on).map(drop))
+        let wanted = self.units.iter().filter(|unit| unit.number.is_none_or(|n| n <= nodes));
+        let wanted: Vec<(String, usize)> = wanted.map(|unit| (unit.name.clone(), unit.server.line)).collect();
+        for (name, line) in wanted {
+            self.start(&name, limit, go_on).map_err(|why| format!("{}:{line}: {why}", self.file))?;
+        }
+        Ok(())
     }
 
     fn unit(&mut self, name: &str) -> Result<&mut Unit, String> {

@@ -11,12 +11,13 @@ use super::cluster::Cluster;
 use super::condition::Condition;
 use super::file::Scenario;
 use super::load::{Driver, Live, Log, Verified};
-use super::outcome::{ClaimReport, Report, StepReport, VerifyReport, by_kind};
+use super::outcome::{ClaimReport, Report, StepReport, by_kind};
 use super::record::{Record, TICK, Window};
 use super::step::{Action, Span, Step};
 use crate::procfs::Usage;
 use crate::report::figures::{ClaimFigures, EventFigures};
 use crate::report::progress::Progress;
+use crate::report::scenario::VerifyFigures;
 
 /// How often the engine looks up while it waits.
 const LOOK: Duration = Duration::from_millis(10);
@@ -120,6 +121,7 @@ impl Engine<'_> {
         let mut report = StepReport {
             name: step.name.clone(),
             step: step.action.to_string(),
+            place: self.scenario.place(step.line),
             at_s: from as f64 / 1e9,
             took_s: 0.0,
             passed: true,
@@ -350,13 +352,16 @@ impl Engine<'_> {
             _ => None,
         });
         let claimed = claimed.flatten().any(Claim::wants_checker);
-        let verify = self.driver.as_ref().filter(|_| checked).map(|driver| VerifyReport {
+        let verify = self.driver.as_ref().filter(|_| checked).map(|driver| VerifyFigures {
             claimed,
             operations: driver.verified.operations,
+            answered: driver.verified.answered,
             failures: driver.verified.failures,
             first_failure: driver.verified.first_failure.clone(),
             violations: by_kind(&driver.verified.violations),
             unread: driver.verified.unread,
+            doubt: driver.verified.says_nothing(),
+            histories: driver.histories(),
         });
         Report {
             scenario: self.scenario.name.clone(),

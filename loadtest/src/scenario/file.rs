@@ -3,11 +3,13 @@
 
 mod steps;
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::command_line::CommandLine;
@@ -197,20 +199,56 @@ struct FileLoad {
     verify_keys: Option<Spanned<u32>>,
 }
 
-/// A word or a list of words.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
+/// A word, or a list of words on lines of their own.
+#[derive(Clone)]
 pub(super) enum OneOrMany {
     One(String),
-    Many(Vec<String>),
+    Many(Vec<Spanned<String>>),
 }
 
 impl OneOrMany {
     pub(super) fn into_vec(self) -> Vec<String> {
         match self {
             Self::One(word) => vec![word],
-            Self::Many(words) => words,
+            Self::Many(words) => words.into_iter().map(Spanned::into_inner).collect(),
         }
+    }
+
+    /// Each word with its place; `whole` is that of all.
+    pub(super) fn spanned(&self, whole: &Range<usize>) -> Vec<(String, Range<usize>)> {
+        match self {
+            Self::One(word) => vec![(word.clone(), whole.clone())],
+            Self::Many(words) => words.iter().map(|word| (word.get_ref().clone(), word.span())).collect(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Words)
+    }
+}
+
+/// Reads a word or a list; serde's own way for either of two types forgets where a wrong one is.
+struct Words;
+
+impl<'de> Visitor<'de> for Words {
+    type Value = OneOrMany;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word or a list of words")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<OneOrMany, E> {
+        Ok(OneOrMany::One(word.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = list.next_element()? {
+            words.push(word);
+        }
+        Ok(OneOrMany::Many(words))
     }
 }
 
@@ -264,8 +302,12 @@ impl Scenario {
                 names.join(", ")
             )));
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            Error::File { file: name.to_owned(), line, message: "this is not UTF-8 text".into() }
+        })?;
         Self::parse(name, &text, path.parent().unwrap_or(Path::new(".")))
     }
 
@@ -360,9 +402,10 @@ impl Scenario {
                     let path = file.insert(place.folder.join(name.get_ref()));
                     path.to_string_lossy().into_owned()
                 };
+                // What is wrong in the workload's file is told with its own line.
                 Workload::find(&found).map_err(|error| match error {
-                    Error::Usage(message) => place.wrong(&name.span(), message),
-                    other => other,
+                    Error::File { .. } => error,
+                    other => place.wrong(&name.span(), other.to_string()),
                 })?
             }
         };
@@ -370,12 +413,11 @@ impl Scenario {
         workload.keys = place.within(load.keys, (1, most_keys), "the number of keys", workload.keys)?;
         let targets = match load.target {
             Some(target) => {
-                let span = target.span();
-                let names = target.into_inner().into_vec();
-                for name in &names {
-                    self.known(name).map_err(|message| place.wrong(&span, message))?;
+                let names = target.get_ref().spanned(&target.span());
+                for (name, span) in &names {
+                    self.known(name).map_err(|message| place.wrong(span, message))?;
                 }
-                names
+                names.into_iter().map(|(name, _)| name).collect()
             }
             None => vec![self.default_target()],
         };
@@ -427,6 +469,16 @@ impl Scenario {
         } else {
             Err(format!("there is no '{name}'; there are {}", self.names().join(", ")))
         }
+    }
+
+    /// Where it was read.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What is on this line, for the people who read what came of it.
+    pub fn place(&self, line: usize) -> String {
+        format!("{}:{line}", self.file)
     }
 
     /// The names of all processes.

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::record::Window;
 use crate::report::figures::Figures;
-use crate::report::number::{count, plain};
+use crate::report::number::counted;
+use crate::report::scenario::{ScenarioFigures, StepFigures, VerifyFigures};
 use crate::verify::history::Violation;
 
 /// Everything a report says about a scenario.
@@ -25,7 +26,7 @@ pub struct Report {
     /// Steps that were not done.
     pub skipped: usize,
     /// What the checker found, if it ran.
-    pub verify: Option<VerifyReport>,
+    pub verify: Option<VerifyFigures>,
     /// The load's figures over the whole scenario, if there was load.
     pub figures: Option<Figures>,
     /// Where the servers' logs are; empty if they were removed.
@@ -39,6 +40,8 @@ pub struct StepReport {
     pub name: Option<String>,
     /// What it did.
     pub step: String,
+    /// Where it is written, as `FILE:LINE`.
+    pub place: String,
     /// When it began, in seconds since the scenario began.
     pub at_s: f64,
     /// How long it took.
@@ -64,23 +67,6 @@ pub struct ClaimReport {
     pub measured: String,
 }
 
-/// What the checker found.
-#[derive(Clone, Debug, Serialize)]
-pub struct VerifyReport {
-    /// Operations written down.
-    pub operations: u64,
-    /// Error replies and broken connections.
-    pub failures: u64,
-    /// The first of them.
-    pub first_failure: Option<String>,
-    /// What is wrong, by kind.
-    pub violations: Vec<(String, u64)>,
-    /// Keys that could not be read back when it was looked at for the last time.
-    pub unread: u64,
-    /// Some claim of the scenario is about it.
-    pub claimed: bool,
-}
-
 impl StepReport {
     /// The step as lines for a terminal.
     pub fn lines(&self) -> String {
@@ -91,6 +77,9 @@ impl StepReport {
         }
         if !self.claims.is_empty() {
             out = format!("{:>8.2} s  {mark}  assert{}", self.at_s, self.when());
+        }
+        if !self.passed {
+            out.push_str(&format!(" ({})", self.place));
         }
         for claim in &self.claims {
             let verdict = if claim.passed { "PASS" } else { "FAIL" };
@@ -106,44 +95,52 @@ impl StepReport {
 }
 
 impl Report {
+    /// The load's figures with what a page of them says of the scenario, if there was load.
+    pub fn page(&self) -> Option<Figures> {
+        let step = |step: &StepReport| StepFigures {
+            step: step.step.clone(),
+            at_s: step.at_s,
+            took_s: step.took_s,
+            passed: step.passed,
+            detail: step.detail.clone(),
+            place: step.place.clone(),
+        };
+        let scenario = ScenarioFigures {
+            scenario: self.scenario.clone(),
+            about: self.about.clone(),
+            passed: self.passed,
+            interrupted: self.interrupted,
+            took_s: self.took_s,
+            steps: self.steps.iter().map(step).collect(),
+            skipped: self.skipped,
+            verify: self.verify.clone(),
+        };
+        self.figures.clone().map(|figures| Figures { scenario: Some(Box::new(scenario)), ..figures })
+    }
+
     /// The last lines on a terminal.
     pub fn summary(&self) -> String {
         let claims: Vec<_> = self.steps.iter().flat_map(|step| &step.claims).collect();
         let true_ones = claims.iter().filter(|claim| claim.passed).count();
         let mut out = String::new();
         if let Some(verify) = &self.verify {
-            out.push_str(&format!("verify     {} operations", count(verify.operations)));
-            if verify.failures > 0 {
-                let first = plain(verify.first_failure.as_deref().unwrap_or_default());
-                out.push_str(&format!(", {} failures (the first: {first})", count(verify.failures)));
-            }
-            let kinds: Vec<String> = verify
-                .violations
-                .iter()
-                .map(|(kind, number)| format!("{} x {kind}", count(*number)))
-                .collect();
-            let found = if kinds.is_empty() { "nothing wrong found".into() } else { kinds.join(", ") };
-            let aside = if verify.claimed || kinds.is_empty() {
-                ""
-            } else {
-                " (violations are not claimed here, so they change nothing in the verdict)"
-            };
-            out.push_str(&format!(", {found}{aside}"));
-            if verify.unread > 0 {
-                out.push_str(&format!(", {} keys could not be read back", count(verify.unread)));
-            }
-            out.push('\n');
+            let mut parts = vec![counted(verify.operations, "operation", "operations")];
+            parts.extend(verify.failures());
+            parts.push(verify.verdict());
+            out.push_str(&format!("verify     {}\n", parts.join(", ")));
         }
         let interrupted = if self.interrupted { ", interrupted" } else { "" };
-        let skipped =
-            if self.skipped > 0 { format!(", {} steps not done", self.skipped) } else { String::new() };
+        let skipped = match self.skipped as u64 {
+            0 => String::new(),
+            skipped => format!(", {} not done", counted(skipped, "step", "steps")),
+        };
         out.push_str(&format!(
-            "{}  {} in {:.1} s: {} steps, {true_ones} of {} claims true{skipped}{interrupted}\n",
+            "{}  {} in {:.1} s: {}, {true_ones} of {} true{skipped}{interrupted}\n",
             if self.passed { "PASS" } else { "FAIL" },
             self.scenario,
             self.took_s,
-            self.steps.len(),
-            claims.len(),
+            counted(self.steps.len() as u64, "step", "steps"),
+            counted(claims.len() as u64, "claim", "claims"),
         ));
         out
     }
@@ -161,36 +158,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn violations_that_nobody_claims_are_told() {
-        let verify = |claimed, found: &[(&str, u64)]| VerifyReport {
-            operations: 10,
-            failures: 0,
-            first_failure: None,
-            violations: found.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect(),
-            unread: 7,
-            claimed,
+    fn what_failed_is_told_with_its_place() {
+        let step = StepReport {
+            name: None,
+            step: "kill redis".into(),
+            place: "s.toml:7".into(),
+            at_s: 1.0,
+            took_s: 0.5,
+            passed: false,
+            detail: "redis does not run".into(),
+            claims: Vec::new(),
+            window: None,
         };
-        let summary = |verify| {
-            let report = Report {
-                scenario: "s".into(),
-                about: String::new(),
-                passed: true,
-                interrupted: false,
-                took_s: 1.0,
-                steps: Vec::new(),
-                skipped: 0,
-                verify: Some(verify),
-                figures: None,
-                logs: String::new(),
-            };
-            report.summary().lines().next().unwrap_or_default().to_owned()
+        assert_eq!(step.lines(), "    1.00 s  FAIL  kill redis: redis does not run (s.toml:7)");
+        assert!(!StepReport { passed: true, ..step.clone() }.lines().contains("s.toml"));
+        let claim = |passed| ClaimReport { claim: "errors = 0".into(), passed, measured: "1".into() };
+        let failed = StepReport { claims: vec![claim(false)], ..step.clone() };
+        assert!(failed.lines().starts_with("    1.00 s  FAIL  assert (s.toml:7)\n"), "{}", failed.lines());
+        let report = Report {
+            scenario: "s".into(),
+            about: String::new(),
+            passed: false,
+            interrupted: false,
+            took_s: 1.0,
+            steps: vec![StepReport { claims: vec![claim(true)], ..step }],
+            skipped: 1,
+            verify: Some(VerifyFigures { operations: 1, failures: 2, unread: 7, ..VerifyFigures::default() }),
+            figures: Some(Figures::default()),
+            logs: String::new(),
         };
-        let aside = "violations are not claimed here";
-        assert!(summary(verify(false, &[("stale reads", 2)])).contains(aside));
-        assert!(!summary(verify(true, &[("stale reads", 2)])).contains(aside));
-        assert!(!summary(verify(false, &[])).contains(aside));
-        assert!(
-            summary(verify(false, &[])).ends_with(", nothing wrong found, 7 keys could not be read back")
+        let summary = report.summary();
+        let lines: Vec<&str> = summary.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "verify     1 operation, 2 failures (the first: ), nothing wrong found, 7 keys could not be read back",
+                "FAIL  s in 1.0 s: 1 step, 1 of 1 claim true, 1 step not done"
+            ]
         );
+        let page = report.page().unwrap().scenario.unwrap();
+        assert_eq!((page.steps[0].place.as_str(), page.verify.unwrap().unread), ("s.toml:7", 7));
     }
 }

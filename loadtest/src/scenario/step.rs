@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::claim::Claim;
 use super::condition::Condition;
-use crate::report::number::micros;
+use crate::report::number::{counted, micros};
 
 /// A step.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +151,9 @@ impl fmt::Display for Action {
             Self::Load(false) => write!(f, "load off"),
             Self::Wait(wait) => write!(f, "wait {}", time(wait)),
             Self::WaitUntil { conditions, .. } => write!(f, "wait until {}", joined(conditions, " and ")),
-            Self::Scale { count, .. } => write!(f, "scale to {count} nodes"),
+            Self::Scale { count, .. } => {
+                write!(f, "scale to {}", counted((*count).into(), "node", "nodes"))
+            }
             Self::Stop { name, .. } => write!(f, "stop {name}"),
             Self::Kill { name } => write!(f, "kill {name}"),
             Self::Pause { name, time: Some(pause) } => write!(f, "pause {name} for {}", time(pause)),

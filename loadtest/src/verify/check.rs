@@ -34,6 +34,20 @@ fn stray(operation: &Operation) -> Option<Violation> {
     Some(Violation { wrong, operations: vec![*operation] })
 }
 
+/// Some violations to look at, `most` at most: one of each kind first, since a thousand lost increments of one key tell
+/// the same story.
+pub fn telling(violations: &[Violation], most: usize) -> Vec<&Violation> {
+    let mut kinds: Vec<Wrong> = violations.iter().map(|violation| violation.wrong).collect();
+    kinds.sort();
+    kinds.dedup();
+    let first_of = |wrong| violations.iter().position(|violation| violation.wrong == wrong);
+    let mut order: Vec<usize> = kinds.into_iter().filter_map(first_of).take(most).collect();
+    let others = (0..violations.len()).filter(|index| !order.contains(index));
+    let others: Vec<usize> = others.take(most - order.len()).collect();
+    order.extend(others);
+    order.into_iter().map(|index| &violations[index]).collect()
+}
+
 /// The operations of the violation's key around it, to look at; at most `most`.
 pub fn around(operations: &[Operation], violation: &Violation, most: usize) -> Vec<Operation> {
     let key = violation.operations[0].key;

@@ -7,6 +7,7 @@
 mod axis;
 mod charts;
 mod plot;
+mod scenario;
 mod tables;
 
 use std::fmt::Write;
@@ -64,6 +65,7 @@ fn title(figures: &Figures) -> String {
 /// A run alone.
 fn one(figures: &Figures) -> String {
     let mut body = about(figures);
+    body.push_str(&scenario::verdict(figures));
     body.push_str(&tiles(figures));
     body.push_str(&warnings(figures));
     body.push_str(&charts::charts(&[Run { name: String::new(), figures: figures.clone() }]));
@@ -87,6 +89,7 @@ fn side_by_side(runs: &Runs) -> String {
         let name = escape(&run.name);
         push(&mut body, format_args!("<details class=\"run\" open><summary>{name}</summary>"));
         body.push_str(&about(&run.figures));
+        body.push_str(&scenario::verdict(&run.figures));
         body.push_str(&warnings(&run.figures));
         body.push_str(&details(&run.figures));
         body.push_str("</details>\n");
@@ -99,7 +102,9 @@ fn side_by_side(runs: &Runs) -> String {
 
 /// All tables of a run.
 fn details(figures: &Figures) -> String {
-    let mut out = tables::claims(figures);
+    let mut out = scenario::claims(figures);
+    out.push_str(&scenario::check(figures));
+    out.push_str(&scenario::steps(figures));
     out.push_str("<h2>Commands</h2>\n");
     out.push_str(&tables::commands(figures));
     out.push_str(&tables::endpoints(figures));
@@ -125,7 +130,7 @@ fn about(figures: &Figures) -> String {
     servers.dedup();
     let mut parts = servers.iter().map(ToString::to_string).collect::<Vec<_>>();
     if figures.connections > 0 {
-        parts.push(format!("{} connections", count(figures.connections as u64)));
+        parts.push(counted(figures.connections as u64, "connection", "connections"));
         parts.push(format!("pipeline {}", figures.pipeline));
         parts.push(figures.pace());
     }
@@ -214,10 +219,9 @@ fn settings(figures: &Figures) -> String {
     }
     if figures.connections > 0 {
         let load = format!(
-            "{} connections on {} thread{}, pipeline {}, {}",
-            count(figures.connections as u64),
-            figures.threads,
-            if figures.threads == 1 { "" } else { "s" },
+            "{} on {}, pipeline {}, {}",
+            counted(figures.connections as u64, "connection", "connections"),
+            counted(figures.threads as u64, "thread", "threads"),
             figures.pipeline,
             figures.pace()
         );
@@ -305,7 +309,7 @@ mod tests {
     fn claims_connections_and_redirects_are_tables() {
         let page = page(&Runs::one(figures()));
         assert!(page.contains("1 of 2 true") && page.contains("p99 &lt; 5ms"));
-        assert!(page.contains("<b class=\"bad\">false</b>"));
+        assert!(page.contains("<b class=\"bad\">failed</b>"));
         assert!(page.contains("<h2>Connections</h2>") && page.contains("1,234"));
         assert!(page.contains("5,678 requests"));
     }

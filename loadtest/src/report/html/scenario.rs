@@ -95,7 +95,8 @@ pub(super) fn steps(figures: &Figures) -> String {
     }
     let row = |step: &StepFigures| {
         let place = if step.passed { "" } else { step.place.as_str() };
-        let detail: Vec<&str> = [step.detail.as_str(), place].into_iter().filter(|text| !text.is_empty()).collect();
+        let detail: Vec<&str> =
+            [step.detail.as_str(), place].into_iter().filter(|text| !text.is_empty()).collect();
         vec![
             escape(&step.step),
             format!("{:.2} s", step.at_s),
@@ -123,7 +124,8 @@ mod tests {
             place: "s.toml:12".into(),
             ..StepFigures::default()
         };
-        let claim = |claim: &str, passed| ClaimFigures { claim: claim.into(), passed, ..ClaimFigures::default() };
+        let claim =
+            |claim: &str, passed| ClaimFigures { claim: claim.into(), passed, ..ClaimFigures::default() };
         let scenario = ScenarioFigures {
             scenario: "crash".into(),
             steps: vec![step],

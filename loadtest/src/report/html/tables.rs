@@ -5,13 +5,13 @@ use std::fmt::Display;
 use super::axis::time;
 use super::{escape, push};
 use crate::compare::{Comparison, Figure};
-use crate::report::figures::{ClaimFigures, CommandFigures, EndpointFigures, EventFigures, Figures};
+use crate::report::figures::{CommandFigures, EndpointFigures, EventFigures, Figures};
 use crate::report::number::{bytes, count, counted, latency, micros, percent, plain};
 use crate::report::runs::{Other, Run};
 use crate::report::table::NO_COMMAND;
 
 /// A table with a heading over each column; cells are HTML, the first of each row names it.
-fn table(head: &[&str], rows: &[Vec<String>], last_is_sum: bool) -> String {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>], last_is_sum: bool) -> String {
     let mut out = String::from("<div class=\"card wide\"><table>\n<thead><tr>");
     for cell in head {
         out.push_str(&format!("<th scope=\"col\">{}</th>", escape(cell)));
@@ -44,7 +44,7 @@ fn bar(share: f64, high: bool) -> String {
     format!("<span class=\"{class}\" aria-hidden=\"true\"><i style=\"width:{width:.1}%\"></i></span>")
 }
 
-fn errors(number: u64) -> String {
+pub(super) fn errors(number: u64) -> String {
     if number == 0 { "0".into() } else { format!("<b class=\"bad\">{}</b>", count(number)) }
 }
 
@@ -158,25 +158,6 @@ pub(super) fn connects(figures: &Figures) -> String {
     format!("<h2>Connections</h2>\n{}", table(&head, &[row], false))
 }
 
-/// What was claimed, what was measured and whether that is so; nothing if nothing was claimed.
-pub(super) fn claims(figures: &Figures) -> String {
-    if figures.claims.is_empty() {
-        return String::new();
-    }
-    let row = |claim: &ClaimFigures| {
-        let verdict = if claim.passed { "true" } else { "<b class=\"bad\">false</b>" };
-        let window = format!("{:.1} s to {:.1} s", claim.from_s, claim.until_s);
-        vec![escape(&claim.claim), escape(&claim.measured), window, verdict.to_owned()]
-    };
-    let rows: Vec<Vec<String>> = figures.claims.iter().map(row).collect();
-    let passed = figures.claims.iter().filter(|claim| claim.passed).count();
-    format!(
-        "<h2>Claims</h2>\n<p class=\"about\">{passed} of {} true</p>\n{}",
-        figures.claims.len(),
-        table(&["claim", "measured", "of", "is"], &rows, false)
-    )
-}
-
 /// What the server's processes used; nothing if they are not known.
 pub(super) fn server(figures: &Figures) -> String {
     let Some(server) = &figures.server else { return String::new() };
@@ -211,14 +192,18 @@ pub(super) fn generator(figures: &Figures) -> String {
         ),
     ];
     if figures.broken > 0 {
-        let text = format!("{} connections, {} requests lost", count(figures.broken), count(figures.lost));
+        let text = format!(
+            "{}, {} lost",
+            counted(figures.broken, "connection", "connections"),
+            counted(figures.lost, "request", "requests")
+        );
         rows.push(("broken", text));
     }
     if figures.redirects > 0 {
-        rows.push(("redirects", format!("{} requests", count(figures.redirects))));
+        rows.push(("redirects", counted(figures.redirects, "request", "requests")));
     }
     if figures.unanswered > 0 {
-        rows.push(("unanswered at the end", format!("{} requests", count(figures.unanswered))));
+        rows.push(("unanswered at the end", counted(figures.unanswered, "request", "requests")));
     }
     format!("<section><h2>Generator</h2>\n{}</section>\n", facts(&rows))
 }

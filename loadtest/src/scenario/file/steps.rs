@@ -359,10 +359,12 @@ impl Reader<'_> {
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, Error> {
         let span = texts.span();
-        let texts = texts.into_inner().into_vec();
-        if texts.is_empty() {
-            return Err(self.place.wrong(&span, "an empty list"));
+        let one =
+            |text: &str, span: &Range<usize>| read(text).map_err(|message| self.place.wrong(span, message));
+        match texts.into_inner() {
+            OneOrMany::One(text) => Ok(vec![one(&text, &span)?]),
+            OneOrMany::Many(texts) if texts.is_empty() => Err(self.place.wrong(&span, "an empty list")),
+            OneOrMany::Many(texts) => texts.iter().map(|text| one(text.get_ref(), &text.span())).collect(),
         }
-        texts.iter().map(|text| read(text).map_err(|message| self.place.wrong(&span, message))).collect()
     }
 }

@@ -114,6 +114,51 @@ fn errors_in_steps_name_file_and_line() {
 }
 
 #[test]
+fn every_mistake_names_its_own_line() {
+    let process = "[[process]]\nname = \"redis\"\n";
+    let on = "[[step]]\nload = \"on\"\n";
+    for (text, line) in [
+        // What the format itself refuses.
+        (format!("{SERVER}[[step]\n"), 4),
+        (format!("{SERVER}[[step]]\nwait = 5s\n"), 5),
+        (format!("{SERVER}[[step]]\nwait = \"1s\"\nwait = \"1s\"\n"), 6),
+        (format!("{SERVER}\n\nstep = 5\n"), 6),
+        // What has another type, or is missing.
+        (format!("{SERVER}[[step]]\nname = \"a\"\nwait = 5\n"), 6),
+        (format!("{SERVER}[[step]]\nwait = \"1s\"\n[[step]]\nassert = 5\n"), 7),
+        (format!("{SERVER}[[step]]\nassert = [\n\"errors = 0\",\n5]\n"), 7),
+        (format!("{SERVER}[[step]]\n\nscale = -1\n"), 6),
+        (format!("{SERVER}[[step]]\n\ncontinue = \"yes\"\n"), 6),
+        (format!("{SERVER}[[step]]\n\npartition = [\"a\"]\n"), 6),
+        (format!("{process}[[step]]\nwait = \"1s\"\n"), 1),
+        (format!("{process}command = \"a\"\nready = \"soon\"\n"), 4),
+        ("\n[nodes]\ncommand = \"a\"\n".into(), 2),
+        ("\n[nodes]\ncount = 2\n".into(), 2),
+        (format!("{SERVER}[router]\nready = \"tcp\"\n"), 4),
+        // What cannot be, each in a list over several lines too.
+        (format!("{SERVER}[load]\n{on}[[step]]\nassert = [\n\"errors = 0\",\n\"eros = 0\",\n]\n"), 10),
+        (format!("{SERVER}[[step]]\nwait_until = [\n\"redis answers\",\n\"redis sings\",\n]\n"), 7),
+        (format!("{SERVER}[load]\ntarget = [\n\"redis\",\n\"valkey\",\n]\n{on}"), 7),
+        (format!("{SERVER}[load]\nrate = 5\nworkload = \".\"\n{on}"), 6),
+        (format!("{SERVER}[[step]]\nname = \"x\"\nat = \"soon\"\nwait = \"1s\"\n"), 6),
+        (format!("{SERVER}[[step]]\nwait = \"1s\"\ntimeout = \"never\"\n"), 6),
+        (format!("{SERVER}{on}"), 4),
+    ] {
+        let error = error(&text);
+        assert!(error.starts_with(&format!("s.toml:{line}: ")), "{line} in\n{text}{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_names_its_line() {
+    let path = std::env::temp_dir().join(format!("shoal-scenario-bytes-{}.toml", std::process::id()));
+    std::fs::write(&path, b"about = \"a\"\n\n# \xff\n").unwrap();
+    let error = Scenario::find(path.to_str().unwrap()).unwrap_err().to_string();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(error, format!("{}:3: this is not UTF-8 text", path.display()));
+}
+
+#[test]
 fn faults_of_the_network_are_checked() {
     let with =
         |step: &str| error(&format!("{SERVER}[cluster]\nnetwork = \"namespaces\"\n[[step]]\n{step}\n"));
