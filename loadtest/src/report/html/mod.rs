@@ -168,7 +168,9 @@ fn tiles(figures: &Figures) -> String {
         push(
             &mut out,
             format_args!(
-                "<div><dt>{name}</dt><dd{class}>{}<small>{}</small></dd></div>",
+                "<div><dt>{name}</dt><dd{class} style=\"--n:{}\">{}<small>{}</small></dd></div>",
+                // Long values are set smaller, so that they fit their tile.
+                value.chars().count(),
                 escape(&value),
                 escape(&more)
             ),
@@ -184,10 +186,13 @@ fn failures(figures: &Figures) -> String {
     let asked = (figures.total.answered + figures.lost).max(1);
     let mut parts = Vec::new();
     if failed > 0 {
-        parts.push(format!("{} of requests failed", percent(failed as f64 / asked as f64)));
+        // A few of many are not none.
+        let share = percent(failed as f64 / asked as f64);
+        let share = if share == percent(0.0) { "under 0.01 %".into() } else { share };
+        parts.push(format!("{share} of requests failed"));
     }
     if figures.connection_errors > 0 {
-        parts.push(format!("{} of connections", count(figures.connection_errors)));
+        parts.push(counted(figures.connection_errors, "connection error", "connection errors"));
     }
     if figures.lost > 0 {
         parts.push(format!("{} lost", counted(figures.lost, "request", "requests")));
@@ -259,7 +264,9 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figures::{ClaimFigures, ConnectFigures, EndpointFigures, ErrorFigures, EventFigures};
+    use crate::report::figures::{
+        ClaimFigures, CommandFigures, ConnectFigures, EndpointFigures, ErrorFigures, EventFigures,
+    };
     use crate::series::Second;
 
     fn figures() -> Figures {
@@ -323,10 +330,16 @@ mod tests {
         figures.seconds[1].lost = 1;
         figures.errors = vec![ErrorFigures { count: 45, example: "ERR".into(), ..ErrorFigures::default() }];
         let page = page(&Runs::one(figures));
+        let few = Figures {
+            lost: 1,
+            total: CommandFigures { answered: 1_000_000, ..CommandFigures::default() },
+            ..Figures::default()
+        };
+        assert_eq!(failures(&few), "under 0.01 % of requests failed, 1 request lost");
         let red = "<b class=\"bad\">";
         for part in [
-            "<dt>Errors</dt><dd class=\"bad\">45<small>",
-            "42 of connections, 1 request lost</small>",
+            "<dt>Errors</dt><dd class=\"bad\" style=\"--n:2\">45<small>",
+            "42 connection errors, 1 request lost</small>",
             &format!("<th scope=\"row\">(connections)</th><td>-</td><td>-</td><td>{red}42</b></td>"),
             &format!("<td>{red}45</b></td>"),
             &format!("<td>{red}43</b></td>"),
@@ -334,6 +347,17 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn long_values_are_set_smaller_and_one_is_no_plural() {
+        let mut figures = figures();
+        figures.total.per_s = 12_345_678.0;
+        figures.broken = 1;
+        let page = page(&Runs::one(figures));
+        assert!(page.contains("<dd style=\"--n:10\">12,345,678<small>"));
+        assert!(STYLE.contains("/ var(--n)") && page.contains("1 connection, 0 requests lost"));
+        assert!(page.contains("1 connection \u{b7} pipeline 0"));
     }
 
     #[test]

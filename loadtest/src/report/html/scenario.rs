@@ -69,7 +69,7 @@ pub(super) fn check(figures: &Figures) -> String {
 }
 
 fn operations(verify: &VerifyFigures) -> String {
-    format!("{}, {} answered", count(verify.operations), count(verify.answered))
+    format!("{} ({} answered)", count(verify.operations), count(verify.answered))
 }
 
 fn history(out: &mut String, history: &HistoryFigures) {
@@ -162,7 +162,7 @@ mod tests {
         for part in [
             "<b class=\"bad\">FAIL</b> crash \u{b7} 1 step \u{b7} 1 of 2 claims true \u{b7} 1 step not done \u{b7} checker: 2 x lost write, 3 x stale read",
             "<b class=\"bad\">2 x lost write, 3 x stale read</b>",
-            "12,345, 12,340 answered",
+            "12,345 (12,340 answered)",
             "5 failures (the first: refused)",
             "<th scope=\"row\">lost write</th><td><b class=\"bad\">2</b></td>",
             "<th scope=\"row\">stale read</th><td><b class=\"bad\">3</b></td>",
