@@ -81,10 +81,11 @@ pub(super) fn useless(tally: &Tally) -> Option<String> {
     if useless == 0 {
         return None;
     }
-    let which = if useless == all {
-        format!("none of the {} connections was of any use", count(all))
-    } else {
-        format!("{} of {} connections were never of any use", count(useless), count(all))
+    let which = match (useless, all) {
+        (1, 1) => "the only connection was never of any use".into(),
+        (1, all) => format!("1 of {} connections was never of any use", count(all)),
+        _ if useless == all => format!("none of the {} connections was of any use", count(all)),
+        _ => format!("{} of {} connections were never of any use", count(useless), count(all)),
     };
     let full = tally.error_kinds.iter().find(|kind| kind.example.contains(FULL));
     let why = full.map_or(String::new(), |kind| format!(" ({})", kind.example));
@@ -216,6 +217,8 @@ mod tests {
         let mut tally = Tally::new(1);
         tally.connections = 50;
         assert_eq!(useless(&tally), None);
+        tally.useless = 1;
+        assert!(useless(&tally).unwrap().starts_with("1 of 50 connections was never"));
         tally.useless = 20;
         assert_eq!(
             useless(&tally).unwrap(),
@@ -223,7 +226,7 @@ mod tests {
              load is that of the others"
         );
         tally.useless = 50;
-        tally.count_break("ERR max number of clients reached");
+        tally.count_break(0, "ERR max number of clients reached");
         assert_eq!(
             useless(&tally).unwrap(),
             "none of the 50 connections was of any use: the server refused them or closed them at once (ERR max \
