@@ -22,6 +22,8 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Bytes of the pool that go back to the system at once, and the pause behind them: a worker on the same core is not to wait.
 const PIECE: usize = 1 << 20;
 const BETWEEN: Duration = Duration::from_millis(1);
+/// Huge pages made at one look, with the same pause behind each.
+const HUGE_AT_ONE_LOOK: usize = 16;
 /// Differences that are left alone: this many bytes, and one in so many of those accounted for.
 const SLACK: u64 = 2 << 20;
 const SLACK_SHARE: u64 = 20;
@@ -171,6 +173,12 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         while unneeded > 0 {
             store.give_back(unneeded.min(PIECE));
             unneeded = unneeded.saturating_sub(PIECE);
+            tokio::time::sleep(BETWEEN).await;
+        }
+        for _ in 0..HUGE_AT_ONE_LOOK {
+            if !store.make_huge() {
+                break;
+            }
             tokio::time::sleep(BETWEEN).await;
         }
         if keeper.look(resident(), held, limit) {

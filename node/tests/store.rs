@@ -367,7 +367,10 @@ proptest! {
                     }
                 }
                 Change::Wait(ms) => now += ms,
-                Change::Sweep => drop(sweep_all(&store, now, 3)),
+                Change::Sweep => {
+                    store.drop_left(1);
+                    sweep_all(&store, now, 3);
+                }
                 Change::MakeRoom => {
                     gone_may |= limit > 0 && store.held_memory() > limit;
                     store.make_room(now);
@@ -460,6 +463,55 @@ fn flushed_keys_are_dropped_in_the_background() {
         assert!(std::time::Instant::now() < deadline, "not dropped in time");
         std::thread::yield_now();
     }
+}
+
+/// A flush of one database of several takes no key's time: what it left goes later, under many holds, and whoever moves or
+/// evicts items meanwhile gets along with it.
+#[test]
+fn what_a_flush_leaves_goes_little_by_little() {
+    let store = Store::new(Settings::default());
+    let fill = |db: u8, keys: std::ops::Range<usize>| {
+        for n in keys {
+            let key = name("a", n);
+            let mut db = store.lock_slot(db, key_slot(key.as_bytes()), NOW);
+            let expiry = if n % 3 == 0 { Expiry::At(NOW + 1) } else { Expiry::Never };
+            db.set_str(key.as_bytes(), &[b'x'; 100], expiry);
+        }
+    };
+    fill(0, 0..20_000);
+    let one = store.used_memory();
+    fill(5, 0..20_000);
+    let both = store.used_memory();
+    assert_eq!(store.flush(Some(5), |_, _| {}).len(), 20_000);
+    assert_eq!((store.len(5), store.len(0).0, store.used_memory()), ((0, 0), 20_000, both));
+    assert_eq!(store.reclaim().pending(), 20_000);
+    store.audit();
+    // The same keys come anew, others go, and segments are compacted on the way.
+    fill(5, 0..1000);
+    for n in (0..20_000).step_by(2) {
+        remove(&store, &name("a", n), NOW);
+    }
+    store.audit();
+    assert!(store.drop_left(3) && store.used_memory() < both);
+    store.audit();
+    assert_eq!((store.len(5).0, store.len(0).0), (1000, 10_000));
+    // They go before anything else when memory is short.
+    let before = store.reclaim().pending();
+    store.configure(|settings| *settings = limited(Policy::AllkeysS3FifoSize, one));
+    let mut writes = 0;
+    while store.held_memory() > one && writes < 1000 {
+        store.make_room(NOW);
+        writes += 1;
+    }
+    assert!(store.held_memory() <= one, "{writes} writes");
+    assert!(store.reclaim().pending() < before / 2);
+    store.audit();
+    while store.drop_left(1) {}
+    assert_eq!(store.reclaim().pending(), 0);
+    store.audit();
+    drop(store.flush(None, |_, _| {}));
+    assert_eq!(store.used_memory(), 0);
+    store.audit();
 }
 
 fn limited(policy: Policy, maxmemory: u64) -> Settings {

@@ -47,6 +47,10 @@ fn flush(store: &Store, db: Option<u8>, scope: Scope<'_>, args: Args<'_>, out: &
     let flushed = store.flush(db, |outbox, position| scope.wait_until_applied(outbox, position));
     if background {
         store.reclaim().flushed(flushed);
+    } else {
+        // The others' turn comes between two holds of a lock.
+        drop(flushed);
+        while store.drop_left(1) {}
     }
     out.ok();
     Ok(())

@@ -1,4 +1,4 @@
-//! What is done in the background, a little at a time: expired keys go, slots that went elsewhere are dropped.
+//! What is done in the background, a little at a time: expired keys go, so do slots that went elsewhere and what flushes left.
 //!
 //! A thread of its own does it, in slices that are shorter than what a client notices, with a rest behind each: a worker that
 //! shares its core with this thread never waits for longer than one slice, whatever the system's scheduler does, and one
@@ -105,7 +105,8 @@ impl Work {
             (0, false)
         };
         let doomed = shared.store.drop_doomed(1);
-        self.active |= doomed || removed > 0;
-        more || doomed
+        let left = shared.store.drop_left(1);
+        self.active |= doomed || left || removed > 0;
+        more || doomed || left
     }
 }

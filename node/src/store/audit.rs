@@ -63,8 +63,19 @@ impl Shard {
                 weights[self.log.queue_of(handle) as usize] += charge;
             }
             assert_eq!((keys.len, keys.expires), (len, expires), "keys of space {space}");
+            let counted: usize = keys.slots.iter().map(SlotIndex::expires).sum();
+            assert_eq!(counted, expires, "keys with an expiry in slots of space {space}");
             items += len;
         }
+        for handle in self.leftovers.handles() {
+            assert!(!self.item(handle).is_dead(), "a dead item is in an index that a flush left");
+            living += self.item(handle).len();
+            let charge = self.charge(handle) as i64;
+            charged += charge;
+            weights[self.log.queue_of(handle) as usize] += charge;
+        }
+        items += self.leftovers.keys();
+        assert_eq!(self.leftovers.handles().count(), self.leftovers.keys(), "keys that flushes left");
         assert_eq!(self.used(), charged, "charged bytes");
         assert_eq!(self.hand.items, items, "items");
         assert_eq!([self.hand.weight(Queue::Small), self.hand.weight(Queue::Main)], weights, "weights");

@@ -104,6 +104,8 @@ const FAR_BYTES: u64 = 1 << 20;
 const LOOKED_AT_PER_HOLD: usize = 256;
 /// Items moved for one write that would be refused otherwise, in each shard.
 const SQUEEZED_PER_SHARD: usize = 64;
+/// Holds of a lock for one write, to remove what flushes left.
+const LEFT_PER_WRITE: usize = 8;
 /// Items whose memory is asked for at the same time.
 const AT_ONCE: usize = 16;
 /// Bytes by which an eviction goes below the limit, so that not every write begins another.
@@ -262,6 +264,13 @@ impl Store {
 
     #[cold]
     fn evict(&self, settings: &Settings, now: u64) -> bool {
+        // What a flush left goes before anything else does.
+        if self.reclaim.has_left() {
+            self.drop_left(LEFT_PER_WRITE);
+            if self.held_memory() <= settings.maxmemory {
+                return true;
+            }
+        }
         if settings.policy == Policy::NoEviction {
             return self.squeeze(settings);
         }
@@ -366,6 +375,10 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
             return;
         };
         for place in next_items(shard, segment, task) {
+            if shard.drop_if_left(&place, |value| reclaim.discard(value)) {
+                task.evicted += 1;
+                continue;
+            }
             match fate(shard, place, queue, settings, now) {
                 Fate::Goes => {
                     shard.hand.stayed = 0;

@@ -6,9 +6,7 @@
 use parking_lot::Mutex;
 use shoal_proto::{Error, error::Result};
 
-use super::{
-    DATABASES, SHARDS, SLOTS_PER_SHARD, Store, keyspace::local, shard::Shard, shard_of, whole::Taken,
-};
+use super::{SHARDS, SLOTS_PER_SHARD, Store, keyspace::local, shard::Shard, shard_of, whole::Taken};
 
 /// What may be done with a slot's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,15 +150,14 @@ impl Shard {
         }
     }
 
-    /// Keys of a database that commands see, and how many of them have an expiry. The second is an upper bound while
-    /// slots are on their way in.
+    /// Keys of a database that commands see, and how many of them have an expiry.
     pub(super) fn visible(&self, db: u8) -> (usize, usize) {
         let Some(keys) = self.keyspace(self.space(db)) else { return (0, 0) };
         if !self.gates.any_away() {
             return (keys.len, keys.expires);
         }
-        let len = (0..SLOTS_PER_SHARD).filter(|i| self.shows(*i)).map(|i| keys.slots[i].len()).sum();
-        (len, keys.expires.min(len))
+        let shown = (0..SLOTS_PER_SHARD).filter(|i| self.shows(*i)).map(|i| &keys.slots[i]);
+        shown.fold((0, 0), |(len, expires), slot| (len + slot.len(), expires + slot.expires()))
     }
 }
 
@@ -190,7 +187,7 @@ impl Store {
     /// Drops everything, whatever the gates.
     pub fn clear(&self) {
         let mut taken: Vec<Taken> = Vec::new();
-        self.each_shard(|_, shard| taken.extend((0..DATABASES as u8).map(|db| shard.take(db))));
+        self.each_shard(|_, shard| taken.push(shard.take_all()));
     }
 }
 

@@ -13,8 +13,6 @@ use std::{collections::VecDeque, ptr::NonNull, sync::LazyLock};
 const HUGE: usize = 2 << 20;
 /// The newest ranges still have segments in them that are being filled.
 const RECENT: usize = 2;
-/// Ranges made huge at one look: copying one takes a few tenths of a millisecond.
-pub(super) const AT_ONCE: usize = 16;
 /// Ranges known at once. More come only when nobody looks; the oldest stay small then.
 const MOST: usize = 4096;
 

@@ -378,3 +378,59 @@ impl Log {
         living
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::store::item::Form;
+
+    fn parts(key: &[u8]) -> Parts<'_> {
+        Parts { form: Form::Whole, space: 0, expires_at: 0, accessed: 0, key: Some(key), value: key }
+    }
+
+    /// Items come, move, change and go in any order: those that live keep their bytes, accounts stay right, and nothing is
+    /// left when all are dead.
+    #[test]
+    fn living_items_keep_their_bytes() {
+        const STEPS: u32 = if cfg!(miri) { 1500 } else { 100_000 };
+        let mut log = Log::new(Pool::default(), SMALLEST_SEGMENT);
+        let mut random = StdRng::seed_from_u64(2);
+        let mut living: Vec<(Handle, Vec<u8>)> = Vec::new();
+        for step in 0..STEPS {
+            let queue = if random.random_range(0..4) == 0 { Queue::Main } else { Queue::Small };
+            match random.random_range(0..10) {
+                0..5 => {
+                    let key = step.to_le_bytes().repeat(random.random_range(1..100));
+                    living.push((log.append(queue, &parts(&key)).expect("there is room"), key));
+                }
+                5..8 if !living.is_empty() => {
+                    let (handle, _) = living.swap_remove(random.random_range(0..living.len()));
+                    log.kill(handle);
+                }
+                8 if !living.is_empty() => {
+                    let at = random.random_range(0..living.len());
+                    living[at].0 = log.relocate(living[at].0, queue).expect("there is room");
+                }
+                _ => {
+                    // As compaction does it: what is met moves to the end of its queue.
+                    let Some(handle) = log.sparse().and_then(|segment| log.walk(segment)) else { continue };
+                    let at = living.iter().position(|(known, _)| *known == handle);
+                    let at = at.expect("a walk meets living items");
+                    living[at].0 = log.relocate(handle, log.queue_of(handle)).expect("there is room");
+                }
+            }
+            if step % (STEPS / 50) == 0 {
+                let bytes: usize = living.iter().map(|(_, key)| parts(key).len()).sum();
+                assert_eq!(log.audit(), bytes);
+            }
+        }
+        for (handle, key) in &living {
+            let item = log.item(*handle);
+            assert_eq!((item.key(), item.value(), item.is_dead()), (Some(&key[..]), &key[..], false));
+        }
+        living.iter().for_each(|(handle, _)| log.kill(*handle));
+        assert_eq!((log.audit(), log.waste()), (0, 0));
+    }
+}

@@ -21,6 +21,7 @@ mod index;
 mod item;
 mod keyspace;
 mod landing;
+mod leftover;
 mod log;
 mod pool;
 mod prefetch;
@@ -118,6 +119,8 @@ pub struct Store {
     /// A shard's log is nearly full: writes are refused.
     full: AtomicBool,
     next_victim: AtomicUsize,
+    /// The shard from which [`drop_left`](Self::drop_left) goes on.
+    next_left: AtomicUsize,
     reclaim: Reclaim,
     /// Bytes of values on their way in that are in no shard yet.
     incoming: Arc<AtomicI64>,
@@ -154,8 +157,9 @@ impl Store {
         let hasher = RandomState::new();
         let size = segment_size(settings.maxmemory);
         let pool = pool::Pool::default();
+        let reclaim = Reclaim::default();
         let shard = || {
-            let mut shard = Shard::new(hasher.clone(), pool.clone(), size);
+            let mut shard = Shard::new(hasher.clone(), pool.clone(), size, &reclaim);
             shard.hand.configure(&settings);
             shard.encodings = settings.encodings;
             Mutex::new(shard)
@@ -172,7 +176,8 @@ impl Store {
             padding: AtomicU64::new(0),
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
-            reclaim: Reclaim::default(),
+            next_left: AtomicUsize::new(0),
+            reclaim,
             incoming: Arc::default(),
             floor: AtomicU64::new(0),
             waited: AtomicUsize::new(0),
@@ -322,6 +327,11 @@ impl Store {
         self.pool.give_back(bytes);
     }
 
+    /// Makes a huge page of memory that is full, which takes a few tenths of a millisecond; whether there was any.
+    pub(crate) fn make_huge(&self) -> bool {
+        self.pool.make_huge()
+    }
+
     /// Bytes of the pool of segments and large strings that are in use, and those that are kept for new ones.
     pub fn pooled_memory(&self) -> (usize, usize) {
         self.shards[0].lock().log.pool().resident()
@@ -377,7 +387,7 @@ impl Store {
     }
 
     /// Empties database `db`, or all of them, one shard at a time. What was there is returned, to be dropped where a
-    /// long drop disturbs nobody. Slots that are not served here keep what they hold.
+    /// long drop disturbs nobody, or left to [`drop_left`](Self::drop_left). Slots that are not served here keep what they hold.
     ///
     /// A slot that is held may be its target's already: it is emptied here, and the target is told to, in the stream
     /// that brought it. `wait` is called with these streams, and up to where the other end must have put each into effect
@@ -388,8 +398,7 @@ impl Store {
             let mut shard = shard.lock();
             shard.tell_clear(db);
             shard.held_taps().for_each(|(outbox, position)| wait(outbox, position));
-            let dbs = db.map_or(0..DATABASES as u8, |db| db..db + 1);
-            flushed.extend(dbs.map(|db| shard.take_visible(db)));
+            flushed.push(shard.take_visible(db));
             self.settle(&mut shard);
         }
         Flushed(flushed)
@@ -405,15 +414,6 @@ impl Store {
         shard.flush_slot(slot, db, &self.reclaim);
         self.settle(&mut shard);
         true
-    }
-
-    /// Empties the slots for which `lost` holds, in all databases: their keys live elsewhere now.
-    pub fn flush_slots(&self, lost: impl Fn(u16) -> bool) {
-        self.each_shard(|i, shard| {
-            let slots = (0..SLOTS_PER_SHARD).map(|k| (k * SHARDS + i) as u16).filter(|slot| lost(*slot));
-            let slots: Vec<u16> = slots.collect();
-            shard.flush_slots(&slots, &self.reclaim);
-        });
     }
 
     /// Exchanges two databases at one instant, but not in slots that are not served here.
@@ -474,7 +474,7 @@ fn segment_size(maxmemory: u64) -> usize {
     }
 }
 
-/// Keyspaces taken out by a flush.
+/// What a flush has taken out.
 #[derive(Debug)]
 pub struct Flushed(Vec<Taken>);
 
@@ -482,6 +482,11 @@ impl Flushed {
     /// Keys that were flushed.
     pub fn len(&self) -> usize {
         self.0.iter().map(|taken| taken.keys).sum()
+    }
+
+    /// Those of them that go when this is dropped.
+    pub(crate) fn held(&self) -> usize {
+        self.0.iter().map(|taken| taken.keys - taken.left).sum()
     }
 
     /// Whether there were none.

@@ -29,21 +29,24 @@ use smallvec::SmallVec;
 
 use super::huge::{self, Ranges};
 
+/// Sizes are divided by this where Miri interprets the code, which takes a thousand times as long: the same happens, with less
+/// of everything.
+const SCALE: usize = if cfg!(miri) { 32 } else { 1 };
 /// Blocks are multiples of this: the system's page.
 pub(super) const PAGE: usize = 4096;
 /// Larger blocks are mapped on their own and unmapped when they are dropped.
-pub(super) const LARGEST_POOLED: usize = 2 << 20;
+pub(super) const LARGEST_POOLED: usize = (2 << 20) / SCALE;
 /// Addresses that are reserved at once. They cost no memory until they are written to.
-const REGION: usize = 32 << 20;
+const REGION: usize = (32 << 20) / SCALE;
 /// Free blocks whose pages are kept in any case: this much, and one in so many of the bytes in use.
-const SPARE: usize = 1 << 20;
+const SPARE: usize = (1 << 20) / SCALE;
 const SPARE_SHARE: usize = 64;
 /// Where memory is not short: this much, and one in so many, but no more than the third number. What of it was not needed
 /// goes back at the next looks, so many bytes at each, as it takes the system a while.
-const AMPLE: usize = 16 << 20;
+const AMPLE: usize = (16 << 20) / SCALE;
 const AMPLE_SHARE: usize = 4;
-const MOST_AMPLE: usize = 64 << 20;
-const GIVEN_BACK_AT_ONCE: usize = 16 << 20;
+const MOST_AMPLE: usize = (64 << 20) / SCALE;
+const GIVEN_BACK_AT_ONCE: usize = (16 << 20) / SCALE;
 
 /// Where blocks come from.
 #[derive(Debug, Clone, Default)]
@@ -154,13 +157,14 @@ impl Pool {
             give_back(&self.0, [surplus]);
             books = self.0.books.lock();
         }
-        for _ in 0..huge::AT_ONCE {
-            let Some(range) = books.ranges.next() else { break };
-            drop(books);
-            // SAFETY: it is a part of a region, and the pool, which keeps that mapped, is here.
-            unsafe { huge::collapse(range) };
-            books = self.0.books.lock();
-        }
+    }
+
+    /// Makes a huge page of the next range that has been full for a while; whether there was one.
+    pub(super) fn make_huge(&self) -> bool {
+        let Some(range) = self.0.books.lock().ranges.next() else { return false };
+        // SAFETY: it is a part of a region, and the pool, which keeps that mapped, is here.
+        unsafe { huge::collapse(range) };
+        true
     }
 
     /// Bytes of all blocks that are pooled, and of free ones that are kept with their memory.
@@ -378,13 +382,18 @@ mod tests {
 
     use super::*;
 
+    /// Whether all bytes of a block are this one; compared as a whole, since Miri takes a while for each step.
+    fn holds(block: &Block, byte: u8) -> bool {
+        **block == *vec![byte; block.len()]
+    }
+
     /// Each block is filled with its own number and must hold nothing else when it goes: two that overlap would show.
     #[test]
     fn blocks_never_overlap_and_never_lose_bytes() {
         let pool = Pool::default();
         let mut random = StdRng::seed_from_u64(1);
         let mut held: Vec<(u8, Block)> = Vec::new();
-        for step in 0..if cfg!(miri) { 60 } else { 20_000u32 } {
+        for step in 0..if cfg!(miri) { 400 } else { 20_000u32 } {
             if held.len() < 300 && random.random_range(0..100) < 55 {
                 let len = match random.random_range(0..100) {
                     0 => random.random_range(1..2 * LARGEST_POOLED),
@@ -405,7 +414,7 @@ mod tests {
                 pool.give_back(pool.look(step % 1000 < 500));
             } else if !held.is_empty() {
                 let (number, block) = held.swap_remove(random.random_range(0..held.len()));
-                assert!(block.iter().all(|byte| *byte == number), "step {step}");
+                assert!(holds(&block, number), "step {step}");
             }
         }
         let pooled: usize = held.iter().map(|(_, b)| b.len()).filter(|len| *len <= LARGEST_POOLED).sum();
@@ -413,7 +422,7 @@ mod tests {
         // Blocks outlive the pool's own handle, and another thread may drop them.
         drop(pool);
         std::thread::spawn(move || {
-            assert!(held.iter().all(|(number, block)| block.iter().all(|byte| byte == number)));
+            assert!(held.iter().all(|(number, block)| holds(block, *number)));
         })
         .join()
         .expect("all blocks are as they were");
@@ -422,15 +431,15 @@ mod tests {
     #[test]
     fn what_is_free_is_given_back() {
         let pool = Pool::default();
-        let blocks: Vec<Block> = (0..1000).map(|n| pool.take((n % 16 + 1) * PAGE)).collect();
+        let take = || (0..1024 / SCALE).map(|n| pool.take((n % 16 + 1) * PAGE)).collect::<Vec<Block>>();
+        let blocks = take();
         let in_use: usize = blocks.iter().map(|block| block.len()).sum();
         assert_eq!(pool.resident(), (in_use, 0));
         drop(blocks);
         let (in_use, warm) = pool.resident();
         assert!(in_use == 0 && warm <= SPARE, "{warm} bytes are kept");
         // A block whose pages went back reads as zeros and can be used again.
-        let blocks: Vec<Block> = (0..1000).map(|n| pool.take((n % 16 + 1) * PAGE)).collect();
-        assert!(blocks.iter().all(|block| block.iter().all(|byte| *byte == 0)));
+        assert!(take().iter().all(|block| holds(block, 0)));
         assert_eq!(pool.0.books.lock().regions.len(), 2, "their addresses are used again");
     }
 
@@ -441,15 +450,16 @@ mod tests {
         let pool = Pool::default();
         let look = |ample| pool.give_back(pool.look(ample));
         look(true);
-        let take = |n: usize| (0..n).map(|_| pool.take(100 << 10)).collect::<Vec<Block>>();
+        let size = rounded((100 << 10) / SCALE);
+        let take = |n: usize| (0..n).map(|_| pool.take(size)).collect::<Vec<Block>>();
         for _ in 0..10 {
             drop(take(100));
             look(true);
         }
-        assert_eq!(pool.resident(), (0, 100 * (100 << 10)));
+        assert_eq!(pool.resident(), (0, 100 * size));
         drop(take(60));
         look(true);
-        assert_eq!(pool.resident(), (0, 60 * (100 << 10)));
+        assert_eq!(pool.resident(), (0, 60 * size));
         look(true);
         assert!(pool.resident().1 <= SPARE);
         // Where it is short nothing waits for a look.

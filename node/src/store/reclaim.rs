@@ -43,7 +43,7 @@ impl Garbage {
     fn objects(&self) -> u64 {
         match self {
             Self::Value(_) => 1,
-            Self::Keys(flushed) => flushed.len() as u64,
+            Self::Keys(flushed) => flushed.held() as u64,
             Self::Free => 0,
         }
     }
@@ -59,10 +59,25 @@ impl Garbage {
 
 /// Counters that INFO shows.
 #[derive(Debug, Default)]
-struct Counters {
+pub(super) struct Counters {
     pending: AtomicU64,
     pending_bytes: AtomicUsize,
     freed: AtomicU64,
+    /// Keys that flushes left in their shards.
+    left: AtomicUsize,
+}
+
+impl Counters {
+    /// A flush left so many keys to be removed.
+    pub(super) fn waiting(&self, keys: usize) {
+        self.left.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// So many of them are gone.
+    pub(super) fn dropped(&self, keys: usize) {
+        self.left.fetch_sub(keys, Ordering::Relaxed);
+        self.freed.fetch_add(keys as u64, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -91,7 +106,7 @@ impl Reclaim {
 
     /// Drops flushed keys in the background.
     pub fn flushed(&self, flushed: Flushed) {
-        if !flushed.is_empty() {
+        if flushed.held() > 0 {
             self.hand_over(Garbage::Keys(flushed));
         }
     }
@@ -103,7 +118,17 @@ impl Reclaim {
 
     /// Objects that wait to be dropped (`lazyfree_pending_objects`).
     pub fn pending(&self) -> u64 {
-        self.counters.pending.load(Ordering::Relaxed)
+        self.counters.pending.load(Ordering::Relaxed) + self.counters.left.load(Ordering::Relaxed) as u64
+    }
+
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Whether flushes left keys that are still to be removed.
+    #[inline]
+    pub(super) fn has_left(&self) -> bool {
+        self.counters.left.load(Ordering::Relaxed) > 0
     }
 
     /// Objects dropped in the background (`lazyfreed_objects`).

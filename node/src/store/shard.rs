@@ -11,12 +11,13 @@ use smallvec::SmallVec;
 
 pub(super) use super::blob::Stored;
 use super::{
-    DATABASES, blob,
+    DATABASES, Reclaim, blob,
     compaction::MOVED_PER_WRITE,
     eviction::Hand,
     gate::Gates,
     item::{Form, Item, LONG_KEY, LONGEST_VALUE, MOST_CREDIT, Parts, clock},
     keyspace::{self, Keyspace},
+    leftover::Leftovers,
     log::{Handle, Log, Queue, longest_item},
     pool::Pool,
     tap::Taps,
@@ -161,6 +162,8 @@ pub(crate) struct Shard {
     pub(super) gates: Gates,
     /// Who listens to changes of which slot.
     pub(super) taps: Taps,
+    /// What flushes left.
+    pub(super) leftovers: Leftovers,
 }
 
 /// The key of an item.
@@ -180,7 +183,7 @@ pub(super) fn box_of(item: Item<'_>) -> usize {
 }
 
 impl Shard {
-    pub(super) fn new(hasher: RandomState, pool: Pool, segment_size: usize) -> Self {
+    pub(super) fn new(hasher: RandomState, pool: Pool, segment_size: usize, reclaim: &Reclaim) -> Self {
         Self {
             log: Log::new(pool, segment_size),
             boxes: Slab::new(),
@@ -199,6 +202,7 @@ impl Shard {
             buffer: Vec::new(),
             gates: Gates::default(),
             taps: Taps::new(),
+            leftovers: Leftovers::new(reclaim.counters()),
         }
     }
 
@@ -233,7 +237,7 @@ impl Shard {
         let index = self.index_lines * 64 - (self.hand.items * INDEX_SHARE) as i64;
         // The first database's is part of the process.
         let spaces = self.held_spaces.saturating_sub(1) * keyspace::EMPTY;
-        self.log.waste() as i64 + index + (self.hand.memory() + spaces) as i64
+        self.log.waste() as i64 + index + (self.hand.memory() + spaces + self.leftovers.memory()) as i64
     }
 
     /// Databases that have had keys, one of which is not charged.
@@ -469,6 +473,7 @@ impl Shard {
         let slot = keys.slot_mut(key.slot);
         let before = slot.memory();
         slot.insert(key.hash, handle, expires_at, |other| hasher.hash_one(key_at(log, boxes, other)) as u32);
+        slot.count_expires(usize::from(expires_at != 0), 0);
         self.index_lines += (slot.memory() as i64 - before as i64) / 64;
         keys.len += 1;
         if expires_at != 0 {
@@ -552,6 +557,7 @@ impl Shard {
 
     fn note_expiry(&mut self, place: Place, had: bool, expires_at: u64) {
         let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
+        keys.slot_mut(place.slot).count_expires(usize::from(expires_at != 0), usize::from(had));
         keys.expires -= usize::from(had);
         if expires_at != 0 {
             keys.expires += 1;
@@ -616,6 +622,7 @@ impl Shard {
         let slot = keys.slot_mut(place.slot);
         let before = slot.memory();
         slot.remove(place.hash, place.handle);
+        slot.count_expires(0, usize::from(had_expiry));
         self.index_lines += (slot.memory() as i64 - before as i64) / 64;
         keys.len -= 1;
         keys.expires -= usize::from(had_expiry);
@@ -644,8 +651,14 @@ impl Shard {
             self.log.relocate(place.handle, queue).expect("writes are refused before a shard's log is full");
         self.hand.weigh(from, -charge);
         self.hand.weigh(queue, charge);
-        let keys = self.spaces[usize::from(place.space)].as_mut().expect("the place is in it");
-        keys.slot_mut(place.slot).moved(place.hash, place.handle, handle);
+        let index = match self.leftovers.index_of(&place) {
+            Some(left) => left,
+            None => {
+                let keys = self.spaces[usize::from(place.space)].as_mut();
+                keys.expect("the place is in it").slot_mut(place.slot)
+            }
+        };
+        index.moved(place.hash, place.handle, handle);
         Place { handle, ..place }
     }
 

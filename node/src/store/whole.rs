@@ -1,6 +1,7 @@
 //! What happens to whole databases and slots of a shard: taking out, emptying, exchanging, drawing from.
 
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::{
     DATABASES, Reclaim, SLOTS_PER_SHARD,
@@ -9,7 +10,6 @@ use super::{
     item::Form,
     keyspace::{Keyspace, local},
     log::{Handle, Log},
-    prefetch,
     shard::{Boxed, Shard, box_of},
 };
 use crate::value::Value;
@@ -17,59 +17,54 @@ use crate::value::Value;
 /// Places in a bucket from which a random key is drawn; longer chains are very rare.
 const LONGEST_CHAIN: usize = 36;
 
-/// Items that are brought into the cache together before they are dropped.
-const AT_ONCE: usize = 16;
-
 /// What a flush has taken out of a shard. The fields are only held, to be dropped where that disturbs nobody.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
+    /// Keys, and how many of them are still to be removed from the shard.
     pub(super) keys: usize,
-    _held: Option<(Log, Slab<Boxed>, Box<Keyspace>)>,
+    pub(super) left: usize,
+    _held: Option<(Log, Slab<Boxed>, Vec<Keyspace>)>,
     _values: Vec<Value>,
 }
 
 impl Shard {
-    /// Takes the database's keys out. If no other database has any, its items go as a whole.
-    pub(super) fn take(&mut self, db: u8) -> Taken {
-        let space = self.space(db);
-        let Some(keys) = self.spaces[usize::from(space)].take() else { return Taken::default() };
-        self.held_spaces -= 1;
-        self.index_lines -= keys.slots.iter().map(|slot| slot.memory() as i64 / 64).sum::<i64>();
-        self.stats.dirty += keys.len as u64;
-        if self.hand.items == keys.len {
-            let log = self.log.emptied();
-            let boxes = std::mem::take(&mut self.boxes);
-            self.used = 0;
-            self.hand.forget_all();
-            return Taken { keys: keys.len, _held: Some((log, boxes, keys)), _values: Vec::new() };
-        }
-        let mut values = Vec::new();
-        let handles: Vec<Handle> = keys.slots.iter().flat_map(SlotIndex::handles).collect();
-        for some in handles.chunks(AT_ONCE) {
-            // Each would be waited for.
-            some.iter().for_each(|handle| prefetch::prefetch(&self.log.item(*handle).0[0]));
-            some.iter().for_each(|handle| values.extend(self.drop_item(*handle)));
-        }
-        Taken { keys: keys.len, _held: None, _values: values }
+    /// Takes everything out, whatever the gates.
+    pub(super) fn take_all(&mut self) -> Taken {
+        let spaces: Vec<Keyspace> =
+            self.spaces.iter_mut().filter_map(Option::take).map(|keys| *keys).collect();
+        let keys = spaces.iter().map(|keys| keys.len).sum();
+        self.stats.dirty += keys as u64;
+        let log = self.log.emptied();
+        let boxes = std::mem::take(&mut self.boxes);
+        self.leftovers.clear();
+        self.hand.forget_all();
+        (self.used, self.index_lines, self.held_spaces, self.swept) = (0, 0, 0, 0);
+        Taken { keys, left: 0, _held: Some((log, boxes, spaces)), _values: Vec::new() }
     }
 
-    /// The same, but what slots hold that are not served here stays.
-    pub(super) fn take_visible(&mut self, db: u8) -> Taken {
-        let space = self.space(db);
-        let Some(keys) = self.keyspace(space) else { return Taken::default() };
-        if self.visible(db).0 == keys.len {
-            return self.take(db);
+    /// Takes the keys out that commands see, of one database or of all. Nothing is done for each of them: if the shard
+    /// holds no others they go as a whole, else they are left to be removed later.
+    pub(super) fn take_visible(&mut self, db: Option<u8>) -> Taken {
+        let dbs = db.map_or(0..DATABASES as u8, |db| db..db + 1);
+        let visible: usize = dbs.clone().map(|db| self.visible(db).0).sum();
+        let others = self.spaces.iter().flatten().map(|keys| keys.len).sum::<usize>() - visible;
+        if visible > 0 && others == 0 {
+            return self.take_all();
         }
+        let shown: SmallVec<[usize; SLOTS_PER_SHARD]> =
+            (0..SLOTS_PER_SHARD).filter(|i| self.shows(*i)).collect();
         let mut taken = Taken::default();
-        for i in (0..SLOTS_PER_SHARD).filter(|i| self.shows(*i)).collect::<Vec<_>>() {
-            self.empty_slot((space, i), |value| taken._values.push(value), &mut taken.keys);
+        let before = self.leftovers.keys();
+        for space in dbs.map(|db| self.space(db)).collect::<SmallVec<[u8; DATABASES]>>() {
+            taken.keys += self.leave(space, shown.iter().copied(), |value| taken._values.push(value));
         }
+        taken.left = self.leftovers.keys() - before;
         self.stats.dirty += taken.keys as u64;
         taken
     }
 
     /// Kills an item that the index does not know any more; its value if that lay outside the log.
-    fn drop_item(&mut self, handle: Handle) -> Option<Value> {
+    pub(super) fn drop_item(&mut self, handle: Handle) -> Option<Value> {
         let item = self.log.item(handle);
         let boxed = (item.form() == Form::Boxed).then(|| box_of(item));
         let (charge, queue) = (self.charge(handle) as i64, self.log.queue_of(handle));
@@ -90,6 +85,7 @@ impl Shard {
         keys.len -= gone.len();
         keys.expires -= gone.len();
         let slot = &mut keys.slots[i];
+        slot.count_expires(0, gone.len());
         let before = slot.memory();
         slot.drop_from(at, gone, later);
         let grown = slot.memory() as i64 - before as i64;
@@ -103,40 +99,12 @@ impl Shard {
         self.swept += gone.len() * MOVED_PER_WRITE;
     }
 
-    /// Removes all keys of these slots, in all databases.
-    pub(super) fn flush_slots(&mut self, slots: &[u16], reclaim: &Reclaim) {
-        for space in self.used_spaces() {
-            for slot in slots {
-                self.empty_slot((space, local(*slot)), |value| reclaim.discard(value), &mut 0);
-            }
-        }
-    }
-
     /// Removes all keys of a slot, of one database or of all.
     pub(super) fn flush_slot(&mut self, slot: u16, db: Option<u8>, reclaim: &Reclaim) {
         for db in db.map_or(0..DATABASES as u8, |db| db..db + 1) {
-            let (space, mut count) = (self.space(db), 0);
-            self.empty_slot((space, local(slot)), |value| reclaim.discard(value), &mut count);
+            let slots = std::iter::once(local(slot));
+            let count = self.leave(self.space(db), slots, |value| reclaim.discard(value));
             self.stats.dirty += count as u64;
-        }
-    }
-
-    /// Removes the keys of one slot in one database; adds to `count` how many there were.
-    fn empty_slot(&mut self, (space, i): (u8, usize), mut value: impl FnMut(Value), count: &mut usize) {
-        let Some(keys) = self.keyspace_mut(space) else { return };
-        let index = std::mem::take(&mut keys.slots[i]);
-        keys.len -= index.len();
-        *count += index.len();
-        self.index_lines -= index.memory() as i64 / 64;
-        let mut expires = 0;
-        for handle in index.handles() {
-            expires += usize::from(self.log.item(handle).expires_at() != 0);
-            if let Some(boxed) = self.drop_item(handle) {
-                value(boxed);
-            }
-        }
-        if let Some(keys) = self.keyspace_mut(space) {
-            keys.expires -= expires;
         }
     }
 
@@ -160,7 +128,7 @@ impl Shard {
             let Some(keys) = self.keyspace_mut(space) else { return (SlotIndex::default(), 0) };
             let index = std::mem::take(&mut keys.slots[i]);
             keys.len -= index.len();
-            let expires = index.handles().filter(|handle| self.log.item(*handle).expires_at() != 0).count();
+            let expires = index.expires();
             if let Some(keys) = self.keyspace_mut(space) {
                 keys.expires -= expires;
             }
