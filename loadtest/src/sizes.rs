@@ -159,7 +159,11 @@ impl FromStr for Sizes {
                 _ => Err(usage()),
             };
         }
-        let bytes = |part: &str| part.parse::<u64>().ok().filter(|n| *n <= MAX_SIZE).ok_or_else(usage);
+        let bytes = |part: &str| match part.parse::<u64>() {
+            Ok(bytes) if bytes > MAX_SIZE => Err(format!("{bytes} bytes are more than {MAX_SIZE}, the most")),
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Err(usage()),
+        };
         match text.split_once('-') {
             None => Ok(Self::Fixed(bytes(text)?)),
             Some((low, high)) => {

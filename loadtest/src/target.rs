@@ -33,6 +33,7 @@ pub struct Target {
 impl Target {
     /// Looks the name up; a name without a port means port 6379. Without TLS, which the caller may set.
     pub fn resolve(name: &str) -> Result<Self, Error> {
+        check_name(name)?;
         let with_port = if has_port(name) { name.to_owned() } else { format!("{name}:6379") };
         let failed = |source| Error::Connect { address: name.to_owned(), source };
         let addresses: Vec<SocketAddr> = with_port.to_socket_addrs().map_err(failed)?.collect();
@@ -54,6 +55,22 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
+    }
+}
+
+/// Refuses what is no server's name, before it is looked up as one.
+fn check_name(name: &str) -> Result<(), Error> {
+    let wrong = |what: &str| Err(Error::Usage(format!("'{name}' is {what}: write HOST:PORT")));
+    if name.contains("://") {
+        return wrong("an URI");
+    }
+    if name.contains(',') {
+        return wrong("a list where one server is wanted");
+    }
+    match name.rsplit_once(':').filter(|_| has_port(name)) {
+        Some((host, port)) if host.is_empty() || port.parse::<u16>().is_err() => wrong("no address"),
+        None if name.is_empty() => wrong("no address"),
+        _ => Ok(()),
     }
 }
 
@@ -222,6 +239,22 @@ mod tests {
             let name = if name == "[::1]" { "[::1]:6379" } else { name };
             assert_eq!(Target::resolve(name).unwrap().address.to_string(), address);
         }
+    }
+
+    #[test]
+    fn what_is_no_address_is_not_looked_up() {
+        for (name, what) in [
+            ("", "'' is no address: write HOST:PORT"),
+            (":7000", "':7000' is no address: write HOST:PORT"),
+            ("h:", "'h:' is no address: write HOST:PORT"),
+            ("h:99999", "'h:99999' is no address: write HOST:PORT"),
+            ("h:7000/0", "'h:7000/0' is no address: write HOST:PORT"),
+            ("redis://h:7000", "'redis://h:7000' is an URI: write HOST:PORT"),
+            ("h:1,h:2", "'h:1,h:2' is a list where one server is wanted: write HOST:PORT"),
+        ] {
+            assert_eq!(Target::resolve(name).unwrap_err().to_string(), what);
+        }
+        assert_eq!(Target::resolve("::1").unwrap().address.to_string(), "[::1]:6379");
     }
 
     #[test]

@@ -191,6 +191,17 @@ fn the_program_refuses_wrong_files() {
     refused(path, &["replay", "far.csv"], "far.csv:3: the time 1e301 is more than ten years after the first");
     refused(path, &["replay", "latin1.csv"], "latin1.csv:2: the line is not UTF-8 text");
     refused(path, &["replay", "plain.csv", "--speed", "1x"], "plain.csv: the trace has no times");
+    refused(path, &["replay", "-"], "'-' is no file: the standard input is /dev/stdin");
+    refused(
+        path,
+        &["replay", "plain.csv", "--target", "h:1,h:2"],
+        "'h:1,h:2' is a list where one server is wanted",
+    );
+    for (line, ours) in [("SET k:__rand_int__ 1", "{key} or {int:LOW-HIGH}"), ("GET __key__", "{key}")] {
+        let output = program(path, &["run", "--command", line]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.ends_with(&format!("write {ours}\n")), "{error}");
+    }
 }
 
 #[test]
@@ -205,6 +216,11 @@ fn the_program_refuses_wrong_options() {
         (&["run", "--ratio", "0:0"], "'0:0' for '--ratio <GET:SET>': '0:0' is no ratio"),
         (&["run", "--rate", "5,6"], "'5,6' for '--rate <RATE>': the rate 5 has no end"),
         (&["run", "-p", "6379"], "tip: the server is --target HOST:PORT"),
+        (&["run", "-t", "get,set"], "tip: -t, --threads is a number here; what is asked is"),
+        (&["run", "-n", "100k"], "tip: write a whole number in digits"),
+        (&["run", "--value-size", "600000000"], "600000000 bytes are more than 536870912, the most"),
+        (&["verify", "-d", "0"], "there is nothing to count in no time"),
+        (&["verify", "--patience", "0"], "no answer comes in less than a millisecond"),
         (&["compare", "--data-size", "10"], "tip: the size of values is --value-size BYTES or LOW-HIGH"),
         (&["run", "--ttl", "x"], "'x' is no time to live"),
         (&["run", "--distribution", "zipf:9"], "must be a number from 0 to 4"),

@@ -32,14 +32,46 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--protocol"], "RESP3 is spoken with -3, --resp3"),
 ];
 
-/// Adds to the error about an unknown option what it is called here.
+/// What is asked is called by this option there, and threads are counted by it here.
+const TESTS: &str = "-t, --threads is a number here; what is asked is --ratio, --command or --workload";
+const DIGITS: &str = "write a whole number in digits, such as 100000";
+
+/// Adds to the error about an unknown option what it is called here, and to one about a number how to write it.
 pub(super) fn explain(mut error: clap::Error) -> clap::Error {
-    let unknown = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) if error.kind() == ErrorKind::UnknownArgument => name.clone(),
-        _ => return error,
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
     };
-    if let Some((_, tip)) = OPTIONS.iter().find(|(names, _)| names.contains(&unknown.as_str())) {
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(*tip)]));
+    let (option, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let is_number = || error.to_string().contains("invalid digit found in string");
+    let tip = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            OPTIONS.iter().find(|(names, _)| names.contains(&option)).map(|(_, tip)| *tip)
+        }
+        ErrorKind::ValueValidation if is_number() => {
+            let is_test = option.starts_with("--threads") && value.starts_with(char::is_alphabetic);
+            Some(if is_test { TESTS } else { DIGITS })
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
+        let mut tips = vec![StyledStr::from(tip)];
+        if let Some(ContextValue::StyledStrs(others)) = error.get(ContextKind::Suggested)
+            && error.kind() == ErrorKind::ValueValidation
+        {
+            tips.extend(others.iter().cloned());
+        }
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
     error
+}
+
+/// Places in the command lines of other tools, and ours.
+const PLACES: &[(&str, &str)] =
+    &[("__rand_int__", "{key} or {int:LOW-HIGH}"), ("__key__", "{key}"), ("__data__", "{value}")];
+
+/// Says what to write instead of another tool's place in a command line, which would be sent as it is.
+pub(super) fn place(line: &str) -> Option<String> {
+    let (theirs, ours) = PLACES.iter().find(|(theirs, _)| line.contains(theirs))?;
+    Some(format!("--command '{line}': {theirs} means nothing here, write {ours}"))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::access::AccessArguments;
+use super::foreign;
 use crate::arrivals::Spacing;
 use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
@@ -60,7 +61,7 @@ pub(super) struct LoadArguments {
     /// A built-in workload or a TOML file; the options below change it [default: GETs and SETs by --ratio]
     #[arg(short, long)]
     workload: Option<String>,
-    /// GETs to SETs [default: 9:1]
+    /// GETs to SETs, in this order (memtier_benchmark has the other) [default: 9:1]
     #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"], value_parser = ratio)]
     ratio: Option<(u32, u32)>,
     /// A command with places in it: {key}, {new}, {value}, {ttl}, {keys:N}, {pairs:N}, {int:LOW-HIGH}, {group:N}.
@@ -188,6 +189,9 @@ impl LoadArguments {
             workload.commands[0].weight = gets;
             workload.commands[1].weight = sets;
         }
+        if let Some(foreign) = self.command.iter().find_map(|line| foreign::place(line)) {
+            return Err(Error::Usage(foreign));
+        }
         if !self.command.is_empty() {
             if self.weight.len() > self.command.len() {
                 return Err(Error::Usage("there are more --weight than --command".into()));
@@ -270,7 +274,7 @@ fn rates(text: &str) -> Result<Rates, String> {
 }
 
 /// A time above zero.
-fn some_time(text: &str) -> Result<Duration, String> {
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|time| {
         if time.is_zero() { Err("there is nothing to count in no time".into()) } else { Ok(time) }
     })

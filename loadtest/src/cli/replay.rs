@@ -55,6 +55,9 @@ pub(super) struct ReplayArguments {
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
+    if arguments.trace.as_os_str() == "-" {
+        return Err(Error::Usage("'-' is no file: the standard input is /dev/stdin".into()));
+    }
     spare([arguments.trace.as_path()], &[&arguments.json])?;
     let Trace { accesses, timed } = trace::read(&arguments.trace, arguments.requests)?;
     if matches!(arguments.speed, Pace::Recorded(_)) && !timed {

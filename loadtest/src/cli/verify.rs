@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::access::AccessArguments;
-use super::load::duration;
+use super::load::{duration, some_time};
 use super::output::counted;
 use super::run::stop_on_interrupt;
 use crate::answer;
@@ -41,7 +41,7 @@ pub(super) struct VerifyArguments {
     #[arg(short = 'P', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pipeline: u32,
     /// How long to make load; with -n whichever ends first [default: 10s, with -n until they are made]
-    #[arg(short, long, value_parser = duration)]
+    #[arg(short, long, value_parser = some_time)]
     duration: Option<Duration>,
     /// Stop after this many operations. Given up when no server has answered for 10 seconds.
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -53,7 +53,7 @@ pub(super) struct VerifyArguments {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=MAX_VALUE))]
     value_size: u32,
     /// How long an answer may take before it counts as lost.
-    #[arg(long, default_value = "5s", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_parser = patience)]
     patience: Duration,
     /// The seed of what is asked.
     #[arg(long, default_value_t = 1)]
@@ -197,15 +197,21 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Setti
         value_size: arguments.value_size as usize,
         duration: arguments.duration.unwrap_or(usual),
         limit: arguments.requests.unwrap_or(u64::MAX),
-        patience: Patience {
-            most: arguments.patience.max(Duration::from_millis(1)),
-            hurry: Arc::clone(stop),
-        },
+        patience: Patience { most: arguments.patience, hurry: Arc::clone(stop) },
         give_up: GIVE_UP,
         seed: arguments.seed,
         run: new_run(),
     })
 }
+
+/// A time in which an answer may come.
+fn patience(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < LEAST { Err("no answer comes in less than a millisecond".into()) } else { Ok(time) }
+}
+
+/// The least patience.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// Prints how many of each kind there are, and some with the history of their key.
 fn show(violations: &[Violation], recorded: &Recorded, most: usize) {

@@ -366,7 +366,8 @@ impl<'a> Client<'a> {
             match self.batch(&mut open) {
                 Ok(()) => line = Some(open),
                 Err(error) if self.gives_up(&error) => break,
-                Err(_) => {}
+                // A server that closes every connection is not to be drowned in them.
+                Err(_) => std::thread::sleep(PAUSE),
             }
         }
     }
