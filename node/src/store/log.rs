@@ -394,7 +394,7 @@ mod tests {
     /// left when all are dead.
     #[test]
     fn living_items_keep_their_bytes() {
-        const STEPS: u32 = if cfg!(miri) { 1500 } else { 100_000 };
+        const STEPS: u32 = if cfg!(miri) { 400 } else { 100_000 };
         let mut log = Log::new(Pool::default(), SMALLEST_SEGMENT);
         let mut random = StdRng::seed_from_u64(2);
         let mut living: Vec<(Handle, Vec<u8>)> = Vec::new();

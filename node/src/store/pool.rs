@@ -393,7 +393,7 @@ mod tests {
         let pool = Pool::default();
         let mut random = StdRng::seed_from_u64(1);
         let mut held: Vec<(u8, Block)> = Vec::new();
-        for step in 0..if cfg!(miri) { 400 } else { 20_000u32 } {
+        for step in 0..if cfg!(miri) { 150 } else { 20_000u32 } {
             if held.len() < 300 && random.random_range(0..100) < 55 {
                 let len = match random.random_range(0..100) {
                     0 => random.random_range(1..2 * LARGEST_POOLED),
@@ -450,27 +450,28 @@ mod tests {
         let pool = Pool::default();
         let look = |ample| pool.give_back(pool.look(ample));
         look(true);
-        let size = rounded((100 << 10) / SCALE);
+        const BLOCKS: usize = if cfg!(miri) { 12 } else { 100 };
+        let size = rounded((100 << 10) * 100 / BLOCKS / SCALE);
         let take = |n: usize| (0..n).map(|_| pool.take(size)).collect::<Vec<Block>>();
-        for _ in 0..10 {
-            drop(take(100));
+        for _ in 0..if cfg!(miri) { 3 } else { 10 } {
+            drop(take(BLOCKS));
             look(true);
         }
-        assert_eq!(pool.resident(), (0, 100 * size));
-        drop(take(60));
+        assert_eq!(pool.resident(), (0, BLOCKS * size));
+        drop(take(BLOCKS * 6 / 10));
         look(true);
-        assert_eq!(pool.resident(), (0, 60 * size));
+        assert_eq!(pool.resident(), (0, BLOCKS * 6 / 10 * size));
         look(true);
         assert!(pool.resident().1 <= SPARE);
         // Where it is short nothing waits for a look.
-        drop(take(100));
+        drop(take(BLOCKS));
         look(false);
         assert!(pool.resident().1 <= SPARE);
-        drop(take(100));
+        drop(take(BLOCKS));
         assert!(pool.resident().1 <= SPARE);
         // Nor does more stay than is in proportion.
         look(true);
-        drop(take(1000));
+        drop(take(10 * BLOCKS));
         assert!(pool.resident().1 <= AMPLE);
     }
 }
