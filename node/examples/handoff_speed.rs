@@ -1,7 +1,7 @@
 //! How fast slots are copied and taken in, and how long a lock is held for that.
 //!
-//! `cargo run --release -p shoal-node --example handoff_speed -- [keys] [large megabytes]`: one thread copies, one
-//! applies, nothing else runs. Prints for each kind of data keys and megabytes a second of wall time, the CPU time of
+//! `cargo run --release -p shoal-node --example handoff_speed -- [keys] [large megabytes] [command...]`: one thread
+//! copies, one applies, nothing else runs. With commands (`ZADD`, `HSET`, `SADD`, `RPUSH`) only one collection of each. Prints for each kind of data keys and megabytes a second of wall time, the CPU time of
 //! both threads, and the CPU time of the longest call of each, which holds a shard's lock for less than that.
 
 use std::{
@@ -174,9 +174,16 @@ fn large(name: &str, megabytes: usize) {
     measure(&format!("{name}, {count} elements"), &core, &[key_slot(b"large")]);
 }
 
+const LARGE: [&str; 4] = ["ZADD", "HSET", "SADD", "RPUSH"];
+
 fn main() {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse().expect("numbers"));
-    let (keys, megabytes): (usize, usize) = (args.next().unwrap_or(1_000_000), args.next().unwrap_or(200));
+    let mut args = std::env::args().skip(1);
+    let mut number = |default| args.next().map_or(default, |arg| arg.parse().expect("a number"));
+    let (keys, megabytes): (usize, usize) = (number(1_000_000), number(200));
+    let names: Vec<String> = args.collect();
+    if !names.is_empty() {
+        return names.iter().for_each(|name| large(name, megabytes));
+    }
     let every: Vec<u16> = (0..SLOTS).collect();
     let small = Core::new(Gate::Open);
     for i in 0..keys {
@@ -194,5 +201,5 @@ fn main() {
     string.run(&[&b"SET"[..], b"large", &vec![b'v'; megabytes << 20]]);
     measure("one string", &string, &[key_slot(b"large")]);
     drop(string);
-    ["ZADD", "HSET", "SADD", "RPUSH"].into_iter().for_each(|name| large(name, megabytes));
+    LARGE.into_iter().for_each(|name| large(name, megabytes));
 }

@@ -230,7 +230,7 @@ impl Applier {
 
     fn complete(&mut self, store: &Store, slot: u16) -> Result<(), ApplyError> {
         let Some(large) = self.large.remove(&slot) else { return Ok(()) };
-        let value = large.builder.finish()?;
+        let value = store.settled(large.builder.finish()?);
         let Large { db, expires_at, heat, form, .. } = large;
         let entry = Entry { db, expires_at, heat, form, key: &large.key };
         locked(store, slot, store.clock_floor())?.take_in(&entry, Incoming::Value(value));

@@ -5,14 +5,19 @@
 //! before each member, in order. The form says how the value is kept, so that the copy is kept in the same way whatever
 //! the settings of the node it comes to.
 
-use crate::value::{
-    Encodings, Hash, List, Set, Str, Value, Zset,
-    list::{End, Fill},
-    packed::{Elem, Packed},
-    zset,
-};
+use smallvec::SmallVec;
 
 use super::record::Malformed;
+use crate::{
+    store::prefetch_at,
+    value::{
+        Encodings, Hash, List, Set, Str, Value, Zset,
+        list::{End, Fill},
+        packed::{Elem, Packed},
+        table::GROUP,
+        zset,
+    },
+};
 
 /// How a value is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +240,23 @@ impl<'a> Reader<'a> {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Reads all there is and gives it to `load`, so many elements at a time as a table takes best.
+    fn groups<T>(
+        &mut self,
+        read: impl Fn(&mut Self) -> Result<T, Malformed>,
+        mut load: impl FnMut(&[T]),
+    ) -> Result<(), Malformed> {
+        let mut group = SmallVec::<[T; GROUP]>::new();
+        while !self.is_empty() {
+            group.clear();
+            while group.len() < GROUP && !self.is_empty() {
+                group.push(read(self)?);
+            }
+            load(&group);
+        }
+        Ok(())
+    }
 }
 
 impl Builder {
@@ -274,7 +296,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Malformed`]; what was added before is worth nothing then.
-    pub(crate) fn add(&mut self, piece: &[u8], fill: Fill) -> Result<(), Malformed> {
+    pub(crate) fn add<'a>(&mut self, piece: &'a [u8], fill: Fill) -> Result<(), Malformed> {
         let mut reader = Reader(piece);
         match &mut self.parts {
             Parts::Bytes(bytes) => bytes.extend_from_slice(piece),
@@ -284,15 +306,12 @@ impl Builder {
                 }
             }
             Parts::Hash(hash) => {
-                while !reader.is_empty() {
-                    let field = reader.bytes()?;
-                    hash.set(field, reader.bytes()?, &UNLIMITED);
-                }
+                let pair = |reader: &mut Reader<'a>| Ok((reader.bytes()?, reader.bytes()?));
+                reader.groups(pair, |group| hash.load(group, prefetch_at))?;
             }
             Parts::Set(set) => {
-                while !reader.is_empty() {
-                    set.add(reader.bytes()?, &UNLIMITED);
-                }
+                let member = |reader: &mut Reader<'a>| Ok((reader.bytes()?, ()));
+                reader.groups(member, |group| set.load(group, prefetch_at))?;
             }
             Parts::Pairs(pairs) => {
                 while !reader.is_empty() {
@@ -301,10 +320,11 @@ impl Builder {
                 }
             }
             Parts::Zset(zset) => {
-                while !reader.is_empty() {
+                let scored = |reader: &mut Reader<'a>| {
                     let score = reader.score()?;
-                    zset.put(reader.bytes()?, &UNLIMITED, Some(score), |_| Some(score));
-                }
+                    Ok((reader.bytes()?, score))
+                };
+                reader.groups(scored, |group| zset.load(group, prefetch_at))?;
             }
             Parts::List(list) => {
                 while !reader.is_empty() {

@@ -52,6 +52,7 @@ pub use landing::{LEAST_LANDED, Landed, Landing};
 use parking_lot::Mutex;
 use prefetch::Hints;
 pub use prefetch::Wanted;
+pub(crate) use prefetch::prefetch_at;
 pub use prepared::{LEAST_PREPARED, Prepared};
 pub use reclaim::Reclaim;
 pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};

@@ -157,7 +157,7 @@ pub(super) fn prefetch<T>(value: &T) {
 
 /// Asks for the cache line at this address. A hint: nothing is read.
 #[inline(always)]
-fn prefetch_at(address: usize) {
+pub(crate) fn prefetch_at(address: usize) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Landed, Store};
+use super::{Landed, Store, shard::settled_outside};
+use crate::value::Value;
 
 /// Longer ones are copied before: for so long a lock may be held for a copy.
 pub const LEAST_PREPARED: usize = 16 << 10;
@@ -34,6 +35,11 @@ impl Store {
             Copied { argument, bytes, memory }
         });
         Prepared(copies.collect())
+    }
+
+    /// A value that is about to be stored, in the memory in which it can be: a long string is copied.
+    pub(crate) fn settled(&self, value: Value) -> Value {
+        settled_outside(value, &self.pool)
     }
 }
 

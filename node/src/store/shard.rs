@@ -371,7 +371,7 @@ impl Shard {
         let result = match blob::encode(&value, longest, &mut buffer) {
             Some((form, bytes)) => f(self, Stored::Inline(form, bytes)),
             None => {
-                let value = self.settled_outside(value);
+                let value = settled_outside(value, self.log.pool());
                 f(self, Stored::Boxed(value))
             }
         };
@@ -393,16 +393,6 @@ impl Shard {
         }
         let (bytes, memory) = self.log.pool().share(bytes);
         Stored::Boxed(Str::from_shared(bytes, memory).into())
-    }
-
-    /// A value as it lies outside the log: strings can be shared with replies.
-    fn settled_outside(&self, value: Value) -> Value {
-        match value {
-            Value::Str(string) if string.bytes().len() > LEAST_SHARED => {
-                string.into_shared(|bytes| self.log.pool().share(bytes)).into()
-            }
-            other => other,
-        }
     }
 
     /// Writes an item's bytes.
@@ -684,5 +674,15 @@ impl Shard {
     /// Each database that has keys, as its space.
     pub(super) fn used_spaces(&self) -> SmallVec<[u8; DATABASES]> {
         (0..DATABASES as u8).filter(|s| self.keyspace(*s).is_some_and(|keys| keys.len > 0)).collect()
+    }
+}
+
+/// A value as it lies outside the log: strings can be shared with replies.
+pub(super) fn settled_outside(value: Value, pool: &Pool) -> Value {
+    match value {
+        Value::Str(string) if string.bytes().len() > LEAST_SHARED => {
+            string.into_shared(|bytes| pool.share(bytes)).into()
+        }
+        other => other,
     }
 }

@@ -135,6 +135,15 @@ impl Hash {
         }
     }
 
+    /// Sets the values of a group of fields that are most likely new; what that will read is named first. For large
+    /// hashes: a packed one becomes a table.
+    pub(crate) fn load(&mut self, group: &[(&[u8], &[u8])], ask: impl Fn(usize)) {
+        self.unpack();
+        if let Form::Table(fields) = &mut self.form {
+            fields.load(group, ask);
+        }
+    }
+
     /// Removes `field`; whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         match &mut self.form {
@@ -219,14 +228,15 @@ impl Hash {
 impl Fields {
     fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
         let (held, added) = self.table.get_or_insert(field, || value.into());
-        if added {
-            self.value_bytes += held.heap();
-        } else {
-            self.value_bytes -= held.heap();
-            held.set(value);
-            self.value_bytes += held.heap();
-        }
+        note(&mut self.value_bytes, held, added, value);
         added
+    }
+
+    fn load(&mut self, group: &[(&[u8], &[u8])], ask: impl Fn(usize)) {
+        let Self { table, value_bytes } = self;
+        table.load(group, ask, Short::from, |table, number, added, value| {
+            note(value_bytes, table.payload_mut(number), added, value);
+        });
     }
 
     fn remove(&mut self, field: &[u8]) -> bool {
@@ -234,6 +244,15 @@ impl Fields {
         self.value_bytes -= old.as_ref().map_or(0, Short::heap);
         old.is_some()
     }
+}
+
+/// Gives a field its value, unless it was `added` with it, and keeps account of the values' bytes.
+fn note(value_bytes: &mut usize, held: &mut Short, added: bool, value: &[u8]) {
+    if !added {
+        *value_bytes -= held.heap();
+        held.set(value);
+    }
+    *value_bytes += held.heap();
 }
 
 /// The fields of a packed hash, with their values.

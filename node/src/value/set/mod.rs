@@ -202,6 +202,12 @@ impl Set {
         }
     }
 
+    /// Adds a group of members that are most likely new; what that will read is named first. For large sets: any other
+    /// becomes a table.
+    pub(crate) fn load(&mut self, group: &[(&[u8], ())], ask: impl Fn(usize)) {
+        self.become_table().load(group, ask, |()| (), |_, _, _, ()| {});
+    }
+
     /// The same, for a member of another set.
     pub fn add_elem(&mut self, member: Elem<'_>, limits: &Encodings) -> bool {
         self.add(member.text(&mut itoa::Buffer::new()), limits)

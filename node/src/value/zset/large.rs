@@ -90,12 +90,23 @@ impl Large {
         }
         match present(current) {
             Some(score) if score != current => {
-                self.table.payload_mut(number).score = score;
-                self.order.update(current, score, number as u32, &mut self.table);
+                rescore(&mut self.table, &mut self.order, number, score);
                 Put::Updated
             }
             _ => Put::Unchanged,
         }
+    }
+
+    /// See [`Zset::load`](super::Zset::load).
+    pub(super) fn load(&mut self, group: &[(&[u8], f64)], ask: impl Fn(usize)) {
+        let Self { table, order } = self;
+        table.load(group, ask, Spot::of, |table, number, added, score| {
+            if added {
+                order.append(score, number as u32, table);
+            } else if table.at(number).1.score != score {
+                rescore(table, order, number, score);
+            }
+        });
     }
 
     pub(super) fn remove(&mut self, member: &[u8]) -> bool {
@@ -167,6 +178,12 @@ impl Large {
             assert_eq!(score, self.table.at(id as usize).1.score);
         }
     }
+}
+
+/// Gives the member with this number another score.
+fn rescore(table: &mut Table<Spot>, order: &mut Order, number: usize, score: f64) {
+    let old = std::mem::replace(&mut table.payload_mut(number).score, score);
+    order.update(old, score, number as u32, table);
 }
 
 /// Walks over members and scores in order.

@@ -178,6 +178,15 @@ impl Zset {
         }
     }
 
+    /// Gives a group of members their scores. They are most likely new and, in this order, behind all others; what
+    /// that will read is named first. For large sorted sets: a packed one becomes large.
+    pub(crate) fn load(&mut self, group: &[(&[u8], f64)], ask: impl Fn(usize)) {
+        self.enlarge();
+        if let Self::Large(large) = self {
+            large.load(group, ask);
+        }
+    }
+
     /// Removes `member`; whether it was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match self {

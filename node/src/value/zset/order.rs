@@ -133,16 +133,45 @@ impl Order {
 
     /// Adds an item that is not there.
     pub(super) fn insert(&mut self, score: f64, id: u32, members: &mut impl Members) {
-        let (path, leaf, at) = self.descend(score, members.member(id), members);
+        let place = self.descend(score, members.member(id), members);
+        self.insert_at(place, (score, id), members);
+    }
+
+    /// The same for an item that is most likely behind all others: such a one is spared the search.
+    pub(super) fn append(&mut self, score: f64, id: u32, members: &mut impl Members) {
+        let place = self.end();
+        let node = self.leaf(place.1);
+        let last = node.len.checked_sub(1).map(|at| node.item(at));
+        if last.is_none_or(|last| up_to(last, score, members.member(id), members)) {
+            self.insert_at(place, (score, id), members);
+        } else {
+            self.insert(score, id, members);
+        }
+    }
+
+    /// The last leaf, the way there, and how many items it has.
+    fn end(&self) -> (Path, u32, usize) {
+        let mut path = Path::new();
+        let mut node = self.root;
+        for _ in 0..self.height {
+            let inner = self.inner(node);
+            path.push((node, inner.len - 1));
+            node = inner.children[inner.len - 1];
+        }
+        (path, node, self.leaf(node).len)
+    }
+
+    /// Adds an item at a place in a leaf.
+    fn insert_at(&mut self, (path, leaf, at): (Path, u32, usize), item: Item, members: &mut impl Members) {
         self.len += 1;
-        members.note_leaf(id, leaf);
+        members.note_leaf(item.1, leaf);
         let node = self.leaf_mut(leaf);
         if node.len < CAP {
-            node.insert(at, (score, id));
+            node.insert(at, item);
             let first = node.item(0);
             self.grown(&path, first);
         } else {
-            let right = self.split_leaf(leaf, at, (score, id));
+            let right = self.split_leaf(leaf, at, item);
             self.note(right, members);
             self.split_upwards(&path, right);
         }

@@ -289,3 +289,27 @@ fn negative_zero_survives_only_in_the_large_form() {
     assert!(zset.score(b"b").unwrap().is_sign_negative());
     assert_eq!(zset.put(b"b", &limits, None, |_| Some(0.0)), Put::Unchanged);
 }
+
+proptest! {
+    /// In order as from an encoder, or in any order with members that come twice: nothing is believed of a stream.
+    #[test]
+    fn what_is_loaded_is_as_if_it_had_been_put(
+        mut all in prop::collection::vec((member(), score()), 1..400),
+        sorted in any::<bool>(),
+        group in 1usize..80,
+    ) {
+        if sorted {
+            all.sort_by(|a, b| (Score(a.1), &a.0).cmp(&(Score(b.1), &b.0)));
+        }
+        let (mut zset, mut model) = (Zset::default(), Model::default());
+        for group in all.chunks(group) {
+            let group: Vec<_> = group.iter().map(|(member, score)| (&member[..], *score)).collect();
+            group.iter().for_each(|(member, score)| {
+                model.put(member, *score);
+            });
+            zset.load(&group, |_| {});
+        }
+        prop_assert_eq!(zset.encoding(), "skiplist");
+        agree(&zset, &model);
+    }
+}
