@@ -6,7 +6,8 @@
 //! message that is not known is counted and otherwise ignored, if it comes from a newer version. Members, views and gossip's
 //! identities have their length in front wherever they are part of something, so they grow by the same rule.
 //!
-//! With the feature `adjacent` a thread can be made to speak the next version, which has one more field everywhere.
+//! With the feature `adjacent` a thread, or a whole process, can be made to speak the next version, which has one more field
+//! everywhere.
 
 use serde::de::DeserializeOwned;
 
@@ -27,7 +28,7 @@ pub const fn own() -> u32 {
 }
 
 #[cfg(feature = "adjacent")]
-pub use adjacent::{own, speak};
+pub use adjacent::{all_speak, own, speak};
 
 /// Whether a process that speaks `own` understands one that speaks `other`.
 pub fn understands(own: u32, other: u32) -> bool {
@@ -102,6 +103,7 @@ pub(crate) use growing;
 #[cfg(feature = "adjacent")]
 mod adjacent {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use serde::Serialize;
     use serde::de::DeserializeOwned;
@@ -111,8 +113,11 @@ mod adjacent {
     /// What the next version's field says.
     const FIELD: u32 = 0xfeed;
 
+    /// What threads speak that were not told otherwise.
+    static ALL: AtomicU32 = AtomicU32::new(VERSION);
+
     thread_local! {
-        static OWN: Cell<u32> = const { Cell::new(VERSION) };
+        static OWN: Cell<u32> = Cell::new(ALL.load(Relaxed));
     }
 
     /// What this thread speaks.
@@ -124,6 +129,12 @@ mod adjacent {
     pub fn speak(version: u32) {
         assert!(version == VERSION || version == VERSION + 1);
         OWN.set(version);
+    }
+
+    /// The same for this thread and all that begin from now on.
+    pub fn all_speak(version: u32) {
+        speak(version);
+        ALL.store(version, Relaxed);
     }
 
     pub(super) fn write(what: &impl Serialize) -> postcard::Result<Vec<u8>> {

@@ -22,6 +22,10 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
+    #[cfg(feature = "adjacent")]
+    if let Ok(version) = std::env::var("SHOAL_SPEAK") {
+        shoal_proto::version::all_speak(version.parse()?);
+    }
     telemetry::init_logs(&flags.common.log_level, flags.common.log_format)?;
     if flags.bootstrap_expect > 1 && flags.common.join.is_empty() {
         return Err(format!(
