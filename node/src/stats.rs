@@ -14,6 +14,8 @@ use std::{
 use parking_lot::Mutex;
 use shoal_proto::{Error, command::table, resp::Args, session::Record};
 
+use crate::server::TurnCounts;
+
 /// Counts of one command.
 #[derive(Debug, Default)]
 pub(crate) struct PerCommand {
@@ -30,6 +32,7 @@ pub(crate) struct Counters {
     input: AtomicU64,
     output: AtomicU64,
     calls: Box<[PerCommand]>,
+    pub(crate) turns: TurnCounts,
 }
 
 #[inline]
@@ -44,6 +47,7 @@ impl Counters {
             input: AtomicU64::new(0),
             output: AtomicU64::new(0),
             calls: (0..table().entries().len()).map(|_| PerCommand::default()).collect(),
+            turns: TurnCounts::default(),
         }
     }
 
@@ -166,6 +170,12 @@ impl Totals {
 
     pub(crate) fn output(&self) -> u64 {
         self.sum(|c| &c.output)
+    }
+
+    /// Turns that were measured, and those that took long.
+    pub(crate) fn turns(&self) -> [u64; 2] {
+        let each = self.workers.lock().iter().map(|c| c.turns.read()).collect::<Vec<_>>();
+        each.iter().fold([0, 0], |sum, turns| [sum[0] + turns[0], sum[1] + turns[1]])
     }
 
     /// Calls of the command with this number.

@@ -9,6 +9,7 @@ mod parameters;
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
 };
 
 pub(crate) use buffers::OutputLimit;
@@ -26,6 +27,8 @@ pub struct Config {
     max_bulk_len: AtomicU64,
     query_buffer_limit: AtomicUsize,
     hold_timeout: AtomicU64,
+    handoff_latency: AtomicU64,
+    handoff_rates: [AtomicU64; 2],
     output_limit: buffers::Normal,
 }
 
@@ -38,6 +41,8 @@ impl Default for Config {
             max_bulk_len: AtomicU64::new(512 << 20),
             query_buffer_limit: AtomicUsize::new(1 << 30),
             hold_timeout: AtomicU64::new(2500),
+            handoff_latency: AtomicU64::new(2000),
+            handoff_rates: [16 << 20, 0].map(AtomicU64::new),
             output_limit: buffers::Normal::default(),
         }
     }
@@ -76,6 +81,11 @@ impl Config {
                 self.query_buffer_limit.store(text.parse().unwrap_or(1 << 30), Relaxed)
             }
             "cluster-hold-timeout" => self.hold_timeout.store(text.parse().unwrap_or(2500), Relaxed),
+            "cluster-handoff-latency" => self.handoff_latency.store(text.parse().unwrap_or(2000), Relaxed),
+            "cluster-handoff-min-rate" => {
+                self.handoff_rates[0].store(text.parse().unwrap_or(16 << 20), Relaxed)
+            }
+            "cluster-handoff-max-rate" => self.handoff_rates[1].store(text.parse().unwrap_or(0), Relaxed),
             "client-output-buffer-limit" => self.output_limit.set(&text),
             "maxmemory-policy" => self.note_policy(&text),
             _ => {}
@@ -168,6 +178,20 @@ impl Config {
     /// Longest time in ms for which a command waits for a slot or for the lease.
     pub fn hold_timeout(&self) -> u64 {
         self.hold_timeout.load(Relaxed)
+    }
+
+    /// From when on a turn is so long that slots move more slowly.
+    #[inline]
+    pub(crate) fn handoff_latency(&self) -> Duration {
+        match self.handoff_latency.load(Relaxed) {
+            0 => Duration::MAX,
+            micros => Duration::from_micros(micros),
+        }
+    }
+
+    /// Bytes a second of slots to one peer: the least and the most, 0 being no limit.
+    pub(crate) fn handoff_rates(&self) -> (u64, u64) {
+        (self.handoff_rates[0].load(Relaxed), self.handoff_rates[1].load(Relaxed))
     }
 
     fn number<T: std::str::FromStr + Default>(&self, name: &str) -> T {

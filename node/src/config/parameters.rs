@@ -72,6 +72,11 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     p("client-query-buffer-limit", "1073741824", Kind::Memory),
     p("close-on-oom", "no", Kind::Flag),
     fixed("cluster-enabled", "yes", Kind::Flag),
+    // Microseconds of a turn from which on slots move more slowly (0: never), and bytes a second to one peer at most (0: no
+    // limit) and at least.
+    p("cluster-handoff-latency", "2000", COUNT),
+    p("cluster-handoff-max-rate", "0", Kind::Memory),
+    p("cluster-handoff-min-rate", "16777216", Kind::Memory),
     // Ms for which a command waits for a slot on its way to another node, or for the lease.
     p("cluster-hold-timeout", "2500", COUNT),
     p("cluster-node-timeout", "15000", COUNT),

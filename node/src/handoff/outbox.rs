@@ -69,6 +69,10 @@ pub struct Outbox {
     limit: usize,
     appended: AtomicU64,
     acked: AtomicU64,
+    /// Up to where the peer has said that it has put something into effect that its own copies lack, and up to where they
+    /// have it.
+    pending: AtomicU64,
+    settled: AtomicU64,
     /// Bytes that wait, to be looked at without the lock.
     queued: AtomicUsize,
     broken: AtomicBool,
@@ -97,6 +101,8 @@ impl Outbox {
             limit,
             appended: AtomicU64::new(0),
             acked: AtomicU64::new(0),
+            pending: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
             released: AtomicBool::new(false),
@@ -156,6 +162,28 @@ impl Outbox {
     pub fn ack(&self, position: u64) {
         if self.acked.fetch_max(position, Ordering::AcqRel) < position {
             self.acks.tell();
+        }
+    }
+
+    /// What stands before `position` is in effect at the peer, or will be when it says that it has applied it, but not yet
+    /// at its own copies. To be told before that. Never goes back.
+    pub fn pend(&self, position: u64) {
+        self.pending.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// All that was pending up to `position` is with the peer's copies. Never goes back.
+    pub fn settle(&self, position: u64) {
+        if self.settled.fetch_max(position, Ordering::AcqRel) < position {
+            self.acks.tell();
+        }
+    }
+
+    /// Whether the peer has applied the stream up to `position`, and its copies have what they need of that.
+    pub fn is_settled(&self, position: u64) -> bool {
+        // Acknowledgements first: what is pending was told before.
+        self.acked() >= position && {
+            let settled = self.settled.load(Ordering::Acquire);
+            settled >= position.min(self.pending.load(Ordering::Acquire))
         }
     }
 

@@ -64,7 +64,7 @@ impl Fence {
     fn next_copy(&mut self) -> Result<Option<(Arc<Outbox>, u64)>, Broken> {
         while let Some(Wait { outbox, position, strict }) = self.waits.last() {
             let seen = outbox.acks().seen();
-            let applied = outbox.acked() >= *position;
+            let applied = if *strict { outbox.is_settled(*position) } else { outbox.acked() >= *position };
             if *strict && !applied && outbox.is_broken() {
                 return Err(Broken);
             }

@@ -20,6 +20,7 @@ mod ownership;
 mod readable;
 mod shared;
 mod turn;
+mod turns;
 mod upkeep;
 mod worker;
 
@@ -27,4 +28,5 @@ pub use changes::Changes;
 pub use lease::{Lease, uptime_ms};
 pub use ownership::Ownership;
 pub use shared::{BusHandler, Shared, Wiring};
+pub(crate) use turns::TurnCounts;
 pub use worker::{Node, start};

@@ -1,8 +1,11 @@
 //! What all workers of a node share.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -13,7 +16,11 @@ use shoal_proto::{
     view::{NodeId, View},
 };
 
-use super::{Changes, Lease, Ownership, clock, readable::Readable};
+use super::{
+    Changes, Lease, Ownership, clock,
+    readable::Readable,
+    turns::{Turns, Verdict},
+};
 use crate::{
     admin,
     command::dispatch::Dispatch,
@@ -92,6 +99,8 @@ pub struct Shared {
     pub(crate) readable: Readable,
     /// Told when a gate opens or shuts, the lease comes back, a view or an owner is new.
     pub changes: Arc<Changes>,
+    /// How long turns of workers take.
+    pub(crate) turns: Turns,
     /// Counts views put in force, and the times that everything was forgotten.
     pub(crate) views: AtomicU64,
     pub(crate) resets: AtomicU64,
@@ -136,6 +145,7 @@ impl Shared {
             lease: Lease::forever(),
             readable: Readable::none(),
             changes: Arc::default(),
+            turns: Turns::default(),
             views: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             started: clock::now_ms(),
@@ -229,6 +239,11 @@ impl Shared {
     #[inline]
     pub fn now_ms(&self) -> u64 {
         clock::now_ms().max(self.store.clock_floor())
+    }
+
+    /// Whether requests had to wait long of late, by `cluster-handoff-latency`.
+    pub(crate) fn look_at_turns(&self) -> Verdict {
+        self.turns.look(self.now_ms(), Instant::now(), || self.totals.turns())
     }
 
     /// The port that speaks RESP.

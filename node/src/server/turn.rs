@@ -152,8 +152,13 @@ impl Worker {
             self.close_laggards();
             // Those that come again during this turn wait for the next one: other sockets come first.
             let mut left = self.ready.len();
+            let begun = self.shared.turns.begin(clock.now);
             while left > 0 {
                 left -= self.round(left, &mut clock);
+            }
+            if let Some(begun) = begun {
+                let limit = self.shared.config.handoff_latency();
+                self.shared.turns.end(&self.counters.turns, begun, limit);
             }
         }
     }

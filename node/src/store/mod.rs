@@ -405,14 +405,16 @@ impl Store {
         Flushed(flushed)
     }
 
-    /// Empties a slot that is served here, in one database or all, because whoever handed it over was told to. Whether it is served.
-    pub fn flush_slot(&self, slot: u16, db: Option<u8>) -> bool {
+    /// Empties a slot that is served here, in one database or all, because whoever handed it over was told to. Whether it is
+    /// served. `wait` is called with the streams to its copies, and up to where each must have been applied before they have it.
+    pub fn flush_slot(&self, slot: u16, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> bool {
         let mut shard = self.shards[shard_of(slot)].lock();
         if shard.gates.state(slot).gate() == Gate::Away {
             return false;
         }
         shard.tell_clear_of(slot, db);
         shard.flush_slot(slot, db, &self.reclaim);
+        shard.waits(slot).for_each(|(outbox, position)| wait(outbox, position));
         self.settle(&mut shard);
         true
     }

@@ -145,6 +145,33 @@ fn who_empties_a_slot_that_is_about_to_change_hands_waits_for_its_target() {
     }
 }
 
+/// It may have been taken over and have copies of its own there: they would bring back what was emptied.
+#[test]
+fn who_empties_a_slot_that_has_changed_hands_waits_for_the_targets_copies() {
+    let node = start();
+    let outbox = Outbox::new(LIMIT, node.shared.changes.clone());
+    let (store, slot) = (&node.shared.store, key_slot(b"a"));
+    let mut writer = client(&node);
+    store.tap(slot, &outbox, false);
+    assert_eq!(store.copy_slot(slot, &outbox, 1 << 20), Copied::All);
+    node.shared.set_gate(slot, Gate::Held);
+    for later in [0, 1000] {
+        let before = outbox.appended();
+        writer.send(["FLUSHALL"]).unwrap();
+        while outbox.appended() == before {
+            std::thread::yield_now();
+        }
+        let position = outbox.appended();
+        outbox.pend(position);
+        outbox.ack(position);
+        assert!(silent(&mut writer));
+        // What becomes pending later does not matter when this is settled.
+        outbox.pend(position + later);
+        outbox.settle(position);
+        assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
+    }
+}
+
 #[test]
 fn a_target_empties_what_is_its_own_by_then() {
     let node = start();
@@ -155,12 +182,14 @@ fn a_target_empties_what_is_its_own_by_then() {
     }
     let outbox = tap(&node);
     let before = outbox.appended();
-    assert!(store.flush_slot(slot, Some(1)));
+    let mut waits = Vec::new();
+    assert!(store.flush_slot(slot, Some(1), |_, position| waits.push(position)));
     assert!(outbox.appended() > before, "its copies hear of it");
+    assert_eq!(waits, [outbox.appended()], "and have to");
     assert_eq!((store.slot_stats(slot).keys, store.len(0).0, store.len(1).0), (1, 2, 0));
     node.shared.set_gate(slot, Gate::Away);
-    assert!(!store.flush_slot(slot, None) && store.slot_stats(slot).keys == 1);
+    assert!(!store.flush_slot(slot, None, |_, _| {}) && store.slot_stats(slot).keys == 1);
     node.shared.set_gate(slot, Gate::Open);
-    assert!(store.flush_slot(slot, None) && store.len(0).0 == 1);
+    assert!(store.flush_slot(slot, None, |_, _| {}) && store.len(0).0 == 1);
     store.audit();
 }

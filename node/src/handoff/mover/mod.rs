@@ -4,8 +4,10 @@
 //! sockets) runs on a thread of its own, so that neither gossip nor clients wait for it. A peer that slots go to has a
 //! [`sender`], one that they come from a [`receiver`].
 
+mod pace;
 mod receiver;
 mod sender;
+mod settling;
 mod wire;
 
 use std::{
@@ -60,6 +62,12 @@ pub const METRICS: &[Metric] = &[
         help: "Bytes of slots and their changes that a peer was sent and has not applied yet, by peer.",
     },
     Metric {
+        name: "shoal_handoff_rate_bytes",
+        kind: Kind::Gauge,
+        unit: Unit::Bytes,
+        help: "Bytes of slots a second that may be copied to a peer at present, by peer.",
+    },
+    Metric {
         name: "shoal_copies_held",
         kind: Kind::Gauge,
         unit: Unit::Count,
@@ -107,7 +115,8 @@ struct State {
     exports: BTreeMap<(u16, NodeId), Arc<Outbox>>,
     /// Slots that each peer may send, shared with whoever applies them.
     incoming: BTreeMap<NodeId, Arc<Mutex<SlotSet>>>,
-    /// Slots that were taken over in the view in force, and from whom.
+    /// Slots of ours that were taken over, and from whom. That may have been in an earlier view: what it had told us before
+    /// it knew may come late.
     taken: BTreeMap<u16, NodeId>,
     /// Owners that changed since the view in force, not yet told to the data plane.
     moved: Vec<(u16, u16)>,
@@ -237,7 +246,7 @@ impl Mover {
         self.shared.store.tap(slot, &outbox, false);
         state.exports.insert((slot, to), outbox.clone());
         if let Some(sender) = state.senders.get(&to) {
-            sender.copy(sender::Job { slot, lasting, copy, outbox });
+            sender.copy(sender::Job { slot, lasting, copy, outbox, blocked: None });
         }
     }
 
@@ -274,11 +283,13 @@ impl Mover {
     }
 
     /// A database (or all) was emptied in a slot at `from` after that had offered it to us, and before it heard that we took it. Whoever
-    /// did that is told only when this is through.
-    fn emptied(&self, from: NodeId, slot: u16, db: Option<u8>) {
+    /// did that is told only when this is through and with our copies: which, and from where on, is returned.
+    fn emptied(&self, from: NodeId, slot: u16, db: Option<u8>) -> Vec<(Arc<Outbox>, u64)> {
+        let mut waits = Vec::new();
         if self.state.lock().taken.get(&slot) == Some(&from) {
-            self.shared.store.flush_slot(slot, db);
+            self.shared.store.flush_slot(slot, db, |outbox, position| waits.push((outbox.clone(), position)));
         }
+        waits
     }
 
     /// Counts what the view says of copies.
@@ -307,7 +318,8 @@ impl Slots for DataPlane {
         state.view = Some(view.clone());
         state.me = Some(me);
         state.moved.clear();
-        state.taken.clear();
+        let owner = |slot| view.owner(slot).map(|owner| owner.id);
+        state.taken.retain(|slot, from| owner(*slot) == Some(me) && view.place(*from).is_some());
         self.0.measure_copies(view, me);
         let ownership = Ownership::of(view.clone(), me);
         if view.place(me).is_none() && self.0.shared.ownership().count() > 0 {

@@ -1,17 +1,17 @@
 //! Slots from one peer: records are put into effect as they come, what the peer says is passed on in between.
 
-use std::{net::TcpStream as StdStream, sync::Arc};
+use std::{collections::BTreeSet, net::TcpStream as StdStream, sync::Arc};
 
 use parking_lot::Mutex;
 use shoal_net::cluster::SlotEvent;
-use shoal_proto::view::NodeId;
+use shoal_proto::{cluster::Transfer, view::NodeId};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, tcp::OwnedReadHalf},
     sync::mpsc,
 };
 
-use super::{Mover, Receiver, wire};
+use super::{Mover, Receiver, settling::Settling, wire};
 use crate::{
     handoff::{Applied, Applier, ApplyError, Event, Record, record},
     store::SlotSet,
@@ -40,6 +40,9 @@ pub(super) async fn run(mover: Arc<Mover>, from: NodeId, stream: StdStream, rest
         allowed: allowed.clone(),
         applier: Applier::new(),
         answers: answers.clone(),
+        settling: Arc::default(),
+        begun: BTreeSet::new(),
+        told: 0,
         bytes: rest,
         position: 0,
     };
@@ -79,6 +82,11 @@ struct Incoming {
     allowed: Arc<Mutex<SlotSet>>,
     applier: Applier,
     answers: mpsc::UnboundedSender<Vec<u8>>,
+    settling: Arc<Settling>,
+    /// Slots of which not all keys have come: meanwhile the peer has to know whether commands take long here.
+    begun: BTreeSet<u16>,
+    /// The last window of turns of which the peer was told that they took long.
+    told: u64,
     bytes: Vec<u8>,
     /// How much of the stream was put into effect.
     position: u64,
@@ -95,9 +103,15 @@ impl Incoming {
                 }
             }
         };
+        let (settling, answers) = (self.settling.clone(), self.answers.clone());
+        let settle = async {
+            // Until the stream ends.
+            while answers.send(wire::settled(settling.next().await)).is_ok() {}
+        };
         let ended = tokio::select! {
             ended = self.take_in(reader) => ended,
             () = answer => Ok(()),
+            () = settle => Ok(()),
         };
         if let Err(reason) = ended {
             tracing::warn!(node = self.mover.name, from = %self.from.hex(), reason, "a stream of slots ended");
@@ -113,6 +127,15 @@ impl Incoming {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Ok(()),
             }
+        }
+    }
+
+    /// A slot that may be ours by now was emptied at the peer; that stands before this position of the stream.
+    fn empty(&self, slot: u16, db: Option<u8>, position: u64) {
+        let waits = self.mover.emptied(self.from, slot, db);
+        if !waits.is_empty() {
+            let _ = self.answers.send(wire::pending(position));
+            self.settling.add(position, waits);
         }
     }
 
@@ -134,22 +157,33 @@ impl Incoming {
                 let message = match event {
                     Some(Event::Message(body)) => {
                         let message = wire::parse(body).map_err(|error| error.to_string())?;
+                        if let Some(Transfer::Stop { slot }) = message {
+                            self.begun.remove(&slot);
+                        }
                         if message.is_none() {
                             self.mover.count("shoal_handoff_unknown_total", "in", 1);
                         }
                         message
                     }
-                    Some(Event::Begun(_) | Event::Through(_)) | None => None,
+                    Some(Event::Begun(slot)) => {
+                        self.begun.insert(slot);
+                        None
+                    }
+                    Some(Event::Through(slot)) => {
+                        self.begun.remove(&slot);
+                        None
+                    }
+                    None => None,
                 };
                 (consumed, message, emptied)
             };
-            if let Some((slot, db)) = emptied {
-                self.mover.emptied(self.from, slot, db);
-            }
             if consumed == 0 {
                 break;
             }
             done += consumed;
+            if let Some((slot, db)) = emptied {
+                self.empty(slot, db, self.position + done as u64);
+            }
             match message {
                 // The data behind depends on what the core says to it.
                 Some(message) => self.mover.event(SlotEvent::Transfer { from: self.from, message }).await,
@@ -162,7 +196,20 @@ impl Incoming {
             self.mover.count("shoal_handoff_bytes_total", "in", done as u64);
             // The peer that does not read it is gone.
             let _ = self.answers.send(wire::applied(self.position));
+            self.tell_if_slow();
         }
         Ok(())
+    }
+
+    /// Says it once for each time that was looked at.
+    fn tell_if_slow(&mut self) {
+        if self.begun.is_empty() {
+            return;
+        }
+        let turns = self.mover.shared.look_at_turns();
+        if turns.slow && turns.window > self.told {
+            self.told = turns.window;
+            let _ = self.answers.send(wire::slow());
+        }
     }
 }

@@ -1,6 +1,13 @@
 //! Slots to one peer: a connection that is made again and again, the copying of slots into it, what comes back.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwapOption;
 use shoal_net::{HostPort, bus::Connection, cluster::SlotEvent};
@@ -17,6 +24,7 @@ use tokio::{
 
 use super::{
     Mover,
+    pace::{Bounds, Pace},
     wire::{self, Back},
 };
 use crate::{
@@ -59,6 +67,8 @@ pub(super) struct Job {
     /// Of [`shoal_proto::cluster::Action::Export`].
     pub copy: u64,
     pub outbox: Arc<Outbox>,
+    /// There was no room for the next piece when the peer had got so far.
+    pub blocked: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -132,10 +142,11 @@ impl Sender {
                 self.outbox.store(Some(outbox.clone()));
                 self.mover.event(SlotEvent::Connected(self.peer.id)).await;
                 let (reader, writer) = connection.into_split();
+                let slow = AtomicBool::new(false);
                 let ended = tokio::select! {
                     ended = write(&self.mover, writer, &outbox) => ended,
-                    ended = read(&self.mover, &self.peer, reader, rest, &outbox) => ended,
-                    () = copy(&self.mover, &mut self.inbox, &outbox) => "this node stops",
+                    ended = read(&self.mover, &self.peer, reader, rest, (&outbox, &slow)) => ended,
+                    () = copy(&self.mover, &self.peer, &mut self.inbox, &outbox, &slow) => "this node stops",
                     () = stalls(&self.mover, &self.peer, &outbox) => "the peer does not keep up, and clients wait",
                 };
                 outbox.break_off();
@@ -194,7 +205,7 @@ async fn read(
     peer: &Member,
     mut reader: OwnedReadHalf,
     mut bytes: Vec<u8>,
-    outbox: &Outbox,
+    (outbox, slow): (&Outbox, &AtomicBool),
 ) -> &'static str {
     loop {
         let mut done = 0;
@@ -204,6 +215,9 @@ async fn read(
                     done += len;
                     match back {
                         Back::Applied(position) => outbox.ack(position),
+                        Back::Pending(position) => outbox.pend(position),
+                        Back::Settled(position) => outbox.settle(position),
+                        Back::Slow => slow.store(true, Relaxed),
                         Back::Unknown => mover.count("shoal_handoff_unknown_total", "out", 1),
                         Back::Answer(message) => {
                             mover.event(SlotEvent::Transfer { from: peer.id, message }).await;
@@ -279,38 +293,172 @@ impl Through {
 
 /// Copies slots one after the other, and says of each when nearly all of it is applied at the target, or when it is in
 /// sync.
-async fn copy(mover: &Mover, inbox: &mut mpsc::UnboundedReceiver<Task>, outbox: &Arc<Outbox>) {
-    let mut through = Through::default();
+async fn copy(
+    mover: &Mover,
+    peer: &Member,
+    inbox: &mut mpsc::UnboundedReceiver<Task>,
+    outbox: &Arc<Outbox>,
+    slow: &AtomicBool,
+) {
+    let mut copying = Copying {
+        queue: VecDeque::new(),
+        through: Through::default(),
+        pacer: Pacer::new(mover, peer, slow),
+        mover,
+        outbox,
+    };
     loop {
         let seen = outbox.acks().seen();
-        let task = match through.go_on(mover, outbox).await {
-            Some(job) => Some(Task::Copy(job)),
-            None => tokio::select! {
-                biased;
-                task = inbox.recv() => task,
-                () = outbox.acks().after(seen, LONG), if !through.is_empty() => continue,
-            },
+        if let Some(job) = copying.through.go_on(mover, outbox).await {
+            copying.queue.push_front(job);
+        }
+        let due = copying.due();
+        let task = tokio::select! {
+            biased;
+            // Clients wait for what is to be drained, so it is looked for between any two pieces.
+            task = inbox.recv() => task,
+            () = due.wait(outbox, seen) => {
+                copying.step();
+                // Others have their turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
         };
         match task {
-            // Of a stream before this one.
-            Some(Task::Copy(job)) if !Arc::ptr_eq(&job.outbox, outbox) => {}
-            Some(Task::Copy(job)) => {
-                if copy_all(mover, job.slot, outbox).await {
-                    through.nearly.push_back((outbox.appended(), job));
-                }
-            }
-            Some(Task::Drain(slot, id)) => {
-                if copy_all(mover, slot, outbox).await {
-                    mover.event(SlotEvent::Frozen { slot, id }).await;
-                }
-            }
+            Some(task) => copying.begin(task).await,
             None => return,
         }
     }
 }
 
-/// Puts all of a slot into the stream, a piece under each hold of its shard's lock; whether it is still to go there.
-async fn copy_all(mover: &Mover, slot: u16, outbox: &Arc<Outbox>) -> bool {
+/// When there is something to do besides tasks.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    /// The next piece, after a pause.
+    In(Duration),
+    /// When the peer has got on, or to be looked at then.
+    Acked,
+    Never,
+}
+
+impl Due {
+    async fn wait(self, outbox: &Outbox, seen: u64) {
+        match self {
+            Self::In(Duration::ZERO) => {}
+            Self::In(pause) => tokio::time::sleep(pause).await,
+            Self::Acked => outbox.acks().after(seen, LONG).await,
+            Self::Never => std::future::pending().await,
+        }
+    }
+}
+
+/// The slots that are copied into one stream.
+struct Copying<'a> {
+    /// The first is under way.
+    queue: VecDeque<Job>,
+    through: Through,
+    pacer: Pacer<'a>,
+    mover: &'a Mover,
+    outbox: &'a Arc<Outbox>,
+}
+
+impl Copying<'_> {
+    async fn begin(&mut self, task: Task) {
+        match task {
+            Task::Copy(job) if Arc::ptr_eq(&job.outbox, self.outbox) => self.queue.push_back(job),
+            // Of a stream before this one.
+            Task::Copy(_) => {}
+            Task::Drain(slot, id) => {
+                if drain(self.mover, slot, self.outbox).await {
+                    self.mover.event(SlotEvent::Frozen { slot, id }).await;
+                }
+            }
+        }
+    }
+
+    fn due(&mut self) -> Due {
+        match self.queue.front() {
+            None if self.through.is_empty() => Due::Never,
+            None => Due::Acked,
+            Some(job) => {
+                let full = self.outbox.is_waited_for() && self.outbox.lag() > WINDOW;
+                let room = job.blocked.is_none_or(|acked| self.outbox.acked() > acked);
+                if full || !room { Due::Acked } else { Due::In(self.pacer.pause()) }
+            }
+        }
+    }
+
+    /// Copies the next piece, if it is due.
+    fn step(&mut self) {
+        if !matches!(self.due(), Due::In(Duration::ZERO)) {
+            return;
+        }
+        let Some(job) = self.queue.front_mut() else { return };
+        let before = self.outbox.appended();
+        let copied = self.mover.shared.store.copy_slot(job.slot, self.outbox, BUDGET);
+        // With whatever changed meanwhile, which is little.
+        self.pacer.spend(self.outbox.appended() - before);
+        job.blocked = None;
+        match copied {
+            Copied::More => {}
+            Copied::NoRoom => job.blocked = Some(self.outbox.acked()),
+            Copied::Nothing => drop(self.queue.pop_front()),
+            Copied::All => {
+                if let Some(job) = self.queue.pop_front() {
+                    self.through.nearly.push_back((self.outbox.appended(), job));
+                }
+            }
+        }
+    }
+}
+
+/// The pace of one stream by the clock and by both ends' commands.
+struct Pacer<'a> {
+    mover: &'a Mover,
+    pace: Pace,
+    start: Instant,
+    /// The last window of turns that counted.
+    window: u64,
+    /// The peer said that commands take long there.
+    slow: &'a AtomicBool,
+    gauge: metrics::Gauge,
+}
+
+impl<'a> Pacer<'a> {
+    fn new(mover: &'a Mover, peer: &Member, slow: &'a AtomicBool) -> Self {
+        let labels = [("node", mover.name.clone()), ("peer", peer.name.clone())];
+        let pace = Pace::new(Duration::ZERO, bounds(mover));
+        let gauge = metrics::gauge!("shoal_handoff_rate_bytes", &labels);
+        Self { mover, pace, start: Instant::now(), window: 0, slow, gauge }
+    }
+
+    fn spend(&mut self, bytes: u64) {
+        self.pace.spend(bytes);
+    }
+
+    /// How long the next piece has to wait.
+    fn pause(&mut self) -> Duration {
+        let now = self.start.elapsed();
+        if self.pace.is_due(now) {
+            let turns = self.mover.shared.look_at_turns();
+            let ours = turns.slow && turns.window > self.window;
+            self.window = turns.window;
+            let theirs = self.slow.swap(false, Relaxed);
+            self.pace.sample(now, ours || theirs, bounds(self.mover));
+            self.gauge.set(self.pace.rate() as f64);
+        }
+        self.pace.pause(now)
+    }
+}
+
+fn bounds(mover: &Mover) -> Bounds {
+    let (least, most) = mover.shared.config.handoff_rates();
+    Bounds::new(least, most)
+}
+
+/// Puts what is left of a frozen slot into the stream, a piece under each hold of its shard's lock; whether it is still to go
+/// there. Clients wait for it, so nothing holds it back but a peer that does not keep up.
+async fn drain(mover: &Mover, slot: u16, outbox: &Arc<Outbox>) -> bool {
     loop {
         let seen = outbox.acks().seen();
         if outbox.is_waited_for() && outbox.lag() > WINDOW {
@@ -322,6 +470,103 @@ async fn copy_all(mover: &Mover, slot: u16, outbox: &Arc<Outbox>) -> bool {
             Copied::Nothing => return false,
             Copied::More => tokio::task::yield_now().await,
             Copied::NoRoom => outbox.acks().after(seen, LONG).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_proto::{slot::key_slot, view::NodeId};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::{
+        config::Config,
+        handoff::{Record, record},
+        server::{Shared, Wiring},
+        store::Expiry,
+    };
+
+    fn mover(settings: &[(&str, &str)]) -> Arc<Mover> {
+        let config = Config::default();
+        settings.iter().for_each(|(name, value)| config.set_at_start(name, value).unwrap());
+        let shared = Shared::new(config.store_settings(), config, Wiring::none(), false);
+        Mover::new(shared, "source").unwrap()
+    }
+
+    fn peer() -> Member {
+        Member {
+            id: NodeId { node: 2, boot: 1 },
+            name: "target".into(),
+            host: "127.0.0.1".into(),
+            resp_port: 1,
+            gossip_port: 2,
+            weight: 100,
+            zone: String::new(),
+            replication: Default::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_back_is_noted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        // The other end is gone when all of it is read.
+        drop(listener.accept().await.unwrap());
+        let outbox = Outbox::new(LIMIT, Arc::default());
+        outbox.append(&[0; 100]);
+        let slow = AtomicBool::new(false);
+        let bytes = [wire::pending(90), wire::applied(100), wire::slow()].concat();
+        let (mover, reader) = (mover(&[]), stream.into_split().0);
+        assert_eq!(read(&mover, &peer(), reader, bytes, (&outbox, &slow)).await, "the connection broke");
+        assert!(outbox.acked() == 100 && !outbox.is_settled(95) && slow.load(Relaxed));
+        assert!(!outbox.is_settled(101), "it was not even applied");
+        outbox.settle(90);
+        assert!(outbox.is_settled(95));
+    }
+
+    /// However slowly others are copied: its clients wait.
+    #[tokio::test]
+    async fn a_frozen_slot_waits_for_no_other_slot() {
+        let mover = mover(&[("cluster-handoff-min-rate", "1"), ("cluster-handoff-max-rate", "1")]);
+        let (store, outbox) = (&mover.shared.store, Outbox::new(LIMIT, Arc::default()));
+        let [large, frozen] = [&b"{a}"[..], b"{b}"].map(key_slot);
+        for (slot, tag, keys) in [(large, "{a}", 3000), (frozen, "{b}", 5)] {
+            for k in 0..keys {
+                let key = format!("{tag}{k}");
+                store.lock_slot(0, slot, 1).set_str(key.as_bytes(), &[7; 1000], Expiry::Never);
+            }
+            store.tap(slot, &outbox, false);
+        }
+        let (tasks, mut inbox) = mpsc::unbounded_channel();
+        let job = Job { slot: large, lasting: None, copy: 1, outbox: outbox.clone(), blocked: None };
+        let (peer, slow) = (peer(), AtomicBool::new(false));
+        let taken = async {
+            let (mut bytes, mut through) = (Vec::new(), Vec::new());
+            tasks.send(Task::Copy(job)).unwrap();
+            let mut begun = false;
+            while through.is_empty() {
+                outbox.filled().await;
+                outbox.take(&mut bytes).unwrap();
+                let mut at = 0;
+                while let Some((slot, said, len)) = record::read(&bytes[at..]).unwrap() {
+                    at += len;
+                    if slot == large
+                        && matches!(said, Record::Put(..))
+                        && !std::mem::replace(&mut begun, true)
+                    {
+                        tasks.send(Task::Drain(frozen, 1)).unwrap();
+                    }
+                    if said == Record::Through {
+                        through.push(slot);
+                    }
+                }
+            }
+            through
+        };
+        tokio::select! {
+            () = copy(&mover, &peer, &mut inbox, &outbox, &slow) => panic!("it ends with its inbox"),
+            through = taken => assert_eq!(through, [frozen]),
         }
     }
 }

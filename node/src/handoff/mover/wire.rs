@@ -13,6 +13,12 @@ const MAX_FRAME: usize = 64;
 pub(super) enum Back {
     /// The stream was applied up to this position.
     Applied(u64),
+    /// Something before this position is in effect at the other end, but not yet at its copies. Told before it is applied.
+    Pending(u64),
+    /// All of that before this position is with them.
+    Settled(u64),
+    /// Commands take long at the other end.
+    Slow,
     /// An answer.
     Answer(Transfer),
     /// Something that only a newer version knows.
@@ -21,6 +27,9 @@ pub(super) enum Back {
 
 const APPLIED: u8 = 1;
 const ANSWER: u8 = 2;
+const PENDING: u8 = 3;
+const SETTLED: u8 = 4;
+const SLOW: u8 = 5;
 
 /// What came is not of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +63,21 @@ pub(super) fn applied(position: u64) -> Vec<u8> {
     frame(APPLIED, &position.to_le_bytes())
 }
 
+/// The frame that says what [`Back::Pending`] is.
+pub(super) fn pending(position: u64) -> Vec<u8> {
+    frame(PENDING, &position.to_le_bytes())
+}
+
+/// The frame that says what [`Back::Settled`] is.
+pub(super) fn settled(position: u64) -> Vec<u8> {
+    frame(SETTLED, &position.to_le_bytes())
+}
+
+/// The frame that says [`Back::Slow`].
+pub(super) fn slow() -> Vec<u8> {
+    frame(SLOW, &[])
+}
+
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(5 + body.len());
     frame.extend_from_slice(&(body.len() as u32 + 1).to_le_bytes());
@@ -70,8 +94,12 @@ pub(super) fn next(bytes: &[u8]) -> Result<Option<(Back, usize)>, Malformed> {
         return Err(Malformed);
     }
     let Some((kind, body)) = rest.get(..len).and_then(<[u8]>::split_first) else { return Ok(None) };
+    let position = || Ok(u64::from_le_bytes(body.try_into().map_err(|_| Malformed)?));
     let back = match *kind {
-        APPLIED => Back::Applied(u64::from_le_bytes(body.try_into().map_err(|_| Malformed)?)),
+        APPLIED => Back::Applied(position()?),
+        PENDING => Back::Pending(position()?),
+        SETTLED => Back::Settled(position()?),
+        SLOW => Back::Slow,
         ANSWER => parse(body)?.map_or(Back::Unknown, Back::Answer),
         _ => Back::Unknown,
     };
@@ -89,6 +117,9 @@ mod tests {
         let taken = Transfer::Taken { slot: 16383, id: u64::MAX };
         let mut bytes = answer(&taken);
         bytes.extend(applied(7));
+        assert_eq!(next(&pending(6)), Ok(Some((Back::Pending(6), 13))));
+        assert_eq!(next(&settled(5)), Ok(Some((Back::Settled(5), 13))));
+        assert_eq!(next(&slow()), Ok(Some((Back::Slow, 5))));
         for cut in 0..bytes.len() {
             assert!(next(&bytes[..cut.min(10)]).is_ok());
         }
@@ -116,8 +147,11 @@ mod tests {
             assert_eq!(parse(bytes), Ok(Some(said)));
             assert_eq!(message(&said), bytes);
         }
-        let frames: [(Back, &[u8]); 2] = [
+        let frames: [(Back, &[u8]); 5] = [
             (Back::Applied(258), &[9, 0, 0, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0]),
+            (Back::Pending(258), &[9, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0, 0]),
+            (Back::Settled(258), &[9, 0, 0, 0, 4, 2, 1, 0, 0, 0, 0, 0, 0]),
+            (Back::Slow, &[1, 0, 0, 0, 5]),
             (Back::Answer(Transfer::Taken { slot, id }), &[4, 0, 0, 0, 2, 5, 5, 7]),
         ];
         for (said, bytes) in frames {
@@ -133,7 +167,7 @@ mod tests {
         assert_eq!(parse(&longer), Ok(Some(taken)));
         let unknown = [Transfer::KINDS as u8, 1, 2];
         assert_eq!((parse(&unknown), parse(&[])), (Ok(None), Err(Malformed)));
-        for (kind, body) in [(ANSWER, &unknown[..]), (ANSWER + 1, b"anything")] {
+        for (kind, body) in [(ANSWER, &unknown[..]), (SLOW + 1, b"anything")] {
             let bytes = frame(kind, body);
             assert_eq!(next(&bytes), Ok(Some((Back::Unknown, bytes.len()))));
         }
