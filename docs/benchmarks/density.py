@@ -88,6 +88,8 @@ def per_key(name, count, make):
                 break
             except OSError:
                 time.sleep(0.05)
+        # What a server touches while it starts is not a key's.
+        time.sleep(1)
         before = resident(process.pid)
         random.seed(1)
         load(port, count, make)

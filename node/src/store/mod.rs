@@ -33,6 +33,7 @@ mod shard;
 mod splice;
 mod sweep;
 mod tap;
+mod taps;
 mod whole;
 
 use std::collections::BTreeSet;

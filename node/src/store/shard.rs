@@ -20,7 +20,7 @@ use super::{
     leftover::Leftovers,
     log::{Handle, Log, Queue, longest_item},
     pool::Pool,
-    tap::Taps,
+    taps::Taps,
 };
 use crate::value::{Encodings, Str, Value};
 use shoal_proto::slot::key_slot;
@@ -201,7 +201,7 @@ impl Shard {
             swept: 0,
             buffer: Vec::new(),
             gates: Gates::default(),
-            taps: Taps::new(),
+            taps: Taps::default(),
             leftovers: Leftovers::new(reclaim.counters()),
         }
     }

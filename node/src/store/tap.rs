@@ -73,9 +73,6 @@ pub(super) struct Tap {
     last: u64,
 }
 
-/// The taps of one shard, by slot.
-pub(super) type Taps = BTreeMap<u16, Vec<Tap>>;
-
 impl Tap {
     fn new(outbox: Arc<Outbox>, wait: bool) -> Self {
         let (late, busy) = (BTreeMap::new(), None);
@@ -175,17 +172,17 @@ impl Shard {
     /// Calls `f` for each tap of a slot.
     fn each_tap(&mut self, slot: u16, mut f: impl FnMut(&mut Self, &mut Tap)) {
         // Taken out, so that the shard can be read meanwhile.
-        let mut all = std::mem::take(&mut self.taps);
-        if let Some(taps) = all.get_mut(&slot) {
-            // Whose peer is gone goes, unless replies have to wait until that is agreed.
-            taps.retain(|tap| tap.wait || !tap.outbox.is_broken());
-            taps.iter_mut().for_each(|tap| f(self, tap));
-            if taps.is_empty() {
-                all.remove(&slot);
-                self.gates.state_mut(slot).set_tapped(false);
-            }
+        let mut taps = self.taps.take(slot);
+        if taps.is_empty() {
+            return;
         }
-        self.taps = all;
+        // Whose peer is gone goes, unless replies have to wait until that is agreed.
+        taps.retain(|tap| tap.wait || !tap.outbox.is_broken());
+        taps.iter_mut().for_each(|tap| f(self, tap));
+        if taps.is_empty() {
+            self.gates.state_mut(slot).set_tapped(false);
+        }
+        self.taps.put_back(slot, taps);
     }
 
     /// A key is about to go without a command: it expired or is evicted.
@@ -356,28 +353,28 @@ impl Shard {
 
     /// Whether a command that changes this key of the slot has to wait until it was copied.
     pub(super) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
-        let taps = self.taps.get(&slot).into_iter().flatten();
         if mutants::is(Mutant::NoWaiting) {
             return false;
         }
+        let taps = self.taps.of(slot).iter();
         let copying = taps.filter(|tap| !tap.outbox.is_broken()).filter_map(|tap| tap.busy.as_ref());
         copying.into_iter().any(|busy| *busy.key == *key)
     }
 
     /// Whether writes to the slot have to wait until a copy that others rely on has caught up.
     pub(super) fn is_behind(&self, slot: u16) -> bool {
-        self.taps.get(&slot).into_iter().flatten().any(|tap| tap.wait && tap.outbox.is_full())
+        self.taps.of(slot).iter().any(|tap| tap.wait && tap.outbox.is_full())
     }
 
     /// The outboxes that replies about the slot wait for, and up to where.
     pub(super) fn waits(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
-        let taps = self.taps.get(&slot).into_iter().flatten();
+        let taps = self.taps.of(slot).iter();
         taps.filter(|tap| tap.wait && !tap.outbox.is_safe(tap.last)).map(|tap| (&tap.outbox, tap.last))
     }
 
     /// A database (or all) is about to be emptied, where its keys are served.
     pub(super) fn tell_clear(&mut self, db: Option<u8>) {
-        for slot in self.taps.keys().copied().collect::<Vec<_>>() {
+        for slot in self.taps.slots().collect::<Vec<_>>() {
             if self.gates.state(slot).gate() != Gate::Away {
                 self.tell_clear_of(slot, db);
             }
@@ -393,13 +390,13 @@ impl Shard {
 
     /// The streams of slots that are about to change hands, and the positions behind what was put into them last.
     pub(super) fn held_taps(&self) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
-        let held = self.taps.iter().filter(|(slot, _)| self.gates.state(**slot).gate() == Gate::Held);
-        held.flat_map(|(_, taps)| taps.iter().map(|tap| (&tap.outbox, tap.last)))
+        let held = self.taps.slots().filter(|slot| self.gates.state(*slot).gate() == Gate::Held);
+        held.flat_map(|slot| self.taps.of(slot).iter().map(|tap| (&tap.outbox, tap.last)))
     }
 
     /// Two databases are about to be exchanged.
     pub(super) fn tell_swap(&mut self, a: u8, b: u8) {
-        for slot in self.taps.keys().copied().collect::<Vec<_>>() {
+        for slot in self.taps.slots().collect::<Vec<_>>() {
             if self.gates.state(slot).gate() == Gate::Away {
                 continue;
             }
@@ -446,8 +443,8 @@ impl Store {
     /// behind all changes so far; `None` if not everything was copied, or there is no such tap.
     pub fn guard_tap(&self, slot: u16, outbox: &Arc<Outbox>, wait: bool) -> Option<u64> {
         let mut shard = self.shards[shard_of(slot)].lock();
-        let taps = shard.taps.get_mut(&slot)?;
-        let tap = taps.iter_mut().find(|tap| Arc::ptr_eq(&tap.outbox, outbox) && tap.is_through())?;
+        let mut taps = shard.taps.of_mut(slot).iter_mut();
+        let tap = taps.find(|tap| Arc::ptr_eq(&tap.outbox, outbox) && tap.is_through())?;
         tap.steady = true;
         if wait && !tap.wait {
             tap.wait = true;
@@ -462,7 +459,7 @@ impl Store {
             tap.outbox.join();
             self.waited.fetch_add(1, Ordering::Relaxed);
         }
-        shard.taps.entry(slot).or_default().push(tap);
+        shard.taps.add(slot, tap);
         shard.gates.state_mut(slot).set_tapped(true);
     }
 
@@ -470,8 +467,8 @@ impl Store {
     pub fn end_taps(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            for slot in shard.taps.keys().copied().collect::<Vec<_>>() {
-                while let Some(outbox) = shard.taps.get(&slot).and_then(|t| Some(t.first()?.outbox.clone())) {
+            for slot in shard.taps.slots().collect::<Vec<_>>() {
+                while let Some(outbox) = shard.taps.of(slot).first().map(|tap| tap.outbox.clone()) {
                     self.end_tap(&mut shard, slot, &outbox);
                 }
             }
@@ -484,16 +481,18 @@ impl Store {
     }
 
     fn end_tap(&self, shard: &mut Shard, slot: u16, outbox: &Arc<Outbox>) -> bool {
-        let Some(taps) = shard.taps.get_mut(&slot) else { return false };
-        let Some(at) = taps.iter().position(|tap| Arc::ptr_eq(&tap.outbox, outbox)) else { return false };
-        let mut tap = taps.swap_remove(at);
+        let mut taps = shard.taps.take(slot);
+        let at = taps.iter().position(|tap| Arc::ptr_eq(&tap.outbox, outbox));
+        let ended = at.map(|at| taps.swap_remove(at));
+        let last = taps.is_empty();
+        shard.taps.put_back(slot, taps);
+        let Some(mut tap) = ended else { return false };
         tap.free();
         if tap.wait {
             tap.outbox.part();
             self.waited.fetch_sub(1, Ordering::Relaxed);
         }
-        if taps.is_empty() {
-            shard.taps.remove(&slot);
+        if last {
             shard.gates.state_mut(slot).set_tapped(false);
         }
         true
@@ -506,7 +505,7 @@ impl Store {
         }
         for shard in &self.shards {
             let shard = shard.lock();
-            shard.taps.keys().flat_map(|slot| shard.waits(*slot)).for_each(|(outbox, at)| f(outbox, at));
+            shard.taps.slots().flat_map(|slot| shard.waits(slot)).for_each(|(outbox, at)| f(outbox, at));
         }
     }
 
@@ -542,7 +541,7 @@ impl Store {
     /// The position in `outbox` behind the slot's last record, if it is tapped into it.
     pub fn tapped_to(&self, slot: u16, outbox: &Arc<Outbox>) -> Option<u64> {
         let shard = self.shards[shard_of(slot)].lock();
-        let tap = shard.taps.get(&slot)?.iter().find(|tap| Arc::ptr_eq(&tap.outbox, outbox))?;
+        let tap = shard.taps.of(slot).iter().find(|tap| Arc::ptr_eq(&tap.outbox, outbox))?;
         Some(tap.last)
     }
 }
