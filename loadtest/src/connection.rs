@@ -268,18 +268,18 @@ impl Connection {
     }
 
     /// Reads what has come and calls `on_answer` with each answered request, its reply, the time of the read and the
-    /// request's bytes, if copies are kept. `closing` says that the other side has hung up, so the end has to be read too. Returns the
-    /// bytes read.
+    /// request's bytes, if copies are kept. `closing` says that the other side has hung up, so the end has to be read too. The
+    /// bytes read are added to `received`, those before the connection's end as well.
     #[inline]
     pub fn receive(
         &mut self,
         buffer: &mut [u8],
         closing: bool,
+        received: &mut u64,
         clock: impl Fn() -> u64,
         mut on_answer: impl FnMut(Waiting, Reply<'_>, u64, &[u8]),
-    ) -> Result<u64, Broken> {
-        let Some(socket) = &mut self.socket else { return Ok(0) };
-        let mut total = 0;
+    ) -> Result<(), Broken> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
         loop {
             let start = self.carry.len();
             if start > 0 {
@@ -292,7 +292,7 @@ impl Connection {
                 Err(error) if is_not_now(&error) => break,
                 Err(error) => return Err(error.into()),
             };
-            total += count as u64;
+            *received += count as u64;
             let now = clock();
             let bytes = &buffer[..start + count];
             let mut used = 0;
@@ -330,7 +330,7 @@ impl Connection {
         if let Some(copies) = &mut self.copies {
             copies.tidy();
         }
-        Ok(total)
+        Ok(())
     }
 }
 

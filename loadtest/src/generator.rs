@@ -444,26 +444,26 @@ impl Generator {
             let (alike, outages) = (&mut self.alike, &mut self.outages);
             alike.begin(connection.endpoint);
             let clock = || start.elapsed().as_nanos() as u64;
-            let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, _| {
-                last = now;
-                served |= reply.error.is_none();
-                alike.add(tally, request, now);
-                if let Some(outages) = outages {
-                    outages.on_answer(tally, request, reply, now);
-                }
-                alike.interpret(tally, kinds, followed, request.about, reply);
-            });
+            let mut bytes = 0;
+            let ended =
+                connection.receive(&mut self.buffer, closing, &mut bytes, clock, |request, reply, now, _| {
+                    last = now;
+                    served |= reply.error.is_none();
+                    alike.add(tally, request, now);
+                    if let Some(outages) = outages {
+                        outages.on_answer(tally, request, reply, now);
+                    }
+                    alike.interpret(tally, kinds, followed, request.about, reply);
+                });
             alike.record(&mut self.tally);
             if served {
                 self.tally.note_served(last);
                 connection.served = true;
             }
-            match received {
-                Ok(bytes) => self.tally.received += bytes,
-                Err(broken) => {
-                    self.on_broken(index, broken);
-                    return last;
-                }
+            self.tally.received += bytes;
+            if let Err(broken) = ended {
+                self.on_broken(index, broken);
+                return last;
             }
         }
         if !self.followed.is_empty() {

@@ -38,6 +38,7 @@ pub mod trace;
 pub mod transport;
 pub mod ttl;
 pub mod verify;
+pub mod watch;
 pub mod workload;
 pub mod zipf;
 

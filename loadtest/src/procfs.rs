@@ -68,6 +68,13 @@ fn process_cpu(stat: &str) -> Option<u64> {
     Some((user + system) * TICK)
 }
 
+/// True if there is no such process any more. One that waits for its parent to ask how it ended has ended as well.
+pub fn has_ended(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_none_or(|state| matches!(state, "Z" | "X" | "x"))
+}
+
 /// True if there is such a process.
 pub fn is_running(process: u32) -> bool {
     Path::new(&format!("/proc/{process}")).is_dir()

@@ -17,6 +17,8 @@ pub struct Command {
     pub label: String,
     /// True when a null in the reply is a miss.
     pub looks_up: bool,
+    /// True when an empty reply is a miss.
+    pub reads_all: bool,
     /// The word that decides which node of a cluster is asked, if there is one.
     key_word: Option<usize>,
     /// True when it writes a key, which moves the `latest` distribution on.
@@ -39,6 +41,9 @@ const LOOK_UPS: &[&str] = &[
     "GET", "MGET", "GETEX", "GETDEL", "GETSET", "HGET", "HMGET", "LPOP", "RPOP", "SPOP", "ZSCORE", "ZMSCORE",
     "LINDEX",
 ];
+
+/// Names of commands that read a whole key, or some of its members, and answer a missing one with nothing in a list.
+const READ_ALL: &[&str] = &["HGETALL", "SMEMBERS", "LRANGE", "ZRANGE"];
 
 /// Names of commands that write a key.
 const WRITERS: &[&str] =
@@ -248,6 +253,7 @@ fn command(line: &str, filling: &Filling) -> Result<Command, String> {
     let name = template.name().to_owned();
     Ok(Command {
         looks_up: LOOK_UPS.contains(&name.as_str()),
+        reads_all: READ_ALL.contains(&name.as_str()),
         writes: WRITERS.contains(&name.as_str()),
         label: name,
         template,

@@ -7,6 +7,7 @@ pub fn append(whole: &mut Outcome, mut later: Outcome) {
     align(whole, &mut later);
     // A round begins with a second of its own, so that seconds stay seconds; what a cut one lacks is a gap.
     let offset = whole.seconds.last().map_or(0, |last| last.second + 1);
+    let begin = whole.seconds.last().map_or(0.0, |last| last.begin_s() + last.length());
     let elapsed = whole.elapsed + later.elapsed;
     let share = later.elapsed.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
     whole.stolen += (later.stolen - whole.stolen) * share;
@@ -15,6 +16,7 @@ pub fn append(whole: &mut Outcome, mut later: Outcome) {
     // Times since the start of different runs say nothing together.
     whole.tally.served = None;
     whole.seconds.extend(later.seconds.into_iter().map(|mut second| {
+        second.begin_s = Some(begin + second.begin_s());
         second.second += offset;
         second
     }));
@@ -24,6 +26,9 @@ pub fn append(whole: &mut Outcome, mut later: Outcome) {
         sum.wall += own.wall;
     }
     whole.server = ServerUsage::both(whole.server, later.server);
+    whole.ended.append(&mut later.ended);
+    whole.ended.sort_unstable();
+    whole.ended.dedup();
 }
 
 /// Puts a later run's counts per server into the order of the earlier one, which gets to know the servers it did not
@@ -81,6 +86,7 @@ mod tests {
             elapsed: Duration::from_secs(seconds),
             own: vec![OwnUsage { cpu: 10, waited: 1, wall: 100 }],
             server: Some(ServerUsage { cpu: 5, switches: 2, resident: seconds, others: 7 }),
+            ended: Vec::new(),
             stolen,
         }
     }

@@ -11,12 +11,12 @@ use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::generator::{Channel, Generator, OwnUsage, Pace, Plan};
 use crate::limits;
-use crate::procfs::{self, Usage};
 use crate::report::number::counted;
 use crate::requests::Requests;
 use crate::series::{Second, Series};
 use crate::tally::Tally;
 use crate::target::{Opening, Target};
+use crate::watch::{Watch, Watched};
 use crate::workload::Workload;
 
 /// What to run.
@@ -74,6 +74,8 @@ pub struct Outcome {
     pub own: Vec<OwnUsage>,
     /// What the server's processes used, if there are any on this machine.
     pub server: Option<ServerUsage>,
+    /// The server's processes that ended while it was counted.
+    pub ended: Vec<u32>,
     /// The share of the machine's CPU time that its host took away.
     pub stolen: f64,
 }
@@ -179,16 +181,16 @@ pub fn observe<O: Observer>(
     observer.on_start(start);
     let threads = threads.into_iter().map(|generator| std::thread::spawn(move || generator.run(start)));
     let threads: Vec<_> = threads.collect();
-    let mut watch = Watch::new(settings, start);
+    let mut watch = Watch::new(&settings.processes, start + settings.warmup, settings.duration);
     let parts = SECOND / interval;
     let series = Series::new(settings.threads * parts as usize, labels.len());
     let (tally, seconds) = gather(&tallies, &returns, (series, parts), &mut watch, observer);
     let own = join(threads)?;
     let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
-    let (server, stolen) = watch.finish();
+    let Watched { server, ended, stolen } = watch.finish();
     let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
     let endpoints = servers.nodes.all().iter().map(|endpoint| endpoint.name.to_string()).collect();
-    Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, stolen })
+    Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, ended, stolen })
 }
 
 /// The servers of a run and, if they are a cluster, who owns what.
@@ -317,59 +319,6 @@ fn gather<O: Observer>(
 
 fn join(threads: Vec<JoinHandle<Result<OwnUsage, Error>>>) -> Result<Vec<OwnUsage>, Error> {
     threads.into_iter().map(|thread| thread.join().map_err(|_| Error::Thread)?).collect()
-}
-
-/// Reads what the server used at the end of the warm-up and at the end of the run.
-struct Watch {
-    processes: Vec<u32>,
-    from: Instant,
-    until: Instant,
-    before: Option<(Usage, u64, Instant)>,
-    after: Option<(Usage, u64, Instant)>,
-}
-
-impl Watch {
-    fn new(settings: &Settings, start: Instant) -> Self {
-        let from = start + settings.warmup;
-        // A year stands for "no end".
-        let until = from + settings.duration.min(Duration::from_secs(365 * 86_400));
-        Self { processes: settings.processes.clone(), from, until, before: None, after: None }
-    }
-
-    /// How long until there is something to read.
-    fn wait(&self) -> Duration {
-        let next = if self.before.is_none() { self.from } else { self.until };
-        let wait = next.saturating_duration_since(Instant::now());
-        if self.after.is_some() { Duration::from_secs(1) } else { wait }
-    }
-
-    fn look(&mut self) {
-        let now = Instant::now();
-        if self.before.is_none() && now >= self.from {
-            self.before = Some(self.read());
-        } else if self.after.is_none() && now >= self.until {
-            self.after = Some(self.read());
-        }
-    }
-
-    fn read(&self) -> (Usage, u64, Instant) {
-        (Usage::of(&self.processes), procfs::stolen(), Instant::now())
-    }
-
-    fn finish(mut self) -> (Option<ServerUsage>, f64) {
-        let Some(before) = self.before else { return (None, 0.0) };
-        let after = self.after.take().unwrap_or_else(|| self.read());
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let ticks = after.2.duration_since(before.2).as_secs_f64() * 100.0 * cpus as f64;
-        let stolen = if ticks > 0.0 { (after.1 - before.1) as f64 / ticks } else { 0.0 };
-        let usage = ServerUsage {
-            cpu: after.0.cpu.saturating_sub(before.0.cpu),
-            switches: after.0.switches.saturating_sub(before.0.switches),
-            resident: after.0.resident,
-            others: 0,
-        };
-        ((after.0.cpu > 0).then_some(usage), stolen)
-    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,11 @@ use crate::tally::Tally;
 pub struct Second {
     /// Which one, counted from the end of the warm-up.
     pub second: u64,
-    /// How long it was, in seconds: less than 1 where the run ended in it.
-    #[serde(default = "whole")]
+    /// When it began, in seconds from the end of the warm-up, where its number does not tell: after a round that ended
+    /// within a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begin_s: Option<f64>,
+    /// How long it was, in seconds: less than 1 where the run ended in it; 0 in files of older versions.
     pub length_s: f64,
     /// Answered requests.
     pub answered: u64,
@@ -49,6 +52,7 @@ impl Second {
         let quantile = |share| latencies.value_at_quantile(share) as f64 / 1000.0;
         Self {
             second,
+            begin_s: None,
             length_s: if tally.cut > 0 { tally.cut as f64 / 1e9 } else { whole() },
             answered: total.in_time(),
             errors: total.errors,
@@ -81,8 +85,17 @@ impl Second {
 
     /// Answered requests per second.
     pub fn rate(&self) -> f64 {
-        // Files of older versions and tests have no length.
-        self.answered as f64 / if self.length_s > 0.0 { self.length_s.max(SHORTEST_S) } else { whole() }
+        self.answered as f64 / self.length().max(SHORTEST_S)
+    }
+
+    /// When it began, in seconds from the end of the warm-up.
+    pub fn begin_s(&self) -> f64 {
+        self.begin_s.unwrap_or(self.second as f64)
+    }
+
+    /// How long it was, in seconds; taken for whole where that is not known.
+    pub fn length(&self) -> f64 {
+        if self.length_s > 0.0 { self.length_s } else { whole() }
     }
 
     /// The share of looked-up keys that were found, if any were looked up.
@@ -93,7 +106,7 @@ impl Second {
 }
 
 /// The rate of a shorter time says nothing.
-const SHORTEST_S: f64 = 0.05;
+const SHORTEST_S: f64 = 0.001;
 
 fn whole() -> f64 {
     1.0

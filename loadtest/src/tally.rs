@@ -224,6 +224,8 @@ pub struct Tally {
     pub error_kinds: Vec<ErrorKind>,
     /// No server has answered for so long that the run was given up.
     pub gave_up: bool,
+    /// When an open loop ended, something was due and all connections to its server were in use.
+    pub full: bool,
 }
 
 /// Errors with the same text, or of the same kind.
@@ -283,6 +285,7 @@ impl Tally {
             served: None,
             error_kinds: Vec::new(),
             gave_up: false,
+            full: false,
         }
     }
 
@@ -304,7 +307,7 @@ impl Tally {
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
         self.connection_errors = 0;
         (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
-        self.gave_up = false;
+        (self.gave_up, self.full) = (false, false);
         (self.connections, self.useless) = (0, 0);
         reset(&mut self.connect);
         self.interval = None;
@@ -341,6 +344,7 @@ impl Tally {
         self.longest_wait = self.longest_wait.max(other.longest_wait);
         self.waiting = self.waiting.max(other.waiting);
         self.gave_up |= other.gave_up;
+        self.full |= other.full;
         add(&mut self.lag, &other.lag);
         if let Some((first, last)) = other.served {
             self.note_served(first);

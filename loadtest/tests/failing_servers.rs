@@ -140,6 +140,50 @@ fn refused_connections_are_errors_wherever_errors_are_shown() {
 }
 
 #[test]
+fn what_comes_with_the_end_of_a_connection_is_counted() {
+    const REPLY: &[u8] = b"+OK\r\n";
+    let server = serve(bind(), |mut socket| {
+        // The answer and the end come together.
+        if request(&mut BufReader::new(socket.try_clone().unwrap())).is_some() {
+            let _ = socket.write_all(REPLY);
+        }
+    });
+    let mut settings = settings(server);
+    settings.workload.commands = vec![CommandSpec::new("QUIT", 1)];
+    let outcome = measure(&settings, Purpose::Measure);
+    // Where the end came a little later, the next request was on its way already, and is lost.
+    assert!(outcome.tally.answered() > 0 && outcome.tally.answered() + outcome.tally.lost == 30);
+    assert_eq!(outcome.tally.received, outcome.tally.answered() * REPLY.len() as u64);
+}
+
+#[test]
+fn a_server_process_that_ends_is_told() {
+    let server = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() && socket.write_all(b"$1\r\nx\r\n").is_ok() {}
+    });
+    let mut gone = std::process::Command::new("true").spawn().expect("there is such a program");
+    gone.wait().expect("it ends");
+    let told = |processes: Vec<u32>| {
+        let settings = Settings { processes, ..settings(server) };
+        let outcome = measure(&settings, Purpose::Measure);
+        let figures = Figures::new(&settings, &[], &outcome);
+        let page = html::page(&Runs::one(figures.clone()));
+        let warnings = figures.warnings.iter().filter(|warning| warning.contains("before the run did"));
+        (figures.server.is_some(), warnings.cloned().collect::<Vec<_>>(), table::run(&figures), page)
+    };
+    let (is_known, warnings, table, page) = told(vec![gone.id(), std::process::id()]);
+    let note = "1 of the server's 2 processes ended before the run did: what it used is known up to its last reading";
+    assert!(is_known && warnings.len() == 1 && warnings[0].starts_with(note), "{warnings:?}");
+    assert!(table.contains("resident (1 of 2 processes ended meanwhile)"), "{table}");
+    assert!(page.contains("ended meanwhile</th><td>1 process</td>"));
+    let (is_known, warnings, table, _) = told(vec![gone.id()]);
+    assert!(!is_known && !table.contains("\nserver "), "{table}");
+    let note = "the server's process ended before the run did: what the server used cannot be told";
+    assert_eq!(warnings, [note]);
+}
+
+#[test]
 fn answers_that_are_no_strings_are_told() {
     let server = serve(bind(), |mut socket| {
         let mut reader = BufReader::new(socket.try_clone().unwrap());
@@ -186,6 +230,29 @@ fn answers_after_the_end_do_not_count_for_the_rate() {
 }
 
 #[test]
+fn connections_that_limit_an_open_loop_are_told() {
+    let server = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() {
+            std::thread::sleep(Duration::from_millis(10));
+            let _ = socket.write_all(b"$1\r\nx\r\n");
+        }
+    });
+    // One connection gets 100 answers in a second at most.
+    let settings = Settings {
+        rates: vec![(2000.0, Duration::MAX)],
+        duration: Duration::from_millis(300),
+        grace: Duration::ZERO,
+        limit: u64::MAX,
+        ..settings(server)
+    };
+    let outcome = measure(&settings, Purpose::Measure);
+    let warnings = Figures::new(&settings, &[], &outcome).warnings;
+    let note = "all of 1 connection (-c) with pipeline 1 (-P) were in use at the end";
+    assert!(warnings.iter().any(|warning| warning.starts_with(note)), "{warnings:?}");
+}
+
+#[test]
 fn a_number_of_requests_is_given_up_when_nobody_answers() {
     // Connections stand in its queue and are never answered.
     let silent = bind();
@@ -229,7 +296,7 @@ fn a_silence_at_the_end_is_told() {
     let outcome = measure(&settings, Purpose::Measure);
     let figures = Figures::new(&settings, &[], &outcome);
     let told = |text: &str| figures.warnings.iter().any(|warning| warning.starts_with(text));
-    assert!(told("there was no answer but errors in the last"), "{:?}", figures.warnings);
+    assert!(told("there was no answer in the last"), "{:?}", figures.warnings);
     assert!(told("when the run ended a request had waited for"), "{:?}", figures.warnings);
     // Of the only command as of all of them, or the warning would contradict the table.
     assert!(figures.commands[0].max_us > 1e6 && figures.commands[0].max_us == figures.total.max_us);

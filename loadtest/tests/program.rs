@@ -99,6 +99,47 @@ fn an_interrupt_that_comes_twice_at_once_is_one() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(matches!(output.status.code(), Some(0 | 1)), "{:?}: {text}", output.status);
     assert!(text.contains("generator"), "it still reports: {text}");
+    let told = text.lines().find(|line| line.starts_with("warning    interrupted after "));
+    assert!(told.is_some_and(|line| line.ends_with(" of 60.0 s")), "{text}");
+}
+
+#[test]
+fn a_comparison_says_what_makes_it_doubtful() {
+    const NIL: &[u8] = b"$-1\r\n";
+    let (empty, _told) = server(NIL);
+    let (other, _other_told) = server(VALUE);
+    let (a, b) = (format!("x={empty}"), format!("y={other}"));
+    let json = temporary("doubtful.json");
+    let path = json.to_str().unwrap();
+    let common = ["compare", "-q", "--rounds", "2", "-n", "20", "-c", "1", "--json", path];
+    let arguments = [&common[..], &["-A", &a, "-B", &b, "--command", "GET {key}"]].concat();
+    let (code, output, errors) = run(&arguments);
+    let figures = std::fs::read_to_string(&json).unwrap();
+    std::fs::remove_file(&json).unwrap();
+    let note = "only 0.00 % of the looked-up keys were there: --preload writes them first";
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(output.contains(&format!("warning    x: {note}\n")) && !output.contains(&format!("y: {note}")));
+    assert!(errors.contains(&format!("x: {note}\n")), "{errors}");
+    // Of each round and of all together.
+    assert_eq!(figures.matches(note).count(), 3);
+    // The keys cannot be written: -ERR, and nil is as good as any answer.
+    let (refusing, _refusing_told) = server(b"-ERR no\r\n");
+    let target = refusing.to_string();
+    let (_, output, _) =
+        run(&["run", "-q", "--preload", "-k", "3", "-n", "2", "-c", "1", "--target", &target]);
+    assert!(
+        output.contains("warning    3 errors and 0 lost requests while the keys were written"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_check_of_a_cluster_wants_a_cluster() {
+    let (server, _told) = server(b"-ERR This instance has cluster support disabled\r\n");
+    let (code, output, errors) =
+        run(&["verify", "-q", "--cluster", "-n", "10", "--target", &server.to_string()]);
+    assert_eq!((code, output.as_str()), (Some(2), ""), "{errors}");
+    assert!(errors.contains("CLUSTER SLOTS") && errors.contains("cluster support disabled"), "{errors}");
 }
 
 #[test]

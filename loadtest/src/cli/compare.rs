@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::load::LoadArguments;
 use super::output::spare;
-use super::run::{measure, preload, stop_on_interrupt};
+use super::run::{hint, measure, preload, stop_on_interrupt};
 use crate::compare::{Figure, compare};
 use crate::error::Error;
 use crate::report::figures::Figures;
@@ -61,6 +61,8 @@ struct Contender {
     /// All rounds as if they were one.
     whole: Option<Outcome>,
     recorder: Recorder,
+    /// What else is to be known of it: that its preload failed, or that the user ended it.
+    notes: Vec<String>,
 }
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
@@ -84,18 +86,22 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
         let settings = arguments.load.settings(std::slice::from_ref(address), &stop)?;
         let server = look_at(&settings.targets[0], &settings.opening, &stop)?;
-        if arguments.preload && !preload(&settings, &stop, arguments.quiet)? {
-            return Ok(ExitCode::FAILURE);
+        let mut notes = Vec::new();
+        if arguments.preload {
+            let Some(told) = preload(&settings, &stop, arguments.quiet)? else {
+                return Ok(ExitCode::FAILURE);
+            };
+            notes.extend(told);
         }
         let path = arguments.hdr.as_deref().map(|path| path_for(path, name));
         let recorder = Recorder::new(path.as_deref(), &settings.workload)?;
         let (name, rounds) = (name.clone(), Vec::new());
-        contenders.push(Contender { name, server, settings, rounds, whole: None, recorder });
+        contenders.push(Contender { name, server, settings, rounds, whole: None, recorder, notes });
     }
     let mut failure = None;
     for round in 0..arguments.rounds {
         let label = format!("round {}/{}", round + 1, arguments.rounds);
-        match measure_round(&mut contenders, &stop, arguments.quiet, &label) {
+        match measure_round(&mut contenders, &stop, arguments, &label) {
             Ok(true) => continue,
             Ok(false) => eprintln!("stopped in round {}", round + 1),
             // Cut short where a server was waited for.
@@ -108,9 +114,14 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         }
         break;
     }
+    if stop.load(Ordering::Relaxed) {
+        let note = |rounds: usize| format!("interrupted after {rounds} of {} rounds", arguments.rounds);
+        let short = |one: &&mut Contender| one.rounds.len() < arguments.rounds as usize;
+        contenders.iter_mut().filter(short).for_each(|one| one.notes.push(note(one.rounds.len())));
+    }
     let rounds = contenders.iter().map(|contender| contender.rounds.len()).min().unwrap_or(0);
     let measured = contenders.iter().all(|contender| contender.whole.is_some());
-    let runs = side_by_side(&contenders);
+    let runs = side_by_side(&contenders, arguments.preload);
     let written = keep(arguments, measured.then_some(&runs), contenders);
     if measured {
         // Behind the files, since nobody may be there to read it, but in any case.
@@ -140,19 +151,21 @@ fn keep(arguments: &CompareArguments, runs: Option<&Runs>, contenders: Vec<Conte
 fn measure_round(
     contenders: &mut [Contender],
     stop: &Arc<AtomicBool>,
-    quiet: bool,
+    arguments: &CompareArguments,
     label: &str,
 ) -> Result<bool, Error> {
     let mut round = Vec::new();
     for contender in contenders.iter_mut() {
-        let progress = Progress::new(quiet).label(&format!("{label} {}", contender.name));
+        let progress = Progress::new(arguments.quiet).label(&format!("{label} {}", contender.name));
         let outcome = measure(&contender.settings, stop, progress, &mut contender.recorder)?;
         contender.recorder.next_run();
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let figures = Figures::new(&contender.settings, std::slice::from_ref(&contender.server), &outcome);
-        for warning in figures.warnings.iter().filter(|_| !quiet) {
+        let mut figures =
+            Figures::new(&contender.settings, std::slice::from_ref(&contender.server), &outcome);
+        hint(&mut figures, &contender.settings, arguments.preload);
+        for warning in &figures.warnings {
             eprintln!("{}: {}", contender.name, plain(warning));
         }
         round.push((figures, outcome));
@@ -168,11 +181,13 @@ fn measure_round(
 }
 
 /// Everything that was measured, for the table, the JSON and the plots.
-fn side_by_side(contenders: &[Contender]) -> Runs {
+fn side_by_side(contenders: &[Contender], preloaded: bool) -> Runs {
     let (first, others) = contenders.split_first().expect("the first server is required");
     let run = |contender: &Contender| {
         let whole = contender.whole.as_ref()?;
-        let figures = Figures::new(&contender.settings, std::slice::from_ref(&contender.server), whole);
+        let mut figures = Figures::new(&contender.settings, std::slice::from_ref(&contender.server), whole);
+        figures.warnings.extend(contender.notes.iter().cloned());
+        hint(&mut figures, &contender.settings, preloaded);
         Some(Run { name: contender.name.clone(), figures })
     };
     Runs {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 
@@ -50,16 +50,19 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
     let servers = look_at_all(&settings, &stop)?;
-    if arguments.preload && !preload(&settings, &stop, arguments.quiet)? {
-        return Ok(ExitCode::FAILURE);
+    let mut notes = Vec::new();
+    if arguments.preload {
+        let Some(told) = preload(&settings, &stop, arguments.quiet)? else { return Ok(ExitCode::FAILURE) };
+        notes.extend(told);
     }
     let progress = Progress::new(arguments.quiet);
     let outcome = measure(&settings, &stop, progress, &mut recorder)?;
     let mut figures = Figures::new(&settings, &servers, &outcome);
-    let fills = settings.workload.commands.iter().any(|command| command.on_miss.is_some());
-    if !arguments.preload && !fills && settings.workload.preload.is_some() {
-        figures.hint_at_preload();
+    if stop.load(Ordering::Relaxed) {
+        figures.note_interrupted(&settings);
     }
+    figures.warnings.extend(notes);
+    hint(&mut figures, &settings, arguments.preload);
     let written = keep(arguments, &figures, recorder);
     // Behind the files, since nobody may be there to read it, but in any case.
     print!("{}", table::run(&figures));
@@ -98,8 +101,20 @@ pub(super) fn look_at_all(settings: &Settings, stop: &Arc<AtomicBool>) -> Result
     Ok(servers)
 }
 
-/// Writes every key once; false if nobody has answered for so long that it was given up.
-pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) -> Result<bool, Error> {
+/// Says that keys are missing, where a preload would have written them.
+pub(super) fn hint(figures: &mut Figures, settings: &Settings, preloaded: bool) {
+    let fills = settings.workload.commands.iter().any(|command| command.on_miss.is_some());
+    if !preloaded && !fills && settings.workload.preload.is_some() {
+        figures.hint_at_preload();
+    }
+}
+
+/// Writes every key once; returns what went wrong, or none if nobody has answered for so long that it was given up.
+pub(super) fn preload(
+    settings: &Settings,
+    stop: &Arc<AtomicBool>,
+    quiet: bool,
+) -> Result<Option<Vec<String>>, Error> {
     if settings.workload.preload.is_none() {
         return Err(Error::Usage(format!(
             "the workload '{}' has no 'preload' command",
@@ -110,17 +125,20 @@ pub(super) fn preload(settings: &Settings, stop: &Arc<AtomicBool>, quiet: bool) 
     let outcome = crate::run::run(settings, Purpose::Preload, stop, |second, _| progress.show(second))?;
     progress.end();
     let tally = &outcome.tally;
+    let mut notes = Vec::new();
     if tally.all_errors() + tally.lost > 0 {
         let first = tally.error_kinds.first().map_or("", |kind| &kind.example);
         let errors = counted(tally.all_errors(), "error", "errors");
         let lost = counted(tally.lost, "lost request", "lost requests");
-        eprintln!("{errors} and {lost} while the keys were written; the first: {}", plain(first));
+        let note = format!("{errors} and {lost} while the keys were written; the first: {}", plain(first));
+        eprintln!("{note}");
+        notes.push(note);
     }
     if tally.gave_up {
         let (written, patience) = (counted(tally.answered(), "key", "keys"), settings.give_up.as_secs());
         eprintln!("given up after writing {written}: no server has answered for {patience} s");
     }
-    Ok(!tally.gave_up)
+    Ok((!tally.gave_up).then_some(notes))
 }
 
 /// One counted run with progress and, if one is wanted, a log.

@@ -14,6 +14,7 @@ use super::output::counted;
 use super::run::stop_on_interrupt;
 use crate::answer;
 use crate::cluster::redirect::leads_elsewhere;
+use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::patience::Patience;
 use crate::report::number::{count, plain};
@@ -185,6 +186,10 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Setti
     let targets = arguments.access.targets(&arguments.target)?;
     for target in &targets {
         look_at(target, &opening, stop)?;
+    }
+    if arguments.cluster {
+        // Refused by a server that is no cluster's, before anything is asked of it.
+        Layout::read(&targets, &opening, &Nodes::default(), stop)?;
     }
     let usual = if arguments.requests.is_some() { Duration::MAX } else { USUAL };
     Ok(Settings {

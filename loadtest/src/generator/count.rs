@@ -12,12 +12,17 @@ const NONE: (usize, usize) = (usize::MAX, 0);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind {
     looks_up: bool,
+    reads_all: bool,
     follows: Option<Follows>,
 }
 
 impl Kind {
     pub(super) fn of(command: &Command) -> Self {
-        Self { looks_up: command.looks_up, follows: command.follow_up.map(|(follows, _)| follows) }
+        Self {
+            looks_up: command.looks_up,
+            reads_all: command.reads_all,
+            follows: command.follow_up.map(|(follows, _)| follows),
+        }
     }
 }
 
@@ -109,6 +114,12 @@ impl Alike {
                 tally.count_error(command, b"errors in place of values");
             }
         }
+        if kind.reads_all {
+            let counts = &mut tally.commands[command];
+            let is_empty = reply.strings == 0 && reply.faults == 0;
+            counts.misses += u64::from(is_empty);
+            counts.hits += u64::from(reply.strings > 0);
+        }
         match kind.follows {
             None => {}
             Some(Follows::Misses) if reply.nulls == 0 => {}
@@ -124,7 +135,7 @@ mod tests {
     #[test]
     fn only_strings_are_hits() {
         let mut tally = Tally::new(1);
-        let kinds = [Kind { looks_up: true, follows: None }];
+        let kinds = [Kind { looks_up: true, reads_all: false, follows: None }];
         let alike = Alike::new(1);
         let reply = |strings, nulls, faults| Reply { error: None, nulls, strings, faults, number: 0 };
         for (keys, reply) in
@@ -135,5 +146,13 @@ mod tests {
         }
         let counts = &tally.commands[0];
         assert_eq!((counts.hits, counts.misses, counts.errors, counts.neither), (4, 3, 1, 2));
+        let kinds = [Kind { looks_up: false, reads_all: true, follows: None }];
+        let mut tally = Tally::new(1);
+        // A hash of ten fields, one that is not there, and a scan in a group of keys, which names no key.
+        for (keys, strings) in [(1, 20), (1, 0), (0, 7), (0, 0), (0, 0)] {
+            let about = About::new(0, keys, 7);
+            alike.interpret(&mut tally, &kinds, &mut Vec::new(), about, reply(strings, 0, 0));
+        }
+        assert_eq!((tally.commands[0].hits, tally.commands[0].misses, tally.commands[0].neither), (2, 3, 0));
     }
 }

@@ -13,6 +13,7 @@ impl Generator {
     /// Notes how much was answered before the end; [`Generator::finish`] tells the rest as late.
     pub(super) fn begin_late(&mut self) {
         if !std::mem::replace(&mut self.is_late, true) {
+            self.tally.full = self.lanes.iter().any(|lane| lane.is_blocked);
             self.tally.commands.iter_mut().for_each(|command| command.late = command.latency.len());
             self.tally.endpoints.iter_mut().for_each(|endpoint| endpoint.late = endpoint.latency.len());
         }

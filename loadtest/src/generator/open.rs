@@ -25,7 +25,7 @@ pub(super) struct Lane {
     /// Connections with room for another request, each at most once.
     free: VecDeque<usize>,
     /// Something was due and no connection had room.
-    is_blocked: bool,
+    pub(super) is_blocked: bool,
     /// When that was last over.
     blocked: u64,
 }

@@ -346,25 +346,27 @@ impl Generator {
         let (mut last, mut answered, mut served) = (0, 0, false);
         let clock = || start.elapsed().as_nanos() as u64;
         let turned = &mut routed.turned;
-        let received = connection.receive(&mut self.buffer, closing, clock, |request, reply, now, bytes| {
-            last = now;
-            if request.about.command() == ASIDE {
-                return;
-            }
-            if let Some(redirect) = reply.error.and_then(Redirect::parse) {
-                tally.redirects += 1;
-                let since = Some(request.since);
-                let held = Held { bytes: bytes.to_vec(), about: request.about, since, asking: false };
-                return turned.push((redirect, held));
-            }
-            answered += 1;
-            served |= reply.error.is_none();
-            alike.add(tally, request, now);
-            if let Some(outages) = outages {
-                outages.on_answer(tally, request, reply, now);
-            }
-            alike.interpret(tally, kinds, followed, request.about, reply);
-        });
+        let mut read = 0;
+        let ended =
+            connection.receive(&mut self.buffer, closing, &mut read, clock, |request, reply, now, bytes| {
+                last = now;
+                if request.about.command() == ASIDE {
+                    return;
+                }
+                if let Some(redirect) = reply.error.and_then(Redirect::parse) {
+                    tally.redirects += 1;
+                    let since = Some(request.since);
+                    let held = Held { bytes: bytes.to_vec(), about: request.about, since, asking: false };
+                    return turned.push((redirect, held));
+                }
+                answered += 1;
+                served |= reply.error.is_none();
+                alike.add(tally, request, now);
+                if let Some(outages) = outages {
+                    outages.on_answer(tally, request, reply, now);
+                }
+                alike.interpret(tally, kinds, followed, request.about, reply);
+            });
         alike.record(&mut self.tally);
         if served {
             self.tally.note_served(last);
@@ -375,9 +377,9 @@ impl Generator {
             self.follow_up_routed(last);
         }
         self.turn_round(index, last);
-        match received {
-            Ok(bytes) => self.tally.received += bytes,
-            Err(broken) => self.on_broken(index, broken),
+        self.tally.received += read;
+        if let Err(broken) = ended {
+            self.on_broken(index, broken);
         }
         last
     }

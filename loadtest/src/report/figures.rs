@@ -245,6 +245,8 @@ pub struct ServerFigures {
     pub switches: f64,
     /// Resident memory at the end in bytes.
     pub resident: u64,
+    /// How many of the processes ended meanwhile; what they used counts up to their last reading.
+    pub ended: usize,
 }
 
 /// What the generator used.
@@ -323,6 +325,7 @@ impl Figures {
                 cpus: per(server.cpu as f64 / 1e9, seconds),
                 switches: per(server.switches as f64, in_time + server.others as f64),
                 resident: server.resident,
+                ended: outcome.ended.len(),
             }),
             total,
             generator,

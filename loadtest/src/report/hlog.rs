@@ -190,11 +190,15 @@ impl Found {
         let elapsed = (counted.min(end - first) as f64 / 1e3).max(1e-3);
         let mut total = CommandTally::new();
         self.commands.values().for_each(|command| total.add(command));
-        let mut seconds: BTreeMap<u64, Tally> = BTreeMap::new();
-        for (start, (_, counted)) in &self.intervals {
+        // What was counted in each, and how many milliseconds it was long.
+        let mut seconds: BTreeMap<u64, (Tally, u64)> = BTreeMap::new();
+        for (start, (length, counted)) in &self.intervals {
             // Times relative to a base stay; times since 1970 begin with the first one.
             let start = if *start > 1_000_000_000_000 { start - first } else { *start };
-            seconds.entry(start / 1000).or_insert_with(|| Tally::new(1)).commands[0].add(counted);
+            let (tally, long) = seconds.entry(start / 1000).or_insert_with(|| (Tally::new(1), 0));
+            tally.commands[0].add(counted);
+            *long += length;
+            tally.cut = if *long < 1000 { *long * 1_000_000 } else { 0 };
         }
         Figures {
             workload: name,
@@ -206,7 +210,7 @@ impl Found {
                 .collect(),
             total: CommandFigures::new("all", &total, elapsed),
             curve: curve(&total.latency),
-            seconds: seconds.iter().map(|(second, counted)| Second::of(*second, counted)).collect(),
+            seconds: seconds.iter().map(|(second, (counted, _))| Second::of(*second, counted)).collect(),
             origin: Origin { started_s: self.started as u64, ..Origin::default() },
             ..Figures::default()
         }
@@ -269,6 +273,7 @@ mod tests {
         assert_eq!(answered, [("GET", 4), ("SET_with__space", 2)]);
         let seconds: Vec<(u64, u64)> = figures.seconds.iter().map(|s| (s.second, s.answered)).collect();
         assert_eq!(seconds, [(0, 4), (1, 0), (2, 1), (4, 1)]);
+        assert_eq!((figures.seconds[1].length_s, figures.seconds[2].length_s), (1.0, 0.25));
         let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() < 0.001;
         assert!(near(figures.commands[0].max_us, 5000.0), "{}", figures.commands[0].max_us);
         assert!(near(figures.commands[0].p50_us, 200.0) && near(figures.total.max_us, 3.6e9));

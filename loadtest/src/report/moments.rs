@@ -113,18 +113,32 @@ pub fn moments(figures: &Figures, most: usize) -> Vec<Moment> {
         groups[group].push(second);
     }
     let mut moments = Vec::new();
+    // How much earlier than its number says a second began, after rounds that ended within one.
+    let mut shift = 0.0;
     for (index, group) in groups.iter().enumerate() {
         let from = first + index as u64 * together;
-        let start = from as f64;
-        let length = (figures.elapsed_s - start).clamp(0.0, together as f64);
-        // A log that begins late counts its seconds from elsewhere than its elapsed time.
-        let length = if length > 0.0 { length } else { together as f64 };
+        if let Some(second) = group.first() {
+            shift = second.begin_s() - second.second as f64;
+        }
+        let start = from as f64 + shift;
+        let known: f64 = group.iter().map(|second| length(figures, second)).sum();
+        // Silent seconds are whole; those behind the last one never were.
+        let until = figures.seconds.last().map_or(from, |last| last.second + 1).min(from + together);
+        let length = known + (until - from).saturating_sub(group.len() as u64) as f64;
         if length >= SHORTEST || groups.len() == 1 {
             let there: Vec<usize> = lives.between(from, from + together).collect();
             moments.push(moment(start, length, group, &there));
         }
     }
     moments
+}
+
+/// How long a second was. Files of older versions do not say how short the last one was, but how long the run was.
+fn length(figures: &Figures, second: &Second) -> f64 {
+    let rest = figures.elapsed_s - second.begin_s();
+    let is_last = figures.seconds.last().is_some_and(|last| last.second == second.second);
+    // A log that begins late counts its seconds from elsewhere than its elapsed time.
+    if second.length_s == 0.0 && is_last && rest > 0.0 { rest.min(1.0) } else { second.length() }
 }
 
 /// Some seconds as one moment; `there` are the places of the endpoints that count.
@@ -224,6 +238,33 @@ mod tests {
         let cut = moments(&figures(&[(0, 10), (1, 5)], 1.5), 100);
         assert_eq!((cut[1].per_s, cut[1].at_s), (10.0, 1.25));
         assert_eq!(moments(&figures(&[(0, 10), (1, 5)], 1.01), 100).len(), 1);
+    }
+
+    #[test]
+    fn rounds_that_end_within_a_second_follow_each_other_at_once() {
+        let second = |second, begin_s, length_s: f64| Second {
+            second,
+            begin_s,
+            length_s,
+            answered: (100.0 * length_s) as u64,
+            ..Second::default()
+        };
+        // Two rounds of 1.5 s and one of 1.1 s.
+        let seconds = vec![
+            second(0, None, 1.0),
+            second(1, None, 0.5),
+            second(2, Some(1.5), 1.0),
+            second(3, Some(2.5), 0.5),
+            second(4, Some(3.0), 1.0),
+            second(5, Some(4.0), 0.1),
+        ];
+        let figures = Figures { seconds, elapsed_s: 4.1, ..Figures::default() };
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        let shown = |most: usize| -> Vec<(f64, f64)> {
+            moments(&figures, most).iter().map(|m| (rounded(m.at_s), rounded(m.per_s))).collect()
+        };
+        assert_eq!(shown(100), [(0.5, 100.0), (1.25, 100.0), (2.0, 100.0), (2.75, 100.0), (3.5, 100.0)]);
+        assert_eq!(shown(3), [(0.75, 100.0), (2.25, 100.0), (3.55, 100.0)]);
     }
 
     #[test]

@@ -112,9 +112,12 @@ impl Progress {
     }
 
     fn time(&self, second: &Second) -> String {
+        let end = second.second as f64 + second.length();
+        // A part of a second is told as such.
+        let end = if end.fract() == 0.0 { end.to_string() } else { format!("{end:.1}") };
         match self.until {
-            Some(until) if second.second < until => format!("{}/{until} s", second.second + 1),
-            _ => format!("{} s", second.second + 1),
+            Some(until) if second.second < until => format!("{end}/{until} s"),
+            _ => format!("{end} s"),
         }
     }
 
@@ -199,6 +202,7 @@ const GAP: usize = 2;
 fn summary(seconds: &[Second], time: String) -> String {
     let sum = |part: fn(&Second) -> u64| seconds.iter().map(part).sum::<u64>();
     let counted = seconds.iter().any(Second::has_latencies);
+    let length: f64 = seconds.iter().map(Second::length).sum();
     let largest = |part: fn(&Second) -> f64| micros(seconds.iter().map(part).fold(0.0, f64::max));
     let most = |part| if counted { largest(part) } else { "-".into() };
     let (hits, asked) = (sum(|second| second.hits), sum(|second| second.hits + second.misses));
@@ -214,7 +218,7 @@ fn summary(seconds: &[Second], time: String) -> String {
         .unwrap_or_default();
     format!(
         "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {:>8}  {}{hits}{silence}",
-        count((seconds.iter().map(Second::rate).sum::<f64>() / seconds.len().max(1) as f64).round() as u64),
+        count((sum(|second| second.answered) as f64 / length.max(1e-3)).round() as u64),
         most(|second| second.p50_us),
         most(|second| second.p99_us),
         most(|second| second.max_us),
@@ -328,5 +332,11 @@ mod tests {
             "   2/60 s      52,119/s  p50 <= 50.0 us  p99 <=  200 us  max  1.50 ms  errors 2  hits 75.00 %"
         );
         assert!(summary(&[second(0)], "1 s".into()).contains("p50  50.0 us"));
+        // A part of a second counts for its length.
+        let part = Second { length_s: 0.02, answered: 2000, ..second(1) };
+        assert!(summary(std::slice::from_ref(&part), "1 s".into()).contains(" 100,000/s"));
+        let text = summary(&[Second { answered: 100_000, ..second(0) }, part.clone()], "1 s".into());
+        assert!(text.contains(" 100,000/s"), "{text}");
+        assert_eq!(progress(1).time(&Second { length_s: 0.3, ..part }), "1.3/60 s");
     }
 }

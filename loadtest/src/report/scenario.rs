@@ -66,6 +66,8 @@ pub struct VerifyFigures {
     pub doubt: Option<String>,
     /// Some claim of the scenario is about it.
     pub claimed: bool,
+    /// The kinds of what is wrong that no claim is about.
+    pub not_claimed: Vec<String>,
     /// Some of what is wrong, one of each kind first.
     pub histories: Vec<HistoryFigures>,
 }
@@ -98,10 +100,27 @@ impl VerifyFigures {
         self.violations.is_empty() && self.doubt.is_none() && self.unread == 0
     }
 
+    /// True if some claim is about this kind of what is wrong.
+    pub fn claims(&self, kind: &str) -> bool {
+        self.claimed && !self.not_claimed.iter().any(|other| other == kind)
+    }
+
+    /// True if all was checked, and nothing is wrong that a claim is about.
+    pub fn is_as_claimed(&self) -> bool {
+        let counts = |(kind, _): &(String, u64)| !self.claimed || self.claims(kind);
+        !self.violations.iter().any(counts) && self.doubt.is_none() && self.unread == 0
+    }
+
     /// What was found, on one line.
     pub fn verdict(&self) -> String {
-        let kinds: Vec<String> =
-            self.violations.iter().map(|(kind, number)| format!("{} x {kind}", count(*number))).collect();
+        let kinds: Vec<String> = self
+            .violations
+            .iter()
+            .map(|(kind, number)| {
+                let aside = if self.claimed && !self.claims(kind) { " (not claimed)" } else { "" };
+                format!("{} x {kind}{aside}", count(*number))
+            })
+            .collect();
         let mut text = match &self.doubt {
             Some(doubt) => plain(doubt),
             None if kinds.is_empty() => "nothing wrong found".into(),
@@ -145,6 +164,14 @@ mod tests {
             "2 x stale read, 1 x lost write"
         );
         assert!(!verify(false, &[]).verdict().contains(aside) && verify(false, &[]).is_well());
+        let some = VerifyFigures {
+            not_claimed: vec!["lost write".into()],
+            ..verify(true, &[("stale read", 2), ("lost write", 1)])
+        };
+        assert_eq!(some.verdict(), "2 x stale read, 1 x lost write (not claimed)");
+        assert!(!some.is_as_claimed() && some.claims("stale read") && !some.claims("lost write"));
+        let lost = VerifyFigures { violations: vec![("lost write".into(), 1)], ..some };
+        assert!(lost.is_as_claimed() && !lost.is_well());
         let unread = VerifyFigures { unread: 7, ..verify(false, &[]) };
         assert_eq!(unread.verdict(), "nothing wrong found, 7 keys could not be read back");
         let doubt = VerifyFigures { doubt: Some("nothing checked: no answer".into()), ..verify(true, &[]) };

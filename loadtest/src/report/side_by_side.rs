@@ -44,7 +44,7 @@ fn counts(runs: &[Run]) -> String {
         let first = run.figures.errors.first().map(|first| format!("; {}", error(first)));
         out.push_str(&format!("ERRORS     {}: {what}{}\n", run.name, first.unwrap_or_default()));
     }
-    out
+    out + &warnings(runs)
 }
 
 /// One row per run, and each one's ratio to the first.
@@ -82,13 +82,16 @@ fn rows(runs: &[Run]) -> String {
     if let Some((first, others)) = runs.split_first() {
         rows.extend(others.iter().map(|other| ratio_row(first, other)));
     }
-    let mut out = table(&rows);
-    for run in runs {
-        for warning in &run.figures.warnings {
-            out.push_str(&format!("warning    {}: {}\n", run.name, plain(warning)));
-        }
-    }
-    out
+    table(&rows) + &warnings(runs)
+}
+
+/// What makes the runs' figures doubtful.
+fn warnings(runs: &[Run]) -> String {
+    let of = |run: &Run| -> String {
+        let warnings = run.figures.warnings.iter();
+        warnings.map(|warning| format!("warning    {}: {}\n", run.name, plain(warning))).collect()
+    };
+    runs.iter().map(of).collect()
 }
 
 fn ratio_row(first: &Run, other: &Run) -> Vec<String> {

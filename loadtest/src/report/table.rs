@@ -57,6 +57,10 @@ pub fn run(figures: &Figures) -> String {
             let others = counted(server.others, "operation", "operations");
             text.push_str(&format!(" ({others} of the checker included)"));
         }
+        if server.ended > 0 {
+            let all = counted(server.processes.len() as u64, "process", "processes");
+            text.push_str(&format!(" ({} of {all} ended meanwhile)", server.ended));
+        }
         line(&mut out, text);
     }
     let own = &figures.generator;

@@ -1,5 +1,7 @@
 //! What makes figures doubtful, one sentence each.
 
+use std::time::Duration;
+
 use super::figures::{Figures, StepFigures};
 use super::number::{count, counted, micros, percent};
 use crate::run::{Outcome, Settings};
@@ -17,6 +19,8 @@ const KEPT_UP: f64 = 0.95;
 const SILENT_S: f64 = 1.0;
 /// See [`SILENT_S`].
 const EXPECTED: f64 = 10.0;
+/// A server process that uses less of a CPU than this has time for more.
+const IDLE: f64 = 0.7;
 /// Fewer hits than this share without a preload are told.
 const FEW_HITS: f64 = 0.1;
 
@@ -30,6 +34,7 @@ pub(super) fn warnings(
 ) -> Vec<String> {
     let mut warnings = generator(figures);
     warnings.extend(useless(&outcome.tally));
+    warnings.extend(processes(settings, outcome));
     warnings.extend(answers(figures, settings, outcome));
     if let Some(wait) = stalled.filter(|_| figures.unanswered == 0) {
         warnings.push(format!(
@@ -93,6 +98,26 @@ pub(super) fn useless(tally: &Tally) -> Option<String> {
     Some(format!("{which}: the server refused them or closed them at once{why}{rest}"))
 }
 
+/// What is not known of what the server used.
+fn processes(settings: &Settings, outcome: &Outcome) -> Option<String> {
+    let unknown = outcome.server.is_none();
+    let which = match (outcome.ended.len(), settings.processes.len()) {
+        (0, 0) => return None,
+        (0, _) => {
+            let text = "what the server used cannot be told: its processes could not be read all the time";
+            return (unknown && !outcome.elapsed.is_zero()).then(|| text.into());
+        }
+        (_, 1) => "the server's process ended".into(),
+        (ended, all) => format!("{ended} of the server's {all} processes ended"),
+    };
+    let known = if unknown {
+        "what the server used cannot be told"
+    } else {
+        "what it used is known up to its last reading, and nothing of a process started in its place"
+    };
+    Some(format!("{which} before the run did: {known}"))
+}
+
 /// What a server answers that has its `maxclients`.
 const FULL: &str = "max number of clients";
 
@@ -129,6 +154,9 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
     if !missing.is_empty() {
         warnings.push(missing.join("; "));
     }
+    if outcome.tally.full && unreached(figures, settings).is_some() {
+        warnings.extend(full(figures));
+    }
     if figures.lost > 0 {
         warnings.push(format!(
             "{} lost the connection, counted in the percentiles with the wait until then: answers would have taken longer",
@@ -144,9 +172,27 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
         ));
     }
     if let Some(silent) = silence(figures, settings, outcome) {
-        warnings.push(format!("there was no answer but errors in the last {silent:.1} s"));
+        let but = if figures.all_errors() > 0 { " but errors" } else { "" };
+        warnings.push(format!("there was no answer{but} in the last {silent:.1} s"));
     }
     warnings
+}
+
+/// Says that connections are the limit of an open loop in which all were in use, if the server had time for more.
+fn full(figures: &Figures) -> Option<String> {
+    let all = format!(
+        "all of {} (-c) with pipeline {} (-P) were in use at the end",
+        counted(figures.connections as u64, "connection", "connections"),
+        figures.pipeline
+    );
+    match &figures.server {
+        Some(server) if server.cpus > IDLE * server.processes.len().max(1) as f64 => None,
+        Some(server) => Some(format!(
+            "{all} and the server used {:.0} % of a CPU: they are the limit rather than the server",
+            server.cpus * 100.0
+        )),
+        None => Some(format!("{all}: if the server had time for more, they are the limit")),
+    }
 }
 
 /// The rate that was asked for in the counted time, if much less of it was answered.
@@ -189,6 +235,25 @@ fn silence(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Option<
 }
 
 impl Figures {
+    /// Says how far a run came that the user ended early.
+    pub fn note_interrupted(&mut self, settings: &Settings) {
+        let mut came = Vec::new();
+        if settings.duration < Duration::MAX {
+            let (of, all) = (self.elapsed_s, settings.duration.as_secs_f64());
+            came.push((of < all, format!("{of:.1} of {all:.1} s")));
+        }
+        if outcome_is_limited(settings) {
+            let made = self.total.answered + self.lost;
+            let all = counted(settings.limit, "request", "requests");
+            came.push((made < settings.limit, format!("{} of {all}", count(made))));
+        }
+        // One of them may have been reached when the interrupt came.
+        if came.iter().all(|(is_short, _)| *is_short) {
+            let came: Vec<String> = came.into_iter().map(|(_, text)| text).collect();
+            self.warnings.insert(0, format!("interrupted after {}", came.join(", ")));
+        }
+    }
+
     /// Says that few keys were there to be found, after a run without a preload.
     pub fn hint_at_preload(&mut self) {
         if let Some(ratio) = self.total.hit_ratio.filter(|ratio| *ratio < FEW_HITS) {
@@ -203,6 +268,7 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::figures::ServerFigures;
 
     #[test]
     fn steps_say_how_much_is_due() {
@@ -210,6 +276,21 @@ mod tests {
         let steps = [step(10.0, Some(2.0)), step(100.0, None)];
         assert_eq!((due(&steps, 1.0), due(&steps, 3.0)), (10.0, 120.0));
         assert_eq!(due(&[step(10.0, Some(2.0))], 5.0), 50.0);
+    }
+
+    #[test]
+    fn full_connections_are_the_limit_of_an_idle_server_only() {
+        let server = |cpus| ServerFigures { cpus, processes: vec![1, 2], ..ServerFigures::default() };
+        let figures = |server| Figures { connections: 2, pipeline: 1, server, ..Figures::default() };
+        assert_eq!(full(&figures(Some(server(1.5)))), None);
+        assert_eq!(
+            full(&figures(Some(server(0.1)))).unwrap(),
+            "all of 2 connections (-c) with pipeline 1 (-P) were in use at the end and the server used 10 % of a CPU: \
+             they are the limit rather than the server"
+        );
+        assert!(
+            full(&figures(None)).unwrap().ends_with("if the server had time for more, they are the limit")
+        );
     }
 
     #[test]

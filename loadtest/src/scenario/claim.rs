@@ -269,6 +269,15 @@ impl Claim {
         matches!(self.figure, Figure::Violations(_))
     }
 
+    /// True if it is about this kind of violation.
+    pub fn is_about(&self, kind: &str) -> bool {
+        match self.figure {
+            Figure::Violations(None) => true,
+            Figure::Violations(Some(wrong)) => wrong.to_string() == kind,
+            Figure::Load(_) => false,
+        }
+    }
+
     /// Holds the claim against the figures; says what was measured. `baseline` is the window of the step it names.
     pub fn judge(&self, window: &Window, baseline: Option<&Window>, verified: &Verified) -> Verdict {
         if let (Figure::Violations(_), Some(why)) = (self.figure, verified.says_nothing()) {

@@ -351,9 +351,16 @@ impl Engine<'_> {
             Action::Assert { claims, .. } => Some(claims),
             _ => None,
         });
-        let claimed = claimed.flatten().any(Claim::wants_checker);
+        let claims_made: Vec<&Claim> = claimed.flatten().collect();
+        let claimed = claims_made.iter().any(|claim| claim.wants_checker());
+        let is_claimed = |kind: &str| claims_made.iter().any(|claim| claim.is_about(kind));
         let verify = self.driver.as_ref().filter(|_| checked).map(|driver| VerifyFigures {
             claimed,
+            not_claimed: by_kind(&driver.verified.violations)
+                .into_iter()
+                .map(|(kind, _)| kind)
+                .filter(|kind| claimed && !is_claimed(kind))
+                .collect(),
             operations: driver.verified.operations,
             answered: driver.verified.answered,
             failures: driver.verified.failures,

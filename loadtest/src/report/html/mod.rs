@@ -70,7 +70,7 @@ fn one(figures: &Figures) -> String {
     body.push_str(&warnings(figures));
     body.push_str(&charts::charts(&[Run { name: String::new(), figures: figures.clone() }]));
     body.push_str(&details(figures));
-    body.push_str(&footer(figures));
+    body.push_str(&footer(&[figures]));
     body
 }
 
@@ -94,9 +94,7 @@ fn side_by_side(runs: &Runs) -> String {
         body.push_str(&details(&run.figures));
         body.push_str("</details>\n");
     }
-    if let Some(run) = runs.runs.first() {
-        body.push_str(&footer(&run.figures));
-    }
+    body.push_str(&footer(&runs.runs.iter().map(|run| &run.figures).collect::<Vec<_>>()));
     body
 }
 
@@ -160,7 +158,9 @@ fn tiles(figures: &Figures) -> String {
         let nodes = format!("busiest of {} nodes to mean", figures.endpoints.len());
         tiles.push(("Imbalance", format!("{imbalance:.2}"), nodes));
     }
-    tiles.push(("Errors", count(figures.all_errors()), failures(figures)));
+    if !figures.only_latencies() {
+        tiles.push(("Errors", count(figures.all_errors()), failures(figures)));
+    }
     let mut out = String::from("<dl class=\"tiles\">\n");
     for (name, value, more) in tiles {
         let failed = figures.all_errors() + figures.lost > 0;
@@ -241,13 +241,25 @@ fn settings(figures: &Figures) -> String {
     format!("<h2>How it was measured</h2>\n{}", tables::facts(&rows))
 }
 
-fn footer(figures: &Figures) -> String {
-    let open = if figures.rates.is_empty() { "when it was sent" } else { "when it should have been sent" };
-    let tool = if figures.origin.tool.is_empty() { "shoal-loadtest" } else { &figures.origin.tool };
+/// From when latencies count, which a log does not tell, and what made the page.
+fn footer(runs: &[&Figures]) -> String {
+    let has = |wanted: &dyn Fn(&Figures) -> bool| runs.iter().any(|figures| wanted(figures));
+    let is_open = |figures: &Figures| !figures.only_latencies() && !figures.rates.is_empty();
+    let is_closed = |figures: &Figures| !figures.only_latencies() && figures.rates.is_empty();
+    let mut counts = match (has(&is_open), has(&is_closed)) {
+        (true, true) => "A request's latency counts from when it was sent, in an open loop from when it should have been, to its answer. ",
+        (true, false) => "A request's latency counts from when it should have been sent to its answer. ",
+        (false, true) => "A request's latency counts from when it was sent to its answer. ",
+        (false, false) => "",
+    }
+    .to_owned();
+    if has(&Figures::only_latencies) {
+        counts.push_str("A log holds latencies only, and does not tell from when they count. ");
+    }
+    let tool = runs.first().map(|figures| figures.origin.tool.as_str()).filter(|tool| !tool.is_empty());
     format!(
-        "<footer>A request's latency counts from {open} to its answer. Lines can be read out with the pointer or the arrow keys. \
-         Made by {}.</footer>\n",
-        escape(tool)
+        "<footer>{counts}Lines can be read out with the pointer or the arrow keys. Made by {}.</footer>\n",
+        escape(tool.unwrap_or("shoal-loadtest"))
     )
 }
 
@@ -286,6 +298,7 @@ mod tests {
             ..Second::default()
         };
         Figures {
+            targets: vec!["a:1".into()],
             workload: "<w>".into(),
             connections: 1,
             elapsed_s: 3.0,
@@ -347,6 +360,19 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
+    }
+
+    #[test]
+    fn what_a_log_does_not_hold_is_not_shown_as_nothing() {
+        let log = Figures { targets: Vec::new(), connections: 0, ..figures() };
+        let alone = page(&Runs::one(log.clone()));
+        assert!(!alone.contains("<dt>Errors</dt>") && !alone.contains("was sent"));
+        assert!(alone.contains("A log holds latencies only, and does not tell from when they count."));
+        // From, requests, errors, lost.
+        assert!(alone.contains("<td>20</td><td>-</td><td>-</td>"), "{alone}");
+        let run = |figures| Run { name: "r".into(), figures };
+        let both = page(&Runs { runs: vec![run(figures()), run(log)], ..Runs::default() });
+        assert!(both.contains("from when it was sent to its answer. A log holds"));
     }
 
     #[test]

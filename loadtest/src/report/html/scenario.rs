@@ -55,14 +55,17 @@ pub(super) fn check(figures: &Figures) -> String {
     let Some(verify) = figures.scenario.as_ref().and_then(|scenario| scenario.verify.as_ref()) else {
         return String::new();
     };
-    let class = if verify.is_well() { "good" } else { "bad" };
+    let class = if verify.is_as_claimed() { "good" } else { "bad" };
     let mut rows = vec![
         ("verdict".to_owned(), format!("<b class=\"{class}\">{}</b>", escape(&verify.verdict()))),
         ("operations".to_owned(), operations(verify)),
     ];
     rows.extend(verify.failures().map(|failures| ("failures".to_owned(), escape(&failures))));
     let kinds = verify.violations.iter();
-    rows.extend(kinds.map(|(kind, number)| (escape(kind), errors(*number))));
+    rows.extend(kinds.map(|(kind, number)| {
+        let aside = !verify.claims(kind);
+        (escape(kind), if aside { format!("{} (not claimed)", count(*number)) } else { errors(*number) })
+    }));
     let mut out = format!("<h2>Checker</h2>\n{}", facts(&rows));
     verify.histories.iter().for_each(|one| history(&mut out, one));
     out
@@ -175,6 +178,19 @@ mod tests {
             assert!(page.contains(part), "{part}");
         }
         assert!(!page.contains("<redis>"));
+    }
+
+    #[test]
+    fn what_is_not_claimed_is_told_as_that() {
+        let verify = VerifyFigures {
+            violations: vec![("lost write".into(), 2)],
+            not_claimed: vec!["lost write".into()],
+            claimed: true,
+            ..VerifyFigures::default()
+        };
+        let page = page(&Runs::one(figures(verify)));
+        assert!(page.contains("<b class=\"good\">2 x lost write (not claimed)</b>"));
+        assert!(page.contains("<th scope=\"row\">lost write</th><td>2 (not claimed)</td>"));
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub(super) fn errors(number: u64) -> String {
     if number == 0 { "0".into() } else { format!("<b class=\"bad\">{}</b>", count(number)) }
 }
 
+/// The same of a run, where it is known: a log holds latencies only.
+fn errors_of(figures: &Figures, number: u64) -> String {
+    if figures.only_latencies() { "-".into() } else { errors(number) }
+}
+
 pub(super) fn commands(figures: &Figures) -> String {
     let head = [
         "command",
@@ -64,6 +69,7 @@ pub(super) fn commands(figures: &Figures) -> String {
         "p99.99",
         "max",
     ];
+    let errors = |number| errors_of(figures, number);
     let row = |command: &CommandFigures| {
         let mut row = vec![
             escape(&command.command),
@@ -169,6 +175,9 @@ pub(super) fn server(figures: &Figures) -> String {
         ("resident memory", bytes(server.resident as f64)),
         ("processes", processes.join(", ")),
     ];
+    if server.ended > 0 {
+        rows.push(("ended meanwhile", counted(server.ended as u64, "process", "processes")));
+    }
     if server.others > 0 {
         let text = format!("{} of the checker", counted(server.others, "operation", "operations"));
         rows.insert(1, ("counted besides the load", text));
@@ -248,10 +257,10 @@ pub(super) fn seconds(figures: &Figures) -> String {
         .iter()
         .map(|second| {
             let mut row = vec![
-                time(second.second as f64),
+                time(second.begin_s()),
                 count(second.answered),
-                errors(second.all_errors()),
-                errors(second.lost),
+                errors_of(figures, second.all_errors()),
+                errors_of(figures, second.lost),
                 latency(second.p50_us),
                 latency(second.p99_us),
                 latency(second.max_us),
@@ -289,8 +298,8 @@ pub(super) fn runs(runs: &[Run]) -> String {
         let mut row = vec![
             format!("<i class=\"key c{}\"></i>{}", index % super::plot::COLOURS, escape(&run.name)),
             count(total.per_s.round() as u64),
-            errors(run.figures.all_errors()),
-            errors(run.figures.lost),
+            errors_of(&run.figures, run.figures.all_errors()),
+            errors_of(&run.figures, run.figures.lost),
             total.hit_ratio.map_or("-".into(), percent),
             cpu(run).map_or("-".into(), micros),
             cpu(run).map_or(String::new(), |us| bar(us / most.max(1e-9), false)),
