@@ -142,4 +142,19 @@ mod tests {
         assert_eq!((whole.elapsed, whole.tally.served), (Duration::from_millis(600), None));
         assert_eq!(whole.seconds.iter().map(|second| second.second).collect::<Vec<_>>(), [0, 1]);
     }
+
+    #[test]
+    fn a_round_begins_where_the_one_before_ended() {
+        let round = || {
+            let mut round = outcome(2, 0.0);
+            (round.seconds[1].length_s, round.ended) = (0.5, vec![7]);
+            round
+        };
+        let mut whole = round();
+        append(&mut whole, round());
+        append(&mut whole, round());
+        let begin: Vec<f64> = whole.seconds.iter().map(Second::begin_s).collect();
+        assert_eq!(begin, [0.0, 1.0, 1.5, 2.5, 3.0, 4.0]);
+        assert_eq!(whole.ended, [7]);
+    }
 }

@@ -387,6 +387,15 @@ mod tests {
     }
 
     #[test]
+    fn claims_are_about_kinds_of_violations() {
+        let is_about = |claim: &str, kind: Wrong| Claim::parse(claim).unwrap().is_about(&kind.to_string());
+        assert!(
+            is_about("stale_reads = 0", Wrong::StaleRead) && !is_about("stale_reads = 0", Wrong::LostWrite)
+        );
+        assert!(is_about("violations = 0", Wrong::LostWrite) && !is_about("errors = 0", Wrong::LostWrite));
+    }
+
+    #[test]
     fn a_checker_without_answers_proves_nothing() {
         let judged = |verified: &Verified| {
             let verdicts = ["violations = 0", "stale_reads = 0", "lost_writes <= 3"].map(|claim| {
