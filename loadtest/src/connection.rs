@@ -103,7 +103,9 @@ pub struct Connection {
     connecting: Option<u64>,
     /// It has brought an answer that is no error at some time.
     pub served: bool,
-    /// It could not be made or was closed by the server at some time.
+    /// It has brought an answer at all, or been closed with requests under way.
+    pub asked: bool,
+    /// It could not be made at some time, or the server closed it without being idle.
     pub failed: bool,
 }
 
@@ -129,6 +131,7 @@ impl Connection {
             left: u64::MAX,
             connecting: None,
             served: false,
+            asked: false,
             failed: false,
         }
     }

@@ -456,6 +456,7 @@ impl Generator {
                     alike.interpret(tally, kinds, followed, request.about, reply);
                 });
             alike.record(&mut self.tally);
+            connection.asked |= last > 0;
             if served {
                 self.tally.note_served(last);
                 connection.served = true;
@@ -516,8 +517,14 @@ impl Generator {
             self.tally.count_lost(usize::from(waiting.about.command()), connection.endpoint, waited);
         }
         let endpoint = connection.endpoint;
+        connection.asked |= !connection.waiting.is_empty();
+        // One that was only idle was not refused, nor was one that is closed here.
+        connection.failed |= match &broken {
+            Broken::Io(_) => connection.asked || !connection.stands(),
+            Broken::Opening(_) => true,
+            Broken::Protocol(_) => false,
+        };
         let lost = connection.close();
-        connection.failed = true;
         self.on_node_lost(index, lost);
         let text = match broken {
             Broken::Io(error) => format!("connection: {error}"),

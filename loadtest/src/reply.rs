@@ -16,6 +16,8 @@ pub struct Reply<'a> {
     pub strings: u32,
     /// How many errors were in it as values.
     pub faults: u32,
+    /// It is an array, a set or a map.
+    pub nested: bool,
     /// The integer of an integer reply, 0 otherwise.
     pub number: i64,
 }
@@ -77,7 +79,7 @@ impl Framer {
             };
             if length > 0 {
                 *at += length;
-                return Ok(Some(Reply { error: None, nulls, strings, faults: 0, number: 0 }));
+                return Ok(Some(Reply { error: None, nulls, strings, faults: 0, nested: false, number: 0 }));
             }
         }
         self.step(bytes, at)
@@ -201,8 +203,8 @@ impl Framer {
         }
         let whole = std::mem::take(self);
         let error = error.filter(|_| !whole.nested);
-        let Self { nulls, strings, faults, .. } = whole;
-        (!whole.push).then_some(Reply { error, nulls, strings, faults, number })
+        let Self { nulls, strings, faults, nested, .. } = whole;
+        (!whole.push).then_some(Reply { error, nulls, strings, faults, nested, number })
     }
 }
 

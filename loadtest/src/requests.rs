@@ -19,6 +19,8 @@ pub struct Command {
     pub looks_up: bool,
     /// True when an empty reply is a miss.
     pub reads_all: bool,
+    /// The same, and its answer is one value.
+    pub looks_up_one: bool,
     /// The word that decides which node of a cluster is asked, if there is one.
     key_word: Option<usize>,
     /// True when it writes a key, which moves the `latest` distribution on.
@@ -44,6 +46,8 @@ const LOOK_UPS: &[&str] = &[
 
 /// Names of commands that read a whole key, or some of its members, and answer a missing one with nothing in a list.
 const READ_ALL: &[&str] = &["HGETALL", "SMEMBERS", "LRANGE", "ZRANGE"];
+/// Those that are answered by one value.
+const LOOK_UPS_OF_ONE: &[&str] = &["GET", "GETEX", "GETDEL", "GETSET", "HGET", "ZSCORE", "LINDEX"];
 
 /// Names of commands that write a key.
 const WRITERS: &[&str] =
@@ -254,6 +258,7 @@ fn command(line: &str, filling: &Filling) -> Result<Command, String> {
     Ok(Command {
         looks_up: LOOK_UPS.contains(&name.as_str()),
         reads_all: READ_ALL.contains(&name.as_str()),
+        looks_up_one: LOOK_UPS_OF_ONE.contains(&name.as_str()),
         writes: WRITERS.contains(&name.as_str()),
         label: name,
         template,

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shoal_loadtest::arrivals::Spacing;
@@ -430,4 +430,28 @@ fn connections_that_cannot_be_made_behind_others_are_told() {
     let give_up = Duration::from_millis(100);
     let told = useless(&Settings { connections: 10, give_up, ..settings(server) });
     assert!(told.starts_with("none of the 10 connections was of any use"), "{told}");
+}
+
+#[test]
+fn connections_that_are_closed_while_idle_are_not_called_useless() {
+    // Two connections and one request: whichever brings it, the other one is closed before the answer.
+    let all: Mutex<Vec<TcpStream>> = Mutex::default();
+    let server = serve(bind(), move |mut socket| {
+        all.lock().unwrap().push(socket.try_clone().unwrap());
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        if request(&mut reader).is_none() {
+            return;
+        }
+        let here = socket.peer_addr().unwrap();
+        while all.lock().unwrap().len() < 2 {
+            std::thread::yield_now();
+        }
+        let others = std::mem::take(&mut *all.lock().unwrap());
+        let others = others.iter().filter(|other| other.peer_addr().is_ok_and(|peer| peer != here));
+        others.for_each(|other| other.shutdown(Shutdown::Both).unwrap());
+        socket.write_all(b"$1\r\nx\r\n").unwrap();
+    });
+    let rates = vec![(1000.0, Duration::MAX)];
+    let told = useless(&Settings { connections: 2, rates, limit: 1, ..settings(server) });
+    assert_eq!(told, "");
 }

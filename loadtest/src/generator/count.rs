@@ -13,6 +13,8 @@ const NONE: (usize, usize) = (usize::MAX, 0);
 pub(super) struct Kind {
     looks_up: bool,
     reads_all: bool,
+    /// What it is answered is one value, no list of them.
+    single: bool,
     follows: Option<Follows>,
 }
 
@@ -21,6 +23,7 @@ impl Kind {
         Self {
             looks_up: command.looks_up,
             reads_all: command.reads_all,
+            single: command.looks_up_one,
             follows: command.follow_up.map(|(follows, _)| follows),
         }
     }
@@ -105,12 +108,17 @@ impl Alike {
         if kind.looks_up {
             let counts = &mut tally.commands[command];
             let keys = u64::from(about.keys());
-            let missed = u64::from(reply.nulls).min(keys);
+            let nulls = if kind.single && reply.nested { 0 } else { u64::from(reply.nulls) };
+            let missed = nulls.min(keys);
             counts.misses += missed;
-            let found = u64::from(reply.strings).min(keys - missed);
+            let strings = if kind.single && reply.nested { 0 } else { u64::from(reply.strings) };
+            let found = strings.min(keys - missed);
             counts.hits += found;
             counts.neither += u64::from(missed + found + u64::from(reply.faults) < keys);
             if reply.faults > 0 {
+                if let Some(endpoint) = tally.endpoints.get_mut(self.endpoint) {
+                    endpoint.errors += 1;
+                }
                 tally.count_error(command, b"errors in place of values");
             }
         }
@@ -135,9 +143,17 @@ mod tests {
     #[test]
     fn only_strings_are_hits() {
         let mut tally = Tally::new(1);
-        let kinds = [Kind { looks_up: true, reads_all: false, follows: None }];
+        tally.want_endpoints(1);
+        let kinds = [Kind { looks_up: true, reads_all: false, single: false, follows: None }];
         let alike = Alike::new(1);
-        let reply = |strings, nulls, faults| Reply { error: None, nulls, strings, faults, number: 0 };
+        let reply = |strings, nulls, faults| Reply {
+            error: None,
+            nulls,
+            strings,
+            faults,
+            nested: strings + nulls + faults > 1,
+            number: 0,
+        };
         for (keys, reply) in
             [(1, reply(1, 0, 0)), (1, reply(0, 1, 0)), (1, reply(0, 0, 0)), (10, reply(3, 2, 1))]
         {
@@ -146,7 +162,8 @@ mod tests {
         }
         let counts = &tally.commands[0];
         assert_eq!((counts.hits, counts.misses, counts.errors, counts.neither), (4, 3, 1, 2));
-        let kinds = [Kind { looks_up: false, reads_all: true, follows: None }];
+        assert_eq!(tally.endpoints[0].errors, 1, "the server's errors are those of its commands");
+        let kinds = [Kind { looks_up: false, reads_all: true, single: false, follows: None }];
         let mut tally = Tally::new(1);
         // A hash of ten fields, one that is not there, and a scan in a group of keys, which names no key.
         for (keys, strings) in [(1, 20), (1, 0), (0, 7), (0, 0), (0, 0)] {
@@ -154,5 +171,13 @@ mod tests {
             alike.interpret(&mut tally, &kinds, &mut Vec::new(), about, reply(strings, 0, 0));
         }
         assert_eq!((tally.commands[0].hits, tally.commands[0].misses, tally.commands[0].neither), (2, 3, 0));
+        // An array is no answer to GET, whatever is in it.
+        let kinds = [Kind { looks_up: true, reads_all: false, single: true, follows: None }];
+        let mut tally = Tally::new(1);
+        for reply in [reply(2, 0, 0), reply(0, 2, 0), reply(1, 0, 0)] {
+            alike.interpret(&mut tally, &kinds, &mut Vec::new(), About::new(0, 1, 7), reply);
+        }
+        let counts = &tally.commands[0];
+        assert_eq!((counts.hits, counts.misses, counts.neither), (1, 0, 2));
     }
 }

@@ -368,6 +368,7 @@ impl Generator {
                 alike.interpret(tally, kinds, followed, request.about, reply);
             });
         alike.record(&mut self.tally);
+        connection.asked |= last > 0;
         if served {
             self.tally.note_served(last);
             connection.served = true;
