@@ -592,3 +592,23 @@ fn without_a_policy_nothing_goes() {
     assert!(!store.make_room(NOW));
     assert_eq!(store.len(0).0, 1);
 }
+
+/// Whatever may go: memory of keys that were deleted is there for others.
+#[test]
+fn deleted_keys_make_room_where_none_may_go() {
+    for policy in [Policy::VolatileLru, Policy::VolatileTtl, Policy::NoEviction] {
+        let store = Store::new(limited(policy, 8 << 20));
+        let write = |key: String| {
+            let room = store.make_room(NOW);
+            if room {
+                lock(&store, &key, NOW).set_str(key.as_bytes(), &[b'x'; 100], Expiry::Never);
+            }
+            room
+        };
+        let keys = (0..).take_while(|n| write(format!("old{n}"))).count();
+        assert!(keys > 20_000);
+        (0..keys).step_by(10).for_each(|n| assert!(remove(&store, &format!("old{n}"), NOW)));
+        let refused = (0..keys / 20).filter(|n| !write(format!("new{n}"))).count();
+        assert_eq!(refused, 0, "{policy:?}");
+    }
+}

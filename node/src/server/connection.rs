@@ -339,7 +339,7 @@ impl Connection {
             // The request is whole, and this is the beginning of the next one.
             self.pending.extend_from_slice(behind);
         } else {
-            landing.extend(behind);
+            landing.extend(behind, end);
         }
         self.drained(n, offered);
         Ok(n)

@@ -244,7 +244,7 @@ impl<'a> Batch<'a> {
         let now = uptime_ms();
         let until = match *self.patience {
             Some(until) if self.data == 0 => until,
-            _ => now + self.shared.config.hold_timeout(),
+            _ => now.saturating_add(self.shared.config.hold_timeout()),
         };
         *self.patience = Some(until);
         if now >= until {

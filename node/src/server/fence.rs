@@ -78,7 +78,7 @@ impl Fence {
 
     /// Waits until the replies may leave; false if they never may.
     pub(super) async fn passes(mut self, shared: &Shared) -> bool {
-        let give_up = uptime_ms() + PATIENCE * shared.config.hold_timeout();
+        let give_up = uptime_ms().saturating_add(shared.config.hold_timeout().saturating_mul(PATIENCE));
         let mut ended = false;
         loop {
             let seen = shared.changes.seen();

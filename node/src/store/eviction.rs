@@ -301,7 +301,11 @@ impl Store {
         // A little above the limit, the write may go on: the next ones evict further. Items that were looked at and
         // stayed have less credit than before.
         let held = self.held_memory();
-        held <= settings.maxmemory || (held <= far && (evicted > 0 || looked > 0))
+        if held <= settings.maxmemory || (held <= far && (evicted > 0 || looked > 0)) {
+            return true;
+        }
+        // Nothing may go, or too little: what is left is what dead items hold.
+        self.squeeze(settings)
     }
 
     /// Makes room in shards whose logs are nearly full, wherever the limit is. Whether all have room.
@@ -324,7 +328,7 @@ impl Store {
         room
     }
 
-    /// Without eviction: gives back what dead items hold, a bounded part of it. Whether the write may go on.
+    /// Gives back what dead items hold, a bounded part of it. Whether the write may go on.
     fn squeeze(&self, settings: &Settings) -> bool {
         for _ in 0..SHARDS {
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
@@ -375,14 +379,16 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
             return;
         };
         for place in next_items(shard, segment, task) {
+            let charge = shard.charge(place.handle) as i64;
             if shard.drop_if_left(&place, |value| reclaim.discard(value)) {
+                task.wanted -= charge;
                 task.evicted += 1;
                 continue;
             }
             match fate(shard, place, queue, settings, now) {
                 Fate::Goes => {
                     shard.hand.stayed = 0;
-                    task.wanted -= shard.charge(place.handle) as i64;
+                    task.wanted -= charge;
                     task.evicted += 1;
                     evict_item(shard, place, reclaim);
                 }

@@ -1,7 +1,7 @@
 //! A request with a long argument, received into memory in which that argument can be stored where it lies.
 //!
 //! The server begins one when it knows how long the argument will be. It never takes much more memory than was received,
-//! whatever a client announces: above [`AT_ONCE`] it grows with what comes. Whoever stores the argument takes a reference
+//! whatever a client announces: above [`AT_ONCE`] it doubles as it fills. Whoever stores the argument takes a reference
 //! instead of a copy, if the argument is nearly all there is.
 
 use bytes::Bytes;
@@ -15,8 +15,6 @@ use super::{
 pub const LEAST_LANDED: usize = pool::LEAST_IN_PAGES;
 /// So much memory is taken for a request before it was received: a megabyte, its command and a key.
 const AT_ONCE: usize = (1 << 20) + pool::PAGE;
-/// It grows by so much when nobody knows how much is to come.
-const STEP: usize = 64 << 10;
 /// An argument is stored where it lies if so many bytes around it are lost at most: a page more than a copy loses.
 const LOST: usize = pool::PAGE + 512;
 
@@ -56,7 +54,7 @@ impl Landing {
     pub fn room(&mut self, end: Option<usize>) -> &mut [u8] {
         let end = end.filter(|end| *end > self.len);
         if self.len == self.block.len() {
-            self.block.grow(end.unwrap_or(self.len + STEP).min(2 * self.len), self.len);
+            self.grow(self.len + 1, end);
         }
         let end = end.map_or(self.block.len(), |end| end.min(self.block.len()));
         &mut self.block[self.len..end]
@@ -68,10 +66,19 @@ impl Landing {
         debug_assert!(self.len <= self.block.len(), "no more than there was room for");
     }
 
-    /// Takes bytes that came behind the room.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    /// Makes room for `len` bytes in all, and for as many as have come: less often than with each read. No more than up to
+    /// `end` if that is given, where a long argument ends that is stored as it lies.
+    fn grow(&mut self, len: usize, end: Option<usize>) {
+        let most = end.filter(|end| *end >= len).unwrap_or(usize::MAX);
+        self.block.grow((2 * self.len).max(len).min(most), self.len);
+    }
+
+    /// Takes bytes that came behind the room; `end` as for [`room`](Self::room).
+    pub fn extend(&mut self, bytes: &[u8], end: Option<usize>) {
         let len = self.len + bytes.len();
-        self.block.grow(len, self.len);
+        if len > self.block.len() {
+            self.grow(len, end);
+        }
         self.block[self.len..len].copy_from_slice(bytes);
         self.len = len;
     }
@@ -126,6 +133,29 @@ mod tests {
         landing
     }
 
+    /// A socket that always has more gives the room and 2 KB behind it at each read.
+    #[test]
+    fn few_reads_bring_a_long_request_and_its_argument_fills_its_memory() {
+        let store = Store::new(Settings::default());
+        for total in [40_000, 1 << 20, 1_500_000, 2 << 20, 20_000_000] {
+            for end in [Some(total), None] {
+                let mut landing = store.landing(&[0; 2048], end.unwrap_or(2048));
+                let mut reads = 0;
+                while landing.len() < total {
+                    let room = landing.room(end).len().min(total - landing.len());
+                    landing.received(room);
+                    let behind = 2048.min(total - landing.len());
+                    landing.extend(&vec![0; behind], end);
+                    reads += 1;
+                }
+                assert!(reads <= 16, "{reads} reads of {total} bytes");
+                let memory = landing.land().memory;
+                assert!(end.is_none() || memory == pool::rounded(total), "{memory} for {total} bytes");
+                assert!(memory <= 2 * total + 4096, "{memory} for {total} bytes");
+            }
+        }
+    }
+
     #[test]
     fn an_argument_that_is_nearly_all_is_not_copied_and_charged_with_all_that_it_holds() {
         let store = Store::new(Settings::default());
@@ -172,7 +202,7 @@ mod tests {
         landing.received(4096);
         assert_eq!(landing.room(Some(9000)).len(), 9000 - 8192, "exactly what is missing");
         assert_eq!(landing.bytes()[..4096], [7; 4096]);
-        landing.extend(&[8; 5000]);
+        landing.extend(&[8; 5000], None);
         assert_eq!((landing.len(), landing.bytes()[13_191]), (13_192, 8));
     }
 }

@@ -4,7 +4,7 @@
 //! once and only its addresses are kept. So what is resident is what is in use, whatever sizes come and go: there are no
 //! holes between blocks of other sizes, as an allocator has them, only addresses without memory.
 //!
-//! The `unsafe` of the store's memory is here alone, and rests on this:
+//! The `unsafe` of the store's memory is here, but for huge pages ([`huge`](super::huge)), and rests on this:
 //!
 //! 1. A [`Block`] is the only owner of its bytes: [`Pool::take`] hands out a range that is in no other block, because it is
 //!    fresh, or was taken off a free list onto which only a dropped block goes.
@@ -256,12 +256,16 @@ impl Books {
 /// Gives the pages of free blocks that were taken out of the books to the system; keeps their addresses.
 fn give_back(pool: &Shared, surplus: impl IntoIterator<Item = (NonNull<u8>, usize)>) {
     for (start, len) in surplus {
+        let is_huge = pool.books.lock().ranges.hole(start, len);
         // Without the lock, since it takes the system a while.
-        // SAFETY: it has just been taken off a free list, so nothing refers to it (3).
-        unsafe { empty(start, len) };
-        let mut books = pool.books.lock();
-        books.ranges.emptied(start);
-        books.class(len).cold.push(start);
+        // SAFETY: it has just been taken off a free list, so nothing refers to it (3), and its region is mapped (2).
+        unsafe {
+            if is_huge {
+                huge::split(start, len);
+            }
+            empty(start, len);
+        }
+        pool.books.lock().class(len).cold.push(start);
     }
 }
 

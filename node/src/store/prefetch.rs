@@ -2,7 +2,7 @@
 //!
 //! A look-up in a large store waits for main memory several times, one after the other. When several look-ups
 //! are known in advance, their waits can overlap; measured on a pipeline of 16 GETs of 300,000 keys, this takes
-//! a third off the time per command. The only `unsafe` of the node lives here.
+//! a third off the time per command.
 
 #![allow(unsafe_code, reason = "the intrinsic takes a raw pointer")]
 

@@ -383,7 +383,7 @@ impl Copying<'_> {
             Some(job) => {
                 let full = self.outbox.is_waited_for() && self.outbox.lag() > WINDOW;
                 let room = job.blocked.is_none_or(|acked| self.outbox.acked() > acked);
-                if full || !room { Due::Acked } else { Due::In(self.pacer.pause()) }
+                if full || !room { Due::Acked } else { Due::In(self.pacer.pause().min(SAMPLE)) }
             }
         }
     }
