@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 
 use rustix::process::{Pid, Signal, kill_process};
 use shoal_testkit::Frame;
@@ -131,6 +132,35 @@ fn a_comparison_says_what_makes_it_doubtful() {
         output.contains("warning    3 errors and 0 lost requests while the keys were written"),
         "{output}"
     );
+}
+
+#[test]
+fn a_comparison_with_a_server_that_falls_silent_has_failed() {
+    let (good, _told) = server(VALUE);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let silent = listener.local_addr().expect("it is bound");
+    let left = Arc::new(AtomicUsize::new(100));
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let left = left.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
+                while Frame::read(&mut reader).is_ok() {
+                    let more = |n: usize| n.checked_sub(1);
+                    let answers = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+                    if answers && socket.write_all(VALUE).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let (a, b) = (format!("x={good}"), format!("y={silent}"));
+    let rounds = ["--rounds", "2", "-d", "200ms", "--warmup", "0s", "-c", "1", "-k", "10"];
+    let (code, output, errors) = run(&[&["compare", "-q", "--a", &a, "--b", &b][..], &rounds].concat());
+    assert_eq!(code, Some(1), "{output}{errors}");
+    assert!(output.contains("y/x: nothing to compare"), "{output}");
+    assert!(output.contains("warning    y: nothing was answered in 1 of 2 rounds\n"), "{output}");
 }
 
 #[test]

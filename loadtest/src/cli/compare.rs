@@ -119,6 +119,14 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         let short = |one: &&mut Contender| one.rounds.len() < arguments.rounds as usize;
         contenders.iter_mut().filter(short).for_each(|one| one.notes.push(note(one.rounds.len())));
     }
+    let mut silent = false;
+    for one in &mut contenders {
+        let rounds = one.rounds.iter().filter(|round| round.total.answered == 0).count();
+        if rounds > 0 {
+            one.notes.push(format!("nothing was answered in {rounds} of {} rounds", one.rounds.len()));
+        }
+        silent |= rounds > 0;
+    }
     let rounds = contenders.iter().map(|contender| contender.rounds.len()).min().unwrap_or(0);
     let measured = contenders.iter().all(|contender| contender.whole.is_some());
     let runs = side_by_side(&contenders, arguments.preload);
@@ -133,7 +141,7 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         return Err(failure);
     }
     let is_useful = runs.runs.iter().all(|run| run.figures.is_useful());
-    Ok(if measured && is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if measured && is_useful && !silent { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes the files that are wanted; logs hold what was measured in any case.
