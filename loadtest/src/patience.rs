@@ -1,13 +1,15 @@
-//! How long somebody waits for one answer after the other: no wait is longer than a given patience, and none goes on for
-//! long once there is hurry.
+//! How long somebody waits for one answer after the other: no wait is longer than a given patience, and neither one nor
+//! all of them go on for long once there is hurry.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a wait may last once there is hurry.
 const HURRY: Duration = Duration::from_millis(500);
+/// How long after hurry was first felt somebody still waits for anything.
+const HURRIED: Duration = Duration::from_secs(2);
 /// How often a wait looks whether there is hurry.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -18,12 +20,25 @@ pub struct Patience {
     pub most: Duration,
     /// Once this is set, waits are cut short.
     pub hurry: Arc<AtomicBool>,
+    /// When that was felt.
+    felt: Arc<OnceLock<Instant>>,
 }
 
 impl Patience {
     /// So much patience, whatever happens.
     pub fn of(most: Duration) -> Self {
-        Self { most, hurry: Arc::default() }
+        Self::until(most, Arc::default())
+    }
+
+    /// So much, until `hurry` is set.
+    pub fn until(most: Duration, hurry: Arc<AtomicBool>) -> Self {
+        Self { most, hurry, felt: Arc::default() }
+    }
+
+    /// The same hurry, but so much patience.
+    #[must_use]
+    pub fn with(self, most: Duration) -> Self {
+        Self { most, ..self }
     }
 
     /// True if there is hurry.
@@ -33,7 +48,11 @@ impl Patience {
 
     /// The longest wait as things are.
     pub fn now(&self) -> Duration {
-        if self.is_hurried() { self.most.min(HURRY) } else { self.most }
+        if !self.is_hurried() {
+            return self.most;
+        }
+        let felt = self.felt.get_or_init(Instant::now);
+        self.most.min(HURRY).min(HURRIED.saturating_sub(felt.elapsed()))
     }
 
     /// The longest time that one attempt of [`Patience::wait`] may last, above zero.
@@ -85,7 +104,18 @@ mod tests {
         let patience = Patience::of(Duration::from_millis(10));
         patience.clone().hurry.store(true, Ordering::Relaxed);
         assert_eq!((patience.is_hurried(), patience.now()), (true, Duration::from_millis(10)));
-        assert_eq!(Patience { most: LONG, ..patience }.now(), HURRY);
+        assert!(Patience { most: LONG, ..patience }.now() <= HURRY);
+    }
+
+    #[test]
+    fn many_short_waits_are_no_long_one_once_there_is_hurry() {
+        let hurry = Arc::new(AtomicBool::new(true));
+        let mut patience = Patience::until(LONG, Arc::clone(&hurry));
+        patience.felt = Arc::new(OnceLock::from(Instant::now() - HURRIED));
+        let never = || Err::<(), _>(ErrorKind::WouldBlock.into());
+        assert_eq!(patience.wait(never).unwrap_err().to_string(), "interrupted while waiting for the server");
+        // What is there at once is taken.
+        assert_eq!(patience.wait(|| Ok(7)).unwrap(), 7);
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub fn replay_watched(
     stop: &Arc<AtomicBool>,
     watch: &Watch,
 ) -> (Counts, io::Result<()>) {
-    let patience = Patience { most: PATIENCE, hurry: Arc::clone(stop) };
+    let patience = Patience::until(PATIENCE, Arc::clone(stop));
     let mut player = match Line::to(&settings.server, &settings.opening, &patience) {
         Ok(line) => Player::new(line),
         Err(error) => return (Counts::default(), Err(explained(error))),

@@ -142,7 +142,7 @@ pub fn look_at(target: &Target, opening: &Opening, stop: &Arc<AtomicBool>) -> Re
 /// Connects and sends the opening commands.
 pub fn greet(target: &Target, opening: &Opening, stop: &Arc<AtomicBool>) -> Result<Blocking, Error> {
     let failed = |source| Error::Connect { address: target.name.clone(), source: explain(source, target) };
-    let patience = Patience { most: PATIENCE, hurry: Arc::clone(stop) };
+    let patience = Patience::until(PATIENCE, Arc::clone(stop));
     let mut socket = Blocking::open(&target.endpoint(), &patience).map_err(failed)?;
     for command in opening.commands() {
         let answer = ask(&mut socket, &command, target)?;

@@ -151,7 +151,15 @@ fn tidy(settings: &Settings, recorded: &Recorded, stop: &AtomicBool) {
     }
     // A ^C that has ended the load is not meant for this; the next one ends the program.
     let unmoved = AtomicBool::new(false);
-    let stop = if stop.load(Relaxed) { &unmoved } else { stop };
+    let stop = if stop.load(Relaxed) {
+        eprintln!(
+            "removing {} of this run; ^C again ends at once",
+            counted(keys.len() as u64, "key", "keys")
+        );
+        &unmoved
+    } else {
+        stop
+    };
     match remove_keys(settings, &keys, stop) {
         Ok(done) if done < keys.len() => {
             let left = (keys.len() - done) as u64;
@@ -202,7 +210,7 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Setti
         value_size: arguments.value_size as usize,
         duration: arguments.duration.unwrap_or(usual),
         limit: arguments.requests.unwrap_or(u64::MAX),
-        patience: Patience { most: arguments.patience, hurry: Arc::clone(stop) },
+        patience: Patience::until(arguments.patience, Arc::clone(stop)),
         give_up: GIVE_UP,
         seed: arguments.seed,
         run: new_run(),

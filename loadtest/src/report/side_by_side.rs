@@ -122,7 +122,7 @@ fn ratios(runs: &Runs, other: &Other) -> String {
     let head = ["", &runs.first, &other.name, &ratio, "smallest", "largest", "below 1", "sign test"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     if other.comparisons.is_empty() {
-        return format!("{ratio}: nothing to compare, as there is no figure of both in every round\n");
+        return format!("no ratios of {}: there is no figure of both in every round\n", other.name);
     }
     for comparison in &other.comparisons {
         let show = |value: f64| match comparison.figure {

@@ -344,7 +344,7 @@ impl Driver {
             value_size: 64,
             duration: ENDLESS,
             limit: u64::MAX,
-            patience: Patience { most: PATIENCE, hurry: Arc::clone(&self.interrupted) },
+            patience: Patience::until(PATIENCE, Arc::clone(&self.interrupted)),
             give_up: GIVE_UP,
             seed: settings.workload.seed,
             run: new_run(),

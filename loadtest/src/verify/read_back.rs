@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::driver::{CHUNK, Client, PAUSE, Recorded, Settings, Watch};
 use super::way::Way;
 use crate::answer;
-use crate::patience::Patience;
 use crate::transport::Endpoint;
 
 /// With hurry no more is read after so long.
@@ -82,7 +81,7 @@ impl Reader<'_> {
 
     fn ask_owners(&mut self) -> io::Result<()> {
         let settings = self.client.settings;
-        let patience = Patience { most: settings.patience.most / SHARE, ..settings.patience.clone() };
+        let patience = settings.patience.clone().with(settings.patience.most / SHARE);
         let settings = Settings { patience, ..settings.clone() };
         let mut way = Way::new(&settings, settings.clients);
         let mut failing = Duration::ZERO;
