@@ -4,8 +4,8 @@
 //! length (u32, of what follows) | kind (u8) | slot (u16) | body
 //! ```
 //!
-//! A stream is spoken in the lower version of its two ends ([`shoal_proto::bus::Granted`]), because nothing in it can be left
-//! out: what a newer version may say besides, it does not say to an older one.
+//! A stream is to be spoken in the lower version of its two ends ([`shoal_proto::bus::Granted`]), because nothing in it can be left
+//! out: what a newer version may say besides, it must not say to an older one. All versions so far say the same.
 //!
 //! All numbers are little-endian. The decoder believes nothing: it never panics, never allocates in proportion to
 //! an announced number, and refuses what no encoder writes. How values look inside is [`codec`](super::codec)'s business.

@@ -1,7 +1,7 @@
 //! What is done in the background, a little at a time: expired keys go, so do slots that went elsewhere and what flushes left.
 //!
-//! A thread of its own does it, in slices that are shorter than what a client notices, with a rest behind each: a worker that
-//! shares its core with this thread never waits for longer than one slice, whatever the system's scheduler does, and one
+//! A thread of its own does it, in short slices with a rest behind each: a worker that shares its core with this thread waits
+//! for a slice at most, usually 0.3 ms and rarely 0.9 (large values take longer to free), whatever the system's scheduler does, and one
 //! that waits for a shard's lock waits for one hold. It never touches a socket.
 
 use std::{

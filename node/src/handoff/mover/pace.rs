@@ -1,4 +1,4 @@
-//! How fast the keys of slots are copied to one peer: as fast as it goes while clients do not notice, within limits.
+//! How fast the keys of slots are copied to one peer: at a pace that adapts to how long clients wait, within limits.
 //!
 //! As TCP finds its rate (additive increase, multiplicative decrease): every [`SAMPLE`] the rate grows while commands
 //! are quick at both ends, and is halved when they are not. What binds is the copying of keys that lie still. Changes are sent at
