@@ -264,7 +264,7 @@ impl Store {
 
     #[cold]
     fn evict(&self, settings: &Settings, now: u64) -> bool {
-        // What a flush left goes before anything else does.
+        // First some of what a flush left; live keys follow when that is not enough.
         if self.reclaim.has_left() {
             self.drop_left(LEFT_PER_WRITE);
             if self.held_memory() <= settings.maxmemory {
