@@ -34,6 +34,25 @@ impl fmt::Display for Answer {
     }
 }
 
+/// Why a connection is of no use any more on which more came than was asked for: which answer is whose is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a reply that nobody asked for")]
+pub struct Unasked;
+
+impl From<Unasked> for io::Error {
+    fn from(unasked: Unasked) -> Self {
+        Self::other(unasked)
+    }
+}
+
+/// True if this is [`Unasked`].
+pub fn is_unasked(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Unasked>())
+}
+
+/// What a server says on a connection that it does not take, since it has its `maxclients`, before it closes it.
+pub const FULL: &str = "ERR max number of clients";
+
 /// The longest value read.
 pub const MAX_LENGTH: usize = 64 << 20;
 /// The longest line read.
@@ -82,7 +101,7 @@ pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
 /// The longest reply that is dropped.
 const MAX_SKIPPED: usize = 64 << 10;
 
-/// Waits for one reply of whatever kind, which nothing may follow unasked, and drops it.
+/// Waits for one reply of whatever kind and drops it; what follows stays.
 pub fn skip(from: &mut impl BufRead) -> io::Result<()> {
     let (mut framer, mut reply, mut fed) = (Framer::default(), Vec::new(), 0);
     while reply.len() <= MAX_SKIPPED {
@@ -90,13 +109,12 @@ pub fn skip(from: &mut impl BufRead) -> io::Result<()> {
         if part.is_empty() {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        let count = part.len();
+        let (before, count) = (reply.len(), part.len());
         reply.extend_from_slice(part);
-        from.consume(count);
-        match framer.next(&reply, &mut fed) {
-            Ok(None) => {}
-            Ok(Some(_)) => return Ok(()),
-            Err(_) => return Err(not_resp(&reply)),
+        let found = framer.next(&reply, &mut fed).map_err(|_| not_resp(&reply))?;
+        from.consume(found.map_or(count, |_| fed - before));
+        if found.is_some() {
+            return Ok(());
         }
     }
     Err(io::Error::new(ErrorKind::InvalidData, format!("a reply of more than {MAX_SKIPPED} bytes")))
@@ -178,6 +196,9 @@ mod tests {
                 assert!(from.fill_buf().unwrap().is_empty());
             }
         }
+        let mut two = &b"+OK\r\n:7\r\n"[..];
+        skip(&mut two).unwrap();
+        assert_eq!(read(&mut two).unwrap(), Answer::Number(7), "what follows stays");
         assert_eq!(skip(&mut &b"HTTP/1.1 400\r\n"[..]).unwrap_err().to_string(), "not RESP: 'HTTP/1.1 400'");
         assert_eq!(skip(&mut &b"$5\r\nab"[..]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
         let long = [b"$100000\r\n", &vec![b'x'; 100_000][..], b"\r\n"].concat();

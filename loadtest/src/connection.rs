@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use mio::{Registry, Token};
 
+use crate::answer::FULL;
 use crate::reply::{Framer, Reply};
 use crate::requests::About;
 use crate::transport::{Endpoint, Transport};
@@ -33,8 +34,10 @@ pub enum Broken {
     Io(io::Error),
     /// The server sent something that is not RESP.
     Protocol(String),
-    /// The server refused the opening commands.
+    /// The server refused the opening commands, or the connection.
     Opening(String),
+    /// More has come than was asked for, so that it is not known which answer is whose.
+    Unasked,
 }
 
 impl From<io::Error> for Broken {
@@ -309,9 +312,13 @@ impl Connection {
                     }
                     continue;
                 }
+                if let Some(text) = reply.error.filter(|text| text.starts_with(FULL.as_bytes())) {
+                    // The connection is refused: whether a request was on its way makes no difference.
+                    return Err(Broken::Opening(String::from_utf8_lossy(text).into_owned()));
+                }
                 let Some(request) = self.waiting.pop_front() else {
-                    let text = reply.error.map_or("a reply nobody asked for".into(), String::from_utf8_lossy);
-                    return Err(Broken::Opening(text.into_owned()));
+                    let text = reply.error.map(String::from_utf8_lossy);
+                    return Err(text.map_or(Broken::Unasked, |text| Broken::Opening(text.into_owned())));
                 };
                 let copy = match &mut self.copies {
                     None => &[][..],
@@ -324,6 +331,9 @@ impl Connection {
                 self.carry.extend_from_slice(&buffer[used..start + count]);
             }
             debug_assert!(self.carry.len() <= MAX_CARRY);
+            if self.waiting.is_empty() && self.opening == 0 && has_begun(&self.framer, &self.carry) {
+                return Err(Broken::Unasked);
+            }
             // A short read has emptied the socket: the next bytes, and a hang-up that is not known yet, make a
             // new event.
             if start + count < buffer.len() && !closing && socket.tells_when_empty() {
@@ -334,6 +344,15 @@ impl Connection {
             copies.tidy();
         }
         Ok(())
+    }
+}
+
+/// True if part of a reply has come. What is pushed (RESP3) is none.
+#[inline]
+fn has_begun(framer: &Framer, carry: &[u8]) -> bool {
+    match carry.first() {
+        Some(first) if framer.is_idle() => *first != b'>',
+        _ => !framer.is_idle() && !framer.is_push(),
     }
 }
 

@@ -27,6 +27,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use crate::answer::Unasked;
 use crate::arrivals::Arrivals;
 use crate::cluster::{Layout, Nodes};
 use crate::connection::{ASIDE, Broken, Connection, READ_BUFFER, Waiting};
@@ -522,7 +523,7 @@ impl Generator {
         connection.failed |= match &broken {
             Broken::Io(_) => connection.asked || !connection.stands(),
             Broken::Opening(_) => true,
-            Broken::Protocol(_) => false,
+            Broken::Protocol(_) | Broken::Unasked => false,
         };
         let lost = connection.close();
         self.on_node_lost(index, lost);
@@ -530,6 +531,7 @@ impl Generator {
             Broken::Io(error) => format!("connection: {error}"),
             Broken::Protocol(message) => format!("protocol: {message}"),
             Broken::Opening(text) => text,
+            Broken::Unasked => Unasked.to_string(),
         };
         self.tally.count_break(endpoint, &text);
         self.retries.push_back((self.now() + RETRY, index));

@@ -3,6 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::Error;
+use crate::report::number::{count, counted};
 
 /// Files open beside connections, with room for connections to nodes that join a cluster during a run.
 const OTHERS: u64 = 100;
@@ -21,11 +22,20 @@ pub fn want_files(connections: usize) -> Result<(), Error> {
     if setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(wanted) }).is_ok() {
         return Ok(());
     }
-    Err(Error::Usage(format!(
-        "{connections} connections need {wanted} open files and the limit is {}: raise it with 'ulimit -n {wanted}' or \
-         ask for fewer connections",
-        limit.maximum.unwrap_or(now)
-    )))
+    Err(Error::Usage(refusal(connections, wanted, limit.maximum.unwrap_or(now))))
+}
+
+fn refusal(connections: usize, wanted: u64, most: u64) -> String {
+    let (need, fewer) = match connections {
+        1 => ("needs", ""),
+        _ => ("need", " or ask for fewer connections"),
+    };
+    format!(
+        "{} {need} {} and the limit is {}: raise it with 'ulimit -n {wanted}'{fewer}",
+        counted(connections as u64, "connection", "connections"),
+        counted(wanted, "open file", "open files"),
+        count(most)
+    )
 }
 
 #[cfg(test)]
@@ -37,5 +47,14 @@ mod tests {
         want_files(1).unwrap();
         let error = want_files(usize::MAX >> 8).unwrap_err().to_string();
         assert!(error.contains("open files and the limit is"), "{error}");
+        assert_eq!(
+            refusal(1, 101, 1),
+            "1 connection needs 101 open files and the limit is 1: raise it with 'ulimit -n 101'"
+        );
+        assert_eq!(
+            refusal(10_000, 10_100, 1024),
+            "10,000 connections need 10,100 open files and the limit is 1,024: raise it with 'ulimit -n 10100' or ask for \
+             fewer connections"
+        );
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Unasked, is_unasked};
 use crate::line::Line;
 use crate::patience::Patience;
 use crate::sizes::ValueText;
@@ -139,6 +139,9 @@ impl Watch {
 /// Stores are sent in pieces of about this many bytes, so that neither side's buffers overflow.
 const PIECE: usize = 1 << 20;
 
+/// After so many accesses it is looked at whether answers are in step.
+const MOST_UNSURE: usize = 4096;
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -163,6 +166,10 @@ pub fn replay_watched(
     let begun = player.begin(settings.flush);
     let start = Instant::now();
     let mut outcome = begun.and_then(|()| player.play(settings, accesses, stop, watch));
+    if outcome.as_ref().is_err_and(is_unasked) {
+        player.out_of_step();
+        watch.show(&player.counts);
+    }
     let mut counts = player.counts;
     counts.seconds = start.elapsed().as_secs_f64();
     // Who wanted an end did not want to wait for an answer.
@@ -221,6 +228,8 @@ enum Came {
 
 struct Player {
     line: Line,
+    /// What was counted when answers were known to be in step for the last time.
+    sure: Counts,
     out: Vec<u8>,
     /// What the requests in `out` want.
     asked: Vec<Asked>,
@@ -230,8 +239,9 @@ struct Player {
 
 impl Player {
     fn new(line: Line) -> Self {
-        let (out, asked, counts) = (Vec::new(), Vec::new(), Counts::default());
-        Self { line, out, asked, values: ValueText::new(1), counts }
+        let (out, asked) = (Vec::new(), Vec::new());
+        let (counts, sure) = (Counts::default(), Counts::default());
+        Self { line, sure, out, asked, values: ValueText::new(1), counts }
     }
 
     /// Empties the server, or asks how many keys it holds.
@@ -260,7 +270,7 @@ impl Player {
     ) -> io::Result<()> {
         let start = Instant::now();
         let uncounted = (accesses.len() as f64 * settings.warmup) as u64;
-        let mut rest = accesses;
+        let (mut rest, mut unsure) = (accesses, 0);
         while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
             let done = accesses.len() - rest.len();
             let due = settings.pace.due(done, rest[0].at);
@@ -275,10 +285,24 @@ impl Player {
             }
             let (batch, others) = rest.split_at(settings.pace.batch(rest, settings.batch, now));
             self.batch(batch, uncounted)?;
+            unsure += batch.len();
+            if unsure >= MOST_UNSURE {
+                self.line.in_step().map_err(explained)?;
+                self.sure = self.counts.clone();
+                unsure = 0;
+            }
             watch.show(&self.counts);
             rest = others;
         }
-        Ok(())
+        // All is answered: only an answer that was not the last request's is of interest.
+        self.line.in_step().or_else(|error| if is_unasked(&error) { Err(error) } else { Ok(()) })
+    }
+
+    /// Takes back what was counted since answers were known to be in step: which of them were whose is not known.
+    fn out_of_step(&mut self) {
+        self.counts = std::mem::take(&mut self.sure);
+        self.counts.errors += 1;
+        self.counts.first_error.get_or_insert_with(|| Unasked.to_string());
     }
 
     fn batch(&mut self, batch: &[Access], uncounted: u64) -> io::Result<()> {
@@ -426,6 +450,9 @@ impl Player {
 }
 
 fn explained(error: io::Error) -> io::Error {
+    if is_unasked(&error) {
+        return error;
+    }
     io::Error::new(error.kind(), answer::told(&error, PATIENCE))
 }
 

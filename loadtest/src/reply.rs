@@ -55,6 +55,10 @@ const BULK_ERROR: &[u8] = b"an error sent as a blob";
 /// The longest header or simple line accepted.
 const MAX_LINE: usize = 64 << 10;
 
+/// The longest string that a server may announce: what Redis takes for one unless it is told otherwise
+/// (`proto-max-bulk-len`). Nobody has stored a longer one, and nobody is to wait for it.
+const MAX_STRING: u64 = 512 << 20;
+
 /// The most elements that may be outstanding in one reply.
 const MAX_OPEN: u64 = 1 << 32;
 
@@ -62,6 +66,11 @@ impl Framer {
     /// True between two replies.
     pub fn is_idle(&self) -> bool {
         !self.started
+    }
+
+    /// True inside a push (RESP3), which answers nothing.
+    pub fn is_push(&self) -> bool {
+        self.push
     }
 
     /// Takes bytes from `at` on, and returns the next reply that ends in them. `at` is moved behind what was used;
@@ -150,8 +159,14 @@ impl Framer {
                     self.element_done(None, 0)
                 }
                 length => {
+                    let length = u64::try_from(length).map_err(|_| wrong())?;
+                    if length > MAX_STRING {
+                        return Err(NotResp(format!(
+                            "a string of {length} bytes, where 512 MB are the most"
+                        )));
+                    }
                     self.bulk_error = line[0] == b'!';
-                    self.skip = u64::try_from(length).map_err(|_| wrong())? + 2;
+                    self.skip = length + 2;
                     None
                 }
             },
@@ -296,11 +311,15 @@ mod tests {
             b"*-2\r\n",
             b":\r\n",
             b"*99999999999\r\n",
+            b"$536870913\r\n",
+            b"*2\r\n=9999999999999\r\n",
+            b"!536870913\r\n",
         ] {
             let answer = Framer::default().next(bytes, &mut 0);
             assert!(answer.is_err(), "{}", bytes.escape_ascii());
         }
         assert!(Framer::default().next(&vec![b'+'; MAX_LINE + 2], &mut 0).is_err());
+        assert_eq!(Framer::default().next(b"$536870912\r\n", &mut 0), Ok(None), "the longest string");
     }
 
     #[test]

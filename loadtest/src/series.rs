@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::known;
 use crate::tally::Tally;
 
 /// What one second of the run was like.
@@ -29,11 +30,14 @@ pub struct Second {
     pub lost: u64,
     /// How long the oldest request under way had waited at its end, in microseconds; 0 if there was none.
     pub waiting_us: f64,
-    /// Median latency in microseconds.
+    /// Median latency in microseconds; as the others 0 if there is none, which is null in files.
+    #[serde(with = "known")]
     pub p50_us: f64,
     /// 99th percentile in microseconds.
+    #[serde(with = "known")]
     pub p99_us: f64,
     /// Longest latency in microseconds.
+    #[serde(with = "known")]
     pub max_us: f64,
     /// Keys looked up and found.
     pub hits: u64,
@@ -198,5 +202,17 @@ mod tests {
         assert_eq!((second.answered, counted.answered()), (2, 2));
         let (total, seconds) = series.finish();
         assert_eq!((total.answered(), seconds.len(), seconds[1].answered), (3, 2, 1));
+    }
+
+    #[test]
+    fn a_second_without_answers_has_no_latencies_in_files() {
+        let silent = serde_json::to_value(Second::of(3, &Tally::new(1))).unwrap();
+        assert!(["p50_us", "p99_us", "max_us"].iter().all(|field| silent[field].is_null()), "{silent}");
+        let counted = serde_json::to_value(Second::of(3, &tally(Some(3), 2000))).unwrap();
+        assert!(counted["p50_us"].as_f64().unwrap() > 1.9);
+        let read: Second = serde_json::from_value(silent).unwrap();
+        assert_eq!((read.p50_us, read.has_latencies()), (0.0, false));
+        let older: Second = serde_json::from_str(r#"{"second": 3, "p50_us": 0.0, "p99_us": 7.5}"#).unwrap();
+        assert_eq!((older.p50_us, older.p99_us, older.max_us), (0.0, 7.5, 0.0));
     }
 }

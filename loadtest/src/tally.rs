@@ -33,6 +33,11 @@ impl Waits {
         self.0.as_ref().map_or(0, |waits| waits.len())
     }
 
+    /// How many requests gave up after more than this time, in nanoseconds.
+    pub fn beyond(&self, time: u64) -> u64 {
+        self.0.as_ref().map_or(0, |waits| waits.count_between(time.saturating_add(1), waits.max()))
+    }
+
     /// Adds others.
     pub fn add(&mut self, other: &Self) {
         if let Some(other) = &other.0 {
@@ -204,6 +209,8 @@ pub struct Tally {
     pub unanswered: u64,
     /// How long the longest of those had waited, of a closed loop as well, in nanoseconds.
     pub longest_wait: u64,
+    /// How long the oldest request of each connection of a closed loop had waited when the run ended.
+    pub hanging: Waits,
     /// How long the oldest request under way had waited when the interval ended, in nanoseconds; 0 if there was none.
     pub waiting: u64,
     /// How many nanoseconds of its second had passed when the run ended, if the second is not whole; else 0.
@@ -276,6 +283,7 @@ impl Tally {
             connection_errors: 0,
             unanswered: 0,
             longest_wait: 0,
+            hanging: Waits::default(),
             waiting: 0,
             cut: 0,
             outage: 0,
@@ -307,6 +315,7 @@ impl Tally {
         (self.sent, self.received, self.lost, self.broken, self.unanswered) = (0, 0, 0, 0, 0);
         self.connection_errors = 0;
         (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
+        self.hanging.clear();
         (self.gave_up, self.full) = (false, false);
         (self.connections, self.useless) = (0, 0);
         reset(&mut self.connect);
@@ -342,6 +351,7 @@ impl Tally {
         self.cut = self.cut.max(other.cut);
         self.outage = self.outage.max(other.outage);
         self.longest_wait = self.longest_wait.max(other.longest_wait);
+        self.hanging.add(&other.hanging);
         self.waiting = self.waiting.max(other.waiting);
         self.gave_up |= other.gave_up;
         self.full |= other.full;

@@ -215,6 +215,34 @@ impl Blocking {
     }
 }
 
+impl Blocking {
+    /// True if something has come that was not read yet. Does not wait; that the connection has ended is nothing.
+    pub fn has_more(&mut self) -> bool {
+        match &mut self.stream {
+            Stream::Plain(socket) => {
+                let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+                rustix::net::recv(&*socket, &mut [0; 1][..], flags).is_ok_and(|(_, count)| count > 0)
+            }
+            Stream::Secured(secured) => {
+                let StreamOwned { conn, sock } = &mut **secured;
+                if sock.set_nonblocking(true).is_err() {
+                    return false;
+                }
+                // What comes may be TLS's own; it ends with the connection or with what has not come yet.
+                while conn.read_tls(sock).is_ok_and(|count| count > 0)
+                    && conn.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() == 0)
+                {
+                }
+                let has_more =
+                    conn.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0);
+                // If this failed, the next read would tell.
+                let _ = sock.set_nonblocking(false);
+                has_more
+            }
+        }
+    }
+}
+
 /// What is wrong with TLS is no reply that is wrong.
 fn no_reply(error: io::Error) -> io::Error {
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());

@@ -13,6 +13,7 @@ use toml::Spanned;
 use crate::error::{Error, in_plain_words};
 use crate::key_text::{KeyText, MAX_KEY_LENGTH, digits};
 use crate::keys::KeyDistribution;
+use crate::report::number::counted;
 use crate::sizes::{Histogram, MAX_SIZE, Of, Sizes, ValueText};
 use crate::template::{Filling, Template};
 use crate::ttl::Ttls;
@@ -249,12 +250,24 @@ impl Workload {
         let least = self.least_key_length();
         match self.key_lengths.bounds() {
             Some((low, _)) if low < least => Err(format!(
-                "keys of {low} bytes have no room for the prefix '{}' and {} digits, which need {least}",
+                "keys of {} have no room for the prefix '{}' and {}, which need {least}",
+                counted(low, "byte", "bytes"),
                 self.key_prefix,
-                digits(self.key_numbers() - 1)
+                counted(digits(self.key_numbers() - 1) as u64, "digit", "digits")
             )),
             _ => Ok(()),
         }
+    }
+
+    /// True if some command line has one of these places, that of the preload included.
+    pub fn has_place(&self, places: &[&str]) -> bool {
+        let lines = self.commands.iter().chain(&self.preload).flat_map(|command| {
+            [Some(&command.line), command.on_miss.as_ref(), command.then.as_ref()].into_iter().flatten()
+        });
+        let has = |line: &String, place: &&str| {
+            line.contains(&format!("{{{place}}}")) || line.contains(&format!("{{{place}:"))
+        };
+        lines.into_iter().any(|line| places.iter().any(|place| has(line, place)))
     }
 
     /// True if some command adds keys.

@@ -57,7 +57,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "[keys]\ncount = 10\nprefix = \"p\"\nlength = \"1-20\"\n[[command]]\nline = \"GET {key}\"\n",
         4,
-        "keys of 1 bytes have no room for the prefix 'p' and 1 digits, which need 2",
+        "keys of 1 byte have no room for the prefix 'p' and 1 digit, which need 2",
     ),
     (
         "[keys]\ncount = 10\nlength = 15\n[[command]]\nline = \"SET {new} 1\"\n",

@@ -297,7 +297,7 @@ fn a_silence_at_the_end_is_told() {
     let figures = Figures::new(&settings, &[], &outcome);
     let told = |text: &str| figures.warnings.iter().any(|warning| warning.starts_with(text));
     assert!(told("there was no answer in the last"), "{:?}", figures.warnings);
-    assert!(told("when the run ended a request had waited for"), "{:?}", figures.warnings);
+    assert!(told("when the run ended 1 of 1 connection hung: it had waited for"), "{:?}", figures.warnings);
     // Of the only command as of all of them, or the warning would contradict the table.
     assert!(figures.commands[0].max_us > 1e6 && figures.commands[0].max_us == figures.total.max_us);
     let last = figures.seconds.last().unwrap();
@@ -454,4 +454,115 @@ fn connections_that_are_closed_while_idle_are_not_called_useless() {
     let rates = vec![(1000.0, Duration::MAX)];
     let told = useless(&Settings { connections: 2, rates, limit: 1, ..settings(server) });
     assert_eq!(told, "");
+}
+
+#[test]
+fn connections_that_hang_are_counted() {
+    // Three of five connections are answered five times and then no more.
+    let taken = AtomicUsize::new(0);
+    let server = serve(bind(), move |mut socket| {
+        let mut left = if taken.fetch_add(1, Ordering::Relaxed) < 3 { 5 } else { usize::MAX };
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() {
+            if left > 0 && socket.write_all(b"$1\r\nx\r\n").is_err() {
+                return;
+            }
+            left = left.saturating_sub(1);
+        }
+    });
+    let duration = Duration::from_secs(3);
+    let settings = Settings { duration, limit: u64::MAX, connections: 5, threads: 2, ..settings(server) };
+    let figures = Figures::new(&settings, &[], &measure(&settings, Purpose::Measure));
+    assert_eq!(figures.hanging, 3, "{:?}", figures.warnings);
+    assert!(figures.hanging_longest_us > 1e6 && figures.hanging_longest_us <= figures.total.max_us);
+    let told = figures.warnings.iter().find(|warning| warning.contains(" hung: ")).unwrap();
+    assert!(told.starts_with(
+        "when the run ended 3 of 5 connections hung: they waited for an answer, the longest for "
+    ));
+    assert!(told.ends_with(", shown as the maximum, not in the percentiles"), "{told}");
+}
+
+#[test]
+fn a_refused_connection_is_one_error() {
+    // Whether its refusal comes before its first request is sent, or as the answer to that, makes no difference.
+    let taken = AtomicUsize::new(0);
+    let server = serve(bind(), move |mut socket| {
+        let number = taken.fetch_add(1, Ordering::Relaxed);
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        if number > 0 {
+            if number.is_multiple_of(2) {
+                request(&mut reader);
+            }
+            let _ = socket.write_all(b"-ERR max number of clients reached\r\n");
+            return;
+        }
+        let mut left = 40;
+        while request(&mut reader).is_some() && socket.write_all(b"$1\r\nx\r\n").is_ok() && left > 1 {
+            left -= 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = reader.read_to_end(&mut Vec::new());
+    });
+    for rates in [Vec::new(), vec![(1000.0, Duration::MAX)]] {
+        let give_up = Duration::from_millis(500);
+        let settings = Settings { connections: 4, limit: 1_000_000, give_up, rates, ..settings(server) };
+        let figures = Figures::new(&settings, &[], &measure(&settings, Purpose::Measure));
+        assert!(figures.broken >= 3 && figures.connection_errors == figures.broken, "{:?}", figures.errors);
+        assert_eq!(figures.total.errors, 0, "no request was answered by an error: {:?}", figures.errors);
+        let kinds: Vec<&str> = figures.errors.iter().map(|error| error.example.as_str()).collect();
+        assert_eq!(kinds, ["ERR max number of clients reached"]);
+        assert_eq!(figures.all_errors(), figures.broken);
+    }
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_costs_its_connection_and_is_one_error() {
+    for more in [&b"+OK\r\n"[..], b"$500\r\nhalf of it", b"$1"] {
+        // The tenth request of a connection gets more than its reply.
+        let server = serve(bind(), move |mut socket| {
+            let mut reader = BufReader::new(socket.try_clone().unwrap());
+            for number in 1.. {
+                if request(&mut reader).is_none() {
+                    return;
+                }
+                let more = if number == 10 { more } else { b"" };
+                if socket.write_all(&[b"$1\r\nx\r\n", more].concat()).is_err() {
+                    return;
+                }
+            }
+        });
+        let settings = settings(server);
+        let figures = Figures::new(&settings, &[], &measure(&settings, Purpose::Measure));
+        assert_eq!((figures.total.answered, figures.total.errors, figures.lost), (30, 0, 0));
+        let kinds: Vec<(&str, u64)> =
+            figures.errors.iter().map(|error| (error.example.as_str(), error.count)).collect();
+        // The last one may come when the run has ended.
+        assert!(
+            matches!(kinds[..], [("a reply that nobody asked for", 2 | 3)]),
+            "{}: {kinds:?}",
+            more.escape_ascii()
+        );
+    }
+}
+
+#[test]
+fn what_redis_pushes_is_no_reply() {
+    // Pushes of RESP3 answer nothing and cost nothing, also where they come in parts.
+    let server = serve(bind(), |mut socket| {
+        let mut reader = BufReader::new(socket.try_clone().unwrap());
+        while request(&mut reader).is_some() {
+            let parts = [&b"$1\r\nx\r\n>2\r\n+invali"[..], b"date\r\n*1\r\n$3\r\nfoo\r\n"];
+            if parts.iter().any(|part| socket.write_all(part).is_err()) {
+                return;
+            }
+        }
+    });
+    let settings = settings(server);
+    let figures = Figures::new(&settings, &[], &measure(&settings, Purpose::Measure));
+    assert_eq!(
+        (figures.total.answered, figures.all_errors(), figures.lost),
+        (30, 0, 0),
+        "{:?}",
+        figures.errors
+    );
 }

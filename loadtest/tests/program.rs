@@ -293,3 +293,177 @@ fn an_interrupt_while_connections_are_made_ends_in_a_report() {
     assert_eq!((status.code(), errors.as_ref()), (Some(1), ""), "{output}");
     assert!(output.contains("the run ended before anything was counted"), "{output}");
 }
+
+#[test]
+fn a_check_is_kept_as_json_with_all_that_is_printed() {
+    // Everything is answered by `x`, which is a lie to most requests.
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let json = temporary("verify.json");
+    let path = json.to_str().unwrap();
+    let (code, output, errors) = run(&[
+        "verify", "-q", "-n", "200", "-c", "2", "-k", "8", "--show", "2", "--target", &target, "--json", path,
+    ]);
+    assert_eq!(code, Some(1), "{output}{errors}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    std::fs::remove_file(&json).unwrap();
+    assert_eq!(
+        (&report["passed"], &report["connections"], &report["keys"]),
+        (&false.into(), &2.into(), &8.into())
+    );
+    assert_eq!(report["targets"][0], target.as_str());
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert!(
+        output
+            .starts_with(&format!("{} operations by 2 connections on 8 keys", number(&report["operations"])))
+    );
+    let kinds = report["violations"].as_array().unwrap();
+    assert!(kinds.iter().any(|kind| kind[0] == "swapped reply"), "{report}");
+    for kind in kinds {
+        let line = format!("  {:>8} {}\n", number(&kind[1]), kind[0].as_str().unwrap());
+        assert!(output.contains(&line), "{line}{output}");
+    }
+    let histories = report["histories"].as_array().unwrap();
+    assert_eq!(histories.len(), 2);
+    for operation in histories.iter().flat_map(|history| history["operations"].as_array().unwrap()) {
+        assert!(output.contains(operation["text"].as_str().unwrap()), "{operation}");
+    }
+    for doubt in report["doubts"].as_array().unwrap() {
+        assert!(output.contains(doubt.as_str().unwrap()));
+    }
+    // It is found out before the load whether it can be written.
+    let (code, _, errors) = run(&["verify", "-q", "--target", &target, "--json", "/nowhere/at/all.json"]);
+    assert_eq!(
+        (code, errors.starts_with("shoal-loadtest: /nowhere/at/all.json: ")),
+        (Some(2), true),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_replay_is_kept_as_json_with_all_that_is_printed() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let (json, trace) = (temporary("replay.json"), temporary("replay.csv"));
+    std::fs::write(&trace, "a,get,1\n".repeat(100)).unwrap();
+    let (path, trace_path) = (json.to_str().unwrap(), trace.to_str().unwrap());
+    let (code, output, errors) =
+        run(&["replay", "-q", "--rate", "100000", trace_path, "--target", &target, "--json", path]);
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    std::fs::remove_file(&json).unwrap();
+    std::fs::remove_file(&trace).unwrap();
+    assert_eq!(code, Some(0), "{output}{errors}");
+    assert!(output.contains("object hit ratio  100.00 % of 100 look-ups"), "{output}");
+    for (field, value) in [
+        ("lookups", serde_json::Value::from(100)),
+        ("accesses", 100.into()),
+        ("object_hit_ratio", 1.0.into()),
+        ("byte_hit_ratio", 1.0.into()),
+        ("useful", true.into()),
+        ("target", target.as_str().into()),
+        ("trace", trace_path.into()),
+        ("rate", 100_000.0.into()),
+        ("speed", serde_json::Value::Null),
+    ] {
+        assert_eq!(report[field], value, "{field}: {report}");
+    }
+    assert!(report["per_s"].as_f64().unwrap() > 0.0 && report["late"].is_f64());
+}
+
+#[test]
+fn a_replay_out_of_step_ends_and_counts_nothing_in_doubt() {
+    // The third answer to a GET is one too many; what is missing is one answer behind from then on.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(socket.try_clone().unwrap());
+                let (mut gets, mut late) = (0, VALUE.to_vec());
+                while let Some(words) = Frame::read(&mut reader).ok().and_then(Frame::words) {
+                    let own = match words[0].as_slice() {
+                        b"GET" => VALUE.to_vec(),
+                        b"ECHO" => [b"$", words[1].len().to_string().as_bytes(), b"\r\n", &words[1], b"\r\n"]
+                            .concat(),
+                        _ => b":0\r\n".to_vec(),
+                    };
+                    gets += usize::from(words[0] == b"GET");
+                    let answer = if gets < 3 { own } else { std::mem::replace(&mut late, own) };
+                    if socket.write_all(&answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let trace = temporary("step.csv");
+    std::fs::write(&trace, "a,get,1\n".repeat(100)).unwrap();
+    let (code, output, errors) =
+        run(&["replay", "-q", "-P", "1", trace.to_str().unwrap(), "--target", &target]);
+    std::fs::remove_file(&trace).unwrap();
+    assert_eq!(code, Some(2), "{output}{errors}");
+    assert!(output.contains(": 0 accesses in"), "{output}");
+    assert!(output.contains("errors            1, the first: a reply that nobody asked for"), "{output}");
+    assert!(errors.contains("a reply that nobody asked for (after 0 of 100 accesses)"), "{errors}");
+}
+
+#[test]
+fn options_without_effect_are_told_once_each() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let warnings = |more: &[&str]| {
+        let common = ["run", "-q", "-c", "1", "--target", &target];
+        let (code, output, errors) = run(&[&common[..], more].concat());
+        assert_eq!(code, Some(0), "{output}{errors}");
+        let lines = output.lines().filter(|line| line.contains("has no effect"));
+        lines.map(|line| line.trim_start_matches("warning").trim().to_owned()).collect::<Vec<_>>()
+    };
+    let few = ["-n", "20"];
+    assert_eq!(
+        warnings(
+            &[&few[..], &["--command", "PING", "--ttl", "5", "--value-size", "9", "--keys", "5"]].concat()
+        ),
+        [
+            "--ttl has no effect: no command has {ttl}, as in SET {key} {value} EX {ttl} in it",
+            "--value-size has no effect: no command has {value} in it",
+            "--keys has no effect: no command has {key} in it",
+        ]
+    );
+    assert_eq!(
+        warnings(&[&few[..], &["--grace", "1s", "--warmup", "1s"]].concat()),
+        [
+            "--grace has no effect: a closed loop waits for no late answers, give a --rate",
+            "--warmup has no effect: with --requests all are counted",
+        ]
+    );
+    assert_eq!(
+        warnings(&["--rate", "100@5s,200@5s", "-d", "100ms", "--warmup", "0s"]),
+        [
+            "the last step of --rate has no effect: it begins after 5.00 s, and the run ends after 100 ms (--duration)"
+        ]
+    );
+    let all = [
+        "--command",
+        "SET {key} {value} EX {ttl}",
+        "--ttl",
+        "5",
+        "--value-size",
+        "9",
+        "-k",
+        "5",
+        "--key-size",
+        "20",
+    ];
+    assert_eq!(warnings(&[&few[..], &all[..]].concat()), [""; 0]);
+    assert_eq!(warnings(&["-d", "100ms", "--warmup", "10ms", "--rate", "500", "--grace", "1s"]), [""; 0]);
+}
+
+#[test]
+fn a_variable_of_no_option_is_told() {
+    let (server, _told) = server(VALUE);
+    let mut command = program(&["run", "-q", "-n", "20", "-c", "1", "--target", &server.to_string()]);
+    command.env("SHOAL_LOADTEST_KEYSIZE", "20").env("SHOAL_LOADTEST_KEY_SIZE", "20");
+    let (code, _, errors) = finish(command);
+    assert_eq!(code, Some(0));
+    assert_eq!(errors, "SHOAL_LOADTEST_KEYSIZE has no effect: no option has this environment variable\n");
+}

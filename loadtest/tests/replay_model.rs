@@ -86,6 +86,11 @@ fn answer(cache: &mut Cache, words: &[Vec<u8>], replies: &mut Vec<u8>) {
         replies.extend_from_slice(format!(":{}\r\n", cache.values.len()).as_bytes());
         return;
     }
+    if words[0] == b"ECHO" {
+        let said = String::from_utf8_lossy(&words[1]);
+        replies.extend_from_slice(format!("${}\r\n{said}\r\n", said.len()).as_bytes());
+        return;
+    }
     cache.asked += 1;
     let reply = match words[0].as_slice() {
         b"GET" if cache.fails > 0 && cache.asked.is_multiple_of(cache.fails) => "-ERR no\r\n".to_owned(),

@@ -86,7 +86,10 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
         let settings = arguments.load.settings(std::slice::from_ref(address), &stop)?;
         let server = look_at(&settings.targets[0], &settings.opening, &stop)?;
-        let mut notes = Vec::new();
+        let mut notes = arguments.load.without_effect(&settings, arguments.preload);
+        if contenders.is_empty() {
+            notes.iter().for_each(|note| eprintln!("{note}"));
+        }
         if arguments.preload {
             let Some(told) = preload(&settings, &stop, arguments.quiet)? else {
                 return Ok(ExitCode::FAILURE);

@@ -70,6 +70,20 @@ fn of(arg: &clap::Arg) -> Option<Given> {
     Some(Given { variable, long: long.to_owned(), value })
 }
 
+/// Variables with our prefix that are no option's, as those with a slip of the pen: they have no effect.
+pub(super) fn unknown(definition: &clap::Command) -> Vec<String> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let ours: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
+    unknown_of(definition, ours)
+}
+
+fn unknown_of(definition: &clap::Command, names: Vec<String>) -> Vec<String> {
+    let arguments = definition.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = arguments.filter_map(clap::Arg::get_env).collect();
+    let is_known = |name: &String| known.iter().any(|known| known.to_string_lossy() == name.as_str());
+    names.into_iter().filter(|name| !is_known(name)).collect()
+}
+
 /// What is behind an error's sentence if it is about values that came from variables.
 pub(super) fn note(text: &str, given: &[Given]) -> String {
     let names: Vec<&str> =
@@ -106,6 +120,13 @@ pub(super) fn explain(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_of_no_option_are_told() {
+        let definition = super::super::definition();
+        let names = ["KEY_SIZE", "KEYSIZE", "PASSWORD", "SHOW"].map(|name| format!("{PREFIX}{name}"));
+        assert_eq!(unknown_of(&definition, names.to_vec()), ["SHOAL_LOADTEST_KEYSIZE"]);
+    }
 
     #[test]
     fn a_sentence_is_about_what_it_names() {

@@ -24,6 +24,10 @@ use crate::workload::{CommandSpec, MAX_KEYS, Workload};
 
 /// How long to count where nothing says so.
 const DURATION: Duration = Duration::from_secs(10);
+/// How long to run before.
+const WARMUP: Duration = Duration::from_secs(1);
+/// How long to wait for late answers.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What load to make.
 #[derive(Clone, Debug, Args)]
@@ -41,15 +45,15 @@ pub(super) struct LoadArguments {
     /// a --rate if all have a time, with --requests until they are made]
     #[arg(short, long, value_parser = some_time)]
     duration: Option<Duration>,
-    /// How long to run before counting; the steps of a --rate begin behind it.
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    warmup: Duration,
-    /// How long to wait for late answers after an open loop has ended.
-    #[arg(long, default_value = "2s", value_parser = duration)]
-    grace: Duration,
+    /// How long to run before counting; the steps of a --rate begin behind it [default: 1s, with --requests none]
+    #[arg(long, value_parser = duration)]
+    pub(super) warmup: Option<Duration>,
+    /// How long to wait for late answers after an open loop has ended [default: 2s]
+    #[arg(long, value_parser = duration)]
+    pub(super) grace: Option<Duration>,
     /// Stop after this many requests. Given up when no server has answered for 10 seconds.
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
+    pub(super) requests: Option<u64>,
     /// Open loop: requests per second whatever the server does, latency counted from the intended time.
     /// Steps are written RATE@TIME,RATE@TIME,... [default: a closed loop, as fast as answers come]
     #[arg(short, long, value_name = "RATE", value_parser = rates)]
@@ -64,8 +68,8 @@ pub(super) struct LoadArguments {
     /// GETs to SETs, in this order (memtier_benchmark has the other) [default: 9:1]
     #[arg(long, value_name = "GET:SET", conflicts_with_all = ["workload", "command"], value_parser = ratio)]
     ratio: Option<(u32, u32)>,
-    /// A command with places in it: {key}, {new}, {value}, {ttl}, {keys:N}, {pairs:N}, {int:LOW-HIGH}, {group:N}.
-    /// May be given several times.
+    /// A command with places in it: {key}, {new}, {value}, {ttl} (as in SET {key} {value} EX {ttl}), {keys:N}, {pairs:N},
+    /// {int:LOW-HIGH}, {group:N}. May be given several times.
     #[arg(long, conflicts_with = "workload")]
     command: Vec<String>,
     /// How often each --command comes, in the same order [default: 1]
@@ -73,26 +77,26 @@ pub(super) struct LoadArguments {
     weight: Vec<u32>,
     /// Number of keys [default: 1000000, with -w that of the workload]
     #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=MAX_KEYS))]
-    keys: Option<u64>,
+    pub(super) keys: Option<u64>,
     /// Length of keys: BYTES, LOW-HIGH or normal:MEAN:DEVIATION; the prefix and the digits of every key must fit
     /// [default: 32, with -w that of the workload]
     #[arg(long, value_parser = key_size)]
-    key_size: Option<Sizes>,
+    pub(super) key_size: Option<Sizes>,
     /// What every key starts with [default: key:, with -w that of the workload]
     #[arg(long)]
-    key_prefix: Option<String>,
+    pub(super) key_prefix: Option<String>,
     /// Size of values: BYTES, LOW-HIGH or normal:MEAN:DEVIATION [default: 100, with -w that of the workload]
     #[arg(long)]
-    value_size: Option<Sizes>,
-    /// Seconds for {ttl}: N, LOW-HIGH, normal:MEAN:DEVIATION or a mix such as 60*3,600-900*4,none
+    pub(super) value_size: Option<Sizes>,
+    /// Seconds for {ttl}, which some command must have: N, LOW-HIGH, normal:MEAN:DEVIATION or a mix such as 60*3,600-900*4,none
     /// [default: none, with -w that of the workload]
     #[arg(long)]
-    ttl: Option<Ttls>,
+    pub(super) ttl: Option<Ttls>,
     /// Which keys: uniform, sequential, zipf:EXPONENT, latest:EXPONENT, hotset:KEYS:REQUESTS,
     /// flash:REQUESTS:EVERY:EXPONENT (the hot key moves EVERY so many requests, or seconds as in 10s)
     /// [default: uniform, with -w that of the workload]
     #[arg(long)]
-    distribution: Option<KeyDistribution>,
+    pub(super) distribution: Option<KeyDistribution>,
     /// The seed of all chance; the same seed makes the same requests [default: 1, with -w that of the workload]
     #[arg(long)]
     seed: Option<u64>,
@@ -145,8 +149,8 @@ impl LoadArguments {
             pipeline: self.pipeline as usize,
             threads: self.threads as usize,
             duration: self.duration.unwrap_or(if self.requests.is_some() { Duration::MAX } else { steps }),
-            warmup: if self.requests.is_some() { Duration::ZERO } else { self.warmup },
-            grace: self.grace,
+            warmup: if self.requests.is_some() { Duration::ZERO } else { self.warmup.unwrap_or(WARMUP) },
+            grace: self.grace.unwrap_or(GRACE),
             limit: self.requests.unwrap_or(u64::MAX),
             give_up: GIVE_UP,
             rates,

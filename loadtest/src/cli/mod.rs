@@ -5,6 +5,7 @@ mod output;
 
 mod access;
 mod compare;
+mod effect;
 mod environment;
 mod foreign;
 mod interrupt;
@@ -77,6 +78,9 @@ pub fn main() -> ExitCode {
         foreign::explain(environment::explain(error, &definition, Cli::command(), &words)).exit()
     });
     let given = environment::given(&definition, &matches);
+    for name in environment::unknown(&definition) {
+        eprintln!("{name} has no effect: no option has this environment variable");
+    }
     let parsed = Cli::from_arg_matches(&matches);
     output::end(match parsed.unwrap_or_else(|error| error.exit()).action.go() {
         Ok(code) => code,

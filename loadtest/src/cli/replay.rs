@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::access::AccessArguments;
 use super::output::{counted, spare};
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::replay::{Counts, Pace, Settings, Watch, replay_watched};
 use crate::report::number::{bytes, count, percent};
 use crate::report::{json, ticker};
-use crate::target::look_at;
+use crate::target::{Target, look_at};
 use crate::trace::{self, Trace};
 
 #[derive(Debug, Args)]
@@ -94,11 +95,12 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         arguments.trace.display(),
         counted(counts.accesses, "access", "accesses"),
         counts.seconds,
-        count((counts.accesses as f64 / counts.seconds.max(1e-9)) as u64)
+        count(per_second(&counts) as u64)
     );
     print!("{}", table(&counts, settings.pace));
     if let Some(path) = &arguments.json {
-        json::write(path, &counts)?;
+        let told = told(&counts);
+        json::write(path, &Replayed::new(arguments, &target, &server, settings.pace, &counts, &told))?;
     }
     outcome.map_err(|error| match error.kind() {
         ErrorKind::InvalidData => {
@@ -111,6 +113,66 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
     })?;
     let is_useful = counts.are_useful() && counts.accesses > 0;
     Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the JSON says: all that is printed.
+#[derive(Serialize)]
+struct Replayed<'a> {
+    trace: String,
+    target: String,
+    server: &'a str,
+    pipeline: u32,
+    /// Accesses per second asked for, if some are.
+    rate: Option<f64>,
+    /// How many times as fast as recorded, if times were kept.
+    speed: Option<f64>,
+    warmup: f64,
+    flushed: bool,
+    per_s: f64,
+    object_hit_ratio: Option<f64>,
+    byte_hit_ratio: Option<f64>,
+    /// False if the ratios say nothing: most look-ups failed, or most values were not kept.
+    useful: bool,
+    warnings: &'a [String],
+    #[serde(flatten)]
+    counts: &'a Counts,
+}
+
+impl<'a> Replayed<'a> {
+    fn new(
+        arguments: &ReplayArguments,
+        target: &Target,
+        server: &'a str,
+        pace: Pace,
+        counts: &'a Counts,
+        warnings: &'a [String],
+    ) -> Self {
+        let (rate, speed) = match pace {
+            Pace::Max => (None, None),
+            Pace::Rate(rate) => (Some(rate), None),
+            Pace::Recorded(speed) => (None, Some(speed)),
+        };
+        Self {
+            trace: arguments.trace.display().to_string(),
+            target: target.to_string(),
+            server,
+            pipeline: arguments.pipeline,
+            rate,
+            speed,
+            warmup: arguments.warmup,
+            flushed: arguments.flush,
+            per_s: per_second(counts),
+            object_hit_ratio: (counts.lookups > 0).then(|| counts.object_hit_ratio()),
+            byte_hit_ratio: (counts.bytes > 0).then(|| counts.byte_hit_ratio()),
+            useful: counts.are_useful(),
+            warnings,
+            counts,
+        }
+    }
+}
+
+fn per_second(counts: &Counts) -> f64 {
+    counts.accesses as f64 / counts.seconds.max(1e-9)
 }
 
 /// What was counted, line by line.
@@ -135,29 +197,35 @@ fn table(counts: &Counts, pace: Pace) -> String {
         };
         out.push_str(&format!("errors            {}, the first: {first}{hint}\n", count(counts.errors)));
     }
-    if let Some(held) = counts.held.filter(|held| *held > 0) {
-        out.push_str(&format!(
-            "warning           the server held {} at the start, which may have made hits: use --flush\n",
-            counted(held, "key", "keys")
-        ));
-    }
-    if counts.other_sizes > 0 {
-        out.push_str(&format!(
-            "warning           {} of the hits found a value of another size than the trace says\n",
-            count(counts.other_sizes)
-        ));
-    }
-    if counts.dropped > 0 {
-        out.push_str(&format!(
-            "warning           {} of the hits repeat a miss of their batch, and the value was gone again: use a \
-             smaller -P\n",
-            count(counts.dropped)
-        ));
+    for warning in told(counts) {
+        out.push_str(&format!("warning           {warning}\n"));
     }
     if !counts.are_useful() {
         out.push_str("the ratios say nothing: most look-ups failed, or most values were not kept\n");
     }
     out
+}
+
+/// What makes the ratios doubtful, one sentence each.
+fn told(counts: &Counts) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Some(held) = counts.held.filter(|held| *held > 0) {
+        let keys = counted(held, "key", "keys");
+        told.push(format!("the server held {keys} at the start, which may have made hits: use --flush"));
+    }
+    if counts.other_sizes > 0 {
+        told.push(format!(
+            "{} of the hits found a value of another size than the trace says",
+            count(counts.other_sizes)
+        ));
+    }
+    if counts.dropped > 0 {
+        told.push(format!(
+            "{} of the hits repeat a miss of their batch, and the value was gone again: use a smaller -P",
+            count(counts.dropped)
+        ));
+    }
+    told
 }
 
 /// The line shown while it goes on, with the accesses per second of late.

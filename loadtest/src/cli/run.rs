@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
     let servers = look_at_all(&settings, &stop)?;
-    let mut notes = Vec::new();
+    let mut notes = arguments.load.without_effect(&settings, arguments.preload);
     if arguments.preload {
         let Some(told) = preload(&settings, &stop, arguments.quiet)? else { return Ok(ExitCode::FAILURE) };
         notes.extend(told);

@@ -20,10 +20,10 @@ pub(super) struct ScenarioArguments {
     /// A built-in scenario or a TOML file; without one, the built-in ones are listed.
     scenario: Option<String>,
     /// Check the file and print what would be done.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["logs", "keep", "json", "html", "hdr"])]
     dry_run: bool,
     /// Print the scenario's text, to start from.
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "logs", "keep", "json", "html", "hdr"])]
     print: bool,
     /// Where the servers' logs and files go [default: a new directory for temporary files]
     #[arg(long, value_name = "DIRECTORY")]
@@ -46,7 +46,7 @@ pub(super) struct ScenarioArguments {
 }
 
 pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
-    let Some(name) = &arguments.scenario else { return list() };
+    let Some(name) = &arguments.scenario else { return list(arguments) };
     let scenario = Scenario::find(name)?;
     if arguments.print {
         return print(name);
@@ -138,7 +138,15 @@ fn folder(arguments: &ScenarioArguments, scenario: &Scenario) -> Result<PathBuf,
     std::fs::canonicalize(&path).map_err(failed)
 }
 
-fn list() -> Result<ExitCode, Error> {
+/// Lists the built-in ones, which no option changes.
+fn list(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
+    let files = [&arguments.logs, &arguments.json, &arguments.html, &arguments.hdr];
+    let is_flagged = arguments.dry_run || arguments.print || arguments.keep;
+    if is_flagged || files.iter().any(|file| file.is_some()) {
+        return Err(Error::Usage(
+            "which scenario? 'shoal-loadtest scenario' alone lists the built-in ones".into(),
+        ));
+    }
     for (name, _) in BUILT_IN {
         println!("{name:<22} {}", Scenario::find(name)?.about);
     }

@@ -1,5 +1,6 @@
 //! `shoal-loadtest verify`: checks that the server's answers could have come from one copy of the data.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,12 +19,12 @@ use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
 use crate::patience::Patience;
 use crate::report::number::{count, plain};
-use crate::report::ticker;
+use crate::report::verify::VerifyReport;
+use crate::report::{json, ticker};
 use crate::run::GIVE_UP;
 use crate::target::{Target, look_at};
-use crate::verify::check::{around, check, telling};
+use crate::verify::check::check;
 use crate::verify::driver::{Recorded, Settings, Watch, record_watched, remove_keys, written_keys};
-use crate::verify::history::{Operation, Violation};
 use crate::verify::new_run;
 
 #[derive(Debug, Args)]
@@ -62,6 +63,9 @@ pub(super) struct VerifyArguments {
     /// How many violations to show with their history.
     #[arg(long, default_value_t = 3)]
     show: usize,
+    /// Write all that was found to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     quiet: bool,
@@ -75,15 +79,13 @@ const MAX_VALUE: i64 = answer::MAX_LENGTH as i64;
 /// How long to make load if nothing is said.
 const USUAL: Duration = Duration::from_secs(10);
 
-/// How many operations of a key are shown with a violation.
-const HISTORY: usize = 30;
-
 /// With more failures than one in this many operations, that nothing was found says little.
 const FEW_FAILURES: u64 = 10;
 
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
     let stop = stop_on_interrupt()?;
-    let settings = settings(arguments, &stop)?;
+    json::check([&arguments.json])?;
+    let (settings, servers) = settings(arguments, &stop)?;
     let watch = Watch::default();
     let mut before = 0;
     let line = |second, since: u64| {
@@ -91,35 +93,26 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
         let rate = answered.saturating_sub(std::mem::replace(&mut before, answered)) / since;
         progress(second, &watch, rate)
     };
+    let began = Instant::now();
     let recorded = ticker::accompany(arguments.quiet, line, || record_watched(&settings, &stop, &watch))?;
-    let started = Instant::now();
+    let (took, started) = (began.elapsed(), Instant::now());
     let violations = check(recorded.operations.clone());
-    println!(
-        "{} by {} on {}, checked in {:.2} s",
-        counted(recorded.operations.len() as u64, "operation", "operations"),
-        counted(settings.clients.into(), "connection", "connections"),
-        counted(settings.keys.into(), "key", "keys"),
-        started.elapsed().as_secs_f64()
-    );
-    if let Some(first) = &recorded.first_failure {
-        let hint = if leads_elsewhere(first) && !settings.cluster {
-            " (a node of a cluster: use --cluster)"
-        } else {
-            ""
-        };
-        println!("{}, the first: {}{hint}", counted(recorded.failures, "failure", "failures"), plain(first));
-    }
-    if !violations.is_empty() {
-        show(&violations, &recorded, arguments.show);
-    }
     let doubts = doubts(&recorded);
-    doubts.iter().for_each(|doubt| println!("{doubt}"));
-    let all_is_well = violations.is_empty() && doubts.is_empty();
-    if all_is_well {
-        println!("nothing wrong found");
-    }
+    let report = VerifyReport {
+        passed: violations.is_empty() && doubts.is_empty(),
+        servers,
+        took_s: took.as_secs_f64(),
+        checked_s: started.elapsed().as_secs_f64(),
+        interrupted: stop.load(Relaxed),
+        doubts,
+        ..VerifyReport::new(&settings, &recorded, &violations, arguments.show)
+    };
+    let written = arguments.json.as_ref().map_or(Ok(()), |path| json::write(path, &report));
+    // Behind the file, since nobody may be there to read it, but in any case.
+    show(&report);
     tidy(&settings, &recorded, &stop);
-    Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    written?;
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Why it is not known that all is well, even if nothing wrong was found.
@@ -189,18 +182,17 @@ fn progress(second: u64, watch: &Watch, rate: u64) -> String {
     line
 }
 
-fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Settings, Error> {
+/// What to do, and the names that the servers gave.
+fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<(Settings, Vec<String>), Error> {
     let opening = arguments.access.opening();
     let targets = arguments.access.targets(&arguments.target)?;
-    for target in &targets {
-        look_at(target, &opening, stop)?;
-    }
+    let servers = targets.iter().map(|target| look_at(target, &opening, stop)).collect::<Result<_, _>>()?;
     if arguments.cluster {
         // Refused by a server that is no cluster's, before anything is asked of it.
         Layout::read(&targets, &opening, &Nodes::default(), stop)?;
     }
     let usual = if arguments.requests.is_some() { Duration::MAX } else { USUAL };
-    Ok(Settings {
+    let settings = Settings {
         servers: targets.iter().map(Target::endpoint).collect(),
         cluster: arguments.cluster,
         opening: opening.commands(),
@@ -214,7 +206,8 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<Setti
         give_up: GIVE_UP,
         seed: arguments.seed,
         run: new_run(),
-    })
+    };
+    Ok((settings, servers))
 }
 
 /// A time in which an answer may come.
@@ -226,34 +219,50 @@ fn patience(text: &str) -> Result<Duration, String> {
 /// The least patience.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// Prints how many of each kind there are, and some with the history of their key.
-fn show(violations: &[Violation], recorded: &Recorded, most: usize) {
-    let mut kinds: Vec<_> = violations.iter().map(|violation| violation.wrong).collect();
-    kinds.sort();
-    println!("{}:", counted(violations.len() as u64, "violation", "violations"));
-    for same in kinds.chunk_by(|a, b| a == b) {
-        println!("  {:>8} {}", count(same.len() as u64), same[0]);
+/// Prints what was found: how many of each kind there are, and some with the history of their key, the guilty
+/// operations marked.
+fn show(report: &VerifyReport) {
+    println!(
+        "{} by {} on {}, checked in {:.2} s",
+        counted(report.operations, "operation", "operations"),
+        counted(report.connections.into(), "connection", "connections"),
+        counted(report.keys.into(), "key", "keys"),
+        report.checked_s
+    );
+    if let Some(first) = &report.first_failure {
+        let hint = if leads_elsewhere(first) && !report.cluster {
+            " (a node of a cluster: use --cluster)"
+        } else {
+            ""
+        };
+        println!("{}, the first: {}{hint}", counted(report.failures, "failure", "failures"), plain(first));
     }
-    if let Some(told) = &recorded.first_corruption {
+    let violations: u64 = report.violations.iter().map(|(_, number)| number).sum();
+    if violations > 0 {
+        println!("{}:", counted(violations, "violation", "violations"));
+    }
+    for (kind, number) in &report.violations {
+        println!("  {:>8} {kind}", count(*number));
+    }
+    if let Some(told) = &report.first_corruption {
         println!("the first corrupt value: {told}");
     }
-    for violation in telling(violations, most) {
-        println!("\n{} at key {}:", violation.wrong, violation.operations[0].key);
-        print_marked(&violation.operations, &around(&recorded.operations, violation, HISTORY));
+    for history in &report.histories {
+        println!("\n{} at key {}:", history.wrong, history.key);
+        for operation in &history.operations {
+            println!("{} {}", if operation.guilty { " >" } else { "  " }, operation.text);
+        }
     }
-}
-
-/// Prints a history, the guilty operations marked.
-fn print_marked(guilty: &[Operation], history: &[Operation]) {
-    for operation in history {
-        println!("{} {operation}", if guilty.contains(operation) { " >" } else { "  " });
+    report.doubts.iter().for_each(|doubt| println!("{doubt}"));
+    if report.passed {
+        println!("nothing wrong found");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::history::{Action, NEVER};
+    use crate::verify::history::{Action, NEVER, Operation};
 
     fn recorded(answered: usize, unanswered: u64) -> Recorded {
         let operation = |end| Operation { key: 0, client: 0, start: 0, end, action: Action::Delete };

@@ -64,6 +64,10 @@ impl Generator {
         // In a closed loop some requests are always under way; what tells is how long they have waited.
         self.tally.longest_wait = self.tally.waiting;
         self.count_unanswered(end);
+        if matches!(self.plan.pace, Pace::Closed) {
+            let oldest = self.connections.iter().filter_map(|connection| connection.waiting.front());
+            oldest.for_each(|oldest| self.tally.hanging.record(end.saturating_sub(oldest.since), 1));
+        }
         self.tally.connections = self.connections.len() as u64;
         let useless = self.connections.iter().filter(|connection| connection.failed && !connection.served);
         self.tally.useless = useless.count() as u64;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::known;
 use super::number::{count, counted, micros};
 use super::origin::Origin;
 use super::scenario::ScenarioFigures;
@@ -65,6 +66,11 @@ pub struct Figures {
     pub connection_errors: u64,
     /// Requests of an open loop that had no answer when the run ended.
     pub unanswered: u64,
+    /// Connections of a closed loop on which an answer was waited for when the run ended, for 50 ms at least and for
+    /// longer than ten times the 99.9th percentile or than any answer took.
+    pub hanging: u64,
+    /// How long the longest of them had waited, in microseconds.
+    pub hanging_longest_us: f64,
     /// Errors by their text.
     pub errors: Vec<ErrorFigures>,
     /// The server's processes, if they run here.
@@ -114,18 +120,25 @@ pub struct EndpointFigures {
     /// Requests whose connection broke before the answer came.
     pub lost: u64,
     /// Mean latency.
+    #[serde(with = "known")]
     pub mean_us: f64,
     /// Median.
+    #[serde(with = "known")]
     pub p50_us: f64,
     /// 90th percentile.
+    #[serde(with = "known")]
     pub p90_us: f64,
     /// 99th percentile.
+    #[serde(with = "known")]
     pub p99_us: f64,
     /// 99.9th percentile.
+    #[serde(with = "known")]
     pub p999_us: f64,
     /// 99.99th percentile.
+    #[serde(with = "known")]
     pub p9999_us: f64,
     /// Longest.
+    #[serde(with = "known")]
     pub max_us: f64,
 }
 
@@ -174,18 +187,25 @@ pub struct CommandFigures {
     /// Answers to look-ups that told of some key neither a string nor a null nor an error.
     pub neither: u64,
     /// Mean latency.
+    #[serde(with = "known")]
     pub mean_us: f64,
     /// Median.
+    #[serde(with = "known")]
     pub p50_us: f64,
     /// 90th percentile.
+    #[serde(with = "known")]
     pub p90_us: f64,
     /// 99th percentile.
+    #[serde(with = "known")]
     pub p99_us: f64,
     /// 99.9th percentile.
+    #[serde(with = "known")]
     pub p999_us: f64,
     /// 99.99th percentile.
+    #[serde(with = "known")]
     pub p9999_us: f64,
     /// Longest.
+    #[serde(with = "known")]
     pub max_us: f64,
     /// Latency by share of requests, as in [`Figures::curve`].
     pub curve: Vec<(f64, f64)>,
@@ -200,18 +220,25 @@ pub struct ConnectFigures {
     /// Connections opened per second.
     pub per_s: f64,
     /// Mean.
+    #[serde(with = "known")]
     pub mean_us: f64,
     /// Median.
+    #[serde(with = "known")]
     pub p50_us: f64,
     /// 90th percentile.
+    #[serde(with = "known")]
     pub p90_us: f64,
     /// 99th percentile.
+    #[serde(with = "known")]
     pub p99_us: f64,
     /// 99.9th percentile.
+    #[serde(with = "known")]
     pub p999_us: f64,
     /// 99.99th percentile.
+    #[serde(with = "known")]
     pub p9999_us: f64,
     /// Longest.
+    #[serde(with = "known")]
     pub max_us: f64,
 }
 
@@ -286,6 +313,8 @@ impl Figures {
         let total = CommandFigures::new("all", &outcome.tally.total(), seconds);
         let mut total = total.with_latencies(&latencies);
         let longest_wait_us = outcome.tally.longest_wait as f64 / 1e3;
+        let usual_us = total.max_us.min(total.p999_us * UNUSUAL).max(STALLED_US);
+        let hanging = outcome.tally.hanging.beyond((usual_us * 1e3) as u64);
         let stalled = (longest_wait_us > total.max_us.max(STALLED_US)).then_some(longest_wait_us);
         if let Some(wait) = stalled {
             total.max_us = wait;
@@ -317,6 +346,8 @@ impl Figures {
             broken: outcome.tally.broken,
             connection_errors: outcome.tally.connection_errors,
             unanswered: outcome.tally.unanswered,
+            hanging,
+            hanging_longest_us: if hanging > 0 { longest_wait_us } else { 0.0 },
             errors: outcome.tally.error_kinds.iter().map(ErrorFigures::new).collect(),
             server: outcome.server.map(|server| ServerFigures {
                 processes: settings.processes.clone(),
@@ -389,6 +420,9 @@ fn per(sum: f64, parts: f64) -> f64 {
 
 /// A request that waits for longer than this at the end, and longer than any that was answered, shows a stall.
 const STALLED_US: f64 = 50_000.0;
+/// And so does one that waits for longer than so many times the 99.9th percentile: that others have waited for long
+/// before must not hide it.
+const UNUSUAL: f64 = 10.0;
 
 /// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
 pub(super) fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {

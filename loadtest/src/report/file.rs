@@ -16,8 +16,7 @@ pub struct Replacing {
 impl Replacing {
     /// Begins a file that is to be at `path`.
     pub fn create(path: &Path) -> io::Result<Self> {
-        // What a link points to is replaced, not the link.
-        let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let target = target(path);
         let before = target.metadata().ok();
         if before.as_ref().is_some_and(|before| !before.is_file()) {
             return Ok(Self { file: File::options().write(true).open(&target)?, paths: None });
@@ -62,6 +61,24 @@ impl Drop for Replacing {
     }
 }
 
+/// The most links that are followed one after the other, as the kernel has it.
+const MOST_LINKS: usize = 40;
+
+/// Where what is written to `path` comes to be: what a link points to is replaced or made, not the link.
+pub fn target(path: &Path) -> PathBuf {
+    // What can be written through the kernel follows itself, such as the pipe behind /dev/stdout.
+    if path.exists() {
+        return path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    }
+    let mut target = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        let Ok(link) = std::fs::read_link(&target) else { break };
+        // A link that is not absolute counts from where it is.
+        target = target.parent().unwrap_or(Path::new("")).join(link);
+    }
+    target
+}
+
 /// Writes a whole file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = Replacing::create(path)?;
@@ -88,6 +105,10 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         write(&link, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert!(link.is_symlink());
+        std::fs::remove_file(&path).unwrap();
+        write(&link, b"again").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"again", "a link to nothing makes what it points to");
         assert!(link.is_symlink());
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -21,10 +21,10 @@ pub fn check<'a>(paths: impl IntoIterator<Item = &'a Option<PathBuf>>) -> Result
         let is_new = !path.exists();
         let opened = OpenOptions::new().append(true).create(true).open(path);
         opened.map_err(|source| Error::Path { path: path.clone(), source })?;
-        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let whole = file::target(path);
         if is_new {
-            // It was created just now; the report itself is written at the end.
-            let _ = std::fs::remove_file(path);
+            // It was created just now, perhaps behind a link; the report itself is written at the end.
+            let _ = std::fs::remove_file(&whole);
         }
         if before.contains(&whole) && !is_device(&whole) {
             return Err(Error::Usage(format!("{} cannot hold two reports: give two names", path.display())));
@@ -66,6 +66,12 @@ mod tests {
             [Some(path.clone()), None, Some(std::env::temp_dir().join(".").join(path.file_name().unwrap()))];
         assert!(check(&twice).unwrap_err().to_string().contains("cannot hold two reports"));
         assert!(!path.exists());
+        let link = path.with_extension("link");
+        std::os::unix::fs::symlink(path.file_name().unwrap(), &link).unwrap();
+        check(&[Some(link.clone())]).unwrap();
+        assert!(link.is_symlink() && !path.exists(), "a link to nothing stays one");
+        assert!(check(&[Some(link.clone()), Some(path.clone())]).is_err(), "both are one file");
+        std::fs::remove_file(&link).unwrap();
         assert!(check(&[Some("-".into())]).unwrap_err().to_string().starts_with("'-' is no file"));
     }
 }

@@ -133,6 +133,33 @@ pub fn moments(figures: &Figures, most: usize) -> Vec<Moment> {
     moments
 }
 
+/// When there was no answer for whole seconds, as spans of time: from when the oldest request waits that waited then, to
+/// the end of the last of these seconds. While no load was on there are no seconds.
+pub fn silences(figures: &Figures) -> Vec<(f64, f64)> {
+    let mut silences: Vec<(f64, f64)> = Vec::new();
+    let mut before: Option<&Second> = None;
+    for second in &figures.seconds {
+        let (begin, end) = (second.begin_s(), second.begin_s() + length(figures, second));
+        if second.answered == 0 {
+            let before = before.filter(|before| before.second + 1 == second.second);
+            match silences.last_mut().filter(|_| before.is_some_and(|before| before.answered == 0)) {
+                Some(last) => last.1 = end,
+                None => {
+                    // It was answering in the second before, so nothing older than that tells when it ceased to.
+                    let least = before.map_or(begin, Second::begin_s).min(begin);
+                    silences.push(((end - second.waiting_us / 1e6).clamp(least, begin), end));
+                }
+            }
+        }
+        before = Some(second);
+    }
+    silences.retain(|(from, until)| until - from >= SHORTEST_SILENCE_S);
+    silences
+}
+
+/// A shorter time without an answer, as that of a run's last part of a second, is none worth drawing.
+const SHORTEST_SILENCE_S: f64 = 0.5;
+
 /// How long a second was. Files of older versions do not say how short the last one was, but how long the run was.
 fn length(figures: &Figures, second: &Second) -> f64 {
     let rest = figures.elapsed_s - second.begin_s();
@@ -274,5 +301,31 @@ mod tests {
         assert_eq!(moments.len(), 250);
         assert_eq!((moments[0].per_s, moments[0].p99_us, moments[0].at_s), (1.5, Some(3.0), 2.0));
         assert!(super::moments(&Figures::default(), 10).is_empty());
+    }
+
+    #[test]
+    fn silences_begin_when_the_oldest_request_was_due() {
+        let second = |second, answered, waiting_s: f64| Second {
+            second,
+            answered,
+            waiting_us: waiting_s * 1e6,
+            length_s: 1.0,
+            ..Second::default()
+        };
+        let seconds = vec![
+            second(0, 10, 0.0),
+            second(1, 5, 0.5),
+            second(2, 0, 1.5),
+            second(3, 0, 2.5),
+            second(4, 7, 0.0),
+            // Nothing waits: connections are refused at once.
+            second(5, 0, 0.0),
+            // No load for two seconds.
+            second(8, 0, 9.0),
+            Second { length_s: 0.1, ..second(9, 7, 0.0) },
+            Second { length_s: 0.1, ..second(10, 0, 0.05) },
+        ];
+        let figures = Figures { seconds, elapsed_s: 10.1, ..Figures::default() };
+        assert_eq!(silences(&figures), [(1.5, 4.0), (5.0, 6.0), (8.0, 9.0)]);
     }
 }

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::ClaimFigures;
 use super::number::{count, counted, plain};
 
 /// How a scenario ended.
@@ -92,6 +93,34 @@ pub struct HistoryLine {
     pub text: String,
     /// It is one of those that cannot all be right.
     pub guilty: bool,
+}
+
+impl ScenarioFigures {
+    /// The last lines on a terminal.
+    pub fn summary(&self, claims: &[ClaimFigures]) -> String {
+        let mut out = String::new();
+        if let Some(verify) = &self.verify {
+            let mut parts = vec![counted(verify.operations, "operation", "operations")];
+            parts.extend(verify.failures());
+            parts.push(verify.verdict());
+            out.push_str(&format!("verify     {}\n", parts.join(", ")));
+        }
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
+        let skipped = match self.skipped as u64 {
+            0 => String::new(),
+            skipped => format!(", {} not done", counted(skipped, "step", "steps")),
+        };
+        out.push_str(&format!(
+            "{}  {} in {:.1} s: {}, {} of {} true{skipped}{interrupted}\n",
+            if self.passed { "PASS" } else { "FAIL" },
+            self.scenario,
+            self.took_s,
+            counted(self.steps.len() as u64, "step", "steps"),
+            claims.iter().filter(|claim| claim.passed).count(),
+            counted(claims.len() as u64, "claim", "claims"),
+        ));
+        out
+    }
 }
 
 impl VerifyFigures {

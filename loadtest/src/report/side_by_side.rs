@@ -1,5 +1,6 @@
 //! Several runs as text: what was measured in turns as ratios, everything else as one row per run.
 
+use super::figures::Figures;
 use super::number::{count, counted, latency, micros, percent, plain};
 use super::runs::{Other, Run, Runs};
 use super::table::{error, run, table};
@@ -8,7 +9,7 @@ use crate::compare::Figure;
 /// All runs; one alone is shown as `run` shows it.
 pub fn runs(runs: &Runs) -> String {
     if let [alone] = runs.runs.as_slice() {
-        return run(&alone.figures);
+        return run(&alone.figures) + &scenario(&alone.figures);
     }
     if runs.others.is_empty() {
         return rows(&runs.runs);
@@ -16,6 +17,24 @@ pub fn runs(runs: &Runs) -> String {
     let mut tables: Vec<String> = runs.others.iter().map(|other| ratios(runs, other)).collect();
     tables.push(counts(&runs.runs));
     tables.join("\n")
+}
+
+/// How a scenario ended and what was claimed of its figures; nothing of what is no scenario.
+fn scenario(figures: &Figures) -> String {
+    let Some(scenario) = &figures.scenario else { return String::new() };
+    let mut out = String::from("\n");
+    for step in scenario.steps.iter().filter(|step| !step.passed) {
+        let (text, place) = (plain(&step.step), plain(&step.place));
+        out.push_str(&format!("FAIL  {text}: {} ({place})\n", plain(&step.detail)));
+    }
+    for claim in &figures.claims {
+        let mark = if claim.passed { "PASS" } else { "FAIL" };
+        let (text, measured) = (plain(&claim.claim), plain(&claim.measured));
+        let window = format!("{:.1} s to {:.1} s", claim.from_s, claim.until_s);
+        out.push_str(&format!("{mark}  {text:<28} {measured:<12} from {window}\n"));
+    }
+    out.push_str(&scenario.summary(&figures.claims));
+    out
 }
 
 /// What each server answered, and loudly what it did not: ratios say nothing of it.
@@ -82,7 +101,12 @@ fn rows(runs: &[Run]) -> String {
     if let Some((first, others)) = runs.split_first() {
         rows.extend(others.iter().map(|other| ratio_row(first, other)));
     }
-    table(&rows) + &warnings(runs)
+    let ended = runs.iter().filter_map(|run| {
+        let scenario = run.figures.scenario.as_ref()?;
+        let summary = scenario.summary(&run.figures.claims);
+        summary.lines().last().map(|line| format!("{}: {line}\n", run.name))
+    });
+    table(&rows) + &ended.collect::<String>() + &warnings(runs)
 }
 
 /// What makes the runs' figures doubtful.
@@ -153,13 +177,27 @@ fn ratios(runs: &Runs, other: &Other) -> String {
         out.push_str(&format!("{}\n", first.asked));
     }
     out.push_str(&table(&rows));
+    out.push_str(&meaning(runs, other));
     out
+}
+
+/// What the columns are.
+fn meaning(runs: &Runs, other: &Other) -> String {
+    let rounds = other.comparisons.iter().map(|comparison| comparison.rounds).max().unwrap_or(0);
+    if rounds == 1 {
+        return "One round: no figure has a median.\n".into();
+    }
+    format!(
+        "{} and {} are medians of {rounds} rounds; {}/{} is the median of the rounds' ratios, which is not the ratio of \
+         the medians.\n",
+        runs.first, other.name, other.name, runs.first
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::figures::{CommandFigures, ErrorFigures, Figures};
+    use crate::report::figures::{CommandFigures, ErrorFigures};
 
     fn run(name: &str, per_s: f64) -> Run {
         let total = CommandFigures { answered: 10, per_s, p50_us: per_s, ..CommandFigures::default() };
@@ -201,5 +239,64 @@ mod tests {
             (vec!["a", "10", "100"], vec!["b", "10", "150"])
         );
         assert_eq!(lines[3][..4], ["b/a", "1.500", "-", "1.500"]);
+    }
+
+    #[test]
+    fn a_comparison_says_what_its_columns_are() {
+        let comparison = crate::compare::compare(Figure::P50, &[1.0, 2.0, 3.0], &[2.0, 2.0, 2.0]);
+        let others =
+            vec![Other { name: "b".into(), comparisons: vec![comparison.unwrap()], ..Other::default() }];
+        let all = Runs { first: "a".into(), others, runs: vec![run("a", 5.0), run("b", 5.0)] };
+        let text = runs(&all);
+        assert!(
+            text.contains(
+                "a and b are medians of 3 rounds; b/a is the median of the rounds' ratios, which is not the ratio of the \
+                 medians.\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_scenario_shows_its_claims_and_how_it_ended() {
+        use crate::report::figures::ClaimFigures;
+        use crate::report::scenario::{ScenarioFigures, StepFigures};
+        let claim = |claim: &str, passed| ClaimFigures {
+            claim: claim.into(),
+            measured: "7".into(),
+            from_s: 1.0,
+            until_s: 2.5,
+            passed,
+        };
+        let step = StepFigures {
+            step: "kill redis".into(),
+            detail: "redis does not run".into(),
+            place: "s.toml:7".into(),
+            ..StepFigures::default()
+        };
+        let scenario = ScenarioFigures {
+            scenario: "crash".into(),
+            took_s: 3.0,
+            steps: vec![step, StepFigures { passed: true, ..StepFigures::default() }],
+            ..ScenarioFigures::default()
+        };
+        let mut one = run("one", 5.0);
+        one.figures.targets = vec!["a:1".into()];
+        one.figures.claims = vec![claim("errors = 0", false), claim("lost = 7", true)];
+        one.figures.scenario = Some(Box::new(scenario));
+        let text = runs(&Runs { runs: vec![one.clone()], ..Runs::default() });
+        let lines: Vec<&str> = text.lines().rev().take(4).collect();
+        assert_eq!(
+            lines.into_iter().rev().collect::<Vec<_>>(),
+            [
+                "FAIL  kill redis: redis does not run (s.toml:7)",
+                "FAIL  errors = 0                   7            from 1.0 s to 2.5 s",
+                "PASS  lost = 7                     7            from 1.0 s to 2.5 s",
+                "FAIL  crash in 3.0 s: 2 steps, 1 of 2 claims true",
+            ]
+        );
+        let text = runs(&Runs { runs: vec![one, run("two", 5.0)], ..Runs::default() });
+        assert!(text.contains("\none: FAIL  crash in 3.0 s"), "{text}");
+        assert!(!runs(&Runs { runs: vec![run("two", 5.0)], ..Runs::default() }).contains("claims"));
     }
 }

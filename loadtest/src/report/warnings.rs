@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::figures::{Figures, StepFigures};
 use super::number::{count, counted, micros, percent};
+use crate::answer::FULL;
 use crate::run::{Outcome, Settings};
 use crate::tally::Tally;
 
@@ -36,19 +37,41 @@ pub(super) fn warnings(
     warnings.extend(useless(&outcome.tally));
     warnings.extend(processes(settings, outcome));
     warnings.extend(answers(figures, settings, outcome));
-    if let Some(wait) = stalled.filter(|_| figures.unanswered == 0) {
-        warnings.push(format!(
-            "when the run ended a request had waited for {} without an answer: shown as the maximum, not in the \
-             percentiles",
-            micros(wait)
-        ));
-    }
+    warnings.extend(hanging(figures, stalled));
     let moved: u64 =
         figures.errors.iter().filter(|error| error.word == "MOVED").map(|error| error.count).sum();
     if !settings.cluster && moved * 2 > figures.total.errors {
         warnings.push("most errors are MOVED: the server is a node of a cluster, use --cluster".into());
     }
     warnings
+}
+
+/// Who waited for an answer when a closed loop ended, and for how long.
+fn hanging(figures: &Figures, stalled: Option<f64>) -> Option<String> {
+    let shown = match stalled {
+        Some(_) => "shown as the maximum, not in the percentiles",
+        None => "not in the percentiles",
+    };
+    match figures.hanging {
+        0 => stalled.filter(|_| figures.unanswered == 0).map(|wait| {
+            format!("when the run ended a request had waited for {} without an answer: {shown}", micros(wait))
+        }),
+        hanging => {
+            let all = counted(figures.connections as u64, "connection", "connections");
+            let longest = micros(figures.hanging_longest_us);
+            Some(if hanging == 1 {
+                format!(
+                    "when the run ended 1 of {all} hung: it had waited for an answer for {longest}, {shown}"
+                )
+            } else {
+                format!(
+                    "when the run ended {} of {all} hung: they waited for an answer, the longest for {longest}, \
+                     {shown}",
+                    count(hanging)
+                )
+            })
+        }
+    }
 }
 
 /// What the generator and the machine did to the figures.
@@ -117,9 +140,6 @@ fn processes(settings: &Settings, outcome: &Outcome) -> Option<String> {
     };
     Some(format!("{which} before the run did: {known}"))
 }
-
-/// What a server answers that has its `maxclients`.
-const FULL: &str = "max number of clients";
 
 /// What was not answered.
 fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<String> {

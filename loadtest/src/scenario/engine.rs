@@ -11,13 +11,14 @@ use super::cluster::Cluster;
 use super::condition::Condition;
 use super::file::Scenario;
 use super::load::{Driver, Live, Log, Verified};
-use super::outcome::{ClaimReport, Report, StepReport, by_kind};
+use super::outcome::{ClaimReport, Report, StepReport};
 use super::record::{Record, TICK, Window};
 use super::step::{Action, Span, Step};
 use crate::procfs::Usage;
 use crate::report::figures::{ClaimFigures, EventFigures};
 use crate::report::progress::Progress;
 use crate::report::scenario::VerifyFigures;
+use crate::report::verify::kinds;
 
 /// How often the engine looks up while it waits.
 const LOOK: Duration = Duration::from_millis(10);
@@ -356,7 +357,7 @@ impl Engine<'_> {
         let is_claimed = |kind: &str| claims_made.iter().any(|claim| claim.is_about(kind));
         let verify = self.driver.as_ref().filter(|_| checked).map(|driver| VerifyFigures {
             claimed,
-            not_claimed: by_kind(&driver.verified.violations)
+            not_claimed: kinds(&driver.verified.violations)
                 .into_iter()
                 .map(|(kind, _)| kind)
                 .filter(|kind| claimed && !is_claimed(kind))
@@ -365,7 +366,7 @@ impl Engine<'_> {
             answered: driver.verified.answered,
             failures: driver.verified.failures,
             first_failure: driver.verified.first_failure.clone(),
-            violations: by_kind(&driver.verified.violations),
+            violations: kinds(&driver.verified.violations),
             unread: driver.verified.unread,
             doubt: driver.verified.says_nothing(),
             histories: driver.histories(),

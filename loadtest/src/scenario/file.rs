@@ -410,7 +410,15 @@ impl Scenario {
             }
         };
         let most_keys = crate::workload::MAX_KEYS;
+        let keys = load.keys.as_ref().map_or(whole.clone(), Spanned::span);
         workload.keys = place.within(load.keys, (1, most_keys), "the number of keys", workload.keys)?;
+        workload.check_key_lengths().map_err(|short| {
+            let name = &workload.name;
+            place.wrong(
+                &keys,
+                format!("{short}; the length is that of {name}, whose file can say another one"),
+            )
+        })?;
         let targets = match load.target {
             Some(target) => {
                 let names = target.get_ref().spanned(&target.span());

@@ -19,14 +19,15 @@ use crate::report::figures::Figures;
 use crate::report::number::{count, counted};
 use crate::report::progress::Progress;
 use crate::report::recorder;
-use crate::report::scenario::{HistoryFigures, HistoryLine};
+use crate::report::scenario::HistoryFigures;
+use crate::report::verify::histories;
 use crate::rounds::align;
 use crate::run::{GIVE_UP, Observer, Outcome, Purpose, ServerUsage, Settings, observe, run};
 use crate::series::Second;
 use crate::tally::Tally;
 use crate::target::{Opening, Target, look_at};
 use crate::transport::Endpoint;
-use crate::verify::check::{around, check, telling};
+use crate::verify::check::check;
 use crate::verify::driver::{self, Session, Watch};
 use crate::verify::history::Violation;
 use crate::verify::new_run;
@@ -38,8 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many violations are told with their history.
 const MOST_HISTORIES: usize = 3;
-/// How many operations of a key are told with a violation.
-const MOST_OPERATIONS: usize = 30;
 
 /// The live line, shared with the thread that fills it.
 pub type Live = Arc<Mutex<Progress>>;
@@ -280,16 +279,7 @@ impl Driver {
     /// Some of what is wrong, with what was done to the keys around it.
     pub fn histories(&self) -> Vec<HistoryFigures> {
         let Some(session) = &self.session else { return Vec::new() };
-        let operations = &session.recorded().operations;
-        let told = telling(&self.verified.violations, MOST_HISTORIES).into_iter().map(|violation| {
-            let lines = around(operations, violation, MOST_OPERATIONS).into_iter().map(|operation| {
-                let guilty = violation.operations.contains(&operation);
-                HistoryLine { text: operation.to_string(), guilty }
-            });
-            let key = violation.operations[0].key;
-            HistoryFigures { wrong: violation.wrong.to_string(), key, operations: lines.collect() }
-        });
-        told.collect()
+        histories(session.recorded(), &self.verified.violations, MOST_HISTORIES)
     }
 
     fn settings(&self, targets: Vec<Target>) -> Settings {

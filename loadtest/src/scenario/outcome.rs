@@ -3,10 +3,8 @@
 use serde::Serialize;
 
 use super::record::Window;
-use crate::report::figures::Figures;
-use crate::report::number::counted;
+use crate::report::figures::{ClaimFigures, Figures};
 use crate::report::scenario::{ScenarioFigures, StepFigures, VerifyFigures};
-use crate::verify::history::Violation;
 
 /// Everything a report says about a scenario.
 #[derive(Clone, Debug, Serialize)]
@@ -95,8 +93,8 @@ impl StepReport {
 }
 
 impl Report {
-    /// The load's figures with what a page of them says of the scenario, if there was load.
-    pub fn page(&self) -> Option<Figures> {
+    /// What a report says of it besides the load's figures.
+    fn ended(&self) -> ScenarioFigures {
         let step = |step: &StepReport| StepFigures {
             step: step.step.clone(),
             at_s: step.at_s,
@@ -105,7 +103,7 @@ impl Report {
             detail: step.detail.clone(),
             place: step.place.clone(),
         };
-        let scenario = ScenarioFigures {
+        ScenarioFigures {
             scenario: self.scenario.clone(),
             about: self.about.clone(),
             passed: self.passed,
@@ -114,43 +112,25 @@ impl Report {
             steps: self.steps.iter().map(step).collect(),
             skipped: self.skipped,
             verify: self.verify.clone(),
-        };
-        self.figures.clone().map(|figures| Figures { scenario: Some(Box::new(scenario)), ..figures })
+        }
+    }
+
+    /// The load's figures with what a page of them says of the scenario, if there was load.
+    pub fn page(&self) -> Option<Figures> {
+        self.figures.clone().map(|figures| Figures { scenario: Some(Box::new(self.ended())), ..figures })
     }
 
     /// The last lines on a terminal.
     pub fn summary(&self) -> String {
-        let claims: Vec<_> = self.steps.iter().flat_map(|step| &step.claims).collect();
-        let true_ones = claims.iter().filter(|claim| claim.passed).count();
-        let mut out = String::new();
-        if let Some(verify) = &self.verify {
-            let mut parts = vec![counted(verify.operations, "operation", "operations")];
-            parts.extend(verify.failures());
-            parts.push(verify.verdict());
-            out.push_str(&format!("verify     {}\n", parts.join(", ")));
-        }
-        let interrupted = if self.interrupted { ", interrupted" } else { "" };
-        let skipped = match self.skipped as u64 {
-            0 => String::new(),
-            skipped => format!(", {} not done", counted(skipped, "step", "steps")),
+        let claim = |claim: &ClaimReport| ClaimFigures {
+            claim: claim.claim.clone(),
+            measured: claim.measured.clone(),
+            passed: claim.passed,
+            ..ClaimFigures::default()
         };
-        out.push_str(&format!(
-            "{}  {} in {:.1} s: {}, {true_ones} of {} true{skipped}{interrupted}\n",
-            if self.passed { "PASS" } else { "FAIL" },
-            self.scenario,
-            self.took_s,
-            counted(self.steps.len() as u64, "step", "steps"),
-            counted(claims.len() as u64, "claim", "claims"),
-        ));
-        out
+        let claims: Vec<_> = self.steps.iter().flat_map(|step| &step.claims).map(claim).collect();
+        self.ended().summary(&claims)
     }
-}
-
-/// Violations by kind.
-pub fn by_kind(violations: &[Violation]) -> Vec<(String, u64)> {
-    let mut kinds: Vec<_> = violations.iter().map(|violation| violation.wrong).collect();
-    kinds.sort();
-    kinds.chunk_by(|a, b| a == b).map(|same| (same[0].to_string(), same.len() as u64)).collect()
 }
 
 #[cfg(test)]

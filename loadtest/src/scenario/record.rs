@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::report::known;
 use crate::tally::{Tally, histogram};
 
 /// How long a tick is.
@@ -69,14 +70,19 @@ pub struct Window {
     /// Keys looked up and not found.
     pub misses: u64,
     /// Median latency in microseconds.
+    #[serde(with = "known")]
     pub p50_us: f64,
     /// 90th percentile.
+    #[serde(with = "known")]
     pub p90_us: f64,
     /// 99th percentile.
+    #[serde(with = "known")]
     pub p99_us: f64,
     /// 99.9th percentile.
+    #[serde(with = "known")]
     pub p999_us: f64,
     /// Longest.
+    #[serde(with = "known")]
     pub max_us: f64,
     /// The longest time without an answer that is no error, in seconds.
     pub longest_gap_s: f64,

@@ -29,6 +29,7 @@ fn stray(operation: &Operation) -> Option<Violation> {
         Action::ReadForeign(_) | Action::Mismatched => Wrong::SwappedReply,
         Action::Corrupt(_) => Wrong::CorruptValue,
         Action::Malformed => Wrong::Malformed,
+        Action::Unasked => Wrong::Unasked,
         _ => return None,
     };
     Some(Violation { wrong, operations: vec![*operation] })

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::history::{Action, NEVER, Operation};
 use super::read_back::read_back;
+use super::steps::Steps;
 use super::value::{difference, is_counter, key_text, parse_count, parse_value, value_text};
 use super::way::Way;
 use crate::answer::{self, Answer};
@@ -98,6 +99,13 @@ pub struct Watch {
     pub wrong: AtomicU64,
     /// When the last reply came, in nanoseconds since the start.
     heard: AtomicU64,
+}
+
+impl Watch {
+    /// An answer that seemed wrong by itself belongs to a connection that was out of step.
+    pub(super) fn take_back(&self) {
+        let _ = self.wrong.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |wrong| wrong.checked_sub(1));
+    }
 }
 
 /// Runs all connections to the end or until `stop` is set, and reads all keys back.
@@ -269,11 +277,12 @@ impl Settings {
 /// One connection's thread.
 pub(super) struct Client<'a> {
     pub(super) settings: &'a Settings,
-    number: u32,
+    pub(super) number: u32,
     start: Instant,
-    watch: &'a Watch,
+    pub(super) watch: &'a Watch,
     chance: Chance,
     pub(super) recorded: Recorded,
+    pub(super) steps: Steps,
 }
 
 /// How long to wait before connecting again.
@@ -281,7 +290,15 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 impl<'a> Client<'a> {
     fn new(settings: &'a Settings, number: u32, start: Instant, watch: &'a Watch, chance: Chance) -> Self {
-        Self { settings, number, start, watch, chance, recorded: Recorded::default() }
+        Self {
+            settings,
+            number,
+            start,
+            watch,
+            chance,
+            recorded: Recorded::default(),
+            steps: Steps::default(),
+        }
     }
 
     /// The one that reads all keys back.
@@ -328,6 +345,7 @@ impl<'a> Client<'a> {
                 break;
             }
         }
+        self.look_at_last(|| way.in_step());
     }
 
     /// Sends a request to the node that owns its key and takes down what is answered.
@@ -341,7 +359,8 @@ impl<'a> Client<'a> {
         let start = self.now();
         let answer = way.ask(slot(key_text(self.settings.run, key).as_bytes()), bytes);
         let operation = Operation { key, client: self.number, start, end: self.now(), action };
-        self.take_down(operation, answer)
+        let outcome = self.take_down(operation, answer);
+        self.look(outcome, || way.in_step())
     }
 
     fn run_alone(&mut self, turn: &Turn<'_>) {
@@ -370,9 +389,12 @@ impl<'a> Client<'a> {
                 Err(_) => std::thread::sleep(PAUSE),
             }
         }
+        if let Some(mut line) = line {
+            self.look_at_last(|| line.in_step());
+        }
     }
 
-    fn broken(&mut self, error: &io::Error) {
+    pub(super) fn broken(&mut self, error: &io::Error) {
         self.fail(format!("connection: {}", answer::told(error, self.settings.patience.most)));
     }
 
@@ -382,7 +404,7 @@ impl<'a> Client<'a> {
         self.recorded.first_failure.get_or_insert(text);
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
 
@@ -417,7 +439,7 @@ impl<'a> Client<'a> {
                 outcome = Err(error);
             }
         }
-        outcome
+        self.look(outcome, || line.in_step())
     }
 
     /// Takes down an operation with its answer; one without may have happened or not.
@@ -447,7 +469,7 @@ impl<'a> Client<'a> {
     }
 
     /// Takes down an answer that is wrong by itself.
-    fn stray(&mut self, operation: Operation) {
+    pub(super) fn stray(&mut self, operation: Operation) {
         self.watch.wrong.fetch_add(1, Ordering::Relaxed);
         self.recorded.operations.push(operation);
     }

@@ -26,11 +26,20 @@ impl Operation {
         self.end != NEVER
     }
 
+    /// True if it is no operation, but a reply that nobody asked for.
+    pub fn is_unasked(&self) -> bool {
+        self.action == Action::Unasked
+    }
+
     /// True if its answer is wrong by itself, whatever else was done to the key; it tells nothing about the key then.
     pub fn is_stray(&self) -> bool {
         matches!(
             self.action,
-            Action::ReadForeign(_) | Action::Mismatched | Action::Corrupt(_) | Action::Malformed
+            Action::ReadForeign(_)
+                | Action::Mismatched
+                | Action::Corrupt(_)
+                | Action::Malformed
+                | Action::Unasked
         )
     }
 }
@@ -61,6 +70,8 @@ pub enum Action {
     Malformed,
     /// Got an answer that no request of its kind can get, so it belongs to another one.
     Mismatched,
+    /// Nothing was asked, and there was a reply. It stands for the time in which it may have come.
+    Unasked,
 }
 
 impl fmt::Display for Operation {
@@ -84,6 +95,7 @@ impl fmt::Display for Operation {
             Action::Corrupt(value) => write!(f, "GET -> not quite {value:x}"),
             Action::Malformed => write!(f, "an answer that is not RESP"),
             Action::Mismatched => write!(f, "another request's answer"),
+            Action::Unasked => write!(f, "a reply that nobody asked for"),
             Action::ReadForeign(key) => write!(f, "GET -> a value of key {key}"),
         }
     }
@@ -106,6 +118,9 @@ pub enum Wrong {
     CorruptValue,
     /// Something came that is no reply in the server's protocol.
     Malformed,
+    /// There were more replies than requests on a connection. What was answered on it since it was last known to be in
+    /// step is not judged.
+    Unasked,
     /// Two requests of one connection cannot have been done in the order in which they were sent.
     Reordered,
     /// A value was read before it was written.
@@ -128,6 +143,7 @@ impl fmt::Display for Wrong {
             Self::UnknownValue => "unknown value",
             Self::CorruptValue => "corrupt value",
             Self::Malformed => "answer that is not RESP",
+            Self::Unasked => "reply that nobody asked for",
             Self::Reordered => "requests of a connection out of order",
             Self::ReadTooEarly => "value read before it was written",
             Self::LostIncrement => "lost increment",

@@ -15,6 +15,7 @@ pub mod history;
 pub mod order;
 mod read_back;
 pub mod register;
+mod steps;
 mod value;
 mod way;
 

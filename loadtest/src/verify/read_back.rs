@@ -14,6 +14,8 @@ use crate::transport::Endpoint;
 
 /// With hurry no more is read after so long.
 const HURRIED: Duration = Duration::from_secs(2);
+/// Connections that get replies which nobody asked for are given up after so many.
+const MOST_LOST: u32 = 3;
 /// The part of the patience that one key of a cluster may take: others may have another owner.
 const SHARE: u32 = 4;
 
@@ -49,7 +51,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn is_over(&self) -> bool {
         let patience = &self.client.settings.patience;
-        self.last.elapsed() >= patience.now() || patience.is_hurried() && self.began.elapsed() >= HURRIED
+        self.client.steps.lost >= MOST_LOST
+            || self.last.elapsed() >= patience.now()
+            || patience.is_hurried() && self.began.elapsed() >= HURRIED
     }
 
     /// Any of the servers will do; one of them may be gone.
@@ -76,6 +80,10 @@ impl Reader<'_> {
             }
             self.keep(keys, before);
         }
+        if outcome.is_ok() {
+            self.client.look_at_last(|| line.in_step());
+            self.keep(&[], usize::MAX);
+        }
         outcome
     }
 
@@ -98,18 +106,25 @@ impl Reader<'_> {
             }
             self.keep(&[key], before);
         }
+        self.client.look_at_last(|| way.in_step());
+        self.keep(&[], usize::MAX);
         // Or those that failed would be the first again, and the others would never be tried.
         self.left.reverse();
         outcome
     }
 
-    /// Of these keys those are left that no operation since then has read.
+    /// Of these keys those are left that no operation since then has read, and those whose answers are in doubt.
     fn keep(&mut self, keys: &[u32], before: usize) {
+        let operations = &self.client.recorded.operations;
+        let since = &operations[before.min(operations.len())..];
         let read: HashSet<u32> =
-            self.client.recorded.operations[before..].iter().map(|operation| operation.key).collect();
+            since.iter().filter(|operation| !operation.is_unasked()).map(|operation| operation.key).collect();
         if !read.is_empty() {
             self.last = Instant::now();
         }
+        // What was read on a connection that turned out to be out of step has to be read again.
+        let dropped = std::mem::take(&mut self.client.steps.dropped);
+        self.left.extend(dropped.iter().filter(|key| !keys.contains(key)));
         self.left.extend(keys.iter().filter(|key| !read.contains(key)));
     }
 }

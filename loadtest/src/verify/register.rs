@@ -67,8 +67,14 @@ fn clusters(operations: &[Operation], violations: &mut Vec<Violation>) -> (Vec<C
             Action::Delete | Action::Removed(_) | Action::ReadNothing => {
                 backward.push(Cluster::of(*operation));
             }
-            Action::ReadForeign(_) | Action::Mismatched | Action::Corrupt(_) | Action::Malformed => {}
-            Action::Increment(_) | Action::ReadCounter(_) => {}
+            // Strays, and what is a counter's.
+            Action::ReadForeign(_)
+            | Action::Mismatched
+            | Action::Corrupt(_)
+            | Action::Malformed
+            | Action::Unasked
+            | Action::Increment(_)
+            | Action::ReadCounter(_) => {}
         }
     }
     by_value.sort_unstable_by_key(|(value, is_read, operation)| (*value, *is_read, operation.start));

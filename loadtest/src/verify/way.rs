@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::driver::Settings;
-use crate::answer::Answer;
+use crate::answer::{Answer, is_unasked};
 use crate::cluster::redirect::Redirect;
 use crate::line::Line;
 use crate::target::encode;
@@ -86,6 +86,21 @@ impl<'a> Way<'a> {
         Err(late)
     }
 
+    /// Makes sure that every connection is in step; those that are not, or that break, are given up.
+    pub(super) fn in_step(&mut self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        self.lines.retain(|_, line| match line.in_step() {
+            Ok(()) => true,
+            Err(error) => {
+                if outcome.is_ok() || is_unasked(&error) {
+                    outcome = Err(error);
+                }
+                false
+            }
+        });
+        outcome
+    }
+
     fn connect(&mut self, server: &Endpoint) -> io::Result<()> {
         if !self.lines.contains_key(&server.address) {
             self.lines.insert(server.address, self.settings.line_to(server)?);
@@ -96,11 +111,10 @@ impl<'a> Way<'a> {
     fn exchange(&mut self, address: SocketAddr, request: &[u8], asking: bool) -> io::Result<Answer> {
         let line = self.lines.get_mut(&address).ok_or(io::ErrorKind::NotConnected)?;
         if asking {
-            line.send(&encode(&["ASKING"]))?;
-        }
-        line.send(request)?;
-        if asking {
+            line.send(&[&encode(&["ASKING"]), request].concat())?;
             line.answer()?;
+        } else {
+            line.send(request)?;
         }
         line.answer()
     }

@@ -3,7 +3,7 @@
 use super::axis::{Axis, nines, round_micros, time};
 use super::plot::{COLOURS, Line, Plot, Stroke};
 use crate::report::figures::{EventFigures, Figures};
-use crate::report::moments::{Moment, moments, seconds_per_moment};
+use crate::report::moments::{Moment, moments, seconds_per_moment, silences};
 use crate::report::number::{count, micros, percent};
 use crate::report::runs::Run;
 
@@ -67,6 +67,7 @@ fn percentiles(runs: &[Run]) -> String {
         lines,
         events: &[],
         names_events: false,
+        silences: &[],
         x_text: share,
         y_text: micros,
     }
@@ -84,11 +85,13 @@ struct OverTime<'a> {
     name: &'a str,
     figures: &'a Figures,
     moments: Vec<Moment>,
+    silences: Vec<(f64, f64)>,
 }
 
 impl<'a> OverTime<'a> {
     fn new(run: &'a Run) -> Self {
-        Self { name: &run.name, figures: &run.figures, moments: moments(&run.figures, MOST_POINTS) }
+        let (moments, silences) = (moments(&run.figures, MOST_POINTS), silences(&run.figures));
+        Self { name: &run.name, figures: &run.figures, moments, silences }
     }
 
     fn points(&self, value: impl Fn(&Moment) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
@@ -221,6 +224,7 @@ impl Charts<'_> {
             lines: part.lines,
             events: self.events(),
             names_events: part.names_events,
+            silences: self.silences(),
             x_text: time,
             y_text: part.text,
         }
@@ -231,6 +235,11 @@ impl Charts<'_> {
     fn end(&self) -> f64 {
         let last = |run: &OverTime<'_>| run.moments.last().map_or(0.0, |moment| moment.at_s);
         self.runs.iter().map(|run| run.figures.elapsed_s.max(last(run))).fold(0.0, f64::max)
+    }
+
+    /// When a run that is alone had no answers. Those of several would hide each other.
+    fn silences(&self) -> &[(f64, f64)] {
+        if let [run] = self.runs.as_slice() { &run.silences } else { &[] }
     }
 
     /// The events of the first run that has some: a scenario's are the same in each.

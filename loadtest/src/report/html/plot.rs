@@ -53,6 +53,8 @@ pub(super) struct Plot<'a> {
     pub(super) events: &'a [EventFigures],
     /// Whether events are named here; elsewhere they only have numbers.
     pub(super) names_events: bool,
+    /// From where to where there were no answers: shaded, since a gap in a line may be anything.
+    pub(super) silences: &'a [(f64, f64)],
     /// A place to the right in words.
     pub(super) x_text: fn(f64) -> String,
     /// A height in words.
@@ -120,6 +122,9 @@ impl Plot<'_> {
             let dashed = if line.stroke == Stroke::Dashed { " dashed" } else { "" };
             let colour = line.colour % COLOURS;
             let _ = write!(out, "<span><i class=\"key c{colour}{dashed}\"></i>{}</span>", escape(&line.name));
+        }
+        if !self.silences.is_empty() {
+            out.push_str("<span><i class=\"key silent\"></i>no answers</span>");
         }
         out.push_str("</div>\n");
         out
@@ -207,6 +212,17 @@ impl Plot<'_> {
                 format_args!("<line class=\"grid\" x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{HEIGHT}\"/>"),
             );
         }
+        for (from, until) in self.silences {
+            let (x, end) = (self.x.place(*from) * WIDTH, self.x.place(*until) * WIDTH);
+            push(
+                &mut out,
+                format_args!(
+                    "<rect class=\"silent\" x=\"{x:.1}\" y=\"0\" width=\"{:.1}\" height=\"{HEIGHT}\"><title>{}</title></rect>",
+                    (end - x).max(1.0),
+                    escape(&self.silence(*from, *until))
+                ),
+            );
+        }
         for line in self.drawn() {
             out.push_str(&self.line(line));
         }
@@ -261,6 +277,10 @@ impl Plot<'_> {
         out
     }
 
+    fn silence(&self, from: f64, until: f64) -> String {
+        format!("no answers from {} to {}", (self.x_text)(from), (self.x_text)(until))
+    }
+
     /// The plot for those who do not see it.
     fn in_words(&self) -> String {
         let lines = self.drawn().map(|line| {
@@ -268,7 +288,8 @@ impl Plot<'_> {
             let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
             format!("{} from {} to {}", line.name, (self.y_text)(least), (self.y_text)(most))
         });
-        format!("{}: {}", self.title, lines.collect::<Vec<_>>().join("; "))
+        let silences = self.silences.iter().map(|(from, until)| self.silence(*from, *until));
+        format!("{}: {}", self.title, lines.chain(silences).collect::<Vec<_>>().join("; "))
     }
 
     fn read_outs(&self) -> String {
@@ -313,6 +334,7 @@ mod tests {
             lines: vec![line],
             events,
             names_events: true,
+            silences: &[],
             x_text: |x| format!("{x} s"),
             y_text: |y| y.to_string(),
         }
@@ -325,6 +347,16 @@ mod tests {
         assert_eq!(path, "M0.0 300.0L100.0 0.0M1000.0 50.0h0");
         assert!(html.contains("aria-label=\"Test: &lt;/script&gt; from 0 to 1000000000\""));
         assert_eq!(html.matches("</script>").count(), 1);
+    }
+
+    #[test]
+    fn times_without_answers_are_shaded_and_told() {
+        let mut plot = plot(vec![(0.0, Some(1.0)), (1.0, None), (9.0, Some(1.0))], &[]);
+        plot.silences = &[(2.5, 7.0)];
+        let html = plot.html();
+        assert!(html.contains("<rect class=\"silent\" x=\"250.0\" y=\"0\" width=\"450.0\" height=\"300\">"));
+        assert!(html.contains("; no answers from 2.5 s to 7 s\">"), "in words as well");
+        assert!(html.contains("</i>no answers</span>"));
     }
 
     #[test]

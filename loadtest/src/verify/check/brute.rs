@@ -47,7 +47,11 @@ fn after(action: Action, state: State) -> Option<State> {
         Action::Increment(0) => Some(state + 1),
         Action::Increment(value) => (state + 1 == value).then_some(value),
         Action::ReadCounter(value) => (state == value).then_some(state),
-        Action::ReadForeign(_) | Action::Mismatched | Action::Corrupt(_) | Action::Malformed => None,
+        Action::ReadForeign(_)
+        | Action::Mismatched
+        | Action::Corrupt(_)
+        | Action::Malformed
+        | Action::Unasked => None,
     }
 }
 

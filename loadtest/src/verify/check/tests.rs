@@ -331,7 +331,7 @@ fn can_be(history: &[Operation], index: usize, wrong: Wrong) -> bool {
         Wrong::CounterTooHigh => matches!(at.action, Action::ReadCounter(_)),
         Wrong::Resurrected => reads && removed_value(history, index).is_some(),
         Wrong::ReadTooEarly => reads && later_value(history, index).is_some(),
-        Wrong::CorruptValue | Wrong::Malformed | Wrong::Reordered => false,
+        Wrong::CorruptValue | Wrong::Malformed | Wrong::Unasked | Wrong::Reordered => false,
     }
 }
 

@@ -1,7 +1,10 @@
 //! The driver against servers that answer by a script.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::{LazyLock, Mutex};
 
 use shoal_testkit::Frame;
 
@@ -399,4 +402,88 @@ fn a_session_goes_on_with_values_of_its_own() {
         assert_eq!(values.len(), count);
         assert!(count >= round * 5, "{count}");
     }
+}
+
+/// An honest server of one key space for all, shared by the tests that call it with a name of their own.
+fn honest(store: &Mutex<HashMap<String, String>>, words: &[String]) -> Vec<u8> {
+    let mut store = store.lock().unwrap();
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let reply = match words[0].as_str() {
+        "ECHO" => bulk(&words[1]),
+        "GET" => store.get(&words[1]).map_or("$-1\r\n".to_owned(), |value| bulk(value)),
+        "SET" => {
+            store.insert(words[1].clone(), words[2].clone());
+            "+OK\r\n".to_owned()
+        }
+        "DEL" => format!(":{}\r\n", u8::from(store.remove(&words[1]).is_some())),
+        "INCR" => {
+            let count = store.get(&words[1]).map_or(0, |count| count.parse::<u64>().unwrap()) + 1;
+            store.insert(words[1].clone(), count.to_string());
+            format!(":{count}\r\n")
+        }
+        other => panic!("{other}"),
+    };
+    reply.into_bytes()
+}
+
+/// 600 operations of two clients on few keys, so that much would be wrong if answers were taken for those of others.
+fn checked(reply: fn(usize, &[String]) -> Option<Vec<u8>>, pipeline: usize, cluster: bool) -> Recorded {
+    let settings = Settings {
+        servers: vec![serve(reply).into()],
+        duration: Duration::MAX,
+        limit: 600,
+        clients: 2,
+        pipeline,
+        cluster,
+        keys: 4,
+        // Counters begin at 0.
+        run: pipeline as u64 * 2 + u64::from(cluster),
+        patience: Patience::of(LONG),
+        ..settings()
+    };
+    in_time(move || record(&settings, &Arc::new(AtomicBool::new(false)))).unwrap()
+}
+
+#[test]
+fn a_reply_that_nobody_asked_for_is_one_fault_and_no_others() {
+    static STORE: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+    // Every fiftieth request of a connection gets two replies.
+    let reply: fn(usize, &[String]) -> Option<Vec<u8>> = |number, words| {
+        let own = honest(&STORE, words);
+        Some(if number % 50 == 49 { [b"$1\r\n7\r\n", &own[..]].concat() } else { own })
+    };
+    for (pipeline, cluster) in [(1, false), (7, false), (1, true)] {
+        let recorded = checked(reply, pipeline, cluster);
+        assert_eq!(kinds(&recorded), [Wrong::Unasked], "pipeline {pipeline}");
+        let found = recorded.operations.iter().filter(|operation| operation.is_unasked()).count() as u64;
+        assert!(found >= 2 && recorded.failures <= found && recorded.failures + 3 >= found, "{found}");
+        assert_eq!(recorded.first_failure.as_deref(), Some("connection: a reply that nobody asked for"));
+    }
+}
+
+#[test]
+fn answers_of_the_requests_before_are_out_of_step() {
+    static STORE: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+    thread_local! { static LATE: RefCell<Vec<u8>> = RefCell::new(b"$-1\r\n".to_vec()) }
+    // From its fortieth request on a connection has one answer too many, and never two at a time.
+    let reply: fn(usize, &[String]) -> Option<Vec<u8>> = |number, words| {
+        let own = honest(&STORE, words);
+        Some(if number < 40 { own } else { LATE.replace(own) })
+    };
+    for cluster in [false, true] {
+        let recorded = checked(reply, 1, cluster);
+        assert_eq!(kinds(&recorded), [Wrong::Unasked]);
+        assert!(recorded.failures > 0 && recorded.unanswered > 0);
+    }
+}
+
+#[test]
+fn a_server_in_step_is_judged_by_all_its_answers() {
+    static STORE: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+    let recorded = checked(|_, words| Some(honest(&STORE, words)), 3, false);
+    assert_eq!(
+        (kinds(&recorded).len(), recorded.failures, recorded.unanswered, recorded.unread),
+        (0, 0, 0, 0)
+    );
+    assert!(recorded.operations.len() >= 600);
 }
