@@ -121,7 +121,8 @@ mod tests {
         let known = ["-r"];
         for (names, tip) in OPTIONS {
             for name in names.iter().filter(|name| !known.contains(name)) {
-                let parsed = super::super::definition().try_get_matches_from(["shoal-loadtest", "run", name, "1"]);
+                let parsed =
+                    super::super::definition().try_get_matches_from(["shoal-loadtest", "run", name, "1"]);
                 let error = explain(parsed.expect_err(name)).to_string();
                 assert!(error.contains(tip), "{name}: {error}");
             }

@@ -19,8 +19,8 @@ use crate::scenario::outcome::Report;
 pub(super) struct ScenarioArguments {
     /// A built-in scenario or a TOML file; without one, the built-in ones are listed.
     scenario: Option<String>,
-    /// Check the file and print what would be done.
-    #[arg(long, conflicts_with_all = ["logs", "keep", "json", "html", "hdr"])]
+    /// Check the file and print what would be done; nothing is started or written.
+    #[arg(long)]
     dry_run: bool,
     /// Print the scenario's text, to start from.
     #[arg(long, conflicts_with_all = ["dry_run", "logs", "keep", "json", "html", "hdr"])]

@@ -66,7 +66,7 @@ fn errors_in_the_load_name_file_and_line() {
         ("[load]\nrate = 0.0\n", "s.toml:5: the rate must be from 0.1"),
         (
             "[load]\nworkload = \"counters\"\nkeys = 1_099_511_627_776\n",
-            "s.toml:6: keys of 16 bytes have no room for the prefix 'key:' and 13 digits, which need 17; the length is \
+            "s.toml:6: keys of 16 bytes have no room for the prefix 'hits:' and 13 digits, which need 18; the length is \
              that of counters, whose file can say another one",
         ),
         ("[load]\nworkload = \"queue\"\npreload = true\n", "s.toml:4: the workload 'queue' has no 'preload'"),
