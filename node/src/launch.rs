@@ -109,15 +109,14 @@ pub struct Running {
 
 impl Running {
     /// Leaves the cluster: hands over all slots, goes on telling clients where they are for [`LINGER`], then ends the
-    /// data plane.
-    pub async fn leave(self) {
-        if !self.cluster.leave().await {
-            tracing::warn!("left without the other nodes' knowing; they will notice");
-        }
+    /// data plane. False if something could not be handed over.
+    pub async fn leave(self) -> bool {
+        let handed_over = self.cluster.leave().await;
         if self.cluster.view().members.iter().any(|m| Some(m.id) != self.cluster.me()) {
             tokio::time::sleep(self.linger).await;
         }
         tokio::task::spawn_blocking(move || drop(self.data)).await.expect("ending threads does not panic");
+        handed_over
     }
 }
 

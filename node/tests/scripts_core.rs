@@ -45,7 +45,7 @@ impl Target for Core {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        drop(self.store.flush(None, |_, _| {}));
+        drop(self.store.flush(None, |_, _| {}).unwrap());
         self.db = 0;
         self.protocol = Protocol::Resp2;
         Ok(())

@@ -380,7 +380,7 @@ proptest! {
                     model = model.into_iter().map(|((db, key), kept)| ((5 - db, key), kept)).collect();
                 }
                 Change::Flush => {
-                    store.reclaim().flushed(store.flush(Some(5), |_, _| {}));
+                    store.reclaim().flushed(store.flush(Some(5), |_, _| {}).unwrap());
                     model.retain(|(db, _), _| *db == 0);
                 }
             }
@@ -391,7 +391,7 @@ proptest! {
         prop_assert!(gone_may || model.len() == before, "{} of {before} keys are there", model.len());
         prop_assert_eq!(store.len(0).0 + store.len(5).0, model.len());
         store.audit();
-        drop(store.flush(None, |_, _| {}));
+        drop(store.flush(None, |_, _| {}).unwrap());
         store.audit();
         prop_assert_eq!(store.used_memory(), 0);
     }
@@ -454,7 +454,7 @@ fn a_swap_exchanges_all_and_forgets_nothing() {
 fn flushed_keys_are_dropped_in_the_background() {
     let store = Store::new(Settings::default());
     (0..1000).for_each(|n| set(&store, &name("a", n), NOW, Expiry::Never));
-    let flushed = store.flush(None, |_, _| {});
+    let flushed = store.flush(None, |_, _| {}).unwrap();
     assert_eq!((flushed.len(), store.len(0).0, store.used_memory()), (1000, 0, 0));
     store.reclaim().flushed(flushed);
     let done = || store.reclaim().freed() == 1000 && store.reclaim().pending() == 0;
@@ -482,7 +482,7 @@ fn what_a_flush_leaves_goes_little_by_little() {
     let one = store.used_memory();
     fill(5, 0..20_000);
     let both = store.used_memory();
-    assert_eq!(store.flush(Some(5), |_, _| {}).len(), 20_000);
+    assert_eq!(store.flush(Some(5), |_, _| {}).unwrap().len(), 20_000);
     assert_eq!((store.len(5), store.len(0).0, store.used_memory()), ((0, 0), 20_000, both));
     assert_eq!(store.reclaim().pending(), 20_000);
     store.audit();
@@ -509,7 +509,7 @@ fn what_a_flush_leaves_goes_little_by_little() {
     while store.drop_left(1) {}
     assert_eq!(store.reclaim().pending(), 0);
     store.audit();
-    drop(store.flush(None, |_, _| {}));
+    drop(store.flush(None, |_, _| {}).unwrap());
     assert_eq!(store.used_memory(), 0);
     store.audit();
 }

@@ -5,7 +5,12 @@
 use shoal_proto::{command::Merge, resp::Protocol};
 use smallvec::SmallVec;
 
-use crate::{merge, split::Parts, upstream::log::Effect, whole::Whole};
+use crate::{
+    merge,
+    split::Parts,
+    upstream::log::Effect,
+    whole::{Scene, Step, Whole},
+};
 
 /// What to do when the last reply is in.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub(crate) enum Outcome {
     Again(Vec<(Target, Vec<u8>)>),
     /// Ask all of it again, see [`Gather::restart`].
     Anew,
+    /// The same, as soon as there is a newer view than the one that was asked by.
+    Outdated,
 }
 
 /// Where a part goes.
@@ -91,11 +98,10 @@ impl Gather {
         self.incomplete = true;
     }
 
-    /// For a request about the whole cluster: asks all of it again, from the beginning, of so many nodes, between which slots are to
-    /// move or not.
-    pub(crate) fn restart(&mut self, members: (u16, bool), turn: u16) -> Vec<(Target, Vec<u8>)> {
+    /// For a request about the whole cluster: asks all of it again, from the beginning, of a cluster that may be another one.
+    pub(crate) fn restart(&mut self, scene: Scene, turn: u16) -> Vec<(Target, Vec<u8>)> {
         let Rule::Whole(whole) = &mut self.rule else { return Vec::new() };
-        whole.restart(members);
+        whole.restart(scene);
         let next = whole.start();
         self.turn = turn;
         self.incomplete = false;
@@ -156,19 +162,23 @@ impl Gather {
             (Rule::Whole(whole), _) => whole.finish(&asked, protocol, out),
             (_, Some(error)) => {
                 out.extend_from_slice(error);
-                Ok(None)
+                Ok(Step::Done)
             }
-            (Rule::Values, _) => merge::values(&self.order, &replies, out).map(|()| None),
-            (Rule::Sum, _) => merge::sum(&asked, out).map(|()| None),
-            (Rule::Alike, _) => merge::alike(&asked, out).map(|()| None),
+            (Rule::Values, _) => merge::values(&self.order, &replies, out).map(|()| Step::Done),
+            (Rule::Sum, _) => merge::sum(&asked, out).map(|()| Step::Done),
+            (Rule::Alike, _) => merge::alike(&asked, out).map(|()| Step::Done),
         };
         drop((replies, asked));
         match result {
-            Ok(None) => {}
-            Ok(Some(next)) => {
+            Ok(Step::Done) => {}
+            Ok(Step::Ask(next)) => {
                 out.truncate(mark);
                 self.expect(next.len());
                 return Outcome::Again(next);
+            }
+            Ok(Step::Outdated) => {
+                out.truncate(mark);
+                return Outcome::Outdated;
             }
             Err(error) => {
                 out.truncate(mark);

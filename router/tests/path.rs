@@ -4,10 +4,14 @@
 
 mod support;
 
-use std::{io::Write, sync::atomic::Ordering, time::Duration};
+use std::{
+    io::Write,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use shoal_router::Settings;
-use support::{Act, Bench, Gate, PATIENCE, eventually, settings, show};
+use support::{Act, Bench, FakeNode, Gate, PATIENCE, eventually, settings, show, thirds, view};
 
 #[test]
 fn keys_go_to_their_owners() {
@@ -100,6 +104,35 @@ fn whole_cluster_commands() {
     assert!(bench.nodes.iter().all(|n| n.saw(&["CONFIG", "SET", "maxmemory", "1"])));
     assert_eq!(client.ask("FLUSHALL"), "+OK");
     assert_eq!(client.ask("DBSIZE"), ":0");
+}
+
+/// Slots may have gone to a node that the router does not know yet.
+#[test]
+fn whoever_a_node_knows_is_emptied_too() {
+    let bench = Bench::new(2);
+    let third = FakeNode::start();
+    bench.nodes[0].put("a", "1");
+    third.put("b", "1");
+    bench.nodes[0].epoch.store(2, Ordering::Relaxed);
+    let mut client = bench.client();
+    client.send("FLUSHALL");
+    eventually("the nodes are asked for their view", || {
+        bench.nodes.iter().all(|n| n.saw(&["CLUSTER", "INFO"]))
+    });
+    assert!(bench.nodes[0].data.lock().unwrap().is_empty());
+    eventually("the newer view is asked for", || bench.refreshes.load(Ordering::Relaxed) > 0);
+    let all = [bench.nodes.clone(), vec![third.clone()]].concat();
+    bench.views.send_replace(Arc::new(view(2, &all, &thirds(3))));
+    assert_eq!(client.reply(), "+OK");
+    assert!(third.data.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_emptying_that_no_newer_view_helps_ends_with_an_error() {
+    let bench = Bench::with(1, Settings { patience: Duration::from_millis(200), ..settings() });
+    bench.nodes[0].epoch.store(2, Ordering::Relaxed);
+    let error = bench.client().ask("FLUSHALL");
+    assert_eq!(error, "-CLUSTERDOWN The cluster changed while the command was under way");
 }
 
 #[test]

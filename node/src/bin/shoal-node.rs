@@ -59,14 +59,18 @@ fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
     control.spawn(shutdown::on_signals(signal));
     let admin = node.admin.map(|a| format!(", metrics and health on http://{a}")).unwrap_or_default();
     tracing::info!("ready on {}, gossip on {}{admin}", node.resp, node.cluster.gossip_addr());
-    control.run(async move {
+    let handed_over = control.run(async move {
         tokio::select! {
             () = stopped.wait() => {}
             () = signalled.wait() => {}
         }
-        node.leave().await;
+        let handed_over = node.leave().await;
         trigger.fire();
+        handed_over
     })?;
+    if !handed_over {
+        return Err("stopped before all slots were handed over".into());
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -44,7 +44,7 @@ fn flush(store: &Store, db: Option<u8>, scope: Scope<'_>, args: Args<'_>, out: &
         2 if args.is(1, "async") => true,
         _ => return Err(Error::Syntax),
     };
-    let flushed = store.flush(db, |outbox, position| scope.wait_until_applied(outbox, position));
+    let flushed = store.flush(db, |outbox, position| scope.wait_until_applied(outbox, position))?;
     if background {
         store.reclaim().flushed(flushed);
     } else {

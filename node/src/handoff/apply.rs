@@ -79,19 +79,45 @@ struct Large {
     charge: Charge,
 }
 
+/// How far the data plane's clock may be set ahead for the sake of a peer's, in milliseconds: meanwhile time stands still for keys
+/// that are to expire.
+pub const MOST_AHEAD: u64 = 1000;
+
 /// One stream's state at its target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Applier {
     /// By slot.
     large: BTreeMap<u16, Large>,
+    /// Until when the store's clock may be raised, see [`keep_time`](Self::keep_time).
+    latest: u64,
+    /// How far the peer's clock was ahead of that, in milliseconds.
+    ahead: u64,
     reply: Vec<u8>,
     spans: Vec<Span>,
+}
+
+impl Default for Applier {
+    fn default() -> Self {
+        Self { large: BTreeMap::new(), latest: u64::MAX, ahead: 0, reply: Vec::new(), spans: Vec::new() }
+    }
 }
 
 impl Applier {
     /// For a new stream.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// It is `now`, in milliseconds since 1970: from now on the store's clock follows the peer's, but no further than [`MOST_AHEAD`].
+    /// By how many milliseconds the peer was ahead of that since it was asked last.
+    pub fn keep_time(&mut self, now: u64) -> u64 {
+        self.latest = now.saturating_add(MOST_AHEAD);
+        std::mem::take(&mut self.ahead)
+    }
+
+    fn follow_clock(&mut self, store: &Store, now: u64) {
+        store.raise_clock_floor(now.min(self.latest));
+        self.ahead = self.ahead.max(now.saturating_sub(self.latest));
     }
 
     /// Puts the next records of `bytes` into effect, as many as fit into one hold of a lock. What is not consumed has to
@@ -176,7 +202,7 @@ impl Applier {
                     db.take_out(index, key);
                 }
                 Record::Command(index, now, words) => {
-                    store.raise_clock_floor(now);
+                    self.follow_clock(store, now);
                     db.go_to(index, now);
                     self.replay(&mut db, dispatch, slot, words)?;
                 }

@@ -24,7 +24,7 @@ pub mod mutants;
 mod outbox;
 pub mod record;
 
-pub use apply::{Applied, Applier, ApplyError, Event};
+pub use apply::{Applied, Applier, ApplyError, Event, MOST_AHEAD};
 pub use codec::Form;
 pub use outbox::{Broken, LIMIT, NEVER, Outbox};
 pub use record::Record;

@@ -394,7 +394,11 @@ impl Store {
     /// A slot that is held may be its target's already: it is emptied here, and the target is told to, in the stream
     /// that brought it. `wait` is called with these streams, and up to where the other end must have put each into effect
     /// before the flush is done.
-    pub fn flush(&self, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> Flushed {
+    ///
+    /// # Errors
+    /// [`Error::Held`](shoal_proto::Error::Held) if a target cannot be told at present: nothing was emptied.
+    pub fn flush(&self, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> Result<Flushed> {
+        self.shards.iter().try_for_each(|shard| shard.lock().check_held_are_told())?;
         let mut flushed = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -403,7 +407,7 @@ impl Store {
             flushed.push(shard.take_visible(db));
             self.settle(&mut shard);
         }
-        Flushed(flushed)
+        Ok(Flushed(flushed))
     }
 
     /// Empties a slot that is served here, in one database or all, because whoever handed it over was told to. Whether it is

@@ -10,8 +10,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use shoal_proto::{Error, error::Result};
+
 use super::{
-    DATABASES, Gate, Store,
+    DATABASES, Gate, SLOTS_PER_SHARD, Store,
     item::Form as Kept,
     log::{Handle, Queue},
     shard::{Found, Key, Place, Shard},
@@ -176,8 +178,9 @@ impl Shard {
         if taps.is_empty() {
             return;
         }
-        // Whose peer is gone goes, unless replies have to wait until that is agreed.
-        taps.retain(|tap| tap.wait || !tap.outbox.is_broken());
+        // Whose peer is gone goes, unless replies have to wait until that is agreed, or it may have taken the slot.
+        let held = self.gates.state(slot).gate() == Gate::Held;
+        taps.retain(|tap| tap.wait || held || !tap.outbox.is_broken());
         taps.iter_mut().for_each(|tap| f(self, tap));
         if taps.is_empty() {
             self.gates.state_mut(slot).set_tapped(false);
@@ -392,6 +395,20 @@ impl Shard {
     pub(super) fn held_taps(&self) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
         let held = self.taps.slots().filter(|slot| self.gates.state(*slot).gate() == Gate::Held);
         held.flat_map(|slot| self.taps.of(slot).iter().map(|tap| (&tap.outbox, tap.last)))
+    }
+
+    /// Checks that whoever is about to take over a slot would hear that it is emptied: while a stream is broken nobody knows
+    /// whether the slot is its target's already, with what it held.
+    pub(super) fn check_held_are_told(&self) -> Result {
+        if !self.gates.any_held() {
+            return Ok(());
+        }
+        let told = |i: usize| {
+            let taps = self.taps.at(i);
+            !taps.is_empty() && taps.iter().all(|tap| !tap.outbox.is_broken())
+        };
+        let mut held = (0..SLOTS_PER_SHARD).filter(|i| self.gates.gate_at(*i) == Gate::Held);
+        if held.all(told) { Ok(()) } else { Err(Error::Held) }
     }
 
     /// Two databases are about to be exchanged.

@@ -120,7 +120,7 @@ pub(crate) struct Stream {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) bytes: Vec<u8>,
     applied: u64,
-    applier: Applier,
+    pub(crate) applier: Applier,
 }
 
 impl Stream {

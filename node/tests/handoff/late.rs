@@ -16,7 +16,7 @@ use shoal_node::{
         mover::{DataPlane, Mover},
     },
     server::Node,
-    store::Expiry,
+    store::{Expiry, Gate},
 };
 use shoal_proto::{
     cluster::{Action, Transfer},
@@ -167,4 +167,19 @@ fn a_new_view_does_not_make_one_forget_from_whom_a_slot_came() {
         assert_eq!(taken.heard(), (APPLIED, position));
         assert_eq!(taken.node.shared.store.slot_stats(slot).keys, usize::from(!ours));
     }
+}
+
+/// As soon as the former owner has read that we follow it sends clients here, maybe before our gate is open.
+#[test]
+fn nobody_is_sent_back_by_who_has_said_that_it_took_a_slot() {
+    let slot = key_slot(b"a");
+    let taken = Taken::new(slot);
+    let view = View::new(3, 9, vec![member(PEER), member(ME)], &[0; SLOTS as usize]);
+    taken.plane.install(&Arc::new(view), ME);
+    taken.node.shared.set_gate(slot, Gate::Away);
+    let owns = || taken.node.shared.ownership().owns(slot);
+    assert!(!owns());
+    taken.plane.act(Action::Send { to: PEER, message: Transfer::Follow { slot, id: 2, stream: 1 } });
+    assert!(owns(), "commands wait here");
+    assert_eq!(taken.node.shared.store.gate(slot), Gate::Away, "and are not executed yet");
 }

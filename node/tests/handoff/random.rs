@@ -268,6 +268,14 @@ impl Pair {
     }
 }
 
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Moves slots to and fro while others change them.
 pub(crate) fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
     let mut random = Random(seed);
@@ -281,6 +289,8 @@ pub(crate) fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
     std::thread::scope(|scope| {
         let loads: Vec<_> = (0..2).map(|i| scope.spawn(move || pair.load(seed ^ (i + 1) << 32))).collect();
         scope.spawn(|| pair.sweep());
+        // Ends the others also if something here fails.
+        let over = Over(&pair.over);
         let mut moves = || {
             for (round, slot) in (0..2).flat_map(|round| TAGS.map(|tag| (round, key_slot(tag.as_bytes())))) {
                 pair.transfer(round, slot, &mut random, meddle).map_err(|error| error.to_string())?;
@@ -291,7 +301,7 @@ pub(crate) fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
             Ok(())
         };
         let result = moves();
-        pair.over.store(true, Ordering::Relaxed);
+        drop(over);
         let executed: u64 = loads.into_iter().map(|load| load.join().expect("the load does not panic")).sum();
         pair.cores.iter().for_each(|core| core.store.audit());
         assert!(executed > 0 || result.is_err());

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use shoal_node::{
-    handoff::{ApplyError, Outbox, Record, record},
+    handoff::{ApplyError, MOST_AHEAD, Outbox, Record, record},
     store::{Copied, Gate, Policy, Settings},
 };
 use shoal_proto::slot::key_slot;
@@ -249,6 +249,24 @@ fn time_does_not_run_back_with_a_slot() {
     assert_eq!(target.store.clock_floor(), NOW + 5000);
     target.store.set_gate(slot(), Gate::Open);
     assert_eq!(target.line("GET {t}a"), "$-1\r\n");
+}
+
+/// Time would stand still at the target until its own clock has come that far.
+#[test]
+fn a_clock_that_is_far_ahead_is_not_followed() {
+    let pair = pair();
+    let [source, target] = &pair;
+    let mut stream = Stream::new(64 << 20);
+    source.store.tap(slot(), &stream.outbox, false);
+    stream.copy(source, target, slot()).unwrap();
+    assert_eq!(stream.applier.keep_time(NOW), 0);
+    for ahead in [500, 3_600_000] {
+        source.run(0, NOW + ahead, &[b"SET".to_vec(), b"{t}a".to_vec(), b"1".to_vec()]);
+        stream.flow(target).unwrap();
+        assert_eq!(target.store.clock_floor(), NOW + ahead.min(MOST_AHEAD));
+    }
+    assert_eq!(stream.applier.keep_time(NOW), 3_600_000 - MOST_AHEAD, "so far was it ahead");
+    assert_eq!(stream.applier.keep_time(NOW), 0, "that was told");
 }
 
 #[test]

@@ -193,3 +193,35 @@ fn a_target_empties_what_is_its_own_by_then() {
     assert!(store.flush_slot(slot, None, |_, _| {}) && store.len(0).0 == 1);
     store.audit();
 }
+
+/// Without a stream nobody knows whether the target has taken the slot, and with what in it: that has to be decided first.
+#[test]
+fn nothing_is_emptied_while_a_target_cannot_be_told() {
+    let slot = key_slot(b"a");
+    for copies in [false, true] {
+        let node = start();
+        let outbox = Outbox::new(LIMIT, node.shared.changes.clone());
+        let store = &node.shared.store;
+        let mut writer = client(&node);
+        for line in ["SET a 1", "SET b 1"] {
+            assert_eq!(writer.line(line).unwrap(), Frame::Simple(b"OK".to_vec()));
+        }
+        store.tap(slot, &outbox, false);
+        assert_eq!(store.copy_slot(slot, &outbox, 1 << 20), Copied::All);
+        if copies {
+            // Somebody else who listens does not stand for the target.
+            store.follow(slot, &Outbox::new(LIMIT, node.shared.changes.clone()), false);
+        }
+        node.shared.set_gate(slot, Gate::Held);
+        outbox.break_off();
+        // Whoever is told of a change forgets broken streams, but not this one.
+        store.flush_slot(slot, Some(7), |_, _| {});
+        writer.send(["FLUSHALL"]).unwrap();
+        assert!(silent(&mut writer));
+        assert_eq!(store.len(0).0, 2, "nothing was emptied");
+        // It has not taken it.
+        node.shared.set_gate(slot, Gate::Open);
+        assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
+        assert_eq!(store.len(0).0, 0);
+    }
+}

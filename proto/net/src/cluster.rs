@@ -34,8 +34,8 @@ use task::Task;
 /// Commands that may wait for the task. More means that it hangs; then peers are refused and ask again.
 const COMMANDS: usize = 256;
 
-/// How long [`ClusterHandle::leave`] usually waits for a view without us, while our slots are handed over. Kubernetes
-/// kills a pod after its grace period, so that is the place for a limit.
+/// How long [`ClusterHandle::leave`] usually goes on while no slot can be handed over. There is no other limit here: Kubernetes kills a
+/// pod after its grace period, so that is the place for one.
 pub const LEAVE_LIMIT: Duration = Duration::from_secs(600);
 
 /// What this part of a daemon measures, by node name.
@@ -112,7 +112,7 @@ pub struct Settings {
     pub on_excluded: Arc<dyn Fn() + Send + Sync>,
     /// Whoever keeps the data.
     pub slots: Arc<dyn Slots>,
-    /// How long leaving may take.
+    /// How long leaving may go on without progress.
     pub leave_limit: Duration,
 }
 
@@ -239,8 +239,8 @@ impl ClusterHandle {
         }
     }
 
-    /// Leaves: hands over all slots, waits at most [`Settings::leave_limit`] until there is a view without us, then
-    /// tells gossip. Peers' questions are still answered until the shutdown. True if the others know.
+    /// Leaves: hands over all slots, waits until there is a view without us, at most [`Settings::leave_limit`] without progress,
+    /// then tells gossip. Peers' questions are still answered until the shutdown. False if something was not handed over.
     pub async fn leave(&self) -> bool {
         let (done, left) = oneshot::channel();
         if self.shared.commands.send(Command::LeaveSelf(done)).await.is_err() {

@@ -40,18 +40,22 @@ impl Node {
     }
 
     fn expecting(bootstrap_expect: u16, name: &str, seeds: &[HostPort], gossip: &str) -> Self {
+        Self::with(name, seeds, gossip, |settings| settings.bootstrap_expect = bootstrap_expect)
+    }
+
+    fn with(name: &str, seeds: &[HostPort], gossip: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let (trigger, shutdown) = shutdown::channel();
         let resp: SocketAddr = "127.0.0.1:7000".parse().unwrap();
         let excluded = Arc::new(AtomicUsize::new(0));
         let count = excluded.clone();
         let data = Data::new(WORLD.with(Arc::clone));
-        let settings = Settings {
-            bootstrap_expect,
+        let mut settings = Settings {
             on_excluded: Arc::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             }),
             ..Settings::new(name, resp, gossip.parse().unwrap(), seeds.to_vec(), data.clone())
         };
+        change(&mut settings);
         let (handle, task) = Cluster::start(settings, shutdown).unwrap();
         data.belongs_to(handle.clone());
         tokio::spawn(task);
@@ -286,6 +290,24 @@ async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
     assert_eq!(b.data.served().len(), 16384);
     assert_eq!(a.data.given_away(), 16384);
     assert_eq!((a.data.lost(), b.data.lost()), (0, 0));
+}
+
+/// What takes long is waited for, what does not move is not.
+#[tokio::test]
+async fn leaving_ends_when_nothing_moves_any_more() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let slow = |name| Node::with(name, &[a.seed()], "127.0.0.1:0", |settings| settings.leave_limit = LIMIT);
+    let (b, c) = (slow("b"), slow("c"));
+    agree(&[&a, &b, &c], 20).await;
+    b.data.take(Duration::from_millis(10));
+    let begun = tokio::time::Instant::now();
+    assert!(b.handle.leave().await, "all was handed over");
+    assert!(begun.elapsed() > LIMIT, "after {:?} it was no matter of the limit", begun.elapsed());
+    agree(&[&a, &c], 20).await;
+    c.data.take(Duration::from_secs(3600));
+    assert!(!c.handle.leave().await, "something was left");
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ impl Desk {
         for stray in &self.strays {
             due(stray.resume_at.unwrap_or(stray.held.pending.at.wrapping_add(patience + 1)));
         }
+        self.outdated.iter().for_each(|outdated| due(outdated.at.wrapping_add(patience + 1)));
         if !self.homeless.is_empty() {
             due(now.wrapping_add(STEP));
         }

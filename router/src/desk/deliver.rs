@@ -10,7 +10,7 @@ use shoal_proto::{
 
 use shoal_proto::view::NodeId;
 
-use super::{Desk, refusal::Refusal, shut};
+use super::{Desk, refusal::Refusal, shut, stray::Outdated};
 use crate::{
     client::{Asker, Ticket},
     gather::{Outcome, Target},
@@ -160,6 +160,13 @@ impl Desk {
                 self.ask(pending, lane, next);
             }
             Outcome::Anew => self.anew(asker, lane),
+            Outcome::Outdated if gather.turn != self.turn => self.anew(asker, lane),
+            Outcome::Outdated => {
+                self.waiting = true;
+                let at = gather.at;
+                self.shared.refresh();
+                self.outdated.push(Outdated { asker, lane, at });
+            }
         }
     }
 

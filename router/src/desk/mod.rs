@@ -57,6 +57,8 @@ pub(crate) struct Desk {
     strays: Vec<stray::Stray>,
     /// Requests about the whole cluster, and their lanes, that wait for a view with anybody in it.
     homeless: Vec<(Asker, u8)>,
+    /// Others that wait for a newer view.
+    outdated: Vec<stray::Outdated>,
     /// What waits in detours and among the strays.
     held: detour::Load,
     pub(crate) nodes: Slab<Node>,
@@ -93,6 +95,7 @@ impl Desk {
             troubled: HashSet::new(),
             strays: Vec::new(),
             homeless: Vec::new(),
+            outdated: Vec::new(),
             held: detour::Load::default(),
             nodes: Slab::new(),
             clients: Slab::new(),

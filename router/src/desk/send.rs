@@ -212,17 +212,16 @@ impl Desk {
 
     /// Asks every node, and merges what they answer.
     pub(crate) fn ask_all(&mut self, order: &Order<'_>, merge: Merge, own: impl FnOnce() -> Own) {
-        let members = self.routing.members().len() as u16;
-        let moves = self.routing.view.moves();
-        let whole = Whole::new(order.entry, merge, order.args, (members, moves), own);
-        let next = if members > 0 { whole.start() } else { Vec::new() };
+        let scene = self.scene();
+        let whole = Whole::new(order.entry, merge, order.args, scene, own);
+        let next = if scene.members > 0 { whole.start() } else { Vec::new() };
         let (effect, now, turn) = (order.effect(), self.now, self.turn);
         let client = &mut self.clients[order.client as usize];
         let seq = client.next_seq();
         let origin = Origin { muted: order.muted, at: now, turn, effect };
         client.tickets.push_back(Ticket::Gather(Box::new(Gather::whole(whole, next.len(), origin))));
         let pending = order.pending(seq, 0, now, Way::Node);
-        if members == 0 {
+        if scene.members == 0 {
             return self.anew(pending.asker, order.lane);
         }
         self.ask(pending, order.lane, next);

@@ -6,10 +6,14 @@ use super::Desk;
 use crate::{
     client::{Asker, Ticket, detour::Held},
     upstream::log::Pending,
+    whole::Scene,
 };
 
 /// A node left while a command for it was under way.
 const GONE: Error = Error::text("CLUSTERDOWN A node left the cluster while the command was under way");
+
+/// Nodes that were asked know a view that never came here.
+const OUTDATED: Error = Error::text("CLUSTERDOWN The cluster changed while the command was under way");
 
 /// A part that waits; the node is a member of the view.
 #[derive(Debug)]
@@ -20,6 +24,15 @@ pub(crate) struct Stray {
     pub(super) held: Held,
     /// Not to be sent before; `None` while it waits for a decision.
     pub(super) resume_at: Option<u32>,
+}
+
+/// A request about the whole cluster that waits for a newer view than the one it was sent by.
+#[derive(Debug)]
+pub(crate) struct Outdated {
+    pub(super) asker: Asker,
+    pub(super) lane: u8,
+    /// When it was accepted.
+    pub(super) at: u32,
 }
 
 impl Desk {
@@ -57,6 +70,14 @@ impl Desk {
         for (asker, lane) in std::mem::take(&mut self.homeless) {
             self.anew(asker, lane);
         }
+        // Only a view helps these.
+        let (late, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outdated)
+            .into_iter()
+            .partition(|outdated| now.wrapping_sub(outdated.at) > patience);
+        self.outdated = kept;
+        for outdated in late {
+            self.give_up_whole(outdated.asker, &OUTDATED);
+        }
     }
 
     /// The view changed: what waits for nodes that left is decided, the rest is tried at once.
@@ -69,9 +90,17 @@ impl Desk {
             // A node that left takes with it what it did to itself.
             self.again(node, lane, held.pending, held.request);
         }
-        for (asker, lane) in std::mem::take(&mut self.homeless) {
+        let outdated = std::mem::take(&mut self.outdated);
+        let outdated = outdated.into_iter().map(|outdated| (outdated.asker, outdated.lane));
+        for (asker, lane) in std::mem::take(&mut self.homeless).into_iter().chain(outdated) {
             self.anew(asker, lane);
         }
+    }
+
+    /// The cluster as the view in force has it.
+    pub(super) fn scene(&self) -> Scene {
+        let view = &self.routing.view;
+        Scene { members: view.members.len() as u16, moves: view.moves(), epoch: view.epoch }
     }
 
     /// The node that a request was meant for is no member any more.
@@ -96,25 +125,30 @@ impl Desk {
 
     /// Asks again what was asked of a cluster that has changed since.
     pub(super) fn anew(&mut self, asker: Asker, lane: u8) {
-        let moves = self.routing.view.moves();
-        let (members, turn, now, patience) =
-            (self.routing.members().len() as u16, self.turn, self.now, self.patience());
+        let scene = self.scene();
+        let (turn, now, patience) = (self.turn, self.now, self.patience());
         let Some(client) = self.client(asker.client, asker.generation) else { return };
         let index = client.index(asker.seq);
         let Some(Ticket::Gather(gather)) = client.tickets.get_mut(index) else { return };
         let (at, effect) = (gather.at, gather.effect);
         let late = now.wrapping_sub(at) > patience;
-        if members == 0 && !late {
+        if scene.members == 0 && !late {
             self.waiting = true;
             return self.homeless.push((asker, lane));
         }
         if late {
-            let muted = gather.muted;
-            client.tickets[index] = if muted { Ticket::Muted } else { Ticket::Waiting };
-            return self.fail(asker, &GONE);
+            return self.give_up_whole(asker, &GONE);
         }
-        let next = gather.restart((members, moves), turn);
+        let next = gather.restart(scene, turn);
         self.tally.restarts += 1;
         self.ask(Pending { effect, ..Pending::node(asker, at) }, lane, next);
+    }
+    /// Answers a request about the whole cluster with an error.
+    fn give_up_whole(&mut self, asker: Asker, error: &Error) {
+        let Some(client) = self.client(asker.client, asker.generation) else { return };
+        let index = client.index(asker.seq);
+        let Some(Ticket::Gather(gather)) = client.tickets.get(index) else { return };
+        client.tickets[index] = if gather.muted { Ticket::Muted } else { Ticket::Waiting };
+        self.fail(asker, error);
     }
 }

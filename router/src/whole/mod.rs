@@ -29,14 +29,38 @@ const RANDOM_TRIES: u8 = 4;
 /// What to send next.
 pub(crate) type Next = Vec<(Target, Vec<u8>)>;
 
+/// What becomes of a request when all have answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The reply was written.
+    Done,
+    /// Ask this.
+    Ask(Next),
+    /// The cluster has changed: ask all of it again, as soon as the router knows its view.
+    Outdated,
+}
+
+/// Of the cluster that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scene {
+    /// How many members there are.
+    pub(crate) members: u16,
+    /// Whether slots are to move.
+    pub(crate) moves: bool,
+    /// The view's epoch.
+    pub(crate) epoch: u64,
+}
+
 #[derive(Debug)]
 enum Rule {
     Sum,
     Alike,
     /// Emptying. If slots are under way, some may leave their owner before that is asked and come to their target after that
-    /// was: then all are asked twice, since a slot changes hands once in a view.
+    /// was: then all are asked twice, since a slot changes hands once in a view. In the end they are asked for their view: if
+    /// it is a later one than ours, slots may have gone to somebody who was not asked at all.
     Flush {
         again: bool,
+        asked_for_view: bool,
     },
     Concat,
     /// Keys per member are asked first.
@@ -65,20 +89,22 @@ enum Rule {
 pub(crate) struct Whole {
     rule: Rule,
     request: OwnedArgs,
-    members: u16,
+    scene: Scene,
 }
 
 impl Whole {
-    /// For a request of this command, in a view of so many members, and whether slots are to move in it. `own` is what the router says of itself in `INFO`.
+    /// For a request of this command. `own` is what the router says of itself in `INFO`.
     pub(crate) fn new(
         entry: &Entry,
         merge: Merge,
         args: Args<'_>,
-        (members, moves): (u16, bool),
+        scene: Scene,
         own: impl FnOnce() -> Own,
     ) -> Self {
         let rule = match merge {
-            Merge::AllOk if entry.name.starts_with("flush") => Rule::Flush { again: moves },
+            Merge::AllOk if entry.name.starts_with("flush") => {
+                Rule::Flush { again: scene.moves, asked_for_view: false }
+            }
             Merge::Sum => Rule::Sum,
             Merge::AllOk | Merge::Values => Rule::Alike,
             Merge::Concat => Rule::Concat,
@@ -97,7 +123,7 @@ impl Whole {
                 _ => Rule::Any,
             },
         };
-        Self { rule, request: OwnedArgs::new(args.iter()), members }
+        Self { rule, request: OwnedArgs::new(args.iter()), scene }
     }
 
     /// The first requests.
@@ -111,11 +137,14 @@ impl Whole {
         }
     }
 
-    /// Forgets what was learned so far: there are so many members now, and slots are to move or not.
-    pub(crate) fn restart(&mut self, (members, moves): (u16, bool)) {
-        self.members = members;
+    /// Forgets what was learned so far: the cluster is another one.
+    pub(crate) fn restart(&mut self, scene: Scene) {
+        self.scene = scene;
         match &mut self.rule {
-            Rule::Flush { again } => *again |= moves,
+            Rule::Flush { again, asked_for_view } => {
+                *again |= scene.moves;
+                *asked_for_view = false;
+            }
             Rule::Random { counts, tries } => {
                 counts.clear();
                 *tries = 0;
@@ -130,7 +159,7 @@ impl Whole {
     }
 
     fn everybody(&self, request: &OwnedArgs) -> Next {
-        (0..self.members).map(|place| (Target::Member(place), request.args().raw().to_vec())).collect()
+        (0..self.scene.members).map(|place| (Target::Member(place), request.args().raw().to_vec())).collect()
     }
 
     /// Writes the reply, or says what else to send.
@@ -142,20 +171,28 @@ impl Whole {
         replies: &[&[u8]],
         protocol: Protocol,
         out: &mut Vec<u8>,
-    ) -> Result<Option<Next>> {
+    ) -> Result<Step> {
         if let Rule::Any = self.rule {
             let good = replies.iter().find(|r| !merge::is_error(r));
             out.extend_from_slice(good.or(replies.first()).ok_or(UNEXPECTED)?);
-            return Ok(None);
+            return Ok(Step::Done);
         }
         if let Some(error) = merge::first_error(replies) {
             out.extend_from_slice(error);
-            return Ok(None);
+            return Ok(Step::Done);
         }
-        if let Rule::Flush { again } = &mut self.rule
-            && std::mem::take(again)
-        {
-            return Ok(Some(self.start()));
+        if let Rule::Flush { again, asked_for_view } = &mut self.rule {
+            if std::mem::take(again) {
+                return Ok(Step::Ask(self.start()));
+            }
+            if !std::mem::replace(asked_for_view, true) {
+                return Ok(Step::Ask(self.everybody(&OwnedArgs::new(["CLUSTER", "INFO"]))));
+            }
+            if replies.iter().any(|reply| epoch(reply).is_none_or(|epoch| epoch > self.scene.epoch)) {
+                return Ok(Step::Outdated);
+            }
+            Reply::new(out, protocol).ok();
+            return Ok(Step::Done);
         }
         let args = self.request.args();
         match &mut self.rule {
@@ -167,7 +204,9 @@ impl Whole {
                 *hops += 1;
                 match scan::step(args, reply, *hops)? {
                     scan::Step::Done => out.extend_from_slice(reply),
-                    scan::Step::On(slot, request) => return Ok(Some(vec![(Target::Slot(slot), request)])),
+                    scan::Step::On(slot, request) => {
+                        return Ok(Step::Ask(vec![(Target::Slot(slot), request)]));
+                    }
                 }
             }
             Rule::Random { .. } => return self.random(replies, protocol, out),
@@ -190,11 +229,11 @@ impl Whole {
             Rule::LatencyHistory => latency::history(replies, out),
             Rule::LatencyHistogram => latency::histogram(replies, &mut Reply::new(out, protocol)),
         }
-        Ok(None)
+        Ok(Step::Done)
     }
 
     /// `RANDOMKEY`: a node drawn by its number of keys, and any of its keys.
-    fn random(&mut self, replies: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Result<Option<Next>> {
+    fn random(&mut self, replies: &[&[u8]], protocol: Protocol, out: &mut Vec<u8>) -> Result<Step> {
         let Rule::Random { counts, tries } = &mut self.rule else { return Err(UNEXPECTED) };
         if counts.is_empty() {
             let sizes: Option<Vec<u64>> =
@@ -202,17 +241,23 @@ impl Whole {
             *counts = sizes.ok_or(UNEXPECTED)?;
         } else if let Some(reply) = replies.first().filter(|r| frame::text(r).is_some()) {
             out.extend_from_slice(reply);
-            return Ok(None);
+            return Ok(Step::Done);
         }
         let total: u64 = counts.iter().sum();
         *tries += 1;
         if total == 0 || *tries > RANDOM_TRIES {
             Reply::new(out, protocol).null();
-            return Ok(None);
+            return Ok(Step::Done);
         }
         let place = drawn(counts, rand::rng().random_range(0..total));
-        Ok(Some(vec![(Target::Member(place), self.raw())]))
+        Ok(Step::Ask(vec![(Target::Member(place), self.raw())]))
     }
+}
+
+/// Of what view a node's `CLUSTER INFO` tells.
+fn epoch(reply: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(frame::text(reply)?).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"))?.trim_end().parse().ok()
 }
 
 /// The place in whose share `point` lies.
@@ -236,37 +281,59 @@ mod tests {
         let request = OwnedArgs::new(line.split(' '));
         let entry = table().find(request.args()).unwrap();
         let Route::AllNodes(merge) = entry.command.route else { panic!("{line} is not for all nodes") };
-        Whole::new(entry, merge, request.args(), (members, false), Own::default)
+        let scene = Scene { members, moves: false, epoch: 3 };
+        Whole::new(entry, merge, request.args(), scene, Own::default)
     }
 
     pub(super) fn finished(line: &str, replies: &[&str]) -> String {
         let replies: Vec<&[u8]> = replies.iter().map(|r| r.as_bytes()).collect();
         let mut out = Vec::new();
         let next = whole(line, replies.len() as u16).finish(&replies, Protocol::Resp2, &mut out).unwrap();
-        assert_eq!(next, None);
+        assert_eq!(next, Step::Done);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn simple_rules() {
         assert_eq!(finished("DBSIZE", &[":1\r\n", ":2\r\n"]), ":3\r\n");
-        assert_eq!(finished("FLUSHALL", &["+OK\r\n", "+OK\r\n"]), "+OK\r\n");
         assert_eq!(finished("FLUSHALL", &["+OK\r\n", "-ERR syntax error\r\n"]), "-ERR syntax error\r\n");
         assert_eq!(finished("KEYS *", &["*1\r\n$1\r\na\r\n", "*0\r\n"]), "*1\r\n$1\r\na\r\n");
         assert_eq!(finished("DEBUG SET-ACTIVE-EXPIRE 0", &["-ERR no\r\n", "+OK\r\n"]), "+OK\r\n");
         assert_eq!(finished("MEMORY DOCTOR", &["$2\r\nhi\r\n", "$2\r\nhi\r\n"]), "$2\r\nhi\r\n");
     }
 
+    const OK: [&[u8]; 2] = [b"+OK\r\n", b"+OK\r\n"];
+    const OLD: &[u8] = b"$25\r\ncluster_current_epoch:3\r\n\r\n";
+    const NEW: &[u8] = b"$25\r\ncluster_current_epoch:4\r\n\r\n";
+
+    fn asked(step: Step) -> Vec<String> {
+        let Step::Ask(next) = step else { panic!("{step:?}") };
+        next.into_iter().map(|(_, request)| String::from_utf8(request).unwrap()).collect()
+    }
+
     #[test]
     fn while_slots_move_everything_is_emptied_twice() {
         let mut flush = whole("FLUSHALL", 2);
-        flush.restart((2, true));
+        flush.restart(Scene { members: 2, moves: true, epoch: 3 });
         let mut out = Vec::new();
-        let ok: [&[u8]; 2] = [b"+OK\r\n", b"+OK\r\n"];
-        let next = flush.finish(&ok, Protocol::Resp2, &mut out).unwrap();
-        assert_eq!(next.map(|next| next.len()), Some(2));
-        assert_eq!(flush.finish(&ok, Protocol::Resp2, &mut out).unwrap(), None);
+        let mut finish = |replies: &[&[u8]]| flush.finish(replies, Protocol::Resp2, &mut out).unwrap();
+        assert_eq!(asked(finish(&OK)), ["*1\r\n$8\r\nFLUSHALL\r\n"; 2]);
+        assert_eq!(asked(finish(&OK)), ["*2\r\n$7\r\nCLUSTER\r\n$4\r\nINFO\r\n"; 2]);
+        assert_eq!(finish(&[OLD, OLD]), Step::Done);
         assert_eq!(out, b"+OK\r\n");
+    }
+
+    /// The slots of a node that was asked may be with one that was not.
+    #[test]
+    fn who_has_a_later_view_was_emptied_in_vain() {
+        let mut flush = whole("FLUSHDB", 2);
+        let mut out = Vec::new();
+        for (epoch, infos) in [(3, [OLD, NEW]), (3, [OLD, b"$0\r\n\r\n"]), (4, [OLD, NEW])] {
+            flush.restart(Scene { members: 2, moves: false, epoch });
+            asked(flush.finish(&OK, Protocol::Resp2, &mut out).unwrap());
+            let end = flush.finish(&infos, Protocol::Resp2, &mut out).unwrap();
+            assert_eq!(end, if epoch == 3 { Step::Outdated } else { Step::Done });
+        }
     }
 
     #[test]
@@ -274,16 +341,15 @@ mod tests {
         let mut random = whole("RANDOMKEY", 3);
         assert_eq!(random.start().len(), 3);
         let mut out = Vec::new();
-        let next =
-            random.finish(&[b":0\r\n", b":5\r\n", b":0\r\n"], Protocol::Resp2, &mut out).unwrap().unwrap();
-        assert_eq!(next[0].0, Target::Member(1));
-        assert_eq!(random.finish(&[b"$1\r\na\r\n"], Protocol::Resp2, &mut out).unwrap(), None);
+        let next = random.finish(&[b":0\r\n", b":5\r\n", b":0\r\n"], Protocol::Resp2, &mut out).unwrap();
+        assert!(matches!(&next, Step::Ask(next) if next[0].0 == Target::Member(1)), "{next:?}");
+        assert_eq!(random.finish(&[b"$1\r\na\r\n"], Protocol::Resp2, &mut out).unwrap(), Step::Done);
         assert_eq!(out, b"$1\r\na\r\n");
         assert_eq!(drawn(&[3, 0, 2], 2), 0);
         assert_eq!(drawn(&[3, 0, 2], 3), 2);
         let mut empty = whole("RANDOMKEY", 1);
         out.clear();
-        assert_eq!(empty.finish(&[b":0\r\n"], Protocol::Resp3, &mut out).unwrap(), None);
+        assert_eq!(empty.finish(&[b":0\r\n"], Protocol::Resp3, &mut out).unwrap(), Step::Done);
         assert_eq!(out, b"_\r\n");
     }
 }

@@ -86,6 +86,8 @@ pub struct FakeNode {
     pub requests: AtomicUsize,
     /// Which run of the node's process this is.
     pub boot: AtomicU64,
+    /// Of the view that it says is in force.
+    pub epoch: AtomicU64,
 }
 
 impl FakeNode {
@@ -99,6 +101,7 @@ impl FakeNode {
             seen: Mutex::default(),
             requests: AtomicUsize::new(0),
             boot: AtomicU64::new(1),
+            epoch: AtomicU64::new(1),
         });
         let this = node.clone();
         std::thread::spawn(move || {
@@ -201,6 +204,10 @@ impl FakeNode {
             "HELLO" => {
                 state.resp3 = true;
                 out.extend(b"%1\r\n+proto\r\n:3\r\n");
+            }
+            "CLUSTER" if word(1) == "INFO" => {
+                let epoch = self.epoch.load(Ordering::Relaxed);
+                bulk(out, format!("cluster_current_epoch:{epoch}\r\n").as_bytes());
             }
             "CLUSTER" => bulk(out, self.id().hex().as_bytes()),
             "SELECT" => {

@@ -69,7 +69,7 @@ fn popped_members_are_fair() {
         let mut core = Core::new();
         for (count, times) in [("", 3000), ("1", 3000), ("3", 1000), ("40", 200), ("47", 200)] {
             let spread = unevenness(&mut core, &members, times, |core| {
-                drop(core.store.flush(Some(0), |_, _| {}));
+                drop(core.store.flush(Some(0), |_, _| {}).unwrap());
                 add(core, &members);
                 core.run(&format!("SPOP s {count}"))
             });

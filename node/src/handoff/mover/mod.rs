@@ -198,13 +198,18 @@ impl Mover {
             // The view gives what we had as a copy.
             metrics::counter!("shoal_slots_promoted_total", "node" => self.name.clone()).increment(1);
         }
+        self.claim(state, slot);
+        self.shared.set_gate(slot, Gate::Open);
+    }
+
+    /// Clients are not sent elsewhere any more: commands on the slot wait here until its gate opens.
+    fn claim(&self, state: &mut State, slot: u16) {
         if let Some(place) = state.me.and_then(|me| Self::place(state, me))
             && !self.shared.ownership().owns(slot)
         {
             state.moved.push((slot, place));
             self.flush_moved(state);
         }
-        self.shared.set_gate(slot, Gate::Open);
     }
 
     fn send(&self, state: &mut State, to: NodeId, message: Transfer) {
@@ -227,6 +232,8 @@ impl Mover {
                 if let Transfer::Follow { slot, .. } = message {
                     self.count("shoal_handoff_slots_total", "in", 1);
                     state.taken.insert(slot, to);
+                    // As soon as the former owner has read this it sends clients here; it must not be sent them back.
+                    self.claim(state, slot);
                 }
                 if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
                     outbox.send(&wire::message(&message));
@@ -331,8 +338,14 @@ impl Slots for DataPlane {
         if view.place(me).is_none() {
             state.exports.clear();
         }
-        // Whoever is not in it sends us nothing.
-        state.incoming.retain(|id, _| view.place(*id).is_some());
+        // Whoever is not in it sends us nothing: not even the record that is being put into effect, into a slot that begins anew.
+        state.incoming.retain(|id, allowed| {
+            let stays = view.place(*id).is_some();
+            if !stays {
+                allowed.lock().fill(0);
+            }
+            stays
+        });
         state.receivers.retain(|id, receiver| {
             let stays = view.place(*id).is_some();
             if !stays {

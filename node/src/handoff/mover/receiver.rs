@@ -13,7 +13,8 @@ use tokio::{
 
 use super::{Mover, Receiver, settling::Settling, wire};
 use crate::{
-    handoff::{Applied, Applier, ApplyError, Event, Record, record},
+    handoff::{Applied, Applier, ApplyError, Event, MOST_AHEAD, Record, record},
+    server::clock,
     store::SlotSet,
 };
 
@@ -45,6 +46,7 @@ pub(super) async fn run(mover: Arc<Mover>, from: NodeId, stream: StdStream, rest
         told: 0,
         bytes: rest,
         position: 0,
+        ahead: false,
     };
     let mut state = mover.state.lock();
     state.incoming.insert(from, allowed);
@@ -90,6 +92,8 @@ struct Incoming {
     bytes: Vec<u8>,
     /// How much of the stream was put into effect.
     position: u64,
+    /// Whether people were told that the peer's clock is ahead.
+    ahead: bool,
 }
 
 impl Incoming {
@@ -139,8 +143,22 @@ impl Incoming {
         }
     }
 
+    /// A peer whose clock is far ahead is not followed: keys here would not expire until ours is as late.
+    fn keep_time(&mut self) {
+        let ahead = self.applier.keep_time(clock::now_ms());
+        if ahead > 0 && !std::mem::replace(&mut self.ahead, true) {
+            tracing::warn!(
+                node = self.mover.name,
+                from = %self.from.hex(),
+                ms = ahead + MOST_AHEAD,
+                "the clock of a node that slots come from is ahead of ours: their keys expire by ours from now on"
+            );
+        }
+    }
+
     /// Puts all complete records into effect.
     async fn apply(&mut self) -> Result<(), String> {
+        self.keep_time();
         let mut done = 0;
         loop {
             let Mover { shared, .. } = &*self.mover;

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -27,6 +27,9 @@ pub(crate) struct Data {
     given_away: AtomicUsize,
     lost: AtomicUsize,
     lease: Mutex<Duration>,
+    /// How long a slot takes on its way out.
+    takes: Mutex<Duration>,
+    connected: Mutex<BTreeSet<NodeId>>,
     streams: Mutex<BTreeMap<NodeId, UnboundedSender<(NodeId, Transfer)>>>,
 }
 
@@ -39,6 +42,8 @@ impl Data {
             given_away: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             lease: Mutex::default(),
+            takes: Mutex::default(),
+            connected: Mutex::default(),
             streams: Mutex::default(),
         })
     }
@@ -68,9 +73,23 @@ impl Data {
         uptime() < *self.lease.lock().unwrap()
     }
 
+    /// From now on each slot takes so long on its way out.
+    pub(crate) fn take(&self, time: Duration) {
+        *self.takes.lock().unwrap() = time;
+    }
+
     fn tell(&self, event: SlotEvent) {
+        self.tell_after(Duration::ZERO, event);
+    }
+
+    fn tell_after(&self, time: Duration, event: SlotEvent) {
         let handle = self.handle.get().unwrap().clone();
-        tokio::spawn(async move { handle.slots(event).await });
+        tokio::spawn(async move {
+            if !time.is_zero() {
+                tokio::time::sleep(time).await;
+            }
+            handle.slots(event).await;
+        });
     }
 
     fn send(&self, to: NodeId, message: Transfer) {
@@ -105,7 +124,8 @@ impl Slots for Data {
             }
             Action::Freeze { slot, id, .. } => {
                 set(slot, false);
-                self.tell(SlotEvent::Frozen { slot, id });
+                let time = *self.takes.lock().unwrap();
+                self.tell_after(time, SlotEvent::Frozen { slot, id });
             }
             Action::Gone { slot, .. } => {
                 set(slot, false);
@@ -129,8 +149,8 @@ impl Slots for Data {
 
     fn peers(&self, peers: Vec<Member>) {
         for peer in peers {
-            if !self.streams.lock().unwrap().contains_key(&peer.id) {
-                self.send(peer.id, Transfer::Stop { slot: 0 });
+            // What is answered to a peer may have gone there before.
+            if self.connected.lock().unwrap().insert(peer.id) {
                 self.tell(SlotEvent::Connected(peer.id));
             }
         }

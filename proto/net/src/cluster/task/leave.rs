@@ -9,11 +9,19 @@ use tokio::sync::oneshot;
 use super::{CALL, Task};
 use crate::bus;
 
+/// How often the log says how much is left.
+const TELL: Duration = Duration::from_secs(15);
+
 /// A wish to leave that is under way.
 pub(super) struct Leaving {
     pub done: Vec<oneshot::Sender<bool>>,
-    pub deadline: Duration,
-    pub attempt: usize,
+    /// The least that was left to be done so far: see [`Task::left_to_leave`].
+    least: usize,
+    /// Not to go on without progress after this.
+    deadline: Duration,
+    attempt: usize,
+    /// When people were told how far it is.
+    told: Duration,
 }
 
 impl Task {
@@ -26,12 +34,14 @@ impl Task {
             let _ = done.send(true);
             return;
         }
-        let deadline = self.now() + self.settings.leave_limit;
+        let now = self.now();
+        let (deadline, least) = (now + self.settings.leave_limit, usize::MAX);
         match &mut self.leaving {
             Some(leaving) => leaving.done.push(done),
-            None => self.leaving = Some(Leaving { done: vec![done], deadline, attempt: 0 }),
+            None => {
+                self.leaving = Some(Leaving { done: vec![done], least, deadline, attempt: 0, told: now });
+            }
         }
-        let now = self.now();
         self.core.on_leave(now, me);
         if alone {
             self.finish_leaving(true);
@@ -40,10 +50,19 @@ impl Task {
         }
     }
 
-    /// Asks the oldest for a view without us, every other time the next one; gives up after a while.
+    /// Slots that others need us for: those that we have, and those of which the view lists a copy here.
+    fn left_to_leave(&self) -> usize {
+        let (view, handoff) = (self.core.view(), self.core.handoff());
+        let mine = view.place(self.membership.me().id()).map(|place| place as u16);
+        let copies = view.all_copies().iter().filter(|c| mine.and_then(|mine| c.has(mine)).is_some()).count();
+        (0..view.slots()).filter(|slot| handoff.owns(*slot)).count() + copies
+    }
+
+    /// Asks the oldest for a view without us, every other time the next one; gives up when nothing moves for long.
     pub(super) fn go_on_leaving(&mut self) {
         let now = self.now();
         let me = self.membership.me().id();
+        let left = self.left_to_leave();
         let Some(leaving) = &mut self.leaving else { return };
         let view = self.core.view();
         if view.members.iter().all(|m| view.leaving.contains(&m.id)) {
@@ -51,10 +70,19 @@ impl Task {
             self.finish_leaving(true);
             return;
         }
+        if left < leaving.least {
+            (leaving.least, leaving.deadline) = (left, now + self.settings.leave_limit);
+        }
+        if now >= leaving.told + TELL {
+            leaving.told = now;
+            tracing::info!(node = self.settings.name, left, "leaving: slots are handed over");
+        }
         if now >= leaving.deadline {
-            tracing::warn!(
+            tracing::error!(
                 node = self.settings.name,
-                "not all slots were handed over in time; leaving as if crashed"
+                left,
+                "no slot could be handed over for {} s: leaving as if crashed; what has no copies is lost",
+                self.settings.leave_limit.as_secs()
             );
             self.finish_leaving(false);
             return;
