@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,19 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
 fn node(join: Option<&Process>, flags: &[&str]) -> Process {
-    let seed = join.map(|seed| seed.address().to_string());
-    Process::start(env!("CARGO_BIN_EXE_shoal-node"), 3, |ports| {
-        let mut args: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        for (flag, port) in ["--listen", "--gossip", "--admin"].iter().zip(ports) {
-            args.extend([(*flag).to_owned(), format!("127.0.0.1:{port}")]);
-        }
-        args.extend(["--threads".to_owned(), "1".to_owned()]);
-        if let Some(seed) = &seed {
-            args.extend(["--join".to_owned(), seed.clone()]);
-        }
-        args
-    })
-    .unwrap()
+    process::start(&[&[env!("CARGO_BIN_EXE_shoal-node")], flags].concat(), join)
 }
 
 /// A field of what `INFO replication` or `CLUSTER INFO` answers.

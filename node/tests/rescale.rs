@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,19 +21,7 @@ const KEYS: usize = 60;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn node(join: Option<&Process>, replicas: u8) -> Process {
-    let seed = join.map(|seed| seed.address().to_string());
-    Process::start(env!("CARGO_BIN_EXE_shoal-node"), 3, |ports| {
-        let mut args: Vec<String> = Vec::new();
-        for (flag, port) in ["--listen", "--gossip", "--admin"].iter().zip(ports) {
-            args.extend([(*flag).to_owned(), format!("127.0.0.1:{port}")]);
-        }
-        args.extend(["--threads".to_owned(), "1".to_owned(), "--replicas".to_owned(), replicas.to_string()]);
-        if let Some(seed) = &seed {
-            args.extend(["--join".to_owned(), seed.clone()]);
-        }
-        args
-    })
-    .unwrap()
+    process::start(&[env!("CARGO_BIN_EXE_shoal-node"), "--replicas", &replicas.to_string()], join)
 }
 
 /// Slots by address, as a node sees them.

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -19,19 +22,7 @@ const NEXT: u32 = VERSION + 1;
 const EACH: usize = 8;
 
 fn node(join: Option<&Process>, version: u32) -> Process {
-    let seed = join.map(|seed| seed.address().to_string());
-    Process::start("env", 3, |ports| {
-        let mut args = vec![format!("SHOAL_SPEAK={version}"), env!("CARGO_BIN_EXE_shoal-node").to_owned()];
-        for (flag, port) in ["--listen", "--gossip", "--admin"].iter().zip(ports) {
-            args.extend([(*flag).to_owned(), format!("127.0.0.1:{port}")]);
-        }
-        args.extend(["--threads".to_owned(), "1".to_owned()]);
-        if let Some(seed) = &seed {
-            args.extend(["--join".to_owned(), seed.clone()]);
-        }
-        args
-    })
-    .unwrap()
+    process::start(&["env", &format!("SHOAL_SPEAK={version}"), env!("CARGO_BIN_EXE_shoal-node")], join)
 }
 
 /// What each node says of the versions of all that it knows.

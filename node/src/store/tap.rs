@@ -403,10 +403,7 @@ impl Shard {
         if !self.gates.any_held() {
             return Ok(());
         }
-        let told = |i: usize| {
-            let taps = self.taps.at(i);
-            !taps.is_empty() && taps.iter().all(|tap| !tap.outbox.is_broken())
-        };
+        let told = |i: usize| self.taps.at(i).iter().all(|tap| !tap.outbox.is_broken());
         let mut held = (0..SLOTS_PER_SHARD).filter(|i| self.gates.gate_at(*i) == Gate::Held);
         if held.all(told) { Ok(()) } else { Err(Error::Held) }
     }

@@ -4,7 +4,10 @@
 
 use std::{
     ops::RangeInclusive,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use shoal_node::{
@@ -178,12 +181,14 @@ struct Pair {
     cores: [Core; 2],
     clock: AtomicU64,
     over: AtomicBool,
+    /// What is emptied while a slot is held reaches the other end only by what this test does not have, the offer. So that waits.
+    held: Mutex<()>,
 }
 
 impl Pair {
     fn new(settings: Settings) -> Self {
         let cores = [Core::new(settings, Gate::Open), Core::new(Settings::default(), Gate::Away)];
-        Self { cores, clock: AtomicU64::new(NOW), over: AtomicBool::new(false) }
+        Self { cores, clock: AtomicU64::new(NOW), over: AtomicBool::new(false), held: Mutex::default() }
     }
 
     /// Random commands at whichever node takes them.
@@ -199,6 +204,7 @@ impl Pair {
                 1 => vec![b"SWAPDB".to_vec(), b"0".to_vec(), b"1".to_vec()],
                 _ => words,
             };
+            let _none_is_held = (words[0] == b"FLUSHDB").then(|| self.held.lock());
             for core in &self.cores {
                 let reply = core.run(db, now, &words);
                 if !reply.starts_with(b"-CLUSTERDOWN") && !reply.starts_with(b"-TRYAGAIN") {
@@ -221,14 +227,15 @@ impl Pair {
         }
     }
 
-    /// Copies a slot and follows it until it is held and the other end has everything.
+    /// Copies a slot and follows it until it is held and the other end has everything. It counts as held until what is returned
+    /// is dropped.
     fn transfer(
         &self,
         from: usize,
         slot: u16,
         random: &mut Random,
         meddle: Meddle<'_>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<MutexGuard<'_, ()>, ApplyError> {
         let mut stream = Stream::new(64 << 20);
         let outbox = stream.outbox.clone();
         let source = &self.cores[from].store;
@@ -245,6 +252,7 @@ impl Pair {
                 break;
             }
         }
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         source.set_gate(slot, Gate::Held);
         while source.copy_slot(slot, &outbox, 1 << 20) != Copied::All {}
         let last = source.tapped_to(slot, &outbox).expect("it is tapped");
@@ -255,7 +263,7 @@ impl Pair {
             "nothing comes later"
         );
         assert!(source.untap(slot, &outbox) && !source.untap(slot, &outbox));
-        Ok(())
+        Ok(held)
     }
 
     /// The other end serves from now on.
@@ -293,10 +301,12 @@ pub(crate) fn run(seed: u64, meddle: Meddle<'_>) -> Result<(), String> {
         let over = Over(&pair.over);
         let mut moves = || {
             for (round, slot) in (0..2).flat_map(|round| TAGS.map(|tag| (round, key_slot(tag.as_bytes())))) {
-                pair.transfer(round, slot, &mut random, meddle).map_err(|error| error.to_string())?;
+                let held =
+                    pair.transfer(round, slot, &mut random, meddle).map_err(|error| error.to_string())?;
                 let [source, target] = [0, 1].map(|i| pair.cores[i].slot(slot));
                 compare(&source, &target)?;
                 pair.take(round, slot);
+                drop(held);
             }
             Ok(())
         };
