@@ -45,7 +45,7 @@ impl Target for Core {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        drop(self.store.flush(None, |_, _| {}).unwrap());
+        drop(self.store.flush(None, |_, _| {}).expect("no slot is held"));
         self.db = 0;
         self.protocol = Protocol::Resp2;
         Ok(())
