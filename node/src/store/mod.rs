@@ -411,15 +411,21 @@ impl Store {
     }
 
     /// Empties a slot that is served here, in one database or all, because whoever handed it over was told to. Whether it is
-    /// served. `wait` is called with the streams to its copies, and up to where each must have been applied before they have it.
+    /// served, and whoever may have it next can be told. `wait` is called with the streams to its copies and to its target, if it is held, and up
+    /// to where each must have been applied before they have it.
     pub fn flush_slot(&self, slot: u16, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> bool {
         let mut shard = self.shards[shard_of(slot)].lock();
-        if shard.gates.state(slot).gate() == Gate::Away {
+        let gate = shard.gates.state(slot).gate();
+        if gate == Gate::Away || shard.check_held_are_told().is_err() {
             return false;
         }
         shard.tell_clear_of(slot, db);
         shard.flush_slot(slot, db, &self.reclaim);
-        shard.waits(slot).for_each(|(outbox, position)| wait(outbox, position));
+        if gate == Gate::Held {
+            shard.taps_of(slot).for_each(|(outbox, position)| wait(outbox, position));
+        } else {
+            shard.waits(slot).for_each(|(outbox, position)| wait(outbox, position));
+        }
         self.settle(&mut shard);
         true
     }

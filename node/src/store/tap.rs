@@ -394,7 +394,12 @@ impl Shard {
     /// The streams of slots that are about to change hands, and the positions behind what was put into them last.
     pub(super) fn held_taps(&self) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
         let held = self.taps.slots().filter(|slot| self.gates.state(*slot).gate() == Gate::Held);
-        held.flat_map(|slot| self.taps.of(slot).iter().map(|tap| (&tap.outbox, tap.last)))
+        held.flat_map(|slot| self.taps_of(slot))
+    }
+
+    /// The streams that the slot's changes go into, and the positions behind the last.
+    pub(super) fn taps_of(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
+        self.taps.of(slot).iter().map(|tap| (&tap.outbox, tap.last))
     }
 
     /// Checks that whoever is about to take over a slot would hear that it is emptied: while a stream is broken nobody knows

@@ -183,3 +183,25 @@ fn nobody_is_sent_back_by_who_has_said_that_it_took_a_slot() {
     assert!(owns(), "commands wait here");
     assert_eq!(taken.node.shared.store.gate(slot), Gate::Away, "and are not executed yet");
 }
+
+/// It may go on to a third before the first hears that it was taken.
+#[test]
+fn what_is_emptied_is_emptied_wherever_it_went() {
+    let slot = key_slot(b"a");
+    let mut taken = Taken::new(slot);
+    let third = Outbox::new(LIMIT, Arc::default());
+    let shared = taken.node.shared.clone();
+    shared.store.lock_slot(0, slot, 1).set_str(b"a", b"1", Expiry::Never);
+    shared.store.follow(slot, &third, false);
+    shared.set_gate(slot, Gate::Held);
+    let position = taken.send(slot, Record::Clear(None));
+    assert_eq!((taken.heard(), taken.heard()), ((PENDING, position), (APPLIED, position)));
+    assert!(taken.is_silent(), "the third has not emptied it yet");
+    third.ack(third.appended());
+    assert_eq!(taken.heard(), (SETTLED, position));
+    // Now it is the third's, and no stream leads there.
+    shared.set_gate(slot, Gate::Away);
+    taken.send(slot, Record::Clear(None));
+    let mut rest = Vec::new();
+    assert_eq!(taken.stream.read_to_end(&mut rest).map_err(|end| end.kind()).unwrap_or(0), 0, "{rest:?}");
+}

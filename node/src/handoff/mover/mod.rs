@@ -290,13 +290,13 @@ impl Mover {
     }
 
     /// A database (or all) was emptied in a slot at `from` after that had offered it to us, and before it heard that we took it. Whoever
-    /// did that is told only when this is through and with our copies: which, and from where on, is returned.
-    fn emptied(&self, from: NodeId, slot: u16, db: Option<u8>) -> Vec<(Arc<Outbox>, u64)> {
+    /// did that is told only when this is through, with our copies and with whom we are handing the slot to: which, and from where on, is
+    /// returned; `None` if it is another's by now, who will not hear of it.
+    fn emptied(&self, from: NodeId, slot: u16, db: Option<u8>) -> Option<Vec<(Arc<Outbox>, u64)>> {
         let mut waits = Vec::new();
-        if self.state.lock().taken.get(&slot) == Some(&from) {
-            self.shared.store.flush_slot(slot, db, |outbox, position| waits.push((outbox.clone(), position)));
-        }
-        waits
+        let wait = |outbox: &Arc<Outbox>, position| waits.push((outbox.clone(), position));
+        let taken = self.state.lock().taken.get(&slot) == Some(&from);
+        (!taken || self.shared.store.flush_slot(slot, db, wait)).then_some(waits)
     }
 
     /// Counts what the view says of copies.

@@ -135,12 +135,17 @@ impl Incoming {
     }
 
     /// A slot that may be ours by now was emptied at the peer; that stands before this position of the stream.
-    fn empty(&self, slot: u16, db: Option<u8>, position: u64) {
-        let waits = self.mover.emptied(self.from, slot, db);
+    ///
+    /// # Errors
+    /// It has gone on to somebody else, who keeps what it held: the peer must not count it as emptied.
+    fn empty(&self, slot: u16, db: Option<u8>, position: u64) -> Result<(), String> {
+        let gone = || format!("slot {slot} was emptied after it had gone on from here");
+        let waits = self.mover.emptied(self.from, slot, db).ok_or_else(gone)?;
         if !waits.is_empty() {
             let _ = self.answers.send(wire::pending(position));
             self.settling.add(position, waits);
         }
+        Ok(())
     }
 
     /// A peer whose clock is far ahead is not followed: keys here would not expire until ours is as late.
@@ -200,7 +205,7 @@ impl Incoming {
             }
             done += consumed;
             if let Some((slot, db)) = emptied {
-                self.empty(slot, db, self.position + done as u64);
+                self.empty(slot, db, self.position + done as u64)?;
             }
             match message {
                 // The data behind depends on what the core says to it.
