@@ -144,11 +144,10 @@ fn all_is_emptied(replicas: u8) {
         }
         let left = share();
         for client in &mut clients {
-            assert_eq!(
-                client.line("FLUSHALL").unwrap(),
-                Frame::Simple(b"OK".to_vec()),
-                "{left} slots are left"
-            );
+            let reply = client.line("FLUSHALL").unwrap_or_else(|error| {
+                panic!("{left} slots are left: {error}\n{}\n{}", first.output(), second.output())
+            });
+            assert_eq!(reply, Frame::Simple(b"OK".to_vec()), "{left} slots are left");
         }
         under_way += usize::from(left > share());
         for k in 0..30 {

@@ -78,11 +78,14 @@ enum Task {
     Drain(u16, u64),
 }
 
-/// The way to a sender. Dropping it ends the stream.
+/// The way to a sender. Dropping it ends the stream; but what was put into it last may be waited for, so it goes on for a while until the peer
+/// has applied that.
 #[derive(Debug)]
 pub(super) struct Handle {
     /// Of the stream that stands.
     outbox: Arc<ArcSwapOption<Outbox>>,
+    /// Nothing that happens to the stream is of interest any more.
+    over: Arc<AtomicBool>,
     tasks: mpsc::UnboundedSender<Task>,
     running: JoinHandle<()>,
     mover: Arc<Mover>,
@@ -109,12 +112,32 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.running.abort();
-        if let Some(outbox) = self.outbox.swap(None) {
-            outbox.break_off();
-        }
+        self.over.store(true, Relaxed);
         let (mover, peer) = (self.mover.clone(), self.peer.id);
         self.mover.thread.spawn(async move { mover.event(SlotEvent::Disconnected(peer)).await });
+        let (outbox, running) = (self.outbox.swap(None), self.running.abort_handle());
+        // Without it the sender would end.
+        let tasks = self.tasks.clone();
+        self.mover.thread.spawn(async move {
+            if let Some(outbox) = outbox {
+                // In vain if the peer does not keep up.
+                let _ = tokio::time::timeout(STALL, settled(&outbox)).await;
+                outbox.break_off();
+            }
+            running.abort();
+            drop(tasks);
+        });
+    }
+}
+
+/// Waits until the peer has put all into effect, and its copies have what they need of it, or the stream is broken.
+async fn settled(outbox: &Outbox) {
+    loop {
+        let seen = outbox.acks().seen();
+        if outbox.is_broken() || outbox.is_settled(outbox.appended()) {
+            return;
+        }
+        outbox.acks().after(seen, LONG).await;
     }
 }
 
@@ -122,15 +145,23 @@ impl Drop for Handle {
 pub(super) fn start(mover: &Arc<Mover>, peer: Member) -> Handle {
     let (tasks, inbox) = mpsc::unbounded_channel();
     let outbox = Arc::new(ArcSwapOption::empty());
-    let sender = Sender { mover: mover.clone(), peer: peer.clone(), outbox: outbox.clone(), inbox };
+    let over = Arc::default();
+    let sender = Sender {
+        mover: mover.clone(),
+        peer: peer.clone(),
+        outbox: outbox.clone(),
+        over: Arc::clone(&over),
+        inbox,
+    };
     let running = mover.thread.spawn(sender.run());
-    Handle { outbox, tasks, running, mover: mover.clone(), peer }
+    Handle { outbox, over, tasks, running, mover: mover.clone(), peer }
 }
 
 struct Sender {
     mover: Arc<Mover>,
     peer: Member,
     outbox: Arc<ArcSwapOption<Outbox>>,
+    over: Arc<AtomicBool>,
     inbox: mpsc::UnboundedReceiver<Task>,
 }
 
@@ -150,6 +181,9 @@ impl Sender {
                     () = stalls(&self.mover, &self.peer, &outbox) => "the peer does not keep up, and clients wait",
                 };
                 outbox.break_off();
+                if self.over.load(Relaxed) {
+                    return;
+                }
                 self.outbox.store(None);
                 tracing::info!(
                     node = self.mover.name,
@@ -523,6 +557,34 @@ mod tests {
         assert!(!outbox.is_settled(101), "it was not even applied");
         outbox.settle(90);
         assert!(outbox.is_settled(95));
+    }
+
+    /// The last slot that goes to a peer may have been emptied behind its offer: the offer's answer is no end of that.
+    #[test]
+    fn a_stream_that_is_not_needed_any_more_ends_when_all_is_applied() {
+        let mover = mover(&[]);
+        for applied in [true, false] {
+            let outbox = Outbox::new(LIMIT, Arc::default());
+            let position = outbox.append(&[0; 100]);
+            let handle = Handle {
+                outbox: Arc::new(ArcSwapOption::from(Some(outbox.clone()))),
+                over: Arc::default(),
+                tasks: mpsc::unbounded_channel().0,
+                running: mover.thread.spawn(std::future::pending()),
+                mover: mover.clone(),
+                peer: peer(),
+            };
+            let begun = Instant::now();
+            drop(handle);
+            if applied {
+                assert!(!outbox.is_broken());
+                outbox.ack(position);
+            }
+            while !outbox.is_broken() {
+                std::thread::yield_now();
+            }
+            assert!(outbox.is_settled(position) == applied && (applied || begun.elapsed() >= STALL));
+        }
     }
 
     /// However slowly others are copied: its clients wait.
