@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::{
     Reclaim, SHARDS, Settings, Store,
+    compaction::Price,
     ghost::Ghost,
     item::MOST_CREDIT,
     log::Queue,
@@ -102,10 +103,8 @@ const FAR_ABOVE: u64 = 50;
 const FAR_BYTES: u64 = 1 << 20;
 /// Items looked at under one hold of a shard's lock.
 const LOOKED_AT_PER_HOLD: usize = 256;
-/// Items moved for one write that would be refused otherwise, in each shard.
-const SQUEEZED_PER_SHARD: usize = 64;
-/// Holds of a lock for one write, to remove what flushes left.
-const LEFT_PER_WRITE: usize = 8;
+/// Items looked at for one write that would be refused otherwise.
+const MOST_SQUEEZED: usize = 4096;
 /// Items whose memory is asked for at the same time.
 const AT_ONCE: usize = 16;
 /// Bytes by which an eviction goes below the limit, so that not every write begins another.
@@ -264,13 +263,6 @@ impl Store {
 
     #[cold]
     fn evict(&self, settings: &Settings, now: u64) -> bool {
-        // First some of what a flush left; live keys follow when that is not enough.
-        if self.reclaim.has_left() {
-            self.drop_left(LEFT_PER_WRITE);
-            if self.held_memory() <= settings.maxmemory {
-                return true;
-            }
-        }
         if settings.policy == Policy::NoEviction {
             return self.squeeze(settings);
         }
@@ -282,6 +274,14 @@ impl Store {
             let enough = evicted >= MOST_PER_WRITE || looked >= MOST_LOOKED_AT;
             if held <= settings.maxmemory || (enough && (held <= far || looked >= MOST_LOOKED_AT_EVER)) {
                 break;
+            }
+            // What is dead and what flushes left go before what lives.
+            match self.clear_away(Price::Earned) {
+                0 => {}
+                met => {
+                    looked += met;
+                    continue;
+                }
             }
             let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
@@ -328,13 +328,14 @@ impl Store {
         room
     }
 
-    /// Gives back what dead items hold, a bounded part of it. Whether the write may go on.
+    /// Gives back what dead items and flushed ones hold, a bounded part of it. Whether the write may go on.
     fn squeeze(&self, settings: &Settings) -> bool {
-        for _ in 0..SHARDS {
-            let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            let mut shard = self.shards[turn].lock();
-            shard.squeeze(SQUEEZED_PER_SHARD);
-            self.settle(&mut shard);
+        let mut looked = 0;
+        while looked < MOST_SQUEEZED {
+            match self.clear_away(Price::Any) {
+                0 => return false,
+                met => looked += met,
+            }
             if self.held_memory() <= settings.maxmemory {
                 return true;
             }
@@ -360,7 +361,7 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
             return;
         }
         if settings.policy == Policy::VolatileTtl || expires * SCARCE < shard.hand.items {
-            return scarce::evict(shard, settings.policy, reclaim, task);
+            return scarce::evict(shard, settings.policy, reclaim, now, task);
         }
     }
     if shard.hand.items == 0 {
@@ -390,7 +391,7 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
                     shard.hand.stayed = 0;
                     task.wanted -= charge;
                     task.evicted += 1;
-                    evict_item(shard, place, reclaim);
+                    evict_item(shard, place, reclaim, now);
                 }
                 Fate::Stays(to, credit) => stay(shard, place, (queue, to), credit),
             }
@@ -458,9 +459,14 @@ impl Hand {
     }
 }
 
-pub(super) fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim) {
-    shard.hand.ghost.add(place.hash);
-    shard.stats.evicted += 1;
+/// Removes an item that has come to its end. One that had expired was not evicted: if it comes back, that says nothing about its use.
+pub(super) fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim, now: u64) {
+    if shard.item(place.handle).expired(now) {
+        shard.stats.expired += 1;
+    } else {
+        shard.hand.ghost.add(place.hash);
+        shard.stats.evicted += 1;
+    }
     shard.note_gone(place);
     if let Some(value) = shard.remove(place) {
         reclaim.discard(value);

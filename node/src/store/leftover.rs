@@ -5,17 +5,18 @@
 //! about finds the index of one here if no database has it.
 
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
 
+use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::{
     Store,
     compaction::MOVED_PER_WRITE,
     index::SlotIndex,
-    keyspace::{self, Keyspace},
+    keyspace::local,
     log::Handle,
     prefetch,
     reclaim::Counters,
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::value::Value;
 
-/// So few keys are removed at once: an index for each slot of the shard would be more than they are.
+/// So few keys are removed at once.
 const FEW: usize = 64;
 /// Items removed under one hold of the lock.
 const REMOVED_PER_HOLD: usize = 256;
@@ -31,54 +32,91 @@ const REMOVED_PER_HOLD: usize = 256;
 /// The indexes of one shard that no database has.
 #[derive(Debug)]
 pub(super) struct Leftovers {
-    spaces: VecDeque<Box<Keyspace>>,
+    /// By the slot's place in the shard: one for each flush that found keys in it, nearly always one.
+    slots: BTreeMap<u16, SmallVec<[SlotIndex; 1]>>,
+    indexes: usize,
+    keys: usize,
     counters: Arc<Counters>,
 }
 
 impl Leftovers {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { spaces: VecDeque::new(), counters }
+        Self { slots: BTreeMap::new(), indexes: 0, keys: 0, counters }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.spaces.is_empty()
+        self.indexes == 0
     }
 
     /// Bytes beside those of the indexes' lines.
     #[inline]
     pub(super) fn memory(&self) -> usize {
-        self.spaces.len() * keyspace::EMPTY
+        self.indexes * size_of::<SlotIndex>()
     }
 
     /// Keys for which there is an index.
     pub(super) fn keys(&self) -> usize {
-        self.spaces.iter().map(|keys| keys.len).sum()
+        self.keys
     }
 
     /// All items.
     pub(super) fn handles(&self) -> impl Iterator<Item = Handle> + '_ {
-        self.spaces.iter().flat_map(|keys| keys.slots.iter()).flat_map(SlotIndex::handles)
+        self.slots.values().flatten().flat_map(SlotIndex::handles)
     }
 
-    /// The indexes that hold the item: the whole, to keep count, and the slot's.
-    fn holding(&mut self, place: &Place) -> Option<&mut Keyspace> {
-        let holds = |keys: &Keyspace| {
-            keys.slot(place.slot).find(place.hash, |handle| handle == place.handle).is_some()
-        };
-        self.spaces.iter_mut().map(|keys| &mut **keys).find(|keys| holds(keys))
+    /// Which of its slot's indexes holds the item.
+    #[inline]
+    fn holding(&self, place: &Place) -> Option<usize> {
+        let holds = |index: &SlotIndex| index.find(place.hash, |handle| handle == place.handle).is_some();
+        self.slots.get(&(local(place.slot) as u16))?.iter().position(holds)
     }
 
     /// The item's index, if it is here.
     #[inline]
     pub(super) fn index_of(&mut self, place: &Place) -> Option<&mut SlotIndex> {
-        if self.spaces.is_empty() { None } else { Some(self.holding(place)?.slot_mut(place.slot)) }
+        if self.is_empty() {
+            return None;
+        }
+        let at = self.holding(place)?;
+        self.index_at(local(place.slot), at)
+    }
+
+    /// One of the indexes of the shard's `i`th slot.
+    fn index_at(&mut self, i: usize, at: usize) -> Option<&mut SlotIndex> {
+        self.slots.get_mut(&(i as u16))?.get_mut(at)
+    }
+
+    /// Adds the index of the shard's `i`th slot.
+    fn put(&mut self, i: usize, index: SlotIndex) {
+        self.keys += index.len();
+        self.indexes += 1;
+        self.slots.entry(i as u16).or_default().push(index);
+    }
+
+    /// Takes out an index of the shard's `i`th slot.
+    fn take(&mut self, i: usize, at: usize) -> Option<SlotIndex> {
+        let indexes = self.slots.get_mut(&(i as u16))?;
+        let index = indexes.swap_remove(at);
+        if indexes.is_empty() {
+            self.slots.remove(&(i as u16));
+        }
+        self.keys -= index.len();
+        self.indexes -= 1;
+        Some(index)
+    }
+
+    /// Takes out any of them, and where its slot is in the shard.
+    fn take_next(&mut self) -> Option<(usize, SlotIndex)> {
+        let i = usize::from(*self.slots.first_key_value()?.0);
+        Some((i, self.take(i, 0)?))
     }
 
     /// Forgets them all, because all items have gone.
     pub(super) fn clear(&mut self) {
-        self.counters.dropped(self.keys());
-        self.spaces.clear();
+        self.counters.dropped(self.keys);
+        (self.keys, self.indexes) = (0, 0);
+        self.slots.clear();
     }
 }
 
@@ -88,37 +126,42 @@ impl Shard {
         &mut self,
         space: u8,
         slots: impl Iterator<Item = usize> + Clone,
-        value: impl FnMut(Value),
+        mut value: impl FnMut(Value),
     ) -> usize {
-        let Some(keys) = self.keyspace_mut(space) else { return 0 };
+        let Some(keys) = self.spaces[usize::from(space)].as_deref_mut() else { return 0 };
         let count: usize = slots.clone().map(|i| keys.slots[i].len()).sum();
-        if count == 0 {
-            return 0;
-        }
-        let mut left = Box::new(Keyspace::new());
+        let mut few = SmallVec::<[SlotIndex; 1]>::new();
         for i in slots {
-            left.expires += keys.slots[i].expires();
-            left.slots[i] = std::mem::take(&mut keys.slots[i]);
-            left.slots[i].begin_walk();
+            let slot = &mut keys.slots[i];
+            if slot.len() == 0 {
+                continue;
+            }
+            let mut index = std::mem::take(slot);
+            keys.len -= index.len();
+            keys.expires -= index.expires();
+            index.begin_walk();
+            if count <= FEW { few.push(index) } else { self.leftovers.put(i, index) }
         }
-        left.len = count;
-        keys.len -= count;
-        keys.expires -= left.expires;
         if count <= FEW {
-            self.remove_left(&mut left, count, value);
+            for index in &mut few {
+                self.remove_left(index, count, &mut value);
+            }
         } else {
             self.leftovers.counters.waiting(count);
-            self.leftovers.spaces.push_back(left);
         }
         count
     }
 
     /// Removes up to about `most` of the items that flushes left; how many.
-    pub(super) fn drop_left(&mut self, most: usize, value: impl FnMut(Value)) -> usize {
-        let Some(mut left) = self.leftovers.spaces.pop_front() else { return 0 };
-        let removed = self.remove_left(&mut left, most, value);
-        if left.len > 0 {
-            self.leftovers.spaces.push_front(left);
+    pub(super) fn drop_left(&mut self, most: usize, mut value: impl FnMut(Value)) -> usize {
+        let mut removed = 0;
+        while removed < most
+            && let Some((i, mut index)) = self.leftovers.take_next()
+        {
+            removed += self.remove_left(&mut index, most - removed, &mut value);
+            if index.len() > 0 {
+                self.leftovers.put(i, index);
+            }
         }
         self.leftovers.counters.dropped(removed);
         removed
@@ -129,41 +172,38 @@ impl Shard {
         if self.leftovers.is_empty() {
             return false;
         }
-        let Some(keys) = self.leftovers.holding(place) else { return false };
-        keys.len -= 1;
-        let slot = keys.slot_mut(place.slot);
-        let before = slot.memory();
-        slot.remove(place.hash, place.handle);
-        self.index_lines += (slot.memory() as i64 - before as i64) / 64;
-        self.leftovers.spaces.retain(|keys| keys.len > 0);
+        let Some(at) = self.leftovers.holding(place) else { return false };
+        let i = local(place.slot);
+        let Some(index) = self.leftovers.index_at(i, at) else { return false };
+        let before = index.memory();
+        index.remove(place.hash, place.handle);
+        let (empty, grown) = (index.len() == 0, index.memory() as i64 - before as i64);
+        self.index_lines += grown / 64;
+        self.leftovers.keys -= 1;
+        if empty {
+            self.leftovers.take(i, at);
+        }
         self.leftovers.counters.dropped(1);
         self.drop_item(place.handle).into_iter().for_each(value);
         self.release_boxes();
         true
     }
 
-    /// Removes whole buckets of items from indexes that are in no database, until `most` are gone.
-    fn remove_left(&mut self, left: &mut Keyspace, most: usize, mut value: impl FnMut(Value)) -> usize {
-        let mut removed = 0;
-        for slot in &mut left.slots {
-            let before = slot.memory();
-            while slot.len() > 0 && removed < most {
-                let Some(bucket) = slot.next_bucket() else { break };
-                let gone: SmallVec<[Handle; 24]> = slot.bucket(bucket).collect();
-                slot.drop_from(bucket, &gone, u64::MAX);
-                removed += gone.len();
-                // Each would be waited for.
-                gone.iter().for_each(|handle| prefetch::prefetch(&self.log.item(*handle).0[0]));
-                for handle in gone {
-                    self.drop_item(handle).into_iter().for_each(&mut value);
-                }
-            }
-            self.index_lines += (slot.memory() as i64 - before as i64) / 64;
-            if removed >= most {
-                break;
+    /// Removes whole buckets of items from an index that is in no database, until `most` are gone.
+    fn remove_left(&mut self, slot: &mut SlotIndex, most: usize, mut value: impl FnMut(Value)) -> usize {
+        let (mut removed, before) = (0, slot.memory());
+        while slot.len() > 0 && removed < most {
+            let Some(bucket) = slot.next_bucket() else { break };
+            let gone: SmallVec<[Handle; 24]> = slot.bucket(bucket).collect();
+            slot.drop_from(bucket, &gone, u64::MAX);
+            removed += gone.len();
+            // Each would be waited for.
+            gone.iter().for_each(|handle| prefetch::prefetch(&self.log.item(*handle).0[0]));
+            for handle in gone {
+                self.drop_item(handle).into_iter().for_each(&mut value);
             }
         }
-        left.len -= removed;
+        self.index_lines += (slot.memory() as i64 - before as i64) / 64;
         self.release_boxes();
         self.swept += removed * MOVED_PER_WRITE;
         removed
@@ -182,15 +222,23 @@ impl Store {
         self.reclaim.has_left()
     }
 
-    /// One hold of the next shard in which something was left.
-    fn drop_some_left(&self) {
+    /// One hold of the shard that is at its turn; how many items went. A shard stays at its turn until nothing is left in it, so
+    /// that its segments can be given back while others have yet to begin.
+    pub(super) fn drop_some_left(&self) -> usize {
         for _ in 0..self.shards.len() {
-            let turn = self.next_left.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+            let turn = self.next_left.load(Ordering::Relaxed) % self.shards.len();
             let mut shard = self.shards[turn].lock();
-            if shard.drop_left(REMOVED_PER_HOLD, |value| self.reclaim.discard(value)) > 0 {
-                self.settle(&mut shard);
-                return;
+            let removed = shard.drop_left(REMOVED_PER_HOLD, |value| self.reclaim.discard(value));
+            self.settle(&mut shard);
+            if shard.leftovers.is_empty() {
+                self.next_left.store(turn + 1, Ordering::Relaxed);
+            }
+            // It may be locked again at once: whoever waits for it comes first.
+            MutexGuard::unlock_fair(shard);
+            if removed > 0 {
+                return removed;
             }
         }
+        0
     }
 }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::{
     item::{Item, ItemMut, Parts},
+    litter::{BANDS, Listed, Litter, band},
     pool::{Block, Pool},
 };
 
@@ -42,14 +43,16 @@ struct Segment {
     queue: Queue,
     /// Nothing more is appended.
     sealed: bool,
-    /// In the list of those with much that is dead.
-    sparse: bool,
+    /// Where it is listed for its dead bytes.
+    listed: Listed,
     /// Where the items end.
     end: u32,
     /// Bytes of dead items.
     dead: u32,
     /// Every item before is dead, or has been met by the walk that will kill it.
     walked: u32,
+    /// Bytes of dead items behind that: what moving the others would give back.
+    waste: u32,
 }
 
 impl Segment {
@@ -71,13 +74,25 @@ pub(super) struct Log {
     vacant: Vec<u16>,
     /// Oldest first; the last one is open unless it is sealed.
     queues: [VecDeque<u16>; 2],
-    /// Sealed segments of which much is dead.
-    sparse: Vec<u16>,
+    /// Sealed segments, by how much of each is dead.
+    litter: Litter,
+    /// The segment out of which items are being moved.
+    emptying: Option<u16>,
+    /// Bytes that may be moved to give back what has died since.
+    earned: u64,
     /// Bytes of dead items and rests of sealed segments, where no walk has passed yet.
     waste: u64,
     /// Size of new segments.
     segment_size: usize,
 }
+
+/// Bytes of living items that may be moved for each byte that has died. Where a tenth of the segments is dead that is
+/// about what it takes to give them back.
+const MOVED_FOR_DEAD: u64 = 16;
+/// Bands of a segment of which much is dead: a quarter.
+pub(super) const SPARSE: usize = BANDS / 4;
+/// Bands of one that is worth being emptied where memory is short.
+pub(super) const LITTERED: usize = 1;
 
 /// Items of the longest kind in one segment: what is lost at a segment's end stays small.
 const ITEMS_PER_SEGMENT: usize = 4;
@@ -104,7 +119,9 @@ impl Log {
             segments: Vec::new(),
             vacant: Vec::new(),
             queues: Default::default(),
-            sparse: Vec::new(),
+            litter: Litter::default(),
+            emptying: None,
+            earned: 0,
             waste: 0,
             segment_size,
         }
@@ -237,9 +254,10 @@ impl Log {
             None => return None,
         };
         let bytes = self.pool.take(size);
-        let (end, dead, walked) = (0, 0, 0);
+        let (end, dead, walked, waste) = (0, 0, 0, 0);
+        let listed = Listed::default();
         self.segments[number] =
-            Some(Segment { bytes, queue, sealed: false, sparse: false, end, dead, walked });
+            Some(Segment { bytes, queue, sealed: false, listed, end, dead, walked, waste });
         self.queues[queue as usize].push_back(number as u16);
         Some(number)
     }
@@ -264,43 +282,74 @@ impl Log {
         item.kill();
         segment.dead += len;
         if offset >= segment.walked as usize {
+            segment.waste += len;
             self.waste += u64::from(len);
+            let most = (self.segments.len() * LARGEST_SEGMENT) as u64;
+            self.earned = (self.earned + MOVED_FOR_DEAD * u64::from(len)).min(most);
         }
         self.settle(number);
     }
 
-    /// Gives a segment back that holds nothing any more; takes note of one that holds little.
+    /// Bytes of living items that may be moved for what has died.
+    pub(super) fn earned(&self) -> u64 {
+        self.earned
+    }
+
+    /// So many of them were moved.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.earned = self.earned.saturating_sub(bytes as u64);
+    }
+
+    /// Gives a segment back that holds nothing any more; takes note of one that holds less than before.
     #[inline]
     fn settle(&mut self, number: usize) {
-        let segment = self.segment_mut(number);
+        let segment = self.segment(number);
         if segment.is_empty() {
             return self.clear(number);
         }
-        let much = segment.dead as usize * 4 > segment.bytes.len();
-        if segment.sealed && much && !segment.sparse {
-            segment.sparse = true;
-            self.sparse.push(number as u16);
+        let next = usize::from(segment.listed.band) + 1;
+        if segment.sealed && segment.waste as usize * BANDS >= next * segment.bytes.len() {
+            self.list(number);
+        }
+    }
+
+    /// Lists a sealed segment in the band of its dead bytes.
+    fn list(&mut self, number: usize) {
+        let segment = self.segment(number);
+        let band = band(segment.waste as usize, segment.bytes.len());
+        if band != usize::from(segment.listed.band) {
+            self.strike(number);
+            self.segment_mut(number).listed = self.litter.add(number as u16, band);
+        }
+    }
+
+    /// Strikes a segment off.
+    fn strike(&mut self, number: usize) {
+        let listed = std::mem::take(&mut self.segment_mut(number).listed);
+        if let Some(moved) = self.litter.remove(listed) {
+            self.segment_mut(usize::from(moved)).listed = listed;
         }
     }
 
     #[cold]
     fn clear(&mut self, number: usize) {
         let segment = self.segments[number].as_mut().expect("the caller has just seen it");
-        self.waste -= u64::from(segment.end - segment.walked) + segment.rest();
+        self.waste -= u64::from(segment.waste) + segment.rest();
         if !segment.sealed {
             // It begins anew.
-            (segment.end, segment.dead, segment.walked) = (0, 0, 0);
+            (segment.end, segment.dead, segment.walked, segment.waste) = (0, 0, 0, 0);
             return;
         }
-        let (queue, sparse) = (segment.queue as usize, segment.sparse);
+        let queue = segment.queue as usize;
+        self.strike(number);
         self.segments[number] = None;
         // The oldest goes far more often than one from the middle.
         let queue = &mut self.queues[queue];
         if let Some(at) = queue.iter().position(|n| usize::from(*n) == number) {
             queue.remove(at);
         }
-        if sparse {
-            self.sparse.retain(|n| usize::from(*n) != number);
+        if self.emptying == Some(number as u16) {
+            self.emptying = None;
         }
         self.vacant.push(number as u16);
     }
@@ -313,34 +362,49 @@ impl Log {
         self.queues[queue as usize].front().copied()
     }
 
-    /// The segment with the most dead bytes, if they are worth moving the others.
-    pub(super) fn deadest(&self) -> Option<u16> {
-        let sealed = self.segments.iter().enumerate().filter_map(|(n, s)| Some((n, s.as_ref()?)));
-        let sealed = sealed.filter(|(_, s)| s.sealed && s.dead as usize * 20 > s.bytes.len());
-        sealed.max_by_key(|(_, s)| s.dead).map(|(n, _)| n as u16)
+    /// Whether items are being moved out of a segment, or there is one of which at least so many bands are dead.
+    #[inline]
+    pub(super) fn is_littered(&self, least: usize) -> bool {
+        self.emptying.is_some() || self.litter.reaches(least)
     }
 
-    /// A segment of which much is dead.
-    pub(super) fn sparse(&self) -> Option<u16> {
-        self.sparse.last().copied()
+    /// The segment out of which items are moved next: that from which some were, else the one of which most is dead, if
+    /// that is at least so many bands.
+    pub(super) fn littered(&mut self, least: usize) -> Option<u16> {
+        if self.emptying.is_none() {
+            self.emptying = self.litter.worst(least);
+        }
+        self.emptying
+    }
+
+    /// Whether items have been moved out of a segment that is still there.
+    pub(super) fn is_emptying(&self) -> bool {
+        self.emptying.is_some()
     }
 
     /// The next living item of a sealed segment that no walk has met yet. Whoever walks must kill or relocate it.
     pub(super) fn walk(&mut self, number: u16) -> Option<Handle> {
         let number = usize::from(number);
         let segment = self.segments.get_mut(number)?.as_mut()?;
-        while segment.walked < segment.end {
+        let (mut living, mut passed) = (None, 0);
+        while segment.walked < segment.end && living.is_none() {
             let at = segment.walked;
             let item = Item(&segment.bytes[at as usize..]);
             let len = item.len() as u32;
             segment.walked += len;
-            if !item.is_dead() {
-                return Some((number as u32) << OFFSET_BITS | at);
+            if item.is_dead() {
+                // It is as good as given back.
+                passed += len;
+            } else {
+                living = Some((number as u32) << OFFSET_BITS | at);
             }
-            // It is as good as given back.
-            self.waste -= u64::from(len);
         }
-        None
+        if passed > 0 {
+            segment.waste -= passed;
+            self.waste -= u64::from(passed);
+            self.list(number);
+        }
+        living
     }
 
     /// Recomputes what is kept count of; bytes of living items.
@@ -348,20 +412,20 @@ impl Log {
     /// # Panics
     /// When they differ.
     pub(super) fn audit(&self) -> usize {
-        let (mut living, mut waste) = (0, 0);
+        let (mut living, mut waste, mut listed) = (0, 0, 0);
         for (number, segment) in self.segments.iter().enumerate() {
             let Some(segment) = segment else {
                 assert!(self.vacant.contains(&(number as u16)), "a segment is lost");
                 continue;
             };
-            let listed = self.queues[segment.queue as usize].iter().filter(|n| usize::from(**n) == number);
-            assert_eq!(listed.count(), 1, "a segment is in its queue once");
-            let (mut at, mut dead) = (0, 0);
+            let queued = self.queues[segment.queue as usize].iter().filter(|n| usize::from(**n) == number);
+            assert_eq!(queued.count(), 1, "a segment is in its queue once");
+            let (mut at, mut dead, mut behind) = (0, 0, 0);
             while at < segment.end as usize {
                 let item = Item(&segment.bytes[at..]);
                 if item.is_dead() {
                     dead += item.len();
-                    waste += if at >= segment.walked as usize { item.len() as u64 } else { 0 };
+                    behind += if at >= segment.walked as usize { item.len() } else { 0 };
                 } else {
                     living += item.len();
                 }
@@ -372,8 +436,17 @@ impl Log {
                 (segment.end as usize, segment.dead as usize),
                 "bytes of segment {number}"
             );
-            waste += segment.rest();
+            assert_eq!(segment.waste as usize, behind, "dead bytes that no walk has passed");
+            waste += behind as u64 + segment.rest();
+            let band = if segment.sealed { band(behind, segment.bytes.len()) } else { 0 };
+            assert_eq!(usize::from(segment.listed.band), band, "the band of segment {number}");
+            assert!(
+                self.litter.has(number as u16, segment.listed),
+                "segment {number} is not where it is listed"
+            );
+            listed += usize::from(band > 0);
         }
+        assert_eq!(self.litter.len(), listed, "listed segments");
         assert_eq!(self.waste, waste, "wasted bytes");
         living
     }
@@ -415,7 +488,10 @@ mod tests {
                 }
                 _ => {
                     // As compaction does it: what is met moves to the end of its queue.
-                    let Some(handle) = log.sparse().and_then(|segment| log.walk(segment)) else { continue };
+                    let least = random.random_range(LITTERED..=SPARSE);
+                    let Some(handle) = log.littered(least).and_then(|segment| log.walk(segment)) else {
+                        continue;
+                    };
                     let at = living.iter().position(|(known, _)| *known == handle);
                     let at = at.expect("a walk meets living items");
                     living[at].0 = log.relocate(handle, log.queue_of(handle)).expect("there is room");

@@ -22,6 +22,7 @@ mod item;
 mod keyspace;
 mod landing;
 mod leftover;
+mod litter;
 mod log;
 mod pool;
 mod prefetch;
@@ -121,6 +122,10 @@ pub struct Store {
     /// A shard's log is nearly full: writes are refused.
     full: AtomicBool,
     next_victim: AtomicUsize,
+    /// A bit for each shard in which something could be squeezed out.
+    littered: AtomicU64,
+    /// The shard that is asked first for that.
+    next_squeezed: AtomicUsize,
     /// The shard from which [`drop_left`](Self::drop_left) goes on.
     next_left: AtomicUsize,
     reclaim: Reclaim,
@@ -160,14 +165,14 @@ impl Store {
         let size = segment_size(settings.maxmemory);
         let pool = pool::Pool::default();
         let reclaim = Reclaim::default();
-        let shard = || {
-            let mut shard = Shard::new(hasher.clone(), pool.clone(), size, &reclaim);
+        let shard = |number| {
+            let mut shard = Shard::new(number, hasher.clone(), pool.clone(), size, &reclaim);
             shard.hand.configure(&settings);
             shard.encodings = settings.encodings;
             Mutex::new(shard)
         };
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(shard).collect(),
             hasher,
             pool,
             settings: ArcSwap::from_pointee(settings),
@@ -178,6 +183,8 @@ impl Store {
             padding: AtomicU64::new(0),
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
+            littered: AtomicU64::new(0),
+            next_squeezed: AtomicUsize::new(0),
             next_left: AtomicUsize::new(0),
             reclaim,
             incoming: Arc::default(),
@@ -282,6 +289,9 @@ impl Store {
         }
         if lost != 0 {
             self.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+        if shard.log.is_littered(log::LITTERED) != shard.littered {
+            self.note_litter(shard);
         }
         if shard.log.is_nearly_full() != self.full.load(Ordering::Relaxed) {
             self.watch_fullness(shard);

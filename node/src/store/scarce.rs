@@ -24,12 +24,12 @@ pub(super) struct Search {
 }
 
 /// Evicts from one shard, which has keys with an expiry, until enough has gone or enough was looked at.
-pub(super) fn evict(shard: &mut Shard, policy: Policy, reclaim: &Reclaim, task: &mut Task) {
+pub(super) fn evict(shard: &mut Shard, policy: Policy, reclaim: &Reclaim, now: u64, task: &mut Task) {
     while task.wanted > 0 && task.left > 0 {
-        let Some(place) = choose(shard, policy, &mut task.left) else { continue };
+        let Some(place) = choose(shard, policy, now, &mut task.left) else { continue };
         task.wanted -= shard.charge(place.handle) as i64;
         task.evicted += 1;
-        evict_item(shard, place, reclaim);
+        evict_item(shard, place, reclaim, now);
         if shard.expires() == 0 {
             return;
         }
@@ -37,7 +37,7 @@ pub(super) fn evict(shard: &mut Shard, policy: Policy, reclaim: &Reclaim, task: 
 }
 
 /// Of the next few keys with an expiry, the one that goes first; `None` if `left` ran out before there was any.
-fn choose(shard: &mut Shard, policy: Policy, left: &mut usize) -> Option<Place> {
+fn choose(shard: &mut Shard, policy: Policy, now: u64, left: &mut usize) -> Option<Place> {
     let spaces = shard.used_spaces();
     let mut at = shard.hand.search;
     let (mut best, mut seen, mut lines) = (None, 0, 0);
@@ -58,8 +58,12 @@ fn choose(shard: &mut Shard, policy: Policy, left: &mut usize) -> Option<Place> 
                         continue;
                     }
                     seen += 1;
-                    let rank =
-                        if policy == Policy::VolatileTtl { item.expires_at() } else { item.credit().into() };
+                    let rank = match item.expires_at() {
+                        at if policy == Policy::VolatileTtl => at,
+                        // It is gone for all who ask.
+                        at if at <= now => 0,
+                        _ => 1 + u64::from(item.credit()),
+                    };
                     if best.is_none_or(|(least, _)| rank < least) {
                         best = Some((rank, handle));
                     }

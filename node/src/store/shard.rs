@@ -135,6 +135,8 @@ impl<'a> Found<'a> {
 /// One shard.
 #[derive(Debug)]
 pub(crate) struct Shard {
+    /// Its number in the store.
+    pub(super) number: usize,
     pub(super) log: Log,
     pub(super) boxes: Slab<Boxed>,
     pub(super) spaces: [Option<Box<Keyspace>>; DATABASES],
@@ -156,6 +158,8 @@ pub(crate) struct Shard {
     pub(super) owed: usize,
     /// The same for what the sweep removed, see [`pay_for_swept`](Self::pay_for_swept).
     pub(super) swept: usize,
+    /// Whether the store knows that something could be squeezed out here.
+    pub(super) littered: bool,
     /// Values are put together here.
     pub(super) buffer: Vec<u8>,
     /// What may be done with each slot.
@@ -183,8 +187,16 @@ pub(super) fn box_of(item: Item<'_>) -> usize {
 }
 
 impl Shard {
-    pub(super) fn new(hasher: RandomState, pool: Pool, segment_size: usize, reclaim: &Reclaim) -> Self {
+    pub(super) fn new(
+        number: usize,
+        hasher: RandomState,
+        pool: Pool,
+        segment_size: usize,
+        reclaim: &Reclaim,
+    ) -> Self {
         Self {
+            number,
+            littered: false,
             log: Log::new(pool, segment_size),
             boxes: Slab::new(),
             spaces: Default::default(),

@@ -64,7 +64,7 @@ fn sweep_shard(shard: &mut Shard, reclaim: &Reclaim, now: u64) -> (u64, bool) {
     shard.stats.expired += removed;
     // Segments are emptied of the others when all that is due has gone, or those would be moved only to go next.
     let done = !more && shard.leftovers.is_empty();
-    (removed, more || (done && shard.pay_for_swept(MOVED_PER_HOLD)))
+    (removed, more || (done && shard.pay_for_swept(MOVED_PER_HOLD, reclaim)))
 }
 
 fn sweep_space(shard: &mut Shard, space: u8, reclaim: &Reclaim, now: u64, left: &mut usize) -> u64 {

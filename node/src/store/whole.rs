@@ -59,6 +59,8 @@ impl Shard {
             taken.keys += self.leave(space, shown.iter().copied(), |value| taken._values.push(value));
         }
         taken.left = self.leftovers.keys() - before;
+        // Their indexes are charged as what they have become.
+        self.drop_empty_spaces();
         self.stats.dirty += taken.keys as u64;
         taken
     }
