@@ -15,7 +15,7 @@
 #![allow(unsafe_code, reason = "mapping memory and handing out parts of it")]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     ops::{Deref, DerefMut},
     ptr::{self, NonNull},
     slice,
@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use smallvec::SmallVec;
 
-use super::huge::{self, Ranges};
+use super::huge::{self, HUGE, Ranges};
 
 /// Sizes are divided by this where Miri interprets the code, which takes a thousand times as long: the same happens, with less
 /// of everything.
@@ -71,7 +71,7 @@ struct Books {
     /// By size in pages, less one.
     classes: Vec<Class>,
     /// Regions mapped, to be unmapped with the pool.
-    regions: Vec<NonNull<u8>>,
+    regions: BTreeSet<NonNull<u8>>,
     /// What is left of the newest region.
     fresh: Option<(NonNull<u8>, usize)>,
     /// The parts of regions that may become huge pages.
@@ -142,6 +142,7 @@ impl Pool {
     pub(super) fn look(&self, ample: bool) -> usize {
         let mut books = self.0.books.lock();
         books.ample = ample;
+        books.ranges.look();
         let unneeded = if ample { books.least_warm } else { books.warm };
         books.least_warm = books.warm;
         unneeded.min(GIVEN_BACK_AT_ONCE).min(books.warm.saturating_sub(books.kept()))
@@ -159,9 +160,13 @@ impl Pool {
         }
     }
 
-    /// Makes a huge page of the next range that has been full for a while; whether there was one.
+    /// Makes a huge page of the next range that has been full for a while, the first time or again; whether there was one.
     pub(super) fn make_huge(&self) -> bool {
-        let Some(range) = self.0.books.lock().ranges.next() else { return false };
+        let range = {
+            let mut books = self.0.books.lock();
+            books.ranges.next().or_else(|| books.next_again())
+        };
+        let Some(range) = range else { return false };
         // SAFETY: it is a part of a region, and the pool, which keeps that mapped, is here.
         unsafe { huge::collapse(range) };
         true
@@ -192,6 +197,7 @@ impl Books {
             return start;
         }
         if let Some(start) = class.cold.pop() {
+            self.ranges.filled(start, len);
             return start;
         }
         let (start, left) = match self.fresh.take() {
@@ -199,7 +205,7 @@ impl Books {
             rest => {
                 self.keep_rest(rest);
                 let region = map(REGION);
-                self.regions.push(region);
+                self.regions.insert(region);
                 (region, REGION)
             }
         };
@@ -215,7 +221,30 @@ impl Books {
         if let Some((start, left)) = rest.filter(|(_, left)| *left > 0) {
             // It is smaller than a block, and blocks are no larger than the largest class.
             self.class(left).cold.push(start);
+            self.ranges.hole(start, left);
         }
+    }
+
+    /// The next range that has been full again for a while.
+    fn next_again(&mut self) -> Option<NonNull<u8>> {
+        while let Some(address) = self.ranges.next_again() {
+            if let Some(range) = self.whole(address) {
+                self.ranges.remade(address);
+                return Some(range);
+            }
+        }
+        None
+    }
+
+    /// The range at an address, if it is a part of one region and all of it has been handed out.
+    fn whole(&self, address: usize) -> Option<NonNull<u8>> {
+        let at = NonNull::without_provenance(address.try_into().ok()?);
+        let region = *self.regions.range(..=at).next_back()?;
+        let end = address + HUGE;
+        let fresh = self.fresh.map(|(fresh, _)| fresh.addr().get());
+        let handed_out = fresh.is_none_or(|fresh| !(region.addr().get()..end).contains(&fresh));
+        let inside = end <= region.addr().get() + REGION;
+        (inside && handed_out).then(|| region.map_addr(|_| at.addr()))
     }
 
     /// Takes a free block back; warm ones that have to be given to the system instead.
@@ -445,6 +474,40 @@ mod tests {
         // A block whose pages went back reads as zeros and can be used again.
         assert!(take().iter().all(|block| holds(block, 0)));
         assert_eq!(pool.0.books.lock().regions.len(), 2, "their addresses are used again");
+    }
+
+    /// Segments come and go, so that most huge pages are split: what is full again afterwards becomes huge again, after a while.
+    #[test]
+    fn what_is_full_again_becomes_huge_again() {
+        const BLOCKS: usize = 4 * REGION / (64 << 10);
+        let pool = Pool::default();
+        let take = |n: usize| (0..n).map(|_| pool.take(64 << 10)).collect::<Vec<Block>>();
+        // What is made in so many looks, and most at one of them.
+        let made = |looks: usize| {
+            let at_one_look = |_| {
+                pool.give_back(pool.look(false));
+                std::iter::repeat_with(|| pool.make_huge()).take_while(|made| *made).count()
+            };
+            (0..looks).map(at_one_look).fold((0, 0), |(all, most), n| (all + n, most.max(n)))
+        };
+        let mut blocks = take(BLOCKS);
+        let (first, _) = made(1);
+        if cfg!(miri) || first == 0 {
+            // There are no huge pages here.
+            return;
+        }
+        // Three of four go, one here and one there.
+        let mut n = 0;
+        blocks.retain(|_| {
+            n += 1;
+            n % 4 == 0
+        });
+        assert_eq!(made(100).0, 0, "nothing is full");
+        blocks.extend(take(BLOCKS - blocks.len()));
+        assert_eq!(made(10).0, 0, "not for long");
+        let (again, most) = made(1000);
+        assert!(again * 10 >= first * 9 && most <= 4, "{again} of {first} again, {most} at one look");
+        assert_eq!(pool.resident().0, BLOCKS * (64 << 10));
     }
 
     /// Where memory is not short, what is taken and given back again and again keeps its pages, however much it is; what
