@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{
     Reclaim, SHARDS, Store,
-    log::{LITTERED, SPARSE},
+    log::{LITTERED, SPARSE, SPARSE_IF_AMPLE},
     prefetch,
     shard::{Place, Shard},
 };
@@ -24,7 +24,7 @@ const SQUEEZED_PER_HOLD: usize = 128;
 /// Shards that are asked for one hold's work.
 const SHARDS_ASKED: usize = 4;
 /// Items whose memory is asked for at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// What may be done to give dead bytes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +73,16 @@ impl Shard {
         if affordable { self.compact(SQUEEZED_PER_HOLD, LITTERED, reclaim) } else { 0 }
     }
 
-    /// Pays for what was written with a bounded share of the moves that give dead bytes back. Moves items, so no
-    /// [`Place`] may be held.
+    /// Pays for what was written with a bounded share of the moves that give dead bytes back, out of segments of which at least
+    /// `least` bands are dead. Moves items, so no [`Place`] may be held.
     #[inline]
-    pub(super) fn tidy(&mut self, reclaim: &Reclaim) {
-        let owed = std::mem::take(&mut self.owed);
-        if owed > 0 && self.log.is_littered(SPARSE) {
-            self.compact(owed.min(MOST_MOVED), SPARSE, reclaim);
+    pub(super) fn tidy(&mut self, least: usize, reclaim: &Reclaim) {
+        // Those whose memory is asked for together are paid for together.
+        if self.owed >= AT_ONCE {
+            let owed = std::mem::take(&mut self.owed);
+            if self.log.is_littered(least) {
+                self.compact(owed.min(MOST_MOVED), least, reclaim);
+            }
         }
     }
 
@@ -96,6 +99,12 @@ impl Shard {
 }
 
 impl Store {
+    /// How many bands of a segment have to be dead before others are moved out of it: more where memory is not short.
+    #[inline]
+    pub(super) fn sparse(&self) -> usize {
+        if self.ample.load(Ordering::Relaxed) { SPARSE_IF_AMPLE } else { SPARSE }
+    }
+
     /// Notes whether there is anything in a shard that could be squeezed out.
     #[cold]
     pub(super) fn note_litter(&self, shard: &mut Shard) {

@@ -651,7 +651,7 @@ impl Drop for Db<'_> {
     #[inline]
     fn drop(&mut self) {
         for (_, shard) in &mut self.guards {
-            shard.tidy(&self.store.reclaim);
+            shard.tidy(self.store.sparse(), &self.store.reclaim);
             self.store.settle(shard);
         }
     }

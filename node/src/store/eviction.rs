@@ -236,6 +236,8 @@ impl Hand {
     }
 }
 
+const QUEUES: [Queue; 2] = [Queue::Small, Queue::Main];
+
 /// What becomes of an item that comes to the hand.
 enum Fate {
     Goes,
@@ -283,7 +285,7 @@ impl Store {
                     continue;
                 }
             }
-            let turn = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let turn = self.next_victim.load(Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[turn].lock();
             // Shards that hold less than their share are spared at first.
             let used = self.used.load(Ordering::Relaxed);
@@ -294,6 +296,10 @@ impl Store {
                 evict_some(&mut shard, settings, &self.reclaim, now, &mut task);
             }
             fruitless = if task.left == LOOKED_AT_PER_HOLD { fruitless + 1 } else { 0 };
+            // One segment after the other: all that are begun and not yet given back are resident.
+            if fruitless > 0 || !QUEUES.into_iter().any(|queue| shard.log.is_begun(queue)) {
+                self.next_victim.store(turn + 1, Ordering::Relaxed);
+            }
             evicted += task.evicted;
             looked += LOOKED_AT_PER_HOLD - task.left;
             self.settle(&mut shard);
@@ -353,7 +359,7 @@ pub(super) struct Task {
     pub(super) evicted: usize,
 }
 
-/// Evicts from one shard until enough has gone or enough was looked at.
+/// Evicts from one shard until enough has gone, enough was looked at, or a segment has come to its end.
 fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64, task: &mut Task) {
     if settings.policy.volatile() {
         let expires = shard.expires();
@@ -373,7 +379,8 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
     while task.left > 0 && task.wanted > 0 {
         // The main queue may hold nothing but keys that never expire.
         let stuck = settings.policy.volatile() && shard.hand.stayed > MOST_STAYING;
-        let queue = if stuck { Queue::Small } else { shard.hand.queue() };
+        let queue = QUEUES.into_iter().find(|queue| shard.log.is_begun(*queue));
+        let queue = queue.unwrap_or_else(|| if stuck { Queue::Small } else { shard.hand.queue() });
         let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
         let Some((queue, segment)) = [queue, other].into_iter().find_map(|q| Some((q, shard.log.oldest(q)?)))
         else {
@@ -395,6 +402,9 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
                 }
                 Fate::Stays(to, credit) => stay(shard, place, (queue, to), credit),
             }
+        }
+        if !shard.log.is_underway(segment) {
+            return;
         }
     }
 }

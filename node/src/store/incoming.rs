@@ -172,7 +172,7 @@ impl Store {
             return false;
         }
         let more = shard.remove_some(slot, db, REMOVED_PER_HOLD, |value| self.reclaim.discard(value));
-        shard.tidy(&self.reclaim);
+        shard.tidy(self.sparse(), &self.reclaim);
         self.settle(&mut shard);
         more
     }

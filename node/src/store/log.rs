@@ -91,6 +91,8 @@ pub(super) struct Log {
 const MOVED_FOR_DEAD: u64 = 16;
 /// Bands of a segment of which much is dead: a quarter.
 pub(super) const SPARSE: usize = BANDS / 4;
+/// The same where memory is not short: three eighths, and half of the moves.
+pub(super) const SPARSE_IF_AMPLE: usize = 3 * BANDS / 8;
 /// Bands of one that is worth being emptied where memory is short.
 pub(super) const LITTERED: usize = 1;
 
@@ -360,6 +362,19 @@ impl Log {
         self.seal(usize::from(number));
         // Sealing gives a segment back whose items are all dead.
         self.queues[queue as usize].front().copied()
+    }
+
+    /// Whether a walk through the segment has begun and not come to its end.
+    #[inline]
+    pub(super) fn is_underway(&self, number: u16) -> bool {
+        let segment = self.segments.get(usize::from(number)).and_then(Option::as_ref);
+        segment.is_some_and(|segment| segment.walked > 0 && segment.walked < segment.end)
+    }
+
+    /// Whether the oldest segment of a queue is such a one.
+    #[inline]
+    pub(super) fn is_begun(&self, queue: Queue) -> bool {
+        self.queues[queue as usize].front().is_some_and(|oldest| self.is_underway(*oldest))
     }
 
     /// Whether items are being moved out of a segment, or there is one of which at least so many bands are dead.

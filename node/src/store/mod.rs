@@ -122,6 +122,8 @@ pub struct Store {
     /// A shard's log is nearly full: writes are refused.
     full: AtomicBool,
     next_victim: AtomicUsize,
+    /// Whether memory is not short, as was seen last.
+    ample: AtomicBool,
     /// A bit for each shard in which something could be squeezed out.
     littered: AtomicU64,
     /// The shard that is asked first for that.
@@ -183,6 +185,7 @@ impl Store {
             padding: AtomicU64::new(0),
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
+            ample: AtomicBool::new(false),
             littered: AtomicU64::new(0),
             next_squeezed: AtomicUsize::new(0),
             next_left: AtomicUsize::new(0),
@@ -282,9 +285,10 @@ impl Store {
     pub(crate) fn settle(&self, shard: &mut Shard) {
         let (delta, lost) = shard.settle();
         if delta != 0 {
-            let used = self.used.fetch_add(delta, Ordering::Relaxed) + delta;
-            if delta > 0 {
-                self.used_peak.fetch_max(used.max(0) as u64, Ordering::Relaxed);
+            let before = self.used.fetch_add(delta, Ordering::Relaxed);
+            // While it grows the peak is what is used.
+            if delta < 0 && before > self.used_peak.load(Ordering::Relaxed) as i64 {
+                self.used_peak.fetch_max(before as u64, Ordering::Relaxed);
             }
         }
         if lost != 0 {
@@ -331,7 +335,9 @@ impl Store {
     pub(crate) fn unneeded(&self) -> usize {
         // Near the limit memory counts; nothing that is kept for later is held against it.
         let limit = self.limit.load(Ordering::Relaxed);
-        self.pool.look(limit == 0 || self.held_memory() < limit / 2)
+        let ample = limit == 0 || self.held_memory() < limit / 2;
+        self.ample.store(ample, Ordering::Relaxed);
+        self.pool.look(ample)
     }
 
     /// Gives that many bytes of the pool back, if it still has them.
@@ -356,7 +362,7 @@ impl Store {
 
     /// The most that [`used_memory`](Self::used_memory) has been.
     pub fn used_memory_peak(&self) -> u64 {
-        self.used_peak.load(Ordering::Relaxed)
+        self.used_peak.load(Ordering::Relaxed).max(self.used_memory())
     }
 
     /// Keys in database `db` that commands see, and how many of them have an expiry.

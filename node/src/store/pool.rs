@@ -241,7 +241,8 @@ impl Books {
         let at = NonNull::without_provenance(address.try_into().ok()?);
         let region = *self.regions.range(..=at).next_back()?;
         let end = address + HUGE;
-        let fresh = self.fresh.map(|(fresh, _)| fresh.addr().get());
+        // Where nothing is left of a region it is the beginning of the next.
+        let fresh = self.fresh.filter(|(_, left)| *left > 0).map(|(fresh, _)| fresh.addr().get());
         let handed_out = fresh.is_none_or(|fresh| !(region.addr().get()..end).contains(&fresh));
         let inside = end <= region.addr().get() + REGION;
         (inside && handed_out).then(|| region.map_addr(|_| at.addr()))
