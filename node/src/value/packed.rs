@@ -64,11 +64,28 @@ impl PartialEq for Elem<'_> {
 }
 
 /// A run of elements. Positions are byte offsets of elements; `end()` is one past the last.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// There may be room before the first element, so that adding and removing there does not move the others each time.
+#[derive(Debug, Clone, Default)]
 pub struct Packed {
-    bytes: Vec<u8>,
+    buffer: Vec<u8>,
     count: u32,
+    /// Bytes of the buffer before the first element.
+    room: u32,
 }
+
+impl PartialEq for Packed {
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Packed {}
+
+/// Shorter runs are moved: that costs less than keeping room.
+const LEAST_ROOMY: usize = 256;
+/// So are longer ones, of which no more are made by adding at their beginning.
+const MOST_ROOMY: usize = 1 << 20;
 
 impl Packed {
     /// An empty run.
@@ -78,10 +95,11 @@ impl Packed {
 
     /// Appends the run to `out` in its densest form: without the lengths at the elements' ends.
     pub(crate) fn write_dense(&self, out: &mut Vec<u8>) {
+        let bytes = self.bytes();
         let mut at = 0;
-        while at < self.bytes.len() {
-            let (_, len) = decode(&self.bytes[at..]);
-            out.extend_from_slice(&self.bytes[at..at + len]);
+        while at < bytes.len() {
+            let (_, len) = decode(&bytes[at..]);
+            out.extend_from_slice(&bytes[at..at + len]);
             at += len + back_len_size(len);
         }
     }
@@ -96,7 +114,7 @@ impl Packed {
             bytes.extend_from_slice(back_len(len, &mut [0; 5]));
             at += len;
         }
-        Self { bytes, count }
+        Self { buffer: bytes, count, room: 0 }
     }
 
     /// Number of elements.
@@ -111,31 +129,33 @@ impl Packed {
 
     /// Length of the run in bytes.
     pub fn byte_len(&self) -> usize {
-        self.bytes.len()
+        self.buffer.len() - self.room as usize
     }
 
     /// Bytes of memory held.
     pub fn memory(&self) -> usize {
-        self.bytes.capacity()
+        self.buffer.capacity()
     }
 
     /// The run itself.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.buffer[self.room as usize..]
     }
 
     /// Position past the last element.
     pub fn end(&self) -> usize {
-        self.bytes.len()
+        self.byte_len()
     }
 
     /// The element at position `at`, and the position of the next. `None` at the end.
     #[inline]
     pub fn read(&self, at: usize) -> Option<(Elem<'_>, usize)> {
-        if at >= self.bytes.len() {
+        let bytes = self.bytes();
+        if at >= bytes.len() {
             return None;
         }
-        let (elem, len) = decode(&self.bytes[at..]);
+        let (elem, len) = decode(&bytes[at..]);
         Some((elem, at + len + back_len_size(len)))
     }
 
@@ -147,8 +167,9 @@ impl Packed {
         let mut len = 0usize;
         let mut shift = 0;
         let mut p = at - 1;
+        let bytes = self.bytes();
         loop {
-            let byte = self.bytes[p];
+            let byte = bytes[p];
             len |= usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
                 break;
@@ -194,8 +215,9 @@ impl Packed {
     /// Position of the first element equal to `bytes`, looking at every `step`th from position `at`.
     pub fn find(&self, bytes: &[u8], mut at: usize, step: usize) -> Option<usize> {
         let wanted = Written::of(bytes);
-        while at < self.bytes.len() {
-            if wanted.begins(&self.bytes[at..]) {
+        let bytes = self.bytes();
+        while at < bytes.len() {
+            if wanted.begins(&bytes[at..]) {
                 return Some(at);
             }
             at = (0..step).fold(at, |at, _| self.next(at));
@@ -206,7 +228,7 @@ impl Packed {
     /// Position of the element behind the one at position `at`.
     #[inline]
     fn next(&self, at: usize) -> usize {
-        match self.bytes.get(at).map(|first| LENGTHS[usize::from(*first)]) {
+        match self.bytes().get(at).map(|first| LENGTHS[usize::from(*first)]) {
             // Short ones end with a length of one byte.
             Some(len @ 1..) => at + usize::from(len) + 1,
             _ => self.read(at).map_or(at, |(_, next)| next),
@@ -244,25 +266,40 @@ impl Packed {
             }
             self.count -= 1;
         }
-        self.bytes.drain(at..end);
+        if at > 0 || self.end() < LEAST_ROOMY {
+            let room = self.room as usize;
+            self.buffer.drain(room + at..room + end);
+            return;
+        }
+        let room = self.room as usize + end;
+        // What is left is moved when that is less than the room.
+        if room > self.buffer.len() - room + LEAST_ROOMY || room > MOST_ROOMY {
+            self.buffer.drain(..room);
+            self.room = 0;
+        } else {
+            self.room = room as u32;
+        }
     }
 
     /// Splits off the elements from position `at` on; there are `n` of them.
     pub fn split_off(&mut self, at: usize, n: usize) -> Self {
         self.count -= n as u32;
-        Self { bytes: self.bytes.split_off(at), count: n as u32 }
+        Self { buffer: self.buffer.split_off(self.room as usize + at), count: n as u32, room: 0 }
     }
 
     /// Appends all of `other`.
     pub fn append(&mut self, other: &Self) {
-        self.bytes.extend_from_slice(&other.bytes);
+        self.buffer.extend_from_slice(other.bytes());
         self.count += other.count;
     }
 
     /// Gives spare memory back.
     pub fn shrink(&mut self) {
-        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 + 16 {
-            self.bytes.shrink_to_fit();
+        let len = self.byte_len();
+        if self.buffer.capacity() > len + len / 4 + 16 {
+            self.buffer.drain(..self.room as usize);
+            self.room = 0;
+            self.buffer.shrink_to_fit();
         }
     }
 
@@ -272,18 +309,48 @@ impl Packed {
         let mut back = [0u8; 5];
         let back = back_len(len, &mut back);
         let total = len + back.len();
-        let old = to - from;
-        let end = self.bytes.len();
-        if total > old {
-            self.bytes.resize(end + total - old, 0);
+        if from == self.end() {
+            self.buffer.reserve(total);
+            self.buffer.extend_from_slice(head);
+            self.buffer.extend_from_slice(body);
+            self.buffer.extend_from_slice(back);
+            return;
         }
-        self.bytes.copy_within(to..end, from + total);
-        if total < old {
-            self.bytes.truncate(end + total - old);
+        if to == 0 {
+            self.make_room(total);
         }
-        self.bytes[from..from + head.len()].copy_from_slice(head);
-        self.bytes[from + head.len()..from + len].copy_from_slice(body);
-        self.bytes[from + len..from + total].copy_from_slice(back);
+        let place = if to == 0 && self.room as usize >= total {
+            self.room -= total as u32;
+            self.room as usize
+        } else {
+            let (from, to, end) = (self.room as usize + from, self.room as usize + to, self.buffer.len());
+            let old = to - from;
+            if total > old {
+                self.buffer.resize(end + total - old, 0);
+            }
+            self.buffer.copy_within(to..end, from + total);
+            if total < old {
+                self.buffer.truncate(end + total - old);
+            }
+            from
+        };
+        let place = &mut self.buffer[place..place + total];
+        place[..head.len()].copy_from_slice(head);
+        place[head.len()..len].copy_from_slice(body);
+        place[len..].copy_from_slice(back);
+    }
+
+    /// Makes room for so many bytes before the first element, and for half as many as there are, unless the run is short.
+    fn make_room(&mut self, bytes: usize) {
+        let (len, room) = (self.byte_len(), self.room as usize);
+        if room >= bytes || !(LEAST_ROOMY..MOST_ROOMY).contains(&len) {
+            return;
+        }
+        let wanted = bytes.max(len / 2);
+        let mut roomy = Vec::with_capacity(wanted + len);
+        roomy.resize(wanted, 0);
+        roomy.extend_from_slice(self.bytes());
+        (self.buffer, self.room) = (roomy, wanted as u32);
     }
 }
 
@@ -500,6 +567,29 @@ mod tests {
         ]
     }
 
+    /// What comes and goes at the beginning does not move the rest each time, nor does it take more memory than the run.
+    #[test]
+    fn there_is_room_at_the_beginning() {
+        let mut packed = Packed::new();
+        let text = |n: u32| format!("{n:0100}x").into_bytes();
+        let mut moved = 0;
+        let mut change = |packed: &mut Packed, f: &dyn Fn(&mut Packed)| {
+            let end = packed.buffer.as_ptr_range().end.addr();
+            f(packed);
+            moved += usize::from(packed.buffer.as_ptr_range().end.addr() != end);
+        };
+        for n in 0..80 {
+            change(&mut packed, &|packed| packed.insert(0, &text(n)));
+            assert!(packed.memory() <= 2 * packed.byte_len() + LEAST_ROOMY, "{}", packed.memory());
+        }
+        assert!(packed.iter().map(Elem::to_vec).eq((0..80).rev().map(text)));
+        (0..79).for_each(|_| change(&mut packed, &|packed| packed.remove(0, 1)));
+        assert!(packed.iter().map(Elem::to_vec).eq([text(0)]));
+        assert!(moved < 40, "moved {moved} times");
+        packed.remove(0, 1);
+        assert_eq!((packed.len(), packed.byte_len(), packed == Packed::new()), (0, 0, true));
+    }
+
     proptest! {
         #[test]
         fn behaves_as_a_vector(ops in proptest::collection::vec((any::<proptest::sample::Index>(), 0u8..4, text()), 1..40)) {
@@ -509,7 +599,9 @@ mod tests {
                 let i = index.index(model.len() + 1);
                 let at = if i == model.len() { packed.end() } else { packed.position(i as i64).unwrap() };
                 match op {
-                    0 | 1 => { model.insert(i, value.clone()); packed.insert(at, &value); }
+                    0 => { model.insert(i, value.clone()); packed.insert(at, &value); }
+                    1 if i % 2 == 0 => { model.insert(0, value.clone()); packed.insert(0, &value); }
+                    1 if !model.is_empty() => { model.remove(0); packed.remove(0, 1); }
                     2 if i < model.len() => { model[i] = value.clone(); packed.replace(at, &value); }
                     3 if i < model.len() => { model.remove(i); packed.remove(at, 1); }
                     _ => {}

@@ -95,6 +95,29 @@ impl<V> Table<V> {
         }
     }
 
+    /// Asks for the bucket of entry `i`.
+    pub(crate) fn lead_bucket(&self, i: usize, ask: impl Fn(usize)) {
+        let bucket = linear::bucket(self.entries[i].hash, self.heads.len());
+        ask(std::ptr::from_ref(&self.heads[bucket]).addr());
+    }
+
+    /// Asks for entry `i`.
+    pub(crate) fn lead_entry(&self, i: usize, ask: impl Fn(usize)) {
+        let entry = &self.entries[i];
+        ask(std::ptr::from_ref(entry).addr());
+        ask(std::ptr::from_ref(&entry.next).addr());
+    }
+
+    /// Asks for what giving entry `next` another number, and entry `after` behind it, will read: the first entry of the one's
+    /// bucket, for which was asked before, and the other's bucket.
+    pub(crate) fn lead_relink(&self, next: usize, after: usize, ask: impl Fn(usize)) {
+        let first = self.heads[linear::bucket(self.entries[next].hash, self.heads.len())];
+        if first != NONE {
+            ask(std::ptr::from_ref(&self.entries[first as usize].next).addr());
+        }
+        self.lead_bucket(after, ask);
+    }
+
     /// The payload of `key`, to change it.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         self.find(hash_of(key), key).map(|id| &mut self.entries[id as usize].payload)

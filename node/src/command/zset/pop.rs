@@ -8,7 +8,11 @@ use shoal_proto::{
 };
 
 use super::{begin, pair};
-use crate::{command::element::element, store::Db, value::Zset};
+use crate::{
+    command::element::element,
+    store::{Db, prefetch_at},
+    value::Zset,
+};
 
 /// From which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +68,7 @@ fn pop(zset: &mut Zset, n: usize, end: End, mut visit: impl FnMut(crate::value::
     for (member, score) in zset.iter(ranks.clone(), end == End::Max) {
         visit(member, score);
     }
-    zset.remove_ranks(ranks);
+    zset.remove_ranks(ranks, prefetch_at);
 }
 
 pub(super) fn zmpop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {

@@ -10,7 +10,10 @@ use shoal_proto::{
 };
 
 use super::{lex_range, range::clamp, score_range};
-use crate::{store::Db, value::Zset};
+use crate::{
+    store::{Db, prefetch_at},
+    value::Zset,
+};
 
 pub(super) fn zrem(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let mut removed = 0;
@@ -50,7 +53,7 @@ fn remove(
     if let Some(mut zset) = db.edit::<Zset>(args.at(1))? {
         let ranks = ranks(&zset);
         removed = ranks.len();
-        zset.remove_ranks(ranks);
+        zset.remove_ranks(ranks, prefetch_at);
     }
     out.int(removed as i64);
     Ok(())

@@ -117,11 +117,23 @@ impl Large {
         true
     }
 
-    pub(super) fn remove_ranks(&mut self, ranks: Range<usize>) {
+    pub(super) fn remove_ranks(&mut self, ranks: Range<usize>, ask: impl Fn(usize)) {
         for _ in ranks.clone() {
             let (_, number) = self.order.remove_rank(ranks.start, &mut self.table);
             self.forget(number as usize);
+            self.lead_removal(ranks.start, &ask);
         }
+    }
+
+    /// Asks for what another removal at this rank, or at the one before if this is the end, will read: whoever removes at an end
+    /// mostly goes on with that. Without it each would wait for the table's last entry's bucket and leaf, and for its own entry.
+    fn lead_removal(&self, rank: usize, ask: impl Fn(usize)) {
+        let Some(last) = self.len().checked_sub(1) else { return };
+        self.table.lead_relink(last, last.saturating_sub(1), &ask);
+        self.order.lead_renumber(self.table.at(last.saturating_sub(1)).1.leaf, &ask);
+        let (next, neighbour) = self.order.near(rank.min(last));
+        self.table.lead_bucket(next as usize, &ask);
+        self.table.lead_entry(neighbour as usize, &ask);
     }
 
     /// Removes an entry from the table that is no longer in the order. The last entry takes its number.

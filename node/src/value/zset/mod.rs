@@ -201,11 +201,12 @@ impl Zset {
         }
     }
 
-    /// Removes the members of these ranks, which must exist.
-    pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+    /// Removes the members of these ranks, which must exist. `ask` is called with the addresses that removing those that come to
+    /// have these ranks will read.
+    pub fn remove_ranks(&mut self, ranks: Range<usize>, ask: impl Fn(usize)) {
         match self {
             Self::Packed(packed) => small::remove_ranks(packed, ranks),
-            Self::Large(large) => large.remove_ranks(ranks),
+            Self::Large(large) => large.remove_ranks(ranks, ask),
         }
     }
 

@@ -117,6 +117,21 @@ impl Order {
         (node, rank)
     }
 
+    /// The numbers of the item of this rank and of another one beside it.
+    pub(super) fn near(&self, rank: usize) -> (u32, u32) {
+        let (leaf, at) = self.select(rank);
+        let node = self.leaf(leaf);
+        let beside = if at + 1 < node.len { at + 1 } else { at.saturating_sub(1) };
+        (node.ids[at], node.ids[beside])
+    }
+
+    /// Names the addresses that [`renumber`](Self::renumber) will read in this leaf.
+    pub(super) fn lead_renumber(&self, leaf: u32, ask: impl Fn(usize)) {
+        let Some(node) = self.leaves.get(leaf as usize) else { return };
+        ask(std::ptr::from_ref(&node.len).addr());
+        node.ids.chunks(16).for_each(|line| ask(line.as_ptr().addr()));
+    }
+
     /// The leaf where the items up to (`score`, `member`) end, the way there, and how many of the leaf's are among them.
     fn descend(&self, score: f64, member: &[u8], members: &impl Members) -> (Path, u32, usize) {
         let before = |item| up_to(item, score, member, members);

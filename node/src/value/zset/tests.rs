@@ -161,7 +161,7 @@ fn behaves_as_the_model(ops: Vec<Op>, limits: Encodings) {
             Op::RemoveRanks(a, b) if !zset.is_empty() => {
                 let start = a.index(zset.len());
                 let ranks = start..start + 1 + b.index((zset.len() - start).min(40));
-                zset.remove_ranks(ranks.clone());
+                zset.remove_ranks(ranks.clone(), |_| {});
                 model.remove_ranks(ranks);
             }
             Op::RemoveRanks(..) => {}
