@@ -424,7 +424,7 @@ fn options_without_effect_are_told_once_each() {
             &[&few[..], &["--command", "PING", "--ttl", "5", "--value-size", "9", "--keys", "5"]].concat()
         ),
         [
-            "--ttl has no effect: no command has {ttl}, as in SET {key} {value} EX {ttl} in it",
+            "--ttl has no effect: no command has {ttl} in it, as in SET {key} {value} EX {ttl}",
             "--value-size has no effect: no command has {value} in it",
             "--keys has no effect: no command has {key} in it",
         ]

@@ -20,15 +20,15 @@ impl LoadArguments {
         }
         let mut told = Vec::new();
         for (is_given, option, places, what) in [
-            (self.ttl.is_some(), "--ttl", &["ttl"][..], "{ttl}, as in SET {key} {value} EX {ttl}"),
-            (self.value_size.is_some(), "--value-size", VALUES, "{value}"),
-            (self.keys.is_some(), "--keys", KEYS, "{key}"),
-            (self.key_size.is_some(), "--key-size", KEYS, "{key}"),
-            (self.key_prefix.is_some(), "--key-prefix", KEYS, "{key}"),
-            (self.distribution.is_some(), "--distribution", KEYS, "{key}"),
+            (self.ttl.is_some(), "--ttl", &["ttl"][..], "{ttl} in it, as in SET {key} {value} EX {ttl}"),
+            (self.value_size.is_some(), "--value-size", VALUES, "{value} in it"),
+            (self.keys.is_some(), "--keys", KEYS, "{key} in it"),
+            (self.key_size.is_some(), "--key-size", KEYS, "{key} in it"),
+            (self.key_prefix.is_some(), "--key-prefix", KEYS, "{key} in it"),
+            (self.distribution.is_some(), "--distribution", KEYS, "{key} in it"),
         ] {
             if is_given && !workload.has_place(places) {
-                told.push(format!("{option} has no effect: no command has {what} in it"));
+                told.push(format!("{option} has no effect: no command has {what}"));
             }
         }
         if self.grace.is_some() && settings.rates.is_empty() {
