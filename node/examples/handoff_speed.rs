@@ -59,16 +59,15 @@ struct Part {
     longest: Duration,
 }
 
-/// Takes in what comes until the outbox is released.
+/// Takes in what comes until the stream is broken off.
 fn apply(target: &Core, outbox: &Outbox) -> Part {
     let (mut applier, mut part, mut bytes) = (Applier::new(), Part::default(), Vec::new());
     let (mut chunk, mut applied) = (Vec::new(), 0);
     loop {
-        outbox.take(&mut chunk).expect("the copy leaves room");
+        if outbox.take(&mut chunk).is_err() {
+            return part;
+        }
         if chunk.is_empty() {
-            if outbox.is_safe(u64::MAX) {
-                return part;
-            }
             sched_yield();
             continue;
         }
@@ -122,7 +121,7 @@ fn transfer(source: &Core, target: &Core, slots: &[u16]) -> (u64, Part, Part) {
         while !outbox.is_safe(outbox.appended()) {
             sched_yield();
         }
-        outbox.release();
+        outbox.break_off();
         (outbox.appended(), copied, applying.join().expect("the applier does not panic"))
     })
 }

@@ -49,6 +49,22 @@ fn in_sync(nodes: &[&Process]) {
     }
 }
 
+/// Waits until nothing moves any more, by the views of all nodes, and all copies can be read. Whoever takes slots over has copies
+/// at their former owners at first, and another view brings them where they belong.
+fn calm(nodes: &[&Process]) {
+    let deadline = Instant::now() + PATIENCE;
+    let readable = |node: &&Process| field(node, "INFO replication", "shoal_slots_readable_for_others");
+    let plan = |node: &&Process| {
+        let reply = node.client().unwrap().line("SHOAL PLAN").unwrap();
+        String::from_utf8(reply.text().unwrap().to_vec()).unwrap()
+    };
+    let done = |node: &&Process| plan(node) == "0 of 16384 slots move\n0 copies are being made\n";
+    while !nodes.iter().all(done) || nodes.iter().map(readable).sum::<usize>() != 16384 {
+        assert!(Instant::now() < deadline, "{:?}", nodes.iter().map(plan).collect::<Vec<_>>());
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// What one client knows of a key.
 #[derive(Debug, Default, Clone, Copy)]
 struct Known {
@@ -210,6 +226,38 @@ fn copies_that_nobody_waits_for_have_what_was_there_when_they_were_made() {
     (0..KEYS).for_each(|k| writer.read(k));
 }
 
+/// More than may wait for a peer, but for one such write.
+const LONG: usize = 66 << 20;
+
+#[test]
+fn writes_and_elements_of_any_length_are_with_the_copy_when_they_are_answered() {
+    let flags = ["--replicas", "1"];
+    let first = node(None, &flags);
+    let long = vec![b'x'; LONG];
+    let hash = [b"HSET".as_slice(), b"{a}hash", b"field", &long];
+    assert_eq!(first.client().unwrap().call(hash).unwrap(), Frame::Int(1));
+    let (second, third) = (node(Some(&first), &flags), node(Some(&first), &flags));
+    in_sync(&[&first, &second, &third]);
+    let mut nodes = vec![first, second, third];
+    let set = [b"SET".as_slice(), b"{a}string", &long];
+    let owner = (0..3).find(|at| answered(&nodes[*at].client().unwrap().call(set).unwrap())).unwrap();
+    // At once: nothing is made good afterwards.
+    nodes.remove(owner).kill().unwrap();
+    let mut clients: Vec<Client> = nodes.iter().map(|node| node.client().unwrap()).collect();
+    let deadline = Instant::now() + PATIENCE;
+    for command in ["STRLEN {a}string", "HSTRLEN {a}hash field"] {
+        let mut served =
+            || clients.iter_mut().map(|client| client.line(command).unwrap()).find(|f| !f.is_error());
+        let mut reply = served();
+        while reply.is_none() {
+            assert!(Instant::now() < deadline, "nobody serves the slot");
+            std::thread::sleep(PAUSE);
+            reply = served();
+        }
+        assert_eq!(reply, Some(Frame::Int(LONG as i64)), "{command}");
+    }
+}
+
 /// Whether a node answers with a value or nothing, and does not send the client elsewhere.
 fn answered(reply: &Frame) -> bool {
     match reply {
@@ -232,13 +280,8 @@ fn copies_are_read_after_readonly_and_are_never_older_than_what_was_answered() {
     let (second, third) = (node(Some(&first), &flags), node(Some(&first), &flags));
     let nodes = [&first, &second, &third];
     in_sync(&nodes);
-    let readable = |node: &&Process| field(node, "INFO replication", "shoal_slots_readable_for_others");
+    calm(&nodes);
     let deadline = Instant::now() + PATIENCE;
-    // They hear of the view one after the other.
-    while nodes.iter().map(readable).sum::<usize>() != 16384 {
-        assert!(Instant::now() < deadline, "{:?}", nodes.iter().map(readable).collect::<Vec<_>>());
-        std::thread::sleep(PAUSE);
-    }
     let mut plain: Vec<Client> = nodes.iter().map(|node| node.client().unwrap()).collect();
     let mut readers: Vec<Client> = nodes.iter().map(|node| node.client().unwrap()).collect();
     for reader in &mut readers {

@@ -19,9 +19,10 @@ use crate::{
     store::{Gate, SlotStats},
 };
 
-/// What a pair of nodes hands over in a second, as measured on one machine (docs/benchmarks): bytes, and slots.
+/// What a pair of nodes hands over in a second at full pace, as measured on one machine (docs/benchmarks): bytes, and slots with next
+/// to nothing in them. A limit that is set counts, too; slow commands or a slow network may make it less.
 const BYTES_PER_SECOND: f64 = 150e6;
-const SLOTS_PER_SECOND: f64 = 2000.0;
+const SLOTS_PER_SECOND: f64 = 8000.0;
 
 fn cluster<'a>(cx: &'a Cx<'_>) -> Result<&'a ClusterHandle> {
     cx.shared.wiring.cluster.get().ok_or_else(|| Error::text("ERR this node has no cluster"))
@@ -120,7 +121,11 @@ pub(super) fn plan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Resu
     }
     let mut text =
         format!("{} of {SLOTS} slots {}\n", moves.count(), if imagined { "would move" } else { "move" });
-    moves.write("->", "slots", &mut text);
+    let rate = match cx.shared.config.handoff_rates() {
+        (_, 0) => BYTES_PER_SECOND,
+        (_, most) => BYTES_PER_SECOND.min(most as f64),
+    };
+    moves.write(rate, "->", "slots", &mut text);
     if view.replication().replicas > 0 {
         let _ = writeln!(
             text,
@@ -128,7 +133,7 @@ pub(super) fn plan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Resu
             made.count(),
             if imagined { "would be" } else { "are being" }
         );
-        made.write("=>", "copies", &mut text);
+        made.write(rate, "=>", "copies", &mut text);
     }
     out.bulk(text.as_bytes());
     Ok(())
@@ -150,9 +155,10 @@ impl Transfers {
         self.0.values().map(|(count, _)| count).sum()
     }
 
-    fn write(&self, arrow: &str, what: &str, text: &mut String) {
+    /// `rate`: bytes a second.
+    fn write(&self, rate: f64, arrow: &str, what: &str, text: &mut String) {
         for ((from, to), (count, held)) in &self.0 {
-            let seconds = (held.bytes as f64 / BYTES_PER_SECOND).max(*count as f64 / SLOTS_PER_SECOND);
+            let seconds = (held.bytes as f64 / rate).max(*count as f64 / SLOTS_PER_SECOND);
             let _ = write!(text, "{from} {arrow} {to}: {count} {what}");
             if held.keys > 0 {
                 let _ = write!(text, ", {} keys, {} bytes", held.keys, held.bytes);

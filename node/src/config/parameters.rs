@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Number(i64, i64),
     /// Bytes, with units on input (`100mb`); kept as a number.
     Memory,
+    /// Bytes a second, at least [`SLOWEST`]; if `true`, or 0 for no limit.
+    Rate(bool),
     /// Bytes, or a percentage of them when negative (`maxmemory-clients`).
     MemoryOrPercent,
     /// One of a few words.
@@ -46,6 +48,9 @@ const fn fixed(name: &'static str, default: &'static str, kind: Kind) -> Paramet
     Parameter { name, alias: None, default, kind, fixed: true }
 }
 
+/// The slowest rate at which slots can be made to move, in bytes a second: one piece. Slower, they might as well stand still.
+const SLOWEST: u64 = 64 << 10;
+
 const ANY: Kind = Kind::Number(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Number(0, i64::MAX);
 const INT: Kind = Kind::Number(0, i32::MAX as i64);
@@ -75,8 +80,8 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     // Microseconds of a turn from which on slots move more slowly (0: never), and bytes a second to one peer at most (0: no
     // limit) and at least.
     p("cluster-handoff-latency", "2000", COUNT),
-    p("cluster-handoff-max-rate", "0", Kind::Memory),
-    p("cluster-handoff-min-rate", "16777216", Kind::Memory),
+    p("cluster-handoff-max-rate", "0", Kind::Rate(true)),
+    p("cluster-handoff-min-rate", "16777216", Kind::Rate(false)),
     // Ms for which a command waits for a slot on its way to another node, or for the lease.
     p("cluster-hold-timeout", "2500", COUNT),
     p("cluster-node-timeout", "15000", COUNT),
@@ -195,6 +200,13 @@ impl Kind {
             Self::Memory => {
                 memory(text).map(|n| n.to_string()).ok_or_else(|| "argument must be a memory value".into())
             }
+            Self::Rate(unlimited) => match memory(text) {
+                Some(0) if unlimited => Ok("0".to_owned()),
+                Some(rate) if rate >= SLOWEST => Ok(rate.to_string()),
+                Some(_) if unlimited => Err(format!("argument must be 0 (no limit) or at least {SLOWEST}")),
+                Some(_) => Err(format!("argument must be at least {SLOWEST}")),
+                None => Err("argument must be a memory value".into()),
+            },
             Self::MemoryOrPercent => match text.strip_suffix('%') {
                 Some(percent) => match percent.parse::<u64>() {
                     Ok(n) if n <= 100 => Ok(text.to_owned()),
@@ -263,6 +275,19 @@ mod tests {
         assert_eq!(memory("1k"), Some(1000));
         assert_eq!(memory("1x"), None);
         assert_eq!(memory(""), None);
+    }
+
+    #[test]
+    fn slots_never_stand_still() {
+        let check = |name, text| PARAMETERS.iter().find(|p| p.name == name).unwrap().kind.check(text);
+        for (text, least, most) in
+            [("0", false, true), ("64kb", true, true), ("65535", false, false), ("x", false, false)]
+        {
+            assert_eq!(check("cluster-handoff-min-rate", text).is_ok(), least, "{text}");
+            assert_eq!(check("cluster-handoff-max-rate", text).is_ok(), most, "{text}");
+        }
+        assert_eq!(check("cluster-handoff-min-rate", "0"), Err("argument must be at least 65536".to_owned()));
+        assert_eq!(check("cluster-handoff-max-rate", "1gb"), Ok((1 << 30).to_string()));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use shoal_proto::{
 };
 
 use super::{
-    codec::{self, Builder, Form},
+    builder::{self, Builder},
+    codec::Form,
     record::{self, Entry, Malformed, Record, Words},
 };
 use crate::{
@@ -289,7 +290,7 @@ fn put(db: &mut Db<'_>, slot: u16, entry: &Entry<'_>, bytes: &[u8], fill: Fill) 
     in_slot(slot, entry.key)?;
     let value = match entry.form {
         Form::StrWhole | Form::StrText | Form::StrRaw => Incoming::Str(bytes),
-        form => Incoming::Value(codec::read(form, bytes, fill)?),
+        form => Incoming::Value(builder::read(form, bytes, fill)?),
     };
     db.take_in(entry, value);
     Ok(())

@@ -18,13 +18,16 @@
 //! this module's business: it knows no view, no lease and no socket.
 
 mod apply;
+mod builder;
 pub(crate) mod codec;
 pub mod mover;
 pub mod mutants;
 mod outbox;
 pub mod record;
+mod turn;
 
 pub use apply::{Applied, Applier, ApplyError, Event, MOST_AHEAD};
 pub use codec::Form;
 pub use outbox::{Broken, LIMIT, NEVER, Outbox};
 pub use record::Record;
+pub(crate) use turn::Round;

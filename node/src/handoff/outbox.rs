@@ -2,7 +2,8 @@
 //!
 //! Positions count bytes of the stream since it began. The order of the bytes is the order in which the locks were
 //! held, so for one slot it is the order of its changes. Bounded: a peer that does not keep up breaks the stream instead
-//! of filling memory, and whoever moves the slots begins anew or gives up.
+//! of filling memory, and whoever moves the slots begins anew or gives up. What a client may write at once can be longer than
+//! the bound: one such write at a time is let through besides what is bounded.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +16,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::record::{HEAD, Record};
+use super::{
+    record::{HEAD, Record},
+    turn,
+};
 use crate::server::Changes;
 
 /// Bytes that may wait at most, by default: some seconds of writes.
@@ -29,33 +33,60 @@ const CHUNK: usize = 64 << 10;
 /// Chunks kept to be filled again.
 const SPARE: usize = 2;
 
+/// Bytes that wait together, and whether they are of a long write.
+#[derive(Debug, Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    long: bool,
+}
+
 /// What waits to be taken.
 #[derive(Debug, Default)]
 struct Waiting {
-    chunks: VecDeque<Vec<u8>>,
+    chunks: VecDeque<Chunk>,
     spare: Vec<Vec<u8>>,
     len: usize,
+    /// Of that, bytes of the one long write that the limit does not count.
+    long: usize,
+    /// Such a write is under way.
+    writing: bool,
 }
 
 impl Waiting {
     fn push(&mut self, bytes: &[u8]) {
         self.len += bytes.len();
         match self.chunks.back_mut() {
-            Some(last) if last.len() + bytes.len() <= last.capacity() => last.extend_from_slice(bytes),
+            Some(Chunk { bytes: last, long: false }) if last.len() + bytes.len() <= last.capacity() => {
+                last.extend_from_slice(bytes);
+            }
             _ => {
                 let mut chunk = self.spare.pop().unwrap_or_default();
                 chunk.reserve_exact(bytes.len().max(CHUNK));
                 chunk.extend_from_slice(bytes);
-                self.chunks.push_back(chunk);
+                self.chunks.push_back(Chunk { bytes: chunk, long: false });
             }
         }
     }
 
+    fn push_long(&mut self, bytes: Vec<u8>) {
+        self.len += bytes.len();
+        self.long += bytes.len();
+        self.chunks.push_back(Chunk { bytes, long: true });
+    }
+
+    /// Whether so many bytes more are within the limit.
+    fn has_room(&self, more: usize, limit: usize) -> bool {
+        self.len - self.long + more <= limit
+    }
+
     /// The oldest chunk, for one that was emptied.
     fn swap(&mut self, into: &mut Vec<u8>) {
-        let Some(chunk) = self.chunks.pop_front() else { return };
-        self.len -= chunk.len();
-        let empty = std::mem::replace(into, chunk);
+        let Some(Chunk { bytes, long }) = self.chunks.pop_front() else { return };
+        self.len -= bytes.len();
+        if long {
+            self.long -= bytes.len();
+        }
+        let empty = std::mem::replace(into, bytes);
         if self.spare.len() < SPARE && (CHUNK..2 * CHUNK).contains(&empty.capacity()) {
             self.spare.push(empty);
         }
@@ -76,16 +107,50 @@ pub struct Outbox {
     /// Bytes that wait, to be looked at without the lock.
     queued: AtomicUsize,
     broken: AtomicBool,
-    released: AtomicBool,
     /// Slots whose replies wait for this peer.
     waited: AtomicUsize,
     /// Somebody was refused for want of room.
     starved: AtomicBool,
     filled: Notify,
+    /// Somebody waits for a key that is being copied in pieces.
+    hurried: AtomicBool,
+    hurry: Notify,
     /// Told of acknowledgements.
     acks: Changes,
     /// Told when commands that were held for want of room, or for a large key, may go on.
     node: Arc<Changes>,
+}
+
+/// A write that may be longer than what may wait. One part of it after the other.
+#[derive(Debug)]
+pub(crate) struct Long<'a> {
+    outbox: &'a Arc<Outbox>,
+    /// The limit does not count it.
+    free: bool,
+}
+
+impl Long<'_> {
+    /// Appends whole records, as [`Outbox::append`] does.
+    pub(crate) fn append(&mut self, records: Vec<u8>) -> u64 {
+        self.outbox.put(records.len(), |waiting| {
+            if self.free {
+                waiting.push_long(records);
+            } else if waiting.has_room(records.len(), self.outbox.limit) {
+                waiting.push(&records);
+            } else {
+                return false;
+            }
+            true
+        })
+    }
+}
+
+impl Drop for Long<'_> {
+    fn drop(&mut self) {
+        if self.free {
+            self.outbox.waiting.lock().writing = false;
+        }
+    }
 }
 
 /// Why there is nothing to take any more.
@@ -105,10 +170,11 @@ impl Outbox {
             settled: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
-            released: AtomicBool::new(false),
             waited: AtomicUsize::new(0),
             starved: AtomicBool::new(false),
             filled: Notify::new(),
+            hurried: AtomicBool::new(false),
+            hurry: Notify::new(),
             acks: Changes::default(),
             node,
         })
@@ -122,27 +188,52 @@ impl Outbox {
     }
 
     /// Appends whole records; the position behind them, or [`NEVER`] if the stream has ended: the peer will not have them.
-    pub(crate) fn append(&self, records: &[u8]) -> u64 {
+    pub(crate) fn append(self: &Arc<Self>, records: &[u8]) -> u64 {
+        if records.len() > self.limit / 8 {
+            return self.long().append(records.to_vec());
+        }
+        self.put(records.len(), |waiting| {
+            waiting.has_room(records.len(), self.limit) && {
+                waiting.push(records);
+                true
+            }
+        })
+    }
+
+    /// Begins a write of any length: the limit does not count it, unless another such write still waits.
+    pub(crate) fn long(self: &Arc<Self>) -> Long<'_> {
+        let mut waiting = self.waiting.lock();
+        let free = !waiting.writing && waiting.long == 0;
+        waiting.writing |= free;
+        Long { outbox: self, free }
+    }
+
+    /// Appends `len` bytes by `push`, which says whether there was room.
+    fn put(self: &Arc<Self>, len: usize, push: impl FnOnce(&mut Waiting) -> bool) -> u64 {
         let mut waiting = self.waiting.lock();
         if self.is_broken() {
             return NEVER;
         }
-        if waiting.len + records.len() > self.limit {
+        if !push(&mut waiting) {
             drop(waiting);
             self.break_off();
             return NEVER;
         }
-        waiting.push(records);
         self.queued.store(waiting.len, Ordering::Release);
-        let end = self.appended.load(Ordering::Relaxed) + records.len() as u64;
+        let end = self.appended.load(Ordering::Relaxed) + len as u64;
         self.appended.store(end, Ordering::Release);
         drop(waiting);
-        self.filled.notify_one();
+        turn::filled(self);
         end
     }
 
+    /// There is something to take.
+    pub(super) fn tell_filled(&self) {
+        self.filled.notify_one();
+    }
+
     /// Appends a message to the other end, behind all effects so far; the position behind it.
-    pub fn send(&self, message: &[u8]) -> u64 {
+    pub fn send(self: &Arc<Self>, message: &[u8]) -> u64 {
         let mut record = Vec::with_capacity(HEAD + message.len());
         Record::Message(message).write(0, &mut record);
         self.append(&record)
@@ -250,8 +341,28 @@ impl Outbox {
         self.node.tell();
     }
 
+    /// A command waits for the large key that is being copied.
+    pub(crate) fn hurry(&self) {
+        if !self.hurried.swap(true, Ordering::AcqRel) {
+            self.hurry.notify_one();
+        }
+    }
+
+    /// Whether any does.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
+    }
+
+    /// Waits until one does. For one task only.
+    pub(crate) async fn hurried(&self) {
+        while !self.is_hurried() {
+            self.hurry.notified().await;
+        }
+    }
+
     /// Commands that waited for a large key to be copied may go on.
-    pub(crate) fn tell_node(&self) {
+    pub(crate) fn copied_large(&self) {
+        self.hurried.store(false, Ordering::Release);
         self.node.tell();
     }
 
@@ -260,18 +371,10 @@ impl Outbox {
         self.broken.load(Ordering::Acquire)
     }
 
-    /// Nobody has to wait for this peer any more: it is no copy in the view in force.
-    pub fn release(&self) {
-        self.released.store(true, Ordering::Release);
-        self.acks.tell();
-    }
-
-    /// Whether what was appended up to `position` is with the peer, or need not be: nobody has to wait for it, or the stream
-    /// has ended and no slot's replies wait for it any more.
+    /// Whether what was appended up to `position` is with the peer, or need not be: the stream has ended and no slot's replies
+    /// wait for it any more.
     pub fn is_safe(&self, position: u64) -> bool {
-        self.acked() >= position
-            || self.released.load(Ordering::Acquire)
-            || (self.is_broken() && self.waited.load(Ordering::Acquire) == 0)
+        self.acked() >= position || (self.is_broken() && self.waited.load(Ordering::Acquire) == 0)
     }
 
     /// The replies of one more slot wait for this peer.
@@ -330,14 +433,12 @@ mod tests {
         assert!(outbox.is_safe(7) && outbox.acked() == 7);
         assert_eq!(outbox.append(b"three"), 12);
         assert!(!outbox.is_safe(12));
-        outbox.release();
-        assert!(outbox.is_safe(12));
     }
 
     #[test]
     fn one_byte_too_many_breaks_it() {
         let (outbox, changes) = outbox(8);
-        assert_eq!(outbox.append(&[0; 8]), 8);
+        (1..=8).for_each(|n| assert_eq!(outbox.append(&[0]), n));
         assert!(outbox.is_full() && outbox.room() == 0);
         let seen = changes.seen();
         assert_eq!(outbox.append(&[0]), NEVER);
@@ -382,9 +483,51 @@ mod tests {
     }
 
     #[test]
+    fn one_long_write_passes_besides_what_is_bounded() {
+        let (outbox, _) = outbox(80);
+        let mut taken = Vec::new();
+        assert_eq!(outbox.append(&[1; 10]), 10);
+        let mut long = outbox.long();
+        assert_eq!(long.append(vec![2; 100]), 110);
+        assert_eq!(outbox.append(&[3; 10]), 120, "somebody else's in between");
+        assert_eq!(long.append(vec![4; 100]), 220);
+        drop(long);
+        assert_eq!((outbox.queued(), outbox.room()), (220, 0));
+        // The next one is bounded as everything else is, while any of the first waits.
+        for _ in 0..6 {
+            outbox.append(&[5; 10]);
+        }
+        assert_eq!(outbox.queued(), 280);
+        for byte in [1, 2, 3] {
+            outbox.take(&mut taken).unwrap();
+            assert!(taken.iter().all(|b| *b == byte), "in order");
+        }
+        assert_eq!(outbox.long().append(vec![6; 20]), 300);
+        assert_eq!(outbox.long().append(vec![6; 1]), NEVER);
+        assert!(outbox.is_broken());
+    }
+
+    #[test]
+    fn a_long_record_is_a_long_write() {
+        let (outbox, _) = outbox(80);
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            assert_ne!(outbox.append(&[0; 1000]), NEVER);
+            assert_ne!(outbox.append(&[0; 10]), NEVER);
+            outbox.take(&mut taken).unwrap();
+            assert_eq!(taken.len(), 1000);
+            outbox.take(&mut taken).unwrap();
+        }
+        outbox.append(&[0; 1000]);
+        assert_eq!(outbox.append(&[0; 1000]), NEVER, "two of them do not");
+    }
+
+    #[test]
     fn who_waits_for_room_is_told() {
-        let (outbox, changes) = outbox(8);
-        outbox.append(&[0; 7]);
+        let (outbox, changes) = outbox(16);
+        for _ in 0..7 {
+            outbox.append(&[0; 2]);
+        }
         assert!(outbox.is_full());
         let seen = changes.seen();
         outbox.take(&mut Vec::new()).unwrap();

@@ -4,8 +4,9 @@
 //! length (u32, of what follows) | kind (u8) | slot (u16) | body
 //! ```
 //!
-//! A stream is to be spoken in the lower version of its two ends ([`shoal_proto::bus::Granted`]), because nothing in it can be left
-//! out: what a newer version may say besides, it must not say to an older one. All versions so far say the same.
+//! Nothing in a stream can be left out, unlike in messages: a reader that does not know a record ends the stream. All versions so far have
+//! the same records, so none depends on the version that the other end granted ([`shoal_proto::bus::Granted`]). The first one
+//! that is added must not be sent to an older version.
 //!
 //! All numbers are little-endian. The decoder believes nothing: it never panics, never allocates in proportion to
 //! an announced number, and refuses what no encoder writes. How values look inside is [`codec`](super::codec)'s business.
@@ -15,7 +16,8 @@ use shoal_proto::slot::SLOTS;
 use super::codec::Form;
 use crate::store::DATABASES;
 
-/// Largest record. Values come in pieces; what is large is a key, or an argument of a command on a small key.
+/// Largest record. Values come in pieces, long elements too, and long commands as what became of their keys: what is long is a
+/// key's name, of which a client may write 512 MB.
 pub const LONGEST: usize = 1 << 30;
 /// Bytes before a record's body.
 pub const HEAD: usize = 7;
@@ -206,6 +208,19 @@ pub fn read(bytes: &[u8]) -> Result<Option<(u16, Record<'_>, usize)>, Malformed>
     Ok(Some((slot, record, 4 + len)))
 }
 
+/// The slot of the first record, unless it is a message, and whether it is [`Record::Begin`]; `None` also if its head is not complete.
+pub(super) fn head(bytes: &[u8]) -> Option<(u16, bool)> {
+    let head = bytes.first_chunk::<HEAD>()?;
+    let begins = head[..5] == [HEAD as u8 - 4, 0, 0, 0, 0];
+    (head[4] != 10).then(|| (u16::from_le_bytes([head[5], head[6]]), begins))
+}
+
+/// How many bytes the first record lacks, as far as that is known.
+pub(super) fn lacks(bytes: &[u8]) -> usize {
+    let len = bytes.first_chunk().map_or(0, |len| u32::from_le_bytes(*len) as usize);
+    if len <= LONGEST { (4 + len).saturating_sub(bytes.len()) } else { 0 }
+}
+
 fn body(kind: u8, bytes: &[u8]) -> Option<Record<'_>> {
     let bare = |record| bytes.is_empty().then_some(record);
     match kind {
@@ -270,7 +285,11 @@ mod tests {
         assert_eq!(read(&whole), Ok(Some((77, record, whole.len()))));
         for cut in 0..whole.len() {
             assert_eq!(read(&whole[..cut]), Ok(None), "{record:?} is not complete");
+            assert!(cut < 4 || lacks(&whole[..cut]) == whole.len() - cut);
+            assert!(cut >= HEAD || head(&whole[..cut]).is_none());
         }
+        let of = (!matches!(record, Record::Message(_))).then_some((77, record == Record::Begin));
+        assert_eq!((head(&whole), lacks(&whole)), (of, 0));
     }
 
     #[test]

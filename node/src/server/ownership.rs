@@ -1,6 +1,6 @@
 //! Which slots this node serves: the part of the view in force that every request is checked against.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use shoal_proto::{
     Error,
@@ -19,18 +19,25 @@ pub struct Ownership {
     alone: bool,
     /// The view, and this node's place in it.
     view: Option<(Arc<View>, Option<usize>)>,
+    /// Of each slot at present.
     owners: Vec<u16>,
+    /// The view with these: made when somebody asks for it, since slots change hands by thousands.
+    shown: OnceLock<Arc<View>>,
 }
 
 impl Ownership {
     /// A node without cluster: it serves everything.
     pub fn everything() -> Self {
-        Self { owned: [u64::MAX; SLOTS as usize / 64], alone: true, view: None, owners: Vec::new() }
+        Self::without_view([u64::MAX; SLOTS as usize / 64], true)
     }
 
     /// A node that has not heard of a view: it serves nothing.
     pub fn nothing() -> Self {
-        Self { owned: [0; SLOTS as usize / 64], alone: false, view: None, owners: Vec::new() }
+        Self::without_view([0; SLOTS as usize / 64], false)
+    }
+
+    fn without_view(owned: SlotSet, alone: bool) -> Self {
+        Self { owned, alone, view: None, owners: Vec::new(), shown: OnceLock::new() }
     }
 
     /// What `view` gives to node `me`.
@@ -44,13 +51,14 @@ impl Ownership {
             }
         }
         let alone = view.members.len() == 1 && place.is_some();
-        Self { owned, alone, view: Some((view, place)), owners }
+        let shown = OnceLock::from(view.clone());
+        Self { owned, alone, view: Some((view, place)), owners, shown }
     }
 
     /// The same, but for these slots and the places of their owners.
     #[must_use]
     pub fn moved(&self, slots: &[(u16, u16)]) -> Self {
-        let Some((view, place)) = &self.view else { return Self { view: None, owners: Vec::new(), ..*self } };
+        let Some((view, place)) = &self.view else { return Self::without_view(self.owned, self.alone) };
         let (mut owners, mut owned) = (self.owners.clone(), self.owned);
         for (slot, owner) in slots {
             owners[usize::from(*slot)] = *owner;
@@ -58,8 +66,8 @@ impl Ownership {
             let word = &mut owned[usize::from(*slot) / 64];
             *word = if *place == Some(usize::from(*owner)) { *word | bit } else { *word & !bit };
         }
-        let view = view.with_owners(&owners);
-        Self { owned, alone: self.alone, view: Some((Arc::new(view), *place)), owners }
+        let (alone, view) = (self.alone, Some((view.clone(), *place)));
+        Self { owned, alone, view, owners, shown: OnceLock::new() }
     }
 
     /// Whether this node serves `slot`.
@@ -78,9 +86,10 @@ impl Ownership {
         self.alone
     }
 
-    /// The view in force, if there is one.
+    /// The view in force with the owners at present, if there is one.
     pub fn view(&self) -> Option<&Arc<View>> {
-        self.view.as_ref().map(|(view, _)| view)
+        let (view, _) = self.view.as_ref()?;
+        Some(self.shown.get_or_init(|| Arc::new(view.with_owners(&self.owners))))
     }
 
     /// This node's place among the view's members.
@@ -95,10 +104,7 @@ impl Ownership {
 
     /// Whether every slot has an owner.
     pub fn covered(&self) -> bool {
-        match &self.view {
-            Some((view, _)) => view.covers_all(),
-            None => self.alone,
-        }
+        self.view().map_or(self.alone, |view| view.covers_all())
     }
 
     /// Checks that a request on these slots can be executed here.
@@ -134,7 +140,7 @@ impl Ownership {
     #[cold]
     pub(super) fn elsewhere(&self, slot: u16) -> Error {
         let owner = self.owners.get(usize::from(slot)).copied().unwrap_or(u16::MAX);
-        match self.view().and_then(|v| v.members.get(usize::from(owner))) {
+        match self.view.as_ref().and_then(|(view, _)| view.members.get(usize::from(owner))) {
             Some(member) => Error::Moved { slot, host: member.host.clone(), port: member.resp_port },
             None => Error::ClusterDown,
         }

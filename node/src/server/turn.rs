@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     sync::{Arc, atomic::AtomicUsize},
     task::{Wake, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
@@ -26,8 +26,9 @@ use super::{
     lookahead::{Gathered, Lookahead},
     mailbox::{Mail, Mailbox, WAKE},
     output::Replies,
+    turns::Delay,
 };
-use crate::stats::Counters;
+use crate::{handoff::Round, stats::Counters};
 
 /// Bytes read of one socket at once; also the largest batch of small requests executed between two flushes.
 const READ_SIZE: usize = 64 << 10;
@@ -98,6 +99,7 @@ pub(super) struct Worker {
     round: Vec<Part>,
     ahead: Lookahead,
     deep: Lookahead,
+    delay: Delay,
 }
 
 impl Worker {
@@ -124,6 +126,7 @@ impl Worker {
             round: Vec::new(),
             ahead: Lookahead::default(),
             deep: Lookahead::default(),
+            delay: Delay::default(),
         }
     }
 
@@ -138,6 +141,7 @@ impl Worker {
                 return;
             }
             let mut clock = Clock::read(&self.shared);
+            let begun = self.begin_turn(clock.now);
             let mut woken = false;
             for event in &events {
                 match event.token() {
@@ -152,15 +156,24 @@ impl Worker {
             self.close_laggards();
             // Those that come again during this turn wait for the next one: other sockets come first.
             let mut left = self.ready.len();
-            let begun = self.shared.turns.begin(clock.now);
             while left > 0 {
                 left -= self.round(left, &mut clock);
             }
             if let Some(begun) = begun {
                 let limit = self.shared.config.handoff_latency();
                 self.shared.turns.end(&self.counters.turns, begun, limit);
+                self.delay.ended(Some(Instant::now()));
             }
         }
+    }
+
+    /// Measures the turn that begins, if that is wanted: how long it was waited for, and since when it goes on.
+    fn begin_turn(&mut self, now: u64) -> Option<(Duration, Instant)> {
+        let begun = self.shared.turns.begin(now);
+        if begun.is_none() {
+            self.delay.ended(None);
+        }
+        begun.map(|begun| (self.delay.before(begun, self.shared.config.handoff_latency()), begun))
     }
 
     /// How long to wait for sockets.
@@ -327,6 +340,8 @@ impl Worker {
         }
         self.ahead.ask(&self.shared.store, 0..self.ahead.len());
         let mut round = std::mem::take(&mut self.round);
+        // Streams to other nodes are told once of all that this changes.
+        let changes = Round::begin();
         for part in round.drain(..) {
             let place = part.place;
             match self.execute(part, clock) {
@@ -336,6 +351,7 @@ impl Worker {
                 After::Close => self.close(place),
             }
         }
+        drop(changes);
         self.round = round;
         taken
     }

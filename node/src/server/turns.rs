@@ -1,9 +1,12 @@
 //! How long workers' turns take: what a request waits at most before it is looked at, and so what clients notice when
 //! something else takes locks or the processor.
 //!
-//! Measured only while somebody wants to know: slots on their way adapt their pace to it.
+//! Measured only while somebody wants to know: slots on their way adapt their pace to it. A request that comes during a turn waits for its
+//! end, one that comes before waits for the worker to be run, so both are looked at.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -41,6 +44,57 @@ impl TurnCounts {
     }
 }
 
+/// How long one thread waited for a processor before its turns: what others take from it shows there, not in the turns.
+#[derive(Debug, Default)]
+pub(crate) struct Delay {
+    /// The system's account of this thread, if there is one.
+    account: Option<Option<File>>,
+    /// What it said last.
+    seen: Option<Duration>,
+    /// When the turn before ended.
+    ended: Option<Instant>,
+}
+
+impl Delay {
+    /// How long the thread was ready and not run before the turn that begins. Only looked at if that can be more than `limit`.
+    pub(crate) fn before(&mut self, begun: Instant, limit: Duration) -> Duration {
+        let gap = self.ended.map_or(Duration::ZERO, |ended| begun.saturating_duration_since(ended));
+        if gap <= limit && self.seen.is_some() {
+            return Duration::ZERO;
+        }
+        self.note(gap, Self::read)
+    }
+
+    /// The same from what the account says now.
+    fn note(&mut self, gap: Duration, read: impl FnOnce(&mut Self) -> Option<Duration>) -> Duration {
+        let now = read(self);
+        let before = std::mem::replace(&mut self.seen, now);
+        // Turns that were too near to each other for a look are in it: at most what there was between the last two.
+        now.zip(before).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before).min(gap))
+    }
+
+    /// A turn ends, or none is measured.
+    pub(crate) fn ended(&mut self, at: Option<Instant>) {
+        self.ended = at;
+        if at.is_none() {
+            self.seen = None;
+        }
+    }
+
+    fn read(&mut self) -> Option<Duration> {
+        let account = self.account.get_or_insert_with(|| File::open("/proc/thread-self/schedstat").ok());
+        let mut text = [0; 64];
+        let len = account.as_ref()?.read_at(&mut text, 0).ok()?;
+        delay(&text[..len])
+    }
+}
+
+/// The second of three numbers: ns that the thread has run, waited for a processor, and how often it ran.
+fn delay(account: &[u8]) -> Option<Duration> {
+    let waited = std::str::from_utf8(account).ok()?.split_ascii_whitespace().nth(1)?;
+    Some(Duration::from_nanos(waited.parse().ok()?))
+}
+
 /// What is found in a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -66,9 +120,9 @@ impl Turns {
         (now < self.until.load(Relaxed)).then(Instant::now)
     }
 
-    /// A turn that was measured ends. `limit`: from when on it is a long one.
-    pub(crate) fn end(&self, counts: &TurnCounts, begun: Instant, limit: Duration) {
-        counts.add(begun.elapsed() > limit);
+    /// A turn that was measured ends, for which its thread had `waited`. `limit`: from when on that is long together.
+    pub(crate) fn end(&self, counts: &TurnCounts, (waited, begun): (Duration, Instant), limit: Duration) {
+        counts.add(waited + begun.elapsed() > limit);
     }
 
     /// Whether turns took long in the last window, none of which is known at first. Has them measured for a while. `counts`
@@ -126,8 +180,23 @@ mod tests {
     fn a_turn_is_long_when_it_takes_more_than_the_limit() {
         let (turns, counts) = (Turns::default(), TurnCounts::default());
         let begun = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
-        turns.end(&counts, begun, Duration::from_millis(49));
-        turns.end(&counts, begun, Duration::from_secs(3600));
+        turns.end(&counts, (Duration::ZERO, begun), Duration::from_millis(49));
+        turns.end(&counts, (Duration::ZERO, begun), Duration::from_secs(3600));
         assert_eq!(counts.read(), [2, 1]);
+        turns.end(&counts, (Duration::from_secs(3600), begun), Duration::from_secs(3600));
+        assert_eq!(counts.read(), [3, 2], "with the wait before it");
+    }
+
+    #[test]
+    fn waiting_for_a_processor_counts_as_far_as_there_was_time_for_it() {
+        let ms = Duration::from_millis;
+        let mut watch = Delay::default();
+        let mut note = |gap, said| watch.note(gap, |_| said);
+        assert_eq!(note(ms(5), Some(ms(700))), ms(0), "nothing to compare it with");
+        assert_eq!(note(ms(5), Some(ms(703))), ms(3));
+        assert_eq!(note(ms(5), Some(ms(800))), ms(5), "not all of it was just now");
+        assert_eq!((note(ms(5), None), note(ms(5), Some(ms(900)))), (ms(0), ms(0)));
+        assert_eq!(delay(b"8012345 3000000 17\n"), Some(ms(3)));
+        assert_eq!((delay(b"8012345"), delay(b"")), (None, None));
     }
 }

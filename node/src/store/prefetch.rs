@@ -14,6 +14,7 @@ use super::{
     Located, SHARDS, Store,
     index::{Lead, SlotIndex},
     keyspace::local,
+    log::Handle,
     shard::{Key, Place, Shard},
     shard_of,
 };
@@ -139,6 +140,12 @@ pub(super) fn line_of(shard: &Shard, place: &Place) {
     {
         prefetch(line);
     }
+}
+
+/// Asks for an item that will be looked at soon.
+#[inline]
+pub(super) fn ask_item(shard: &Shard, handle: Handle) {
+    prefetch_item(shard.item(handle).0);
 }
 
 /// The line at the start of an item and the two behind it: header, key and a short value.

@@ -16,6 +16,7 @@ use super::{
     DATABASES, Gate, SLOTS_PER_SHARD, Store,
     item::Form as Kept,
     log::{Handle, Queue},
+    prefetch::ask_item,
     shard::{Found, Key, Place, Shard},
     shard_of,
 };
@@ -33,6 +34,9 @@ pub(super) const PIECE: usize = 256 << 10;
 const MOST_SWAPPED: usize = 50_000;
 /// Buckets looked at under one hold of the lock.
 const BUCKETS_PER_HOLD: usize = 4096;
+
+/// Buckets whose items are asked for before they are copied.
+const AHEAD: usize = 4;
 
 /// What became of one call of [`Store::copy_slot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,7 @@ struct Busy {
     db: u8,
     key: Box<[u8]>,
     /// Where the next piece begins.
-    at: usize,
+    at: codec::Place,
 }
 
 /// One listener of a slot.
@@ -115,7 +119,7 @@ impl Tap {
     /// Writers of the key that was being copied need not wait any more.
     fn free(&mut self) {
         if self.busy.take().is_some() {
-            self.outbox.tell_node();
+            self.outbox.copied_large();
         }
     }
 
@@ -238,13 +242,23 @@ impl Shard {
             Some(place) if !self.is_large(place.handle) => self.write_put(place.handle, slot, db, out),
             // A copy that others rely on has to have it at once, whatever it takes.
             Some(place) if tap.steady && tap.is_through() => {
-                let mut at = Some(0);
-                while let Some(from) = at {
-                    at = self.write_piece(place.handle, slot, db, from, out);
-                }
+                tap.send(out);
+                out.clear();
+                tap.last = self.send_long(&tap.outbox, place.handle, slot, db);
             }
             Some(_) => tap.postpone(db, key),
         }
+    }
+
+    /// Sends a large key at once, in pieces. The position behind it.
+    fn send_long(&self, outbox: &Arc<Outbox>, handle: Handle, slot: u16, db: u8) -> u64 {
+        let (mut long, mut last, mut at) = (outbox.long(), 0, Some(codec::Place::default()));
+        while let Some(from) = at {
+            let mut out = Vec::with_capacity(PIECE + (1 << 10));
+            at = self.write_piece(handle, slot, db, from, &mut out);
+            last = long.append(out);
+        }
+        last
     }
 
     fn is_large(&self, handle: Handle) -> bool {
@@ -274,16 +288,23 @@ impl Shard {
                 let value = found.value();
                 let entry = self.entry(handle, db, Form::of_value(&value));
                 record::put(out, slot, &entry, |out| {
-                    codec::write(&value, 0, usize::MAX, out);
+                    codec::write(&value, codec::Place::default(), usize::MAX, out);
                 });
             }
         }
     }
 
     /// Writes the piece of a key that begins at `at`; where the next one begins.
-    fn write_piece(&self, handle: Handle, slot: u16, db: u8, at: usize, out: &mut Vec<u8>) -> Option<usize> {
+    fn write_piece(
+        &self,
+        handle: Handle,
+        slot: u16,
+        db: u8,
+        at: codec::Place,
+        out: &mut Vec<u8>,
+    ) -> Option<codec::Place> {
         let value = self.found(handle).value();
-        if at == 0 {
+        if at == codec::Place::default() {
             Record::Large(self.entry(handle, db, Form::of_value(&value))).write(slot, out);
         }
         let next = record::piece(out, slot, |out| {
@@ -298,7 +319,7 @@ impl Shard {
 
     /// Copies the next keys, about `budget` bytes.
     fn copy(&self, tap: &mut Tap, slot: u16, budget: usize, out: &mut Vec<u8>) {
-        let mut buckets = BUCKETS_PER_HOLD;
+        let (mut buckets, mut lead) = (BUCKETS_PER_HOLD, None);
         while usize::from(tap.walk.0) < DATABASES {
             if out.len() >= budget || buckets == 0 {
                 return;
@@ -307,6 +328,12 @@ impl Shard {
             let keys = self.keyspace(self.space(db)).map(|keys| keys.slot(slot));
             let next = keys.filter(|index| index.len() > 0).map_or(0, |index| {
                 buckets -= 1;
+                // Their items lie anywhere: they are asked for some buckets ahead.
+                let steps = if lead.is_some() { 1 } else { AHEAD };
+                let ask = |at: u32| index.visit(at, |handle| ask_item(self, handle));
+                lead = Some(
+                    (0..steps).fold(lead.unwrap_or(Some(place)), |at, _| at.map(ask).filter(|at| *at > 0)),
+                );
                 index.visit(place, |handle| {
                     if self.is_large(handle) {
                         tap.postpone(db, self.key(handle));
@@ -315,6 +342,9 @@ impl Shard {
                     }
                 })
             });
+            if next == 0 {
+                lead = None;
+            }
             tap.walk = if next == 0 { (db + 1, 0) } else { (db, next) };
         }
         if out.len() < budget {
@@ -326,14 +356,14 @@ impl Shard {
     fn copy_large(&self, tap: &mut Tap, slot: u16, out: &mut Vec<u8>) {
         let first = |tap: &Tap| {
             let (key, dbs) = tap.late.first_key_value()?;
-            Some(Busy { db: dbs.trailing_zeros() as u8, key: key.clone(), at: 0 })
+            Some(Busy { db: dbs.trailing_zeros() as u8, key: key.clone(), at: codec::Place::default() })
         };
         if tap.busy.is_none() {
             tap.busy = first(tap);
         }
         let Some(Busy { db, key, at }) = tap.busy.clone() else { return };
         let next = match self.find(&self.key_in(db, slot, &key)) {
-            Some(place) if at > 0 || self.is_large(place.handle) => {
+            Some(place) if at != codec::Place::default() || self.is_large(place.handle) => {
                 self.write_piece(place.handle, slot, db, at, out)
             }
             Some(place) => {
@@ -359,9 +389,12 @@ impl Shard {
         if mutants::is(Mutant::NoWaiting) {
             return false;
         }
-        let taps = self.taps.of(slot).iter();
-        let copying = taps.filter(|tap| !tap.outbox.is_broken()).filter_map(|tap| tap.busy.as_ref());
-        copying.into_iter().any(|busy| *busy.key == *key)
+        let copies = |tap: &&Tap| tap.busy.as_ref().is_some_and(|busy| *busy.key == *key);
+        let mut copying =
+            self.taps.of(slot).iter().filter(copies).filter(|tap| !tap.outbox.is_broken()).peekable();
+        let busy = copying.peek().is_some();
+        copying.for_each(|tap| tap.outbox.hurry());
+        busy
     }
 
     /// Whether writes to the slot have to wait until a copy that others rely on has caught up.

@@ -27,7 +27,7 @@ use shoal_proto::{
 use crate::support::start;
 
 const ME: NodeId = NodeId { node: 1, boot: 1 };
-const PEER: NodeId = NodeId { node: 7, boot: 1 };
+pub(crate) const PEER: NodeId = NodeId { node: 7, boot: 1 };
 
 fn member(id: NodeId) -> Member {
     Member {
@@ -43,17 +43,20 @@ fn member(id: NodeId) -> Member {
 }
 
 /// A node that took a slot over from a peer, and that peer's end of the stream.
-struct Taken {
-    node: Node,
-    plane: DataPlane,
-    stream: TcpStream,
+pub(crate) struct Taken {
+    pub(crate) node: Node,
+    pub(crate) plane: DataPlane,
+    pub(crate) stream: TcpStream,
     /// Bytes of the stream.
     sent: u64,
 }
 
 impl Taken {
     fn new(slot: u16) -> Self {
-        let node = start();
+        Self::at(start(), slot)
+    }
+
+    pub(crate) fn at(node: Node, slot: u16) -> Self {
         let plane = DataPlane(Mover::new(node.shared.clone(), "target").unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -69,16 +72,21 @@ impl Taken {
         Self { node, plane, stream, sent: 0 }
     }
 
-    fn send(&mut self, slot: u16, record: Record<'_>) -> u64 {
+    pub(crate) fn send(&mut self, slot: u16, record: Record<'_>) -> u64 {
         let mut bytes = Vec::new();
         record.write(slot, &mut bytes);
-        self.stream.write_all(&bytes).unwrap();
+        self.send_bytes(&bytes)
+    }
+
+    /// Where the stream ends then.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> u64 {
+        self.stream.write_all(bytes).unwrap();
         self.sent += bytes.len() as u64;
         self.sent
     }
 
     /// The kind and the position of the next frame that comes back.
-    fn heard(&mut self) -> (u8, u64) {
+    pub(crate) fn heard(&mut self) -> (u8, u64) {
         let mut frame = [0; 13];
         self.stream.read_exact(&mut frame).unwrap();
         assert_eq!(frame[..4], [9, 0, 0, 0], "a position");
@@ -94,7 +102,7 @@ impl Taken {
     }
 }
 
-const APPLIED: u8 = 1;
+pub(crate) const APPLIED: u8 = 1;
 const PENDING: u8 = 3;
 const SETTLED: u8 = 4;
 
@@ -131,7 +139,8 @@ fn a_stream_goes_on_while_something_is_pending() {
     // Not ours: it is skipped, and nobody waits.
     let third = taken.send(slot, Record::Gone(0, b"a"));
     assert_eq!(taken.heard(), (APPLIED, third));
-    copy.release();
+    copy.break_off();
+    taken.node.shared.store.untap(slot, &copy);
     let mut settled = taken.heard();
     if settled == (SETTLED, first) {
         // Unless both were settled at once.

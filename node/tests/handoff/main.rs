@@ -1,6 +1,7 @@
 //! Slots on their way from one node to another.
 
 mod core;
+mod incoming;
 mod late;
 mod random;
 mod rules;

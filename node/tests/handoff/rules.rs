@@ -92,6 +92,59 @@ fn writers_of_a_large_key_wait_until_it_is_copied_and_readers_do_not() {
     assert_same(&pair);
 }
 
+/// Words of a command that makes an element of three megabytes in each type of value.
+fn long_elements() -> Vec<Vec<Vec<u8>>> {
+    let long = |byte| vec![byte; 3 << 20];
+    let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect();
+    vec![
+        words(&[b"HSET", b"{t}hash", b"field", &long(b'a'), b"other", b"short"]),
+        words(&[b"HSET", b"{t}fields", &long(b'b'), &long(b'c')]),
+        words(&[b"SADD", b"{t}set", &long(b'd'), b"short"]),
+        words(&[b"ZADD", b"{t}zset", b"1", &long(b'e'), b"2", b"short"]),
+        words(&[b"RPUSH", b"{t}list", b"short", &long(b'f'), b"short"]),
+        words(&[b"SET", b"{t}string", &long(b'g')]),
+    ]
+}
+
+#[test]
+fn elements_longer_than_what_may_wait_are_copied() {
+    let pair = pair();
+    let [source, target] = &pair;
+    long_elements().iter().for_each(|words| drop(source.run(0, NOW, words)));
+    let mut stream = Stream::new(1 << 20);
+    source.store.tap(slot(), &stream.outbox, false);
+    while source.store.copy_slot(slot(), &stream.outbox, 64 << 10) != Copied::All {
+        assert!(!stream.outbox.is_broken() && stream.outbox.queued() < 512 << 10);
+        stream.flow(target).unwrap();
+    }
+    stream.flow(target).unwrap();
+    assert_same(&pair);
+}
+
+#[test]
+fn writes_longer_than_what_may_wait_reach_a_copy() {
+    let pair = pair();
+    let [source, target] = &pair;
+    let mut stream = Stream::new(1 << 20);
+    source.store.tap(slot(), &stream.outbox, false);
+    stream.copy(source, target, slot()).unwrap();
+    source.store.guard_tap(slot(), &stream.outbox, true).unwrap();
+    for words in long_elements() {
+        assert!(!source.run(0, NOW, &words).starts_with(b"-"));
+        assert!(!stream.outbox.is_broken() && stream.outbox.queued() > 3 << 20);
+        assert!(source.line("SET {t}next 1").starts_with('-'), "whoever writes next waits until it is sent");
+        stream.flow(target).unwrap();
+        assert_eq!(source.line("SET {t}next 1"), "+OK\r\n");
+    }
+    // A key's name can be as long as a value.
+    let name = [b"{t}".to_vec(), vec![b'k'; 3 << 20]].concat();
+    for words in [vec![b"SET".to_vec(), name.clone(), b"1".to_vec()], vec![b"DEL".to_vec(), name]] {
+        assert!(!source.run(0, NOW, &words).starts_with(b"-"));
+        stream.flow(target).unwrap();
+        assert_same(&pair);
+    }
+}
+
 #[test]
 fn a_large_key_may_go_while_it_is_copied() {
     for how in ["FLUSHDB", "SWAPDB 0 1", "expiry", "eviction"] {

@@ -60,10 +60,9 @@ fn nobody_waits_for_a_copy_that_is_none() {
     writer.send(["FLUSHALL"]).unwrap();
     first.ack(first.appended());
     assert!(silent(&mut writer));
-    first.release();
-    second.break_off();
+    [&first, &second].into_iter().for_each(|copy| copy.break_off());
     assert!(silent(&mut writer), "that it is broken does not make it none");
-    second.release();
+    [first, second].iter().for_each(|copy| assert!(node.shared.store.untap(key_slot(b"a"), copy)));
     for _ in 0..2 {
         assert_eq!(writer.receive().unwrap(), Frame::Simple(b"OK".to_vec()));
     }

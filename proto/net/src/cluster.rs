@@ -251,8 +251,13 @@ impl ClusterHandle {
 
     /// Tells of slots and streams; returns when that was dealt with, and all that follows from it was done.
     pub async fn slots(&self, event: SlotEvent) {
+        self.all_slots(vec![event]).await;
+    }
+
+    /// The same of several, in order: it returns when all were dealt with.
+    pub async fn all_slots(&self, events: Vec<SlotEvent>) {
         let (done, dealt) = oneshot::channel();
-        if self.shared.commands.send(Command::Slots(event, done)).await.is_ok() {
+        if self.shared.commands.send(Command::Slots(events, done)).await.is_ok() {
             // The task ended meanwhile: so does everything else.
             let _ = dealt.await;
         }

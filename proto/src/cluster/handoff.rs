@@ -30,7 +30,7 @@ use crate::slot::SLOTS;
 use crate::view::{NodeId, View};
 
 /// Slots that one member sends to another at the same time.
-pub const IN_FLIGHT: usize = 16;
+pub const IN_FLIGHT: usize = 64;
 
 /// States of all slots at one member. See the module's documentation.
 #[derive(Debug, Default, Clone, Hash)]

@@ -4,6 +4,10 @@
 //! sockets) runs on a thread of its own, so that neither gossip nor clients wait for it. A peer that slots go to has a
 //! [`sender`], one that they come from a [`receiver`].
 
+mod answers;
+mod copying;
+mod ending;
+mod flow;
 mod pace;
 mod receiver;
 mod sender;
@@ -27,7 +31,7 @@ use shoal_proto::{
     cluster::{Action, Readable, Transfer},
     view::{Member, NodeId, View},
 };
-use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
+use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
     handoff::Outbox,
@@ -54,6 +58,12 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         help: "Messages in streams of slots that only a newer version knows, by direction of the slots: in, out.",
+    },
+    Metric {
+        name: "shoal_handoff_streams_ended_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Streams of slots that ended, by direction of the slots and reason: connection, stalled, overflow, full, protocol, stops.",
     },
     Metric {
         name: "shoal_stream_lag_bytes",
@@ -120,11 +130,13 @@ struct State {
     taken: BTreeMap<u16, NodeId>,
     /// Owners that changed since the view in force, not yet told to the data plane.
     moved: Vec<(u16, u16)>,
+    /// Peers whose last stream failed, and how.
+    failed: BTreeMap<NodeId, ending::Ending>,
 }
 
 struct Receiver {
     task: JoinHandle<()>,
-    answers: mpsc::UnboundedSender<Vec<u8>>,
+    answers: Arc<answers::Answers>,
 }
 
 impl std::fmt::Debug for Mover {
@@ -156,13 +168,31 @@ impl Mover {
     }
 
     async fn event(&self, event: SlotEvent) {
-        if let Some(cluster) = self.cluster.get() {
-            cluster.slots(event).await;
+        self.events(vec![event]).await;
+    }
+
+    /// Several at once, in order.
+    async fn events(&self, events: Vec<SlotEvent>) {
+        if let Some(cluster) = self.cluster.get()
+            && !events.is_empty()
+        {
+            cluster.all_slots(events).await;
         }
     }
 
     fn count(&self, what: &'static str, direction: &'static str, by: u64) {
-        metrics::counter!(what, "node" => self.name.clone(), "direction" => direction).increment(by);
+        self.counter(what, direction).increment(by);
+    }
+
+    /// For those who count often.
+    fn counter(&self, what: &'static str, direction: &'static str) -> metrics::Counter {
+        metrics::counter!(what, "node" => self.name.clone(), "direction" => direction)
+    }
+
+    fn count_ended(&self, direction: &'static str, ending: ending::Ending) {
+        let (node, reason) = (self.name.clone(), ending.label());
+        let labels = [("node", node), ("direction", direction.to_owned()), ("reason", reason.to_owned())];
+        metrics::counter!("shoal_handoff_streams_ended_total", &labels).increment(1);
     }
 
     /// The place of a member in the view in force.
@@ -221,7 +251,7 @@ impl Mover {
                 }
                 if let Some(receiver) = state.receivers.get(&to) {
                     // A stream that is gone needs no answer: the offer is made again.
-                    let _ = receiver.answers.send(wire::answer(&message));
+                    receiver.answers.send(&wire::answer(&message));
                 }
             }
             Transfer::Begin { .. }
@@ -253,7 +283,7 @@ impl Mover {
         self.shared.store.tap(slot, &outbox, false);
         state.exports.insert((slot, to), outbox.clone());
         if let Some(sender) = state.senders.get(&to) {
-            sender.copy(sender::Job { slot, lasting, copy, outbox, blocked: None });
+            sender.copy(copying::Job { slot, lasting, copy, outbox, blocked: None });
         }
     }
 
@@ -346,6 +376,7 @@ impl Slots for DataPlane {
             }
             stays
         });
+        state.failed.retain(|id, _| view.place(*id).is_some());
         state.receivers.retain(|id, receiver| {
             let stays = view.place(*id).is_some();
             if !stays {

@@ -114,7 +114,7 @@ mod tests {
         outbox.append(&[0; 30]);
         let settling = Settling::default();
         settling.add(5, vec![(outbox.clone(), 30)]);
-        outbox.release();
+        outbox.break_off();
         assert_eq!(settling.next().await, 5);
     }
 }

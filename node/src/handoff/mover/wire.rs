@@ -1,12 +1,12 @@
 //! What stands in a stream of slots besides records.
 //!
 //! Towards the target, in order with the records: [`Transfer`] in a record of its own. Back: frames of four bytes of length,
-//! a byte that says what, and that.
+//! a byte that says what, and that. A newer version may say more at the end of each, which is left out.
 
 use shoal_proto::{cluster::Transfer, version};
 
-/// Longest frame: an answer takes some twenty bytes.
-const MAX_FRAME: usize = 64;
+/// Longest frame: an answer takes some twenty bytes, and a newer version may say more.
+const MAX_FRAME: usize = 1024;
 
 /// What comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) enum Back {
     Settled(u64),
     /// Commands take long at the other end.
     Slow,
+    /// No memory is left at the other end: the stream ends.
+    Full,
     /// An answer.
     Answer(Transfer),
     /// Something that only a newer version knows.
@@ -30,6 +32,7 @@ const ANSWER: u8 = 2;
 const PENDING: u8 = 3;
 const SETTLED: u8 = 4;
 const SLOW: u8 = 5;
+const FULL: u8 = 6;
 
 /// What came is not of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +53,20 @@ pub(super) fn parse(body: &[u8]) -> Result<Option<Transfer>, Malformed> {
             Ok((kind, _)) if kind >= Transfer::KINDS => Ok(None),
             _ => Err(Malformed),
         },
+    }
+}
+
+/// The slot that a message is about.
+pub(super) fn slot(message: &Transfer) -> u16 {
+    match *message {
+        Transfer::Begin { slot, .. }
+        | Transfer::Complete { slot, .. }
+        | Transfer::Missing { slot, .. }
+        | Transfer::Follow { slot, .. }
+        | Transfer::Take { slot, .. }
+        | Transfer::Taken { slot, .. }
+        | Transfer::Refused { slot, .. }
+        | Transfer::Stop { slot } => slot,
     }
 }
 
@@ -78,6 +95,11 @@ pub(super) fn slow() -> Vec<u8> {
     frame(SLOW, &[])
 }
 
+/// The frame that says [`Back::Full`].
+pub(super) fn full() -> Vec<u8> {
+    frame(FULL, &[])
+}
+
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(5 + body.len());
     frame.extend_from_slice(&(body.len() as u32 + 1).to_le_bytes());
@@ -94,12 +116,13 @@ pub(super) fn next(bytes: &[u8]) -> Result<Option<(Back, usize)>, Malformed> {
         return Err(Malformed);
     }
     let Some((kind, body)) = rest.get(..len).and_then(<[u8]>::split_first) else { return Ok(None) };
-    let position = || Ok(u64::from_le_bytes(body.try_into().map_err(|_| Malformed)?));
+    let position = || body.first_chunk().map(|position| u64::from_le_bytes(*position)).ok_or(Malformed);
     let back = match *kind {
         APPLIED => Back::Applied(position()?),
         PENDING => Back::Pending(position()?),
         SETTLED => Back::Settled(position()?),
         SLOW => Back::Slow,
+        FULL => Back::Full,
         ANSWER => parse(body)?.map_or(Back::Unknown, Back::Answer),
         _ => Back::Unknown,
     };
@@ -147,11 +170,12 @@ mod tests {
             assert_eq!(parse(bytes), Ok(Some(said)));
             assert_eq!(message(&said), bytes);
         }
-        let frames: [(Back, &[u8]); 5] = [
+        let frames: [(Back, &[u8]); 6] = [
             (Back::Applied(258), &[9, 0, 0, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0]),
             (Back::Pending(258), &[9, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0, 0]),
             (Back::Settled(258), &[9, 0, 0, 0, 4, 2, 1, 0, 0, 0, 0, 0, 0]),
             (Back::Slow, &[1, 0, 0, 0, 5]),
+            (Back::Full, &[1, 0, 0, 0, 6]),
             (Back::Answer(Transfer::Taken { slot, id }), &[4, 0, 0, 0, 2, 5, 5, 7]),
         ];
         for (said, bytes) in frames {
@@ -167,10 +191,21 @@ mod tests {
         assert_eq!(parse(&longer), Ok(Some(taken)));
         let unknown = [Transfer::KINDS as u8, 1, 2];
         assert_eq!((parse(&unknown), parse(&[])), (Ok(None), Err(Malformed)));
-        for (kind, body) in [(ANSWER, &unknown[..]), (SLOW + 1, b"anything")] {
+        let position = [&258u64.to_le_bytes()[..], &[9; 100]].concat();
+        for (kind, body, said) in [
+            (ANSWER, &unknown[..], Back::Unknown),
+            (FULL + 1, b"anything", Back::Unknown),
+            (APPLIED, &position, Back::Applied(258)),
+            (PENDING, &position, Back::Pending(258)),
+            (SETTLED, &position, Back::Settled(258)),
+            (SLOW, b"how much", Back::Slow),
+            (FULL, b"how much", Back::Full),
+            (ANSWER, &longer, Back::Answer(taken)),
+        ] {
             let bytes = frame(kind, body);
-            assert_eq!(next(&bytes), Ok(Some((Back::Unknown, bytes.len()))));
+            assert_eq!(next(&bytes), Ok(Some((said, bytes.len()))));
         }
+        assert_eq!(next(&frame(APPLIED, &[0; 7])), Err(Malformed), "no version says less");
         let last = Transfer::Stop { slot: 1 };
         assert_eq!(u32::from(message(&last)[0]) + 1, Transfer::KINDS);
     }

@@ -33,7 +33,7 @@ pub(super) enum Command {
     /// A member says something.
     Tell(Box<Tell>),
     /// News of slots and their streams; answered when it was dealt with.
-    Slots(SlotEvent, oneshot::Sender<()>),
+    Slots(Vec<SlotEvent>, oneshot::Sender<()>),
     /// A view without a majority, on an operator's word.
     Force,
 }

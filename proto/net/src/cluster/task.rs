@@ -513,8 +513,8 @@ impl Task {
             }
             Command::LeaveSelf(done) => self.start_leaving(done),
             Command::Tell(tell) => self.hear(*tell),
-            Command::Slots(event, done) => {
-                self.on_slots(event);
+            Command::Slots(events, done) => {
+                events.into_iter().for_each(|event| self.on_slots(event));
                 // What follows must have been done before the sender goes on.
                 self.settle();
                 // Whoever asked may be gone.
