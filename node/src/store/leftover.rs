@@ -4,10 +4,7 @@
 //! is marked dead later, a little under each hold of the lock. Until then it counts as used memory. Whoever moves items
 //! about finds the index of one here if no database has it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -32,27 +29,27 @@ const REMOVED_PER_HOLD: usize = 256;
 /// The indexes of one shard that no database has.
 #[derive(Debug)]
 pub(super) struct Leftovers {
-    /// By the slot's place in the shard: one for each flush that found keys in it, nearly always one.
-    slots: BTreeMap<u16, SmallVec<[SlotIndex; 1]>>,
-    indexes: usize,
+    /// With the slot's place in the shard, in that order: one for each flush that found keys in it, nearly always one. A flush adds
+    /// many at once, in order, and each flushed slot one, so this costs less than a tree.
+    indexes: Vec<(u16, SlotIndex)>,
     keys: usize,
     counters: Arc<Counters>,
 }
 
 impl Leftovers {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { slots: BTreeMap::new(), indexes: 0, keys: 0, counters }
+        Self { indexes: Vec::new(), keys: 0, counters }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.indexes == 0
+        self.indexes.is_empty()
     }
 
     /// Bytes beside those of the indexes' lines.
     #[inline]
     pub(super) fn memory(&self) -> usize {
-        self.indexes * size_of::<SlotIndex>()
+        self.indexes.len() * size_of::<(u16, SlotIndex)>()
     }
 
     /// Keys for which there is an index.
@@ -62,14 +59,17 @@ impl Leftovers {
 
     /// All items.
     pub(super) fn handles(&self) -> impl Iterator<Item = Handle> + '_ {
-        self.slots.values().flatten().flat_map(SlotIndex::handles)
+        self.indexes.iter().flat_map(|(_, index)| index.handles())
     }
 
-    /// Which of its slot's indexes holds the item.
+    /// Which index holds the item.
     #[inline]
     fn holding(&self, place: &Place) -> Option<usize> {
-        let holds = |index: &SlotIndex| index.find(place.hash, |handle| handle == place.handle).is_some();
-        self.slots.get(&(local(place.slot) as u16))?.iter().position(holds)
+        let i = local(place.slot) as u16;
+        let first = self.indexes.partition_point(|(slot, _)| *slot < i);
+        let mut of_slot = self.indexes[first..].iter().take_while(|(slot, _)| *slot == i);
+        let holds = |(_, index): &(u16, SlotIndex)| index.find(place.hash, |h| h == place.handle).is_some();
+        Some(first + of_slot.position(holds)?)
     }
 
     /// The item's index, if it is here.
@@ -79,44 +79,33 @@ impl Leftovers {
             return None;
         }
         let at = self.holding(place)?;
-        self.index_at(local(place.slot), at)
+        Some(&mut self.indexes[at].1)
     }
 
-    /// One of the indexes of the shard's `i`th slot.
-    fn index_at(&mut self, i: usize, at: usize) -> Option<&mut SlotIndex> {
-        self.slots.get_mut(&(i as u16))?.get_mut(at)
-    }
-
-    /// Adds the index of the shard's `i`th slot.
+    /// Adds the index of the shard's `i`th slot; [`order`](Self::order) must follow.
     fn put(&mut self, i: usize, index: SlotIndex) {
         self.keys += index.len();
-        self.indexes += 1;
-        self.slots.entry(i as u16).or_default().push(index);
+        self.indexes.push((i as u16, index));
     }
 
-    /// Takes out an index of the shard's `i`th slot.
-    fn take(&mut self, i: usize, at: usize) -> Option<SlotIndex> {
-        let indexes = self.slots.get_mut(&(i as u16))?;
-        let index = indexes.swap_remove(at);
-        if indexes.is_empty() {
-            self.slots.remove(&(i as u16));
+    /// Brings those that were put into their places.
+    fn order(&mut self) {
+        if !self.indexes.is_sorted_by_key(|(slot, _)| *slot) {
+            self.indexes.sort_by_key(|(slot, _)| *slot);
         }
-        self.keys -= index.len();
-        self.indexes -= 1;
-        Some(index)
     }
 
-    /// Takes out any of them, and where its slot is in the shard.
-    fn take_next(&mut self) -> Option<(usize, SlotIndex)> {
-        let i = usize::from(*self.slots.first_key_value()?.0);
-        Some((i, self.take(i, 0)?))
+    /// Gives back what is not needed any more for the list itself.
+    fn shrink(&mut self) {
+        if self.indexes.is_empty() {
+            self.indexes = Vec::new();
+        }
     }
 
     /// Forgets them all, because all items have gone.
     pub(super) fn clear(&mut self) {
         self.counters.dropped(self.keys);
-        (self.keys, self.indexes) = (0, 0);
-        self.slots.clear();
+        (self.keys, self.indexes) = (0, Vec::new());
     }
 }
 
@@ -147,6 +136,7 @@ impl Shard {
                 self.remove_left(index, count, &mut value);
             }
         } else {
+            self.leftovers.order();
             self.leftovers.counters.waiting(count);
         }
         count
@@ -156,13 +146,17 @@ impl Shard {
     pub(super) fn drop_left(&mut self, most: usize, mut value: impl FnMut(Value)) -> usize {
         let mut removed = 0;
         while removed < most
-            && let Some((i, mut index)) = self.leftovers.take_next()
+            && let Some((i, mut index)) = self.leftovers.indexes.pop()
         {
-            removed += self.remove_left(&mut index, most - removed, &mut value);
+            let gone = self.remove_left(&mut index, most - removed, &mut value);
+            self.leftovers.keys -= gone;
+            removed += gone;
             if index.len() > 0 {
-                self.leftovers.put(i, index);
+                // It was the last one before as well.
+                self.leftovers.indexes.push((i, index));
             }
         }
+        self.leftovers.shrink();
         self.leftovers.counters.dropped(removed);
         removed
     }
@@ -173,15 +167,15 @@ impl Shard {
             return false;
         }
         let Some(at) = self.leftovers.holding(place) else { return false };
-        let i = local(place.slot);
-        let Some(index) = self.leftovers.index_at(i, at) else { return false };
+        let index = &mut self.leftovers.indexes[at].1;
         let before = index.memory();
         index.remove(place.hash, place.handle);
         let (empty, grown) = (index.len() == 0, index.memory() as i64 - before as i64);
         self.index_lines += grown / 64;
         self.leftovers.keys -= 1;
         if empty {
-            self.leftovers.take(i, at);
+            self.leftovers.indexes.remove(at);
+            self.leftovers.shrink();
         }
         self.leftovers.counters.dropped(1);
         self.drop_item(place.handle).into_iter().for_each(value);
