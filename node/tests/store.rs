@@ -612,3 +612,29 @@ fn deleted_keys_make_room_where_none_may_go() {
         assert_eq!(refused, 0, "{policy:?}");
     }
 }
+
+/// A slot goes to another node in the middle of a scan: what was not seen yet is seen there.
+#[test]
+fn a_scan_goes_on_at_a_store_that_hashes_otherwise() {
+    let stores = [(); 2].map(|()| Store::new(Settings::default()));
+    let slot = key_slot(b"t");
+    for store in &stores {
+        for i in 0..1000 {
+            store.lock_slot(0, slot, NOW).set_str(format!("{{t}}{i}").as_bytes(), b"v", Expiry::Never);
+        }
+    }
+    let (mut cursor, mut seen, mut steps) = (0, HashSet::new(), 0);
+    loop {
+        // The slot moves to and fro, but not for ever.
+        let store = &stores[usize::from(steps > 10 || steps % 4 > 1)];
+        let next = store.scan((0, NOW), cursor, 50, None, |key, _| {
+            seen.insert(key.to_vec());
+        });
+        (cursor, steps) = (next.cursor, steps + 1);
+        assert!(cursor < 1 << 62 && steps < 1000, "{cursor} after {steps} steps");
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 1000);
+}

@@ -1,7 +1,7 @@
 //! The cluster cursor of `SCAN`: which node a cursor leads to, and how an empty batch goes on by itself.
 //!
-//! A node's cursor is `slot << 34 | place`, in slot order, and a node that has walked to the end of its run of slots
-//! returns the first slot behind it. So a cursor means the same everywhere, and any router and any later call
+//! A node's cursor is `mark << 48 | slot << 34 | place`, in slot order, and a node that has walked to the end of its run of slots
+//! returns the first slot behind it. Whose place it is, the node knows by the mark; so any router and any later call
 //! can resume it: the router only sends it to the owner of its slot.
 
 use shoal_proto::{
@@ -15,6 +15,9 @@ use crate::merge::UNEXPECTED;
 /// Bits of a cursor below the slot.
 const PLACE_BITS: u32 = 34;
 
+/// No cursor is as large.
+const END: u64 = 1 << 62;
+
 /// Calls that the router makes on its own when batches are empty (sparse filters, nodes without keys). A client
 /// then gets an empty batch and goes on itself, as with Redis.
 pub(crate) const MAX_HOPS: u8 = 16;
@@ -25,7 +28,7 @@ pub(crate) fn slot(args: Args<'_>) -> Option<u16> {
 }
 
 fn cursor_slot(cursor: u64) -> Option<u16> {
-    u16::try_from(cursor >> PLACE_BITS).ok().filter(|s| *s < SLOTS)
+    (cursor < END).then_some((cursor >> PLACE_BITS) as u16 % SLOTS)
 }
 
 /// What a batch says.
@@ -71,6 +74,8 @@ mod tests {
         assert_eq!(step(request.args(), full, 0), Ok(Step::Done));
         assert_eq!(step(request.args(), b"*2\r\n$1\r\n0\r\n*0\r\n", 0), Ok(Step::Done));
         assert!(step(request.args(), b"+OK\r\n", 0).is_err());
+        let marked = (0x2abc_u64 << 48 | 5 << 34 | 3).to_string();
+        assert_eq!(slot(OwnedArgs::new(["SCAN", &marked]).args()), Some(5));
         assert_eq!(slot(OwnedArgs::new(["SCAN", "x"]).args()), None);
         assert_eq!(slot(OwnedArgs::new(["SCAN", "18446744073709551615"]).args()), None);
     }

@@ -1,7 +1,8 @@
 //! Walking over all keys with a stateless cursor.
 //!
-//! A cursor is `slot << 34 | place within the slot`: slots are walked in order, so a cursor means the same on every
-//! node of a cluster, and a router can hand it to whichever node owns the slot by then.
+//! A cursor is `mark << 48 | slot << 34 | place within the slot`: slots are walked in order, and a router can hand the cursor to
+//! whichever node owns the slot by then. Places depend on how a node hashes, and the mark says whose they are: elsewhere the slot
+//! begins anew, so that keys may come twice but none is left out.
 
 use shoal_proto::slot::SLOTS;
 
@@ -9,10 +10,13 @@ use super::{Scanned, Store, keyspace::local, shard::Found, shard_of};
 use crate::value::Value;
 
 const PLACE_BITS: u32 = 34;
+const MARK_BIT: u32 = 48;
+/// Cursors stay below this, in what clients take for a signed number, too.
+const END: u64 = 1 << 62;
 
-/// The slot at which a scan with this cursor goes on.
+/// The slot at which a scan with this cursor goes on; past the last for what is none.
 pub fn cursor_slot(cursor: u64) -> u16 {
-    (cursor >> PLACE_BITS).min(u64::from(SLOTS)) as u16
+    if cursor < END { (cursor >> PLACE_BITS) as u16 % SLOTS } else { SLOTS }
 }
 
 /// The cursor that begins at `slot`; 0 past the last.
@@ -43,7 +47,9 @@ impl Store {
     ) -> Scanned {
         let first = cursor_slot(cursor);
         let mut slot = first;
-        let mut place = (cursor & ((1 << PLACE_BITS) - 1)) as u32;
+        let mark = self.scan_mark();
+        let ours = cursor >> MARK_BIT << MARK_BIT == mark;
+        let mut place = if ours { (cursor & ((1 << PLACE_BITS) - 1)) as u32 } else { 0 };
         let mut seen = 0;
         // Like Redis, look at no more than ten times as many buckets as keys were asked for.
         let mut buckets = count.saturating_mul(10).max(10);
@@ -67,7 +73,7 @@ impl Store {
                         break;
                     }
                     if seen >= count || buckets == 0 {
-                        let cursor = u64::from(slot) << PLACE_BITS | u64::from(place);
+                        let cursor = mark | u64::from(slot) << PLACE_BITS | u64::from(place);
                         return Scanned { cursor, elsewhere: None };
                     }
                 }
@@ -80,6 +86,11 @@ impl Store {
         }
         // The cursor of slot 0 is also the one that says that all was seen.
         Scanned { cursor: slot_cursor(slot), elsewhere: (slot == first && slot < SLOTS).then_some(slot) }
+    }
+
+    /// What is in cursors of this store: others hash otherwise.
+    fn scan_mark(&self) -> u64 {
+        (u64::from(self.hash(b"")) << MARK_BIT) % END
     }
 
     /// Visits every key of a database that is not expired, one shard's lock at a time.
