@@ -12,6 +12,7 @@ use shoal_net::cluster::Settings;
 use shoal_net::shutdown::{self, Trigger};
 use shoal_net::{Cluster, ClusterHandle, HostPort, ViewWatch};
 use shoal_proto::bus::{Hello, Members, Verb, decode, encode};
+use shoal_proto::cluster::IN_FLIGHT;
 use shoal_proto::view::View;
 
 mod support;
@@ -301,7 +302,9 @@ async fn leaving_ends_when_nothing_moves_any_more() {
     let slow = |name| Node::with(name, &[a.seed()], "127.0.0.1:0", |settings| settings.leave_limit = LIMIT);
     let (b, c) = (slow("b"), slow("c"));
     agree(&[&a, &b, &c], 20).await;
-    b.data.take(Duration::from_millis(10));
+    // To two others, so many at a time.
+    let rounds = 16384 / 3 / (2 * IN_FLIGHT) as u32;
+    b.data.take(2 * LIMIT / rounds);
     let begun = tokio::time::Instant::now();
     assert!(b.handle.leave().await, "all was handed over");
     assert!(begun.elapsed() > LIMIT, "after {:?} it was no matter of the limit", begun.elapsed());
