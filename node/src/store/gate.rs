@@ -106,14 +106,13 @@ impl Gates {
         self.away > 0
     }
 
-    /// Whether some slots are about to be taken over.
-    pub(super) fn any_held(&self) -> bool {
-        self.states.iter().any(|state| state.gate() == Gate::Held)
+    fn any(&self, gate: Gate) -> bool {
+        self.states.iter().any(|state| state.gate() == gate)
     }
 
     /// Checks that no slot is held.
     pub(super) fn check_none_held(&self) -> Result {
-        if self.any_held() { Err(Error::Held) } else { Ok(()) }
+        if self.any(Gate::Held) { Err(Error::Held) } else { Ok(()) }
     }
 
     fn set(&mut self, slot: u16, gate: Gate) {

@@ -432,7 +432,7 @@ impl Store {
     pub fn flush_slot(&self, slot: u16, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> bool {
         let mut shard = self.shards[shard_of(slot)].lock();
         let gate = shard.gates.state(slot).gate();
-        if gate == Gate::Away || shard.check_held_are_told().is_err() {
+        if gate == Gate::Away || (gate == Gate::Held && !shard.can_be_told(slot)) {
             return false;
         }
         shard.tell_clear_of(slot, db);

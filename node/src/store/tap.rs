@@ -13,7 +13,7 @@ use std::{
 use shoal_proto::{Error, error::Result};
 
 use super::{
-    DATABASES, Gate, SLOTS_PER_SHARD, Store,
+    DATABASES, Gate, Store,
     item::Form as Kept,
     log::{Handle, Queue},
     prefetch::ask_item,
@@ -426,8 +426,12 @@ impl Shard {
 
     /// The streams of slots that are about to change hands, and the positions behind what was put into them last.
     pub(super) fn held_taps(&self) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
-        let held = self.taps.slots().filter(|slot| self.gates.state(*slot).gate() == Gate::Held);
-        held.flat_map(|slot| self.taps_of(slot))
+        self.held_slots().flat_map(|slot| self.taps_of(slot))
+    }
+
+    /// Slots with taps that are about to change hands.
+    fn held_slots(&self) -> impl Iterator<Item = u16> {
+        self.taps.slots().filter(|slot| self.gates.state(*slot).gate() == Gate::Held)
     }
 
     /// The streams that the slot's changes go into, and the positions behind the last.
@@ -435,15 +439,15 @@ impl Shard {
         self.taps.of(slot).iter().map(|tap| (&tap.outbox, tap.last))
     }
 
+    /// Whether all who listen to the slot would hear that it is emptied.
+    pub(super) fn can_be_told(&self, slot: u16) -> bool {
+        self.taps.of(slot).iter().all(|tap| !tap.outbox.is_broken())
+    }
+
     /// Checks that whoever is about to take over a slot would hear that it is emptied: while a stream is broken nobody knows
     /// whether the slot is its target's already, with what it held.
     pub(super) fn check_held_are_told(&self) -> Result {
-        if !self.gates.any_held() {
-            return Ok(());
-        }
-        let told = |i: usize| self.taps.at(i).iter().all(|tap| !tap.outbox.is_broken());
-        let mut held = (0..SLOTS_PER_SHARD).filter(|i| self.gates.gate_at(*i) == Gate::Held);
-        if held.all(told) { Ok(()) } else { Err(Error::Held) }
+        if self.held_slots().all(|slot| self.can_be_told(slot)) { Ok(()) } else { Err(Error::Held) }
     }
 
     /// Two databases are about to be exchanged.

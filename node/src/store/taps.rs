@@ -17,11 +17,6 @@ impl Taps {
         self.of.get(local(slot)).map_or(&[], Vec::as_slice)
     }
 
-    /// Those of the shard's `i`th slot.
-    pub(super) fn at(&self, i: usize) -> &[Tap] {
-        self.of.get(i).map_or(&[], Vec::as_slice)
-    }
-
     /// Those of a slot, to be changed.
     pub(super) fn of_mut(&mut self, slot: u16) -> &mut [Tap] {
         self.of.get_mut(local(slot)).map_or(&mut [], Vec::as_mut_slice)

@@ -7,7 +7,7 @@ use shoal_node::{
     server::Node,
     store::{Copied, Gate},
 };
-use shoal_proto::slot::key_slot;
+use shoal_proto::slot::{SLOTS, key_slot};
 use shoal_testkit::{Client, Frame};
 
 use crate::support::start;
@@ -186,6 +186,11 @@ fn a_target_empties_what_is_its_own_by_then() {
     assert!(outbox.appended() > before, "its copies hear of it");
     assert_eq!(waits, [outbox.appended()], "and have to");
     assert_eq!((store.slot_stats(slot).keys, store.len(0).0, store.len(1).0), (1, 2, 0));
+    // That another slot of the shard cannot be handed over at present is no matter of this one.
+    let other = (slot + 64) % SLOTS;
+    store.follow(other, &Outbox::broken(), false);
+    node.shared.set_gate(other, Gate::Held);
+    assert!(store.flush_slot(slot, Some(2), |_, _| {}));
     node.shared.set_gate(slot, Gate::Away);
     assert!(!store.flush_slot(slot, None, |_, _| {}) && store.slot_stats(slot).keys == 1);
     node.shared.set_gate(slot, Gate::Open);
