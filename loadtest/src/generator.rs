@@ -49,6 +49,8 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 const MOST_MISSED: u64 = 100;
 /// Nanoseconds.
 const SECOND: u64 = 1_000_000_000;
+/// A thread that wakes up later than it had to by more than this has stood still, in nanoseconds.
+const STOOD: u64 = 1_000_000;
 /// The token of the timer; connections have smaller ones.
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -114,8 +116,10 @@ pub struct OwnUsage {
     pub cpu: u64,
     /// Time it was ready to run and had no CPU, in nanoseconds.
     pub waited: u64,
-    /// Wall time counted, in nanoseconds.
+    /// Wall time between the readings, in nanoseconds.
     pub wall: u64,
+    /// How long was counted, from the end of the warm-up to the end of the run, in nanoseconds.
+    pub counted: u64,
 }
 
 /// One thread's state.
@@ -143,6 +147,10 @@ pub struct Generator {
     answered: u64,
     /// The end is past, and what comes now is late.
     is_late: bool,
+    /// When it is to be woken by the timer; `u64::MAX` if it is not set.
+    wake: u64,
+    /// When this thread stood still for the last time, from when it had to wake up to when it did.
+    stood: (u64, u64),
     followed: Vec<About>,
     alike: Alike,
     outages: Option<Box<Outages>>,
@@ -193,6 +201,8 @@ impl Generator {
             made: 0,
             answered: 0,
             is_late: false,
+            wake: u64::MAX,
+            stood: (0, 0),
             start: Instant::now(),
             plan,
             requests,
@@ -220,6 +230,7 @@ impl Generator {
                 break;
             }
             self.reconnect(now);
+            self.wake = u64::MAX;
             let wait = if self.routed.is_some() { self.send_routed(now)? } else { self.send_due(now)? };
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(source) if source.kind() != io::ErrorKind::Interrupted => {
@@ -230,6 +241,8 @@ impl Generator {
             let woken = self.now();
             // Before the answers are counted: they belong to the interval in which they came.
             self.turn_interval(woken);
+            let latest = now.saturating_add(wait.as_nanos() as u64).min(self.wake);
+            let stood = self.note_standing(latest, woken);
             let mut last = 0;
             for event in events.iter() {
                 if event.token() != TIMER {
@@ -239,11 +252,26 @@ impl Generator {
             }
             self.answered = self.answered.max(last);
             if last > 0 && matches!(self.plan.pace, Pace::Closed) {
-                self.tally.lag.saturating_record(last.saturating_sub(woken));
+                self.tally.lag.saturating_record(last.saturating_sub(woken) + stood);
             }
             now = self.send_next();
+            // A turn that takes longer than a sleep was interrupted, or has more to do than is good.
+            self.note_standing(woken + LOOK_UP.as_nanos() as u64, now);
         }
         Ok(self.finish(own))
+    }
+
+    /// Notes for how long the thread did not go on although it had to at `due` at the latest: it was stopped, or others
+    /// had its CPU. What came or was due meanwhile waited for it and not for a server.
+    #[inline]
+    fn note_standing(&mut self, due: u64, now: u64) -> u64 {
+        let stood = now.saturating_sub(due);
+        if stood <= STOOD {
+            return 0;
+        }
+        self.tally.stood = self.tally.stood.max(stood);
+        self.stood = (due, now);
+        stood
     }
 
     #[inline]
@@ -267,17 +295,18 @@ impl Generator {
 
     /// Hands the tally over when its interval is past.
     fn turn_interval(&mut self, now: u64) {
-        let interval = now.checked_sub(self.plan.warmup).map(|counted| counted / self.plan.interval);
+        // What comes after the end belongs to the last interval.
+        let last = now.min(self.plan.end.saturating_sub(1));
+        let interval = last.checked_sub(self.plan.warmup).map(|counted| counted / self.plan.interval);
+        if interval != self.tally.interval {
+            self.note_waiting(now);
+            self.ship_missed(interval);
+            self.ship();
+            self.tally.interval = interval;
+        }
         if now >= self.plan.end {
-            return self.begin_late();
+            self.begin_late();
         }
-        if interval == self.tally.interval {
-            return;
-        }
-        self.note_waiting(now);
-        self.ship_missed(interval);
-        self.ship();
-        self.tally.interval = interval;
     }
 
     /// Hands over a tally for each interval that went by between the last one and this one while the thread had
@@ -369,9 +398,10 @@ impl Generator {
     }
 
     /// Sets the timer, if that time is nearer than the next look-up; the poller's own clock is too coarse.
-    fn wake_at(&self, time: u64, now: u64) -> Result<(), Error> {
+    fn wake_at(&mut self, time: u64, now: u64) -> Result<(), Error> {
         let wait = Duration::from_nanos(time.saturating_sub(now));
         if wait < LOOK_UP {
+            self.wake = time.max(now);
             let it_value = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().max(1).into() };
             let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
             rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)

@@ -20,6 +20,26 @@ pub struct Reply<'a> {
     pub nested: bool,
     /// The integer of an integer reply, 0 otherwise.
     pub number: i64,
+    /// What it looks like.
+    pub form: Form,
+}
+
+/// What a reply looks like, as far as it matters to what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The simple string OK.
+    Ok,
+    /// An integer.
+    Integer,
+    /// Anything else.
+    Other,
+}
+
+impl Reply<'_> {
+    /// Says what its last line looked like; if it is an array, that was a part of it only.
+    fn of(self, form: Form) -> Self {
+        if self.nested { self } else { Self { form, ..self } }
+    }
 }
 
 /// Bytes that cannot be RESP; the connection is of no use any more.
@@ -81,14 +101,15 @@ impl Framer {
     pub fn next<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Result<Option<Reply<'a>>, NotResp> {
         if !self.started {
             // Nearly all replies are whole strings, nulls and OKs; they need no state.
-            let (length, nulls, strings) = match &bytes[*at..] {
-                [b'+', b'O', b'K', b'\r', b'\n', ..] => (5, 0, 0),
-                [b'$', b'-', b'1', b'\r', b'\n', ..] => (5, 1, 0),
-                rest => (whole_string(rest).unwrap_or(0), 0, 1),
+            let (length, nulls, strings, form) = match &bytes[*at..] {
+                [b'+', b'O', b'K', b'\r', b'\n', ..] => (5, 0, 0, Form::Ok),
+                [b'$', b'-', b'1', b'\r', b'\n', ..] => (5, 1, 0, Form::Other),
+                rest => (whole_string(rest).unwrap_or(0), 0, 1, Form::Other),
             };
             if length > 0 {
                 *at += length;
-                return Ok(Some(Reply { error: None, nulls, strings, faults: 0, nested: false, number: 0 }));
+                let (error, faults, nested, number) = (None, 0, false, 0);
+                return Ok(Some(Reply { error, nulls, strings, faults, nested, number, form }));
             }
         }
         self.step(bytes, at)
@@ -170,8 +191,12 @@ impl Framer {
                     None
                 }
             },
+            b'+' if line == b"+OK" => self.element_done(None, 0).map(|reply| reply.of(Form::Ok)),
             b'+' | b',' | b'#' | b'(' => self.element_done(None, 0),
-            b':' => self.element_done(None, number(&line[1..]).ok_or_else(wrong)?),
+            b':' => {
+                let number = number(&line[1..]).ok_or_else(wrong)?;
+                self.element_done(None, number).map(|reply| reply.of(Form::Integer))
+            }
             b'-' => self.element_done(Some(&line[1..]), 0),
             b'_' if line.len() == 1 => {
                 self.nulls += 1;
@@ -219,7 +244,8 @@ impl Framer {
         let whole = std::mem::take(self);
         let error = error.filter(|_| !whole.nested);
         let Self { nulls, strings, faults, nested, .. } = whole;
-        (!whole.push).then_some(Reply { error, nulls, strings, faults, nested, number })
+        let form = Form::Other;
+        (!whole.push).then_some(Reply { error, nulls, strings, faults, nested, number, form })
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::cluster::slot;
 use crate::keys::{Added, KeyChooser, KeyDistribution};
 use crate::random::Random;
+use crate::reply::Form;
 use crate::template::{Filling, Template};
 use crate::workload::Workload;
 
@@ -23,6 +24,8 @@ pub struct Command {
     pub looks_up_one: bool,
     /// The word that decides which node of a cluster is asked, if there is one.
     key_word: Option<usize>,
+    /// What a reply that is no error looks like; [`Form::Other`] if that depends.
+    pub answered_by: Form,
     /// True when it writes a key, which moves the `latest` distribution on.
     writes: bool,
     /// The command that follows it, by its place among the commands, and when it does.
@@ -48,6 +51,58 @@ const LOOK_UPS: &[&str] = &[
 const READ_ALL: &[&str] = &["HGETALL", "SMEMBERS", "LRANGE", "ZRANGE"];
 /// Those that are answered by one value.
 const LOOK_UPS_OF_ONE: &[&str] = &["GET", "GETEX", "GETDEL", "GETSET", "HGET", "ZSCORE", "LINDEX"];
+
+/// Names of commands that are answered by OK, unless one of [`CONDITIONS`] is among their words.
+const ANSWERED_BY_OK: &[&str] =
+    &["SET", "SETEX", "PSETEX", "MSET", "HMSET", "LSET", "LTRIM", "RENAME", "FLUSHALL", "FLUSHDB"];
+/// Names of commands that are answered by an integer, unless one of [`CONDITIONS`] is among their words.
+const ANSWERED_BY_INTEGER: &[&str] = &[
+    "APPEND",
+    "BITCOUNT",
+    "DEL",
+    "DECR",
+    "DECRBY",
+    "EXISTS",
+    "EXPIRE",
+    "GETBIT",
+    "HDEL",
+    "HEXISTS",
+    "HINCRBY",
+    "HLEN",
+    "HSET",
+    "HSETNX",
+    "INCR",
+    "INCRBY",
+    "LLEN",
+    "LPUSH",
+    "LPUSHX",
+    "LREM",
+    "MSETNX",
+    "PERSIST",
+    "PEXPIRE",
+    "PFADD",
+    "PTTL",
+    "PUBLISH",
+    "RPUSH",
+    "RPUSHX",
+    "SADD",
+    "SCARD",
+    "SETBIT",
+    "SETNX",
+    "SETRANGE",
+    "SISMEMBER",
+    "SREM",
+    "STRLEN",
+    "TOUCH",
+    "TTL",
+    "UNLINK",
+    "ZADD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZREM",
+];
+/// Words with which a command is answered by something else: SET NX or GET, ZADD INCR.
+const CONDITIONS: &[&str] = &["NX", "XX", "GET", "IFEQ", "INCR"];
 
 /// Names of commands that write a key.
 const WRITERS: &[&str] =
@@ -259,12 +314,30 @@ fn command(line: &str, filling: &Filling) -> Result<Command, String> {
         looks_up: LOOK_UPS.contains(&name.as_str()),
         reads_all: READ_ALL.contains(&name.as_str()),
         looks_up_one: LOOK_UPS_OF_ONE.contains(&name.as_str()),
+        answered_by: answered_by(&name, line),
         writes: WRITERS.contains(&name.as_str()),
         label: name,
         template,
         key_word: key_word(line),
         follow_up: None,
     })
+}
+
+/// What the command with this label is usually answered by, in words.
+pub fn usual_answer(label: &str) -> &'static str {
+    let name = label.split(' ').next().unwrap_or_default();
+    if ANSWERED_BY_OK.contains(&name) { "OK" } else { "a number" }
+}
+
+/// What a command's replies look like that are no errors.
+fn answered_by(name: &str, line: &str) -> Form {
+    let is_condition = |word: &str| CONDITIONS.iter().any(|condition| word.eq_ignore_ascii_case(condition));
+    match name {
+        _ if line.split_whitespace().skip(2).any(is_condition) => Form::Other,
+        _ if ANSWERED_BY_OK.contains(&name) => Form::Ok,
+        _ if ANSWERED_BY_INTEGER.contains(&name) => Form::Integer,
+        _ => Form::Other,
+    }
 }
 
 /// Commands whose first key is not the first word behind the name, and where it is.

@@ -84,7 +84,7 @@ mod tests {
             tally,
             seconds: (0..seconds).map(|second| Second { second, answered: 1, ..Second::default() }).collect(),
             elapsed: Duration::from_secs(seconds),
-            own: vec![OwnUsage { cpu: 10, waited: 1, wall: 100 }],
+            own: vec![OwnUsage { cpu: 10, waited: 1, wall: 100, counted: 100 }],
             server: Some(ServerUsage { cpu: 5, switches: 2, resident: seconds, others: 7 }),
             ended: Vec::new(),
             stolen,

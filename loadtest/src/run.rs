@@ -186,8 +186,11 @@ pub fn observe<O: Observer>(
     let series = Series::new(settings.threads * parts as usize, labels.len());
     let (tally, seconds) = gather(&tallies, &returns, (series, parts), &mut watch, observer);
     let own = join(threads)?;
-    let elapsed = own.iter().map(|own| own.wall).max().unwrap_or(0);
-    let Watched { server, ended, stolen } = watch.finish();
+    let elapsed = own.iter().map(|own| own.counted).max().unwrap_or(0);
+    let Watched { server, ended, stolen, all_ended } = watch.finish();
+    // What others used that took the place of processes that have ended is not known.
+    let went_on = |(_, last): (u64, u64)| all_ended.is_some_and(|at| start + Duration::from_nanos(last) > at);
+    let server = server.filter(|_| !tally.served.is_some_and(went_on));
     let elapsed = Duration::from_nanos(elapsed).min(settings.duration);
     let endpoints = servers.nodes.all().iter().map(|endpoint| endpoint.name.to_string()).collect();
     Ok(Outcome { labels, endpoints, tally, seconds, elapsed, own, server, ended, stolen })

@@ -70,6 +70,8 @@ pub struct CommandTally {
     pub misses: u64,
     /// Answers to look-ups that told of some key neither a string nor a null nor an error.
     pub neither: u64,
+    /// Answers that are no errors and look like none to the command, such as a null to SET.
+    pub odd: u64,
     /// Requests whose connection broke before the answer came, and how long they had waited then: less than their
     /// latencies would have been.
     pub lost: Waits,
@@ -88,6 +90,7 @@ impl CommandTally {
             hits: 0,
             misses: 0,
             neither: 0,
+            odd: 0,
             lost: Waits::default(),
             unanswered: Waits::default(),
             late: 0,
@@ -127,6 +130,7 @@ impl CommandTally {
         self.hits += other.hits;
         self.misses += other.misses;
         self.neither += other.neither;
+        self.odd += other.odd;
         self.lost.add(&other.lost);
         self.unanswered.add(&other.unanswered);
         self.late += other.late;
@@ -225,6 +229,8 @@ pub struct Tally {
     /// How late the generator itself was, in nanoseconds: in an open loop the time from due to sent while a
     /// connection was free, in a closed loop the time an event waited for its turn at most.
     pub lag: Histogram<u64>,
+    /// The longest time that the generator's thread did not run though something was due, in nanoseconds.
+    pub stood: u64,
     /// When the first and the last answers that are no errors came, in nanoseconds since the start of the run.
     pub served: Option<(u64, u64)>,
     /// Errors and how often they came.
@@ -250,6 +256,8 @@ pub struct ErrorKind {
 
 /// The most errors told apart; the rest counts as [`OTHER`].
 const MAX_ERROR_KINDS: usize = 20;
+/// So many bytes of an error's text are looked at and kept: one may be of any length.
+const LONGEST_ERROR: usize = 256;
 /// The word of errors that are not told apart.
 pub const OTHER: &str = "other";
 /// Errors whose texts name slots and nodes: of one kind whatever they name.
@@ -290,6 +298,7 @@ impl Tally {
             redirects: 0,
             connect: histogram(),
             lag: histogram(),
+            stood: 0,
             served: None,
             error_kinds: Vec::new(),
             gave_up: false,
@@ -302,7 +311,7 @@ impl Tally {
         for command in &mut self.commands {
             reset(&mut command.latency);
             (command.errors, command.hits, command.misses, command.late) = (0, 0, 0, 0);
-            command.neither = 0;
+            (command.neither, command.odd) = (0, 0);
             command.lost.clear();
             command.unanswered.clear();
         }
@@ -321,6 +330,7 @@ impl Tally {
         reset(&mut self.connect);
         self.interval = None;
         reset(&mut self.lag);
+        self.stood = 0;
         self.served = None;
         self.error_kinds.clear();
     }
@@ -356,6 +366,7 @@ impl Tally {
         self.gave_up |= other.gave_up;
         self.full |= other.full;
         add(&mut self.lag, &other.lag);
+        self.stood = self.stood.max(other.stood);
         if let Some((first, last)) = other.served {
             self.note_served(first);
             self.note_served(last);
@@ -403,6 +414,7 @@ impl Tally {
     #[cold]
     pub fn count_error(&mut self, command: usize, text: &[u8]) {
         self.commands[command].errors += 1;
+        let text = &text[..text.len().min(LONGEST_ERROR)];
         // Most errors are like those before; only a new one is worth a copy.
         let same = |kind: &&mut ErrorKind| !kind.mixed && kind.example.as_bytes() == text;
         match self.error_kinds.iter_mut().find(same) {
@@ -429,6 +441,7 @@ impl Tally {
     }
 
     fn count_kind(&mut self, text: &str) {
+        let text = &text[..text.floor_char_boundary(LONGEST_ERROR)];
         let word = text.split(' ').next().unwrap_or_default().to_owned();
         self.count_error_kind(&ErrorKind { word, example: text.to_owned(), count: 1, mixed: false });
     }

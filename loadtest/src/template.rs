@@ -66,6 +66,13 @@ enum Piece {
     /// Headers, constant words, keys and short values of one size. Of keys and values the places are kept apart, so
     /// that one copy, a few digits and the values make this piece.
     Known(Known),
+    /// What differs in length from request to request.
+    Varied(Varied),
+}
+
+/// A piece whose length is known only when the request is made.
+#[derive(Clone, Debug)]
+enum Varied {
     /// The request's key, where keys have no common length.
     Key,
     /// Further keys, each a word of its own.
@@ -84,6 +91,57 @@ struct Known {
     bytes: Vec<u8>,
     key_ends: Vec<usize>,
     values: Vec<Range<usize>>,
+}
+
+impl Known {
+    #[inline]
+    fn append(&self, key: u64, filling: &Filling, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        let piece = &mut out[start..];
+        for end in &self.key_ends {
+            KeyText::number(key, &mut piece[..*end]);
+        }
+        for place in &self.values {
+            filling.values.write(key, &mut piece[place.clone()]);
+        }
+    }
+}
+
+impl Varied {
+    // On its own, so that requests of known pieces do not prepare for what only the others need.
+    #[inline(never)]
+    fn append(
+        &self,
+        key: u64,
+        drawn: Drawn,
+        filling: &Filling,
+        random: &mut Random,
+        more: &mut impl FnMut(&mut Random) -> u64,
+        out: &mut Vec<u8>,
+    ) {
+        match self {
+            Self::Key => append_key(key, filling, out),
+            Self::MoreKeys { count, with_values } => {
+                for _ in 0..count.unwrap_or(drawn.more) {
+                    let another = more(random);
+                    append_key(another, filling, out);
+                    if *with_values {
+                        append_value(another, filling, out);
+                    }
+                }
+            }
+            Self::Value => append_value(key, filling, out),
+            Self::Expire { word, per_second } => {
+                let ttl = drawn.ttl.or_else(|| filling.ttls.as_ref()?.seconds(key));
+                if let Some(ttl) = ttl {
+                    out.extend_from_slice(word);
+                    append_number(ttl * per_second, out);
+                }
+            }
+            Self::Word(parts) => append_word(parts, key, filling, random, out),
+        }
+    }
 }
 
 /// Values of more bytes are not in known pieces: copying the piece would cost more than it saves.
@@ -154,36 +212,8 @@ impl Template {
         }
         for piece in &self.pieces {
             match piece {
-                Piece::Known(known) => {
-                    let start = out.len();
-                    out.extend_from_slice(&known.bytes);
-                    let piece = &mut out[start..];
-                    for end in &known.key_ends {
-                        KeyText::number(key, &mut piece[..*end]);
-                    }
-                    for place in &known.values {
-                        filling.values.write(key, &mut piece[place.clone()]);
-                    }
-                }
-                Piece::Key => append_key(key, filling, out),
-                Piece::MoreKeys { count, with_values } => {
-                    for _ in 0..count.unwrap_or(drawn.more) {
-                        let another = more(random);
-                        append_key(another, filling, out);
-                        if *with_values {
-                            append_value(another, filling, out);
-                        }
-                    }
-                }
-                Piece::Value => append_value(key, filling, out),
-                Piece::Expire { word, per_second } => {
-                    let ttl = drawn.ttl.or_else(|| filling.ttls.as_ref()?.seconds(key));
-                    if let Some(ttl) = ttl {
-                        out.extend_from_slice(word);
-                        append_number(ttl * per_second, out);
-                    }
-                }
-                Piece::Word(parts) => append_word(parts, key, filling, random, out),
+                Piece::Known(known) => known.append(key, filling, out),
+                Piece::Varied(varied) => varied.append(key, drawn, filling, random, &mut more, out),
             }
         }
         self.keys + drawn.more as u32
@@ -254,18 +284,18 @@ impl Builder {
                     Count::Fixed(count) => Some(count - 1),
                     Count::Drawn(_) => None,
                 };
-                self.push(Piece::MoreKeys { count, with_values });
+                self.push(Varied::MoreKeys { count, with_values });
             }
             Word::Expire { word, per_second } => {
                 let mut encoded = Vec::new();
                 bulk_header(word.len(), &mut encoded);
                 encoded.extend_from_slice(word.as_bytes());
                 encoded.extend_from_slice(b"\r\n");
-                self.push(Piece::Expire { word: encoded, per_second });
+                self.push(Varied::Expire { word: encoded, per_second });
             }
             Word::Parts(parts) if parts == [Part::Value] => self.value(&filling.sizes),
             Word::Parts(parts) if parts.iter().all(Part::is_text_or_key) => self.text_and_keys(&parts, keys),
-            Word::Parts(parts) => self.push(Piece::Word(parts)),
+            Word::Parts(parts) => self.push(Varied::Word(parts)),
         }
     }
 
@@ -273,7 +303,7 @@ impl Builder {
     fn text_and_keys(&mut self, parts: &[Part], keys: &KeyText) {
         let has_key = parts.iter().any(|part| !matches!(part, Part::Text(_)));
         if has_key && keys.fixed_length().is_none() {
-            self.push(if parts.len() == 1 { Piece::Key } else { Piece::Word(parts.to_vec()) });
+            self.push(if parts.len() == 1 { Varied::Key } else { Varied::Word(parts.to_vec()) });
             return;
         }
         let length =
@@ -295,7 +325,7 @@ impl Builder {
     fn value(&mut self, sizes: &Sizes) {
         let size = match sizes {
             Sizes::Fixed(size) if *size <= SHORT as u64 => *size as usize,
-            _ => return self.push(Piece::Value),
+            _ => return self.push(Varied::Value),
         };
         let bytes = &mut self.known.bytes;
         bulk_header(size, bytes);
@@ -305,9 +335,9 @@ impl Builder {
         bytes.extend_from_slice(b"\r\n");
     }
 
-    fn push(&mut self, piece: Piece) {
+    fn push(&mut self, piece: Varied) {
         self.end_known();
-        self.pieces.push(piece);
+        self.pieces.push(Piece::Varied(piece));
     }
 
     fn end_known(&mut self) {

@@ -17,6 +17,8 @@ pub struct Watched {
     pub server: Option<ServerUsage>,
     /// Those that ended meanwhile.
     pub ended: Vec<u32>,
+    /// When all of them had ended, if they have.
+    pub all_ended: Option<Instant>,
     /// The share of the machine's CPU time that its host took away.
     pub stolen: f64,
 }
@@ -59,6 +61,7 @@ pub struct Watch {
     until: Instant,
     next: Instant,
     watchees: Vec<Watchee>,
+    all_ended: Option<Instant>,
     before: Option<Host>,
     after: Option<Host>,
 }
@@ -69,7 +72,16 @@ impl Watch {
         // A year stands for "no end".
         let until = from + duration.min(Duration::from_secs(365 * 86_400));
         let processes = processes.to_vec();
-        Self { processes, from, until, next: from, watchees: Vec::new(), before: None, after: None }
+        Self {
+            processes,
+            from,
+            until,
+            next: from,
+            watchees: Vec::new(),
+            all_ended: None,
+            before: None,
+            after: None,
+        }
     }
 
     /// How long until there is something to read.
@@ -94,20 +106,27 @@ impl Watch {
         } else if now >= self.until {
             self.end();
         } else if now >= self.next {
-            self.watchees.iter_mut().for_each(Watchee::read);
+            self.read();
             self.next = now + LOOK;
         }
     }
 
-    fn end(&mut self) {
+    fn read(&mut self) {
         self.watchees.iter_mut().for_each(Watchee::read);
+        if !self.watchees.is_empty() && self.watchees.iter().all(|one| one.has_ended) {
+            self.all_ended.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn end(&mut self) {
+        self.read();
         self.after = Some(host());
     }
 
     /// What was seen, up to now if the end has not come.
     pub fn finish(mut self) -> Watched {
         let Some(before) = self.before else {
-            return Watched { server: None, ended: Vec::new(), stolen: 0.0 };
+            return Watched { server: None, ended: Vec::new(), all_ended: None, stolen: 0.0 };
         };
         if self.after.is_none() {
             self.end();
@@ -117,7 +136,7 @@ impl Watch {
         let ticks = after.1.duration_since(before.1).as_secs_f64() * 100.0 * cpus as f64;
         let stolen = if ticks > 0.0 { after.0.saturating_sub(before.0) as f64 / ticks } else { 0.0 };
         let ended = self.watchees.iter().filter(|one| one.has_ended).map(|one| one.process).collect();
-        Watched { server: self.usage(), ended, stolen }
+        Watched { server: self.usage(), ended, all_ended: self.all_ended, stolen }
     }
 
     /// What all used together; none if nothing could be read, or nothing was between the first and the last reading of

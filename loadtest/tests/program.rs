@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use shoal_testkit::Frame;
@@ -89,6 +90,60 @@ fn a_full_disk_costs_only_the_new_file() {
         assert_eq!(errors, "shoal-loadtest: /dev/full: No space left on device (os error 28)\n", "{option}");
         assert_eq!(code, Some(2));
         assert!(output.contains("network"), "the table is shown nevertheless: {output}");
+    }
+}
+
+/// A server that answers everything with a value, and tells of each GET.
+fn asked() -> (SocketAddr, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
+                while let Ok(frame) = Frame::read(&mut reader) {
+                    if frame.words().is_some_and(|words| words[0] == b"GET") {
+                        let _ = tell.send(());
+                    }
+                    if socket.write_all(VALUE).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, told)
+}
+
+#[test]
+fn the_generators_own_pause_is_not_the_servers() {
+    for (number, pace) in [&["-r", "1000", "-c", "10"][..], &["-c", "1"]].into_iter().enumerate() {
+        let (server, told) = asked();
+        let target = server.to_string();
+        let json = temporary(&format!("pause-{number}.json"));
+        let command = "--command=GET {key}";
+        let mut command =
+            program(&["run", "-q", "-d", "2s", "--warmup", "500ms", "--target", &target, command]);
+        let child = command.args(pace).arg("--json").arg(&json).spawn().expect("the program was built");
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        told.recv().expect("the run begins");
+        // It stands still over the end of its warm-up.
+        kill_process(pid, Signal::STOP).unwrap();
+        std::thread::sleep(Duration::from_millis(800));
+        kill_process(pid, Signal::CONT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = std::fs::read_to_string(&json).unwrap();
+        std::fs::remove_file(&json).unwrap();
+        let figures: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(figures["elapsed_s"], 2.0, "what is counted begins at the end of the warm-up");
+        let stood = figures["generator"]["stood_us"].as_f64().unwrap();
+        assert!(stood >= 700_000.0, "{stood}");
+        let warnings = figures["warnings"].to_string();
+        assert!(warnings.contains("the generator itself"), "{warnings}");
+        assert!(!warnings.contains("kept up") && !warnings.contains("are the limit"), "{warnings}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counting answers: what a reply says of its request, and equal latencies recorded at once.
 
 use crate::connection::Waiting;
-use crate::reply::Reply;
+use crate::reply::{Form, Reply};
 use crate::requests::{About, Command, Follows};
 use crate::tally::Tally;
 
@@ -16,6 +16,7 @@ pub(super) struct Kind {
     /// What it is answered is one value, no list of them.
     single: bool,
     follows: Option<Follows>,
+    answered_by: Form,
 }
 
 impl Kind {
@@ -25,6 +26,7 @@ impl Kind {
             reads_all: command.reads_all,
             single: command.looks_up_one,
             follows: command.follow_up.map(|(follows, _)| follows),
+            answered_by: command.answered_by,
         }
     }
 }
@@ -88,7 +90,8 @@ impl Alike {
 
     /// Counts errors, hits and misses of an answer. What a look-up is answered that is neither a string nor a null,
     /// such as QUEUED or a number, is neither a hit nor a miss, and counted as such.
-    #[inline]
+    // Inlined but for what is rare, so that the usual reply is never put together in memory.
+    #[inline(always)]
     pub(super) fn interpret(
         &self,
         tally: &mut Tally,
@@ -99,27 +102,27 @@ impl Alike {
     ) {
         let command = usize::from(about.command());
         if let Some(text) = reply.error {
-            if let Some(endpoint) = tally.endpoints.get_mut(self.endpoint) {
-                endpoint.errors += 1;
-            }
-            return tally.count_error(command, text);
+            return self.count_error(tally, command, text);
         }
         let kind = kinds[command];
+        if kind.answered_by != reply.form && kind.answered_by != Form::Other {
+            tally.commands[command].odd += 1;
+        }
         if kind.looks_up {
-            let counts = &mut tally.commands[command];
-            let keys = u64::from(about.keys());
-            let nulls = if kind.single && reply.nested { 0 } else { u64::from(reply.nulls) };
-            let missed = nulls.min(keys);
-            counts.misses += missed;
-            let strings = if kind.single && reply.nested { 0 } else { u64::from(reply.strings) };
-            let found = strings.min(keys - missed);
-            counts.hits += found;
-            counts.neither += u64::from(missed + found + u64::from(reply.faults) < keys);
-            if reply.faults > 0 {
-                if let Some(endpoint) = tally.endpoints.get_mut(self.endpoint) {
-                    endpoint.errors += 1;
-                }
-                tally.count_error(command, b"errors in place of values");
+            if reply.nested || about.keys() != 1 {
+                self.count_found(
+                    tally,
+                    kind,
+                    about,
+                    (reply.strings, reply.nulls, reply.faults, reply.nested),
+                );
+            } else {
+                let counts = &mut tally.commands[command];
+                let missed = u64::from(reply.nulls > 0);
+                let found = u64::from(reply.nulls == 0 && reply.strings > 0);
+                counts.misses += missed;
+                counts.hits += found;
+                counts.neither += u64::from(missed + found == 0);
             }
         }
         if kind.reads_all {
@@ -134,6 +137,38 @@ impl Alike {
             Some(_) => followed.push(about),
         }
     }
+
+    #[cold]
+    fn count_error(&self, tally: &mut Tally, command: usize, text: &[u8]) {
+        if let Some(endpoint) = tally.endpoints.get_mut(self.endpoint) {
+            endpoint.errors += 1;
+        }
+        tally.count_error(command, text);
+    }
+
+    /// Counts what an answer that is an array, or is one to several keys, holds: strings, nulls and errors, and whether
+    /// it is an array.
+    #[inline(never)]
+    fn count_found(
+        &self,
+        tally: &mut Tally,
+        kind: Kind,
+        about: About,
+        (strings, nulls, faults, nested): (u32, u32, u32, bool),
+    ) {
+        let counts = &mut tally.commands[usize::from(about.command())];
+        let keys = u64::from(about.keys());
+        let nulls = if kind.single && nested { 0 } else { u64::from(nulls) };
+        let missed = nulls.min(keys);
+        counts.misses += missed;
+        let strings = if kind.single && nested { 0 } else { u64::from(strings) };
+        let found = strings.min(keys - missed);
+        counts.hits += found;
+        counts.neither += u64::from(missed + found + u64::from(faults) < keys);
+        if faults > 0 {
+            self.count_error(tally, usize::from(about.command()), b"errors in place of values");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +179,13 @@ mod tests {
     fn only_strings_are_hits() {
         let mut tally = Tally::new(1);
         tally.want_endpoints(1);
-        let kinds = [Kind { looks_up: true, reads_all: false, single: false, follows: None }];
+        let kinds = [Kind {
+            looks_up: true,
+            reads_all: false,
+            single: false,
+            follows: None,
+            answered_by: Form::Other,
+        }];
         let alike = Alike::new(1);
         let reply = |strings, nulls, faults| Reply {
             error: None,
@@ -153,6 +194,7 @@ mod tests {
             faults,
             nested: strings + nulls + faults > 1,
             number: 0,
+            form: Form::Other,
         };
         for (keys, reply) in
             [(1, reply(1, 0, 0)), (1, reply(0, 1, 0)), (1, reply(0, 0, 0)), (10, reply(3, 2, 1))]
@@ -163,7 +205,13 @@ mod tests {
         let counts = &tally.commands[0];
         assert_eq!((counts.hits, counts.misses, counts.errors, counts.neither), (4, 3, 1, 2));
         assert_eq!(tally.endpoints[0].errors, 1, "the server's errors are those of its commands");
-        let kinds = [Kind { looks_up: false, reads_all: true, single: false, follows: None }];
+        let kinds = [Kind {
+            looks_up: false,
+            reads_all: true,
+            single: false,
+            follows: None,
+            answered_by: Form::Other,
+        }];
         let mut tally = Tally::new(1);
         // A hash of ten fields, one that is not there, and a scan in a group of keys, which names no key.
         for (keys, strings) in [(1, 20), (1, 0), (0, 7), (0, 0), (0, 0)] {
@@ -172,7 +220,13 @@ mod tests {
         }
         assert_eq!((tally.commands[0].hits, tally.commands[0].misses, tally.commands[0].neither), (2, 3, 0));
         // An array is no answer to GET, whatever is in it.
-        let kinds = [Kind { looks_up: true, reads_all: false, single: true, follows: None }];
+        let kinds = [Kind {
+            looks_up: true,
+            reads_all: false,
+            single: true,
+            follows: None,
+            answered_by: Form::Other,
+        }];
         let mut tally = Tally::new(1);
         for reply in [reply(2, 0, 0), reply(0, 2, 0), reply(1, 0, 0)] {
             alike.interpret(&mut tally, &kinds, &mut Vec::new(), About::new(0, 1, 7), reply);

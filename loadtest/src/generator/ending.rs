@@ -1,13 +1,24 @@
 //! What is told of requests without an answer: while the run goes on, and when it ends.
 
+use std::time::Duration;
+
+use mio::Events;
+
 use super::{Generator, OwnUsage, Pace, SECOND};
-use crate::connection::{ASIDE, Connection};
+use crate::answer::Unasked;
+use crate::connection::{ASIDE, Broken, Connection};
 use crate::procfs;
 use crate::tally::Tally;
 
 /// At the end this many requests that were due at a server and not sent are drawn one by one; more are estimated from
 /// these.
 const MOST_DRAWN: usize = 100_000;
+
+/// How long a run waits at its end for answers that do not count any more: behind them may be some that nobody asked
+/// for.
+const LAST_ANSWERS: Duration = Duration::from_millis(50);
+/// How long after the last answer.
+const AFTERTHOUGHT: Duration = Duration::from_millis(20);
 
 impl Generator {
     /// Notes how much was answered before the end; [`Generator::finish`] tells the rest as late.
@@ -64,6 +75,7 @@ impl Generator {
         // In a closed loop some requests are always under way; what tells is how long they have waited.
         self.tally.longest_wait = self.tally.waiting;
         self.count_unanswered(end);
+        self.read_last_answers();
         if matches!(self.plan.pace, Pace::Closed) {
             let oldest = self.connections.iter().filter_map(|connection| connection.waiting.front());
             oldest.for_each(|oldest| self.tally.hanging.record(end.saturating_sub(oldest.since), 1));
@@ -77,7 +89,37 @@ impl Generator {
         let last = std::mem::replace(&mut self.tally, Box::new(Tally::new(commands)));
         let _ = self.channel.finished.send(last);
         let (from, before) = own.unwrap_or((end, (cpu, waited)));
-        OwnUsage { cpu: cpu - before.0, waited: waited - before.1, wall: end - from }
+        OwnUsage { cpu: cpu - before.0, waited: waited - before.1, wall: end - from, counted }
+    }
+
+    /// Reads what is still on its way, without counting it. A server that has answered something twice has shifted all
+    /// answers after it, each of which was taken for the next request's: one is left over when none is awaited.
+    fn read_last_answers(&mut self) {
+        let deadline = self.now() + LAST_ANSWERS.as_nanos() as u64;
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let is_awaited = self.connections.iter().any(|one| one.is_open() && !one.waiting.is_empty());
+            let wait = if is_awaited { LAST_ANSWERS } else { AFTERTHOUGHT };
+            let wait = wait.min(Duration::from_nanos(deadline.saturating_sub(self.now())));
+            let is_over =
+                self.poll.poll(&mut events, Some(wait)).is_err() || events.is_empty() || wait.is_zero();
+            for index in 0..self.connections.len() {
+                let connection = &mut self.connections[index];
+                let read = connection.receive(&mut self.buffer, true, &mut 0, || 0, |_, _, _, _| {});
+                let endpoint = connection.endpoint;
+                match read {
+                    Ok(()) => {}
+                    Err(Broken::Unasked) => {
+                        connection.close();
+                        self.tally.count_break(endpoint, &Unasked.to_string());
+                    }
+                    Err(_) => drop(connection.close()),
+                }
+            }
+            if is_over {
+                return;
+            }
+        }
     }
 
     /// Counts what an open loop leaves behind: what was sent, what a cluster's requests wait for, and what was due and

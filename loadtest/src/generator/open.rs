@@ -112,9 +112,12 @@ impl Generator {
             connection.waiting.push_back(Waiting { since: lane.due, about });
             connection.left -= 1;
             self.made += 1;
-            // A request that was due while no connection had room waited for the server, not for us.
+            // A request that was due while no connection had room waited for the server, not for us, unless we stood
+            // still then.
             if lane.due > lane.blocked {
                 self.tally.lag.saturating_record(now - lane.due);
+            } else if self.stood.0 <= lane.due && lane.due < self.stood.1 {
+                self.tally.lag.saturating_record(self.stood.1 - lane.due);
             }
             lane.advance();
         }

@@ -177,6 +177,8 @@ impl Generator {
         {
             if self.draw(Some(due), now) {
                 self.tally.lag.saturating_record(now - due);
+            } else if self.stood.0 <= due && due < self.stood.1 {
+                self.tally.lag.saturating_record(self.stood.1 - due);
             }
             self.lanes[0].advance();
         }

@@ -188,6 +188,8 @@ pub struct CommandFigures {
     pub hit_ratio: Option<f64>,
     /// Answers to look-ups that told of some key neither a string nor a null nor an error.
     pub neither: u64,
+    /// Answers that are no errors and look like none to the command, such as a null to SET.
+    pub odd: u64,
     /// Mean latency.
     #[serde(with = "known")]
     pub mean_us: f64,
@@ -292,6 +294,8 @@ pub struct GeneratorFigures {
     pub lag_p99_us: f64,
     /// How late it was at worst, in microseconds.
     pub lag_max_us: f64,
+    /// The longest time one of its threads did not run though something was due, in microseconds.
+    pub stood_us: f64,
     /// The share of the machine's CPU time that its host took away.
     pub stolen: f64,
 }
@@ -476,6 +480,7 @@ impl CommandFigures {
             lost: tally.lost.count(),
             hit_ratio: (asked > 0).then(|| tally.hits as f64 / asked as f64),
             neither: tally.neither,
+            odd: tally.odd,
             ..Self::default()
         };
         counts.with_latencies(&tally.latencies())
@@ -561,6 +566,7 @@ impl GeneratorFigures {
             starved: most(|own| own.waited),
             lag_p99_us: outcome.tally.lag.value_at_quantile(0.99) as f64 / 1e3,
             lag_max_us: outcome.tally.lag.max() as f64 / 1e3,
+            stood_us: outcome.tally.stood as f64 / 1e3,
             stolen: outcome.stolen,
         }
     }

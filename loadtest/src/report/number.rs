@@ -58,7 +58,10 @@ pub fn bytes(size: f64) -> String {
 
 /// A share as a percentage.
 pub fn percent(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
+    let percent = share * 100.0;
+    // All and nothing are told of what is all and nothing.
+    let shown = if share > 0.0 && share < 1.0 { percent.clamp(0.01, 99.99) } else { percent };
+    format!("{shown:.2} %")
 }
 
 fn three_digits(number: f64) -> String {

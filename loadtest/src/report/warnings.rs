@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::figures::{Figures, StepFigures};
 use super::number::{count, counted, micros, percent};
 use crate::answer::FULL;
+use crate::requests::usual_answer;
 use crate::run::{Outcome, Settings};
 use crate::tally::Tally;
 
@@ -14,6 +15,8 @@ pub(super) const BUSY: f64 = 0.9;
 pub(super) const STARVED: f64 = 0.1;
 /// Lag below this many microseconds is never worth a word.
 const LATE_US: f64 = 1000.0;
+/// Standing still for less than this many microseconds is never worth a word.
+const STOOD_US: f64 = 10_000.0;
 /// An open loop that gets less than this share of its rate answered is told.
 const KEPT_UP: f64 = 0.95;
 /// A run that ends with so many seconds without a good answer is told, if so many were to be expected meanwhile.
@@ -74,6 +77,22 @@ fn hanging(figures: &Figures, stalled: Option<f64>) -> Option<String> {
     }
 }
 
+/// True if most of the requests that took longest waited for the generator.
+fn is_late(figures: &Figures) -> bool {
+    let late = figures.generator.lag_p99_us;
+    late > LATE_US && late > figures.total.p99_us / 10.0
+}
+
+/// True if it did not run for a time that the longest latencies show.
+fn stood_still(figures: &Figures) -> bool {
+    figures.generator.stood_us > STOOD_US.max(figures.total.max_us / 2.0)
+}
+
+/// True if what was not answered in time may be the generator's fault.
+fn is_disturbed(figures: &Figures) -> bool {
+    figures.generator.starved > STARVED || is_late(figures) || stood_still(figures)
+}
+
 /// What the generator and the machine did to the figures.
 fn generator(figures: &Figures) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -91,10 +110,15 @@ fn generator(figures: &Figures) -> Vec<String> {
             own.starved * 100.0
         ));
     }
-    if own.lag_p99_us > LATE_US && own.lag_p99_us > figures.total.p99_us / 10.0 {
+    if is_late(figures) {
         warnings.push(format!(
             "the generator itself was late by {:.1} ms at the 99th percentile; that is part of the latencies shown",
             own.lag_p99_us / 1e3
+        ));
+    } else if stood_still(figures) {
+        warnings.push(format!(
+            "the generator itself stood still for {}: what came or was due meanwhile is shown with that time",
+            micros(own.stood_us)
         ));
     }
     if own.stolen > STARVED {
@@ -159,11 +183,12 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
     }
     let mut missing = Vec::new();
     if let Some(asked) = unreached(figures, settings) {
-        missing.push(format!(
-            "the server kept up with {} of {} requests/s",
-            count(figures.total.per_s.round() as u64),
-            count(asked.round() as u64)
-        ));
+        let (came, asked) = (rate(figures.total.per_s), rate(asked));
+        missing.push(if is_disturbed(figures) {
+            format!("{came} of {asked} requests/s were answered")
+        } else {
+            format!("the server kept up with {came} of {asked} requests/s")
+        });
     }
     if figures.unanswered > 0 {
         missing.push(format!(
@@ -174,7 +199,12 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
     if !missing.is_empty() {
         warnings.push(missing.join("; "));
     }
-    if outcome.tally.full && unreached(figures, settings).is_some() {
+    let silent = silence(figures, settings, outcome);
+    if outcome.tally.full
+        && silent.is_none()
+        && !is_disturbed(figures)
+        && unreached(figures, settings).is_some()
+    {
         warnings.extend(full(figures));
     }
     if figures.lost > 0 {
@@ -191,7 +221,16 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
             command.command
         ));
     }
-    if let Some(silent) = silence(figures, settings, outcome) {
+    for command in figures.commands.iter().filter(|command| command.odd > 0) {
+        let were = if command.odd == 1 { "was" } else { "were" };
+        warnings.push(format!(
+            "{} to {} {were} neither {} nor an error: the server has not done it, or answers are out of step",
+            counted(command.odd, "answer", "answers"),
+            command.command,
+            usual_answer(&command.command)
+        ));
+    }
+    if let Some(silent) = silent {
         let but = if figures.all_errors() > 0 { " but errors" } else { "" };
         warnings.push(format!("there was no answer{but} in the last {silent:.1} s"));
     }
@@ -222,8 +261,16 @@ fn unreached(figures: &Figures, settings: &Settings) -> Option<f64> {
     if figures.steps.is_empty() || (figures.steps.len() > 1 && !is_one_run) || outcome_is_limited(settings) {
         return None;
     }
-    let asked = due(&figures.steps, figures.elapsed_s) / figures.elapsed_s;
-    (figures.total.per_s < asked * KEPT_UP).then_some(asked)
+    let due = due(&figures.steps, figures.elapsed_s);
+    let missing = due - figures.total.per_s * figures.elapsed_s;
+    // Chance makes some more or less of them due.
+    let chance = if figures.poisson { 3.0 * due.sqrt() } else { 1.0 };
+    (missing > chance.max(due * (1.0 - KEPT_UP))).then_some(due / figures.elapsed_s)
+}
+
+/// A rate in requests per second.
+fn rate(per_s: f64) -> String {
+    if per_s > 0.0 && per_s < 10.0 { format!("{per_s:.1}") } else { count(per_s.round() as u64) }
 }
 
 fn outcome_is_limited(settings: &Settings) -> bool {

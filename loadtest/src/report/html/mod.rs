@@ -186,10 +186,7 @@ fn failures(figures: &Figures) -> String {
     let asked = (figures.total.answered + figures.lost).max(1);
     let mut parts = Vec::new();
     if failed > 0 {
-        // A few of many are not none.
-        let share = percent(failed as f64 / asked as f64);
-        let share = if share == percent(0.0) { "under 0.01 %".into() } else { share };
-        parts.push(format!("{share} of requests failed"));
+        parts.push(format!("{} of requests failed", percent(failed as f64 / asked as f64)));
     }
     if figures.connection_errors > 0 {
         parts.push(counted(figures.connection_errors, "connection error", "connection errors"));
@@ -348,7 +345,7 @@ mod tests {
             total: CommandFigures { answered: 1_000_000, ..CommandFigures::default() },
             ..Figures::default()
         };
-        assert_eq!(failures(&few), "under 0.01 % of requests failed, 1 request lost");
+        assert_eq!(failures(&few), "0.01 % of requests failed, 1 request lost");
         let red = "<b class=\"bad\">";
         for part in [
             "<dt>Errors</dt><dd class=\"bad\" style=\"--n:2\">45<small>",
