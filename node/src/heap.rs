@@ -35,6 +35,8 @@ const FEWEST_LOOKS: u32 = 2;
 const MOST_LOOKS: u32 = 128;
 /// The most that is held against `maxmemory`: one in so many bytes of it.
 const MOST_PADDING_SHARE: u64 = 2;
+/// The store has made the room that was asked for when it holds at most so much too much: one in so many bytes of the limit.
+const DONE_SHARE: u64 = 64;
 /// Allocations above this have their own mapping, which goes when they go.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const OWN_MAPPING: libc::c_int = 128 << 10;
@@ -113,7 +115,11 @@ impl Keeper {
         if maxmemory == 0 {
             self.padding = 0;
         } else if resident > goal {
-            self.padding = (self.padding + (resident - goal) / 2).min(maxmemory / MOST_PADDING_SHARE);
+            // What was asked for before may not have been done yet: nothing is evicted while nobody writes.
+            let done = held + self.padding <= maxmemory + maxmemory / DONE_SHARE;
+            if done {
+                self.padding = (self.padding + (resident - goal) / 2).min(maxmemory / MOST_PADDING_SHARE);
+            }
         } else {
             self.padding -= self.padding.min((goal - resident) / 2);
         }
@@ -217,6 +223,20 @@ mod tests {
         assert_eq!(keeper.padding, 0);
         assert!(keeper.look(300 * MB, 95 * MB, 0), "without a limit it trims only");
         assert_eq!(keeper.padding, 0);
+    }
+
+    /// While nobody writes, nothing is evicted: looking again and again must not cost more and more of what there is.
+    #[test]
+    fn no_more_is_asked_for_before_it_was_done() {
+        let mut keeper = Keeper::new(8 * MB);
+        for _ in 0..1000 {
+            keeper.look(29 * MB, 16 * MB, 16 * MB);
+        }
+        let asked = keeper.padding;
+        assert!((MB / 2..2 * MB).contains(&asked), "{asked}");
+        // When it was done and is not enough, more is asked for.
+        keeper.look(29 * MB, 16 * MB - asked, 16 * MB);
+        assert!(keeper.padding > asked);
     }
 
     #[test]
