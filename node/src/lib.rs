@@ -12,6 +12,7 @@ mod heap;
 pub mod launch;
 pub mod memory_limit;
 mod metrics;
+mod same;
 pub mod server;
 mod stats;
 pub mod store;

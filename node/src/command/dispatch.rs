@@ -86,8 +86,8 @@ impl Dispatch {
         }
     }
 
-    /// Executes a request with one key, under the lock that is held if that is its shard's. If `keep`, the lock is held
-    /// afterwards.
+    /// Executes a request with one key, under the lock that is held if that is its shard's. `again`: it is the key of the request
+    /// that was executed before with the same `held`. If `keep`, the lock is held afterwards.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -96,17 +96,17 @@ impl Dispatch {
         &self,
         store: &'s Store,
         entry: &Entry,
-        scope: Scope<'_>,
-        key: Located<'_>,
+        scope: &Scope<'_>,
+        key: &Located<'_>,
         (args, out): (Args<'_>, &mut Reply<'_>),
-        (held, keep): (&mut Held<'s>, bool),
+        (held, again, keep): (&mut Held<'s>, bool, bool),
     ) -> Result {
         let handler = match self.handler(entry) {
             Handler::Data(handler) => handler,
             Handler::Keeps(handler) if args.raw().len() <= LEAST_PREPARED => handler,
             _ => {
                 held.release();
-                return self.run(store, entry, scope, &[key], args, out);
+                return self.run(store, entry, *scope, &[*key], args, out);
             }
         };
         if entry.command.flags.contains(Flags::DENYOOM) && store.is_short() {
@@ -116,8 +116,13 @@ impl Dispatch {
             }
         }
         let mark = out.mark();
-        let mut db = scope.apply(store.lock_held(scope.db, &key, scope.now, held));
-        let result = locked(handler, entry, &mut db, std::slice::from_ref(&key), (scope, args), out);
+        let mut db = store.lock_held((scope.db, scope.now), (key, again), held);
+        scope.apply(&mut db);
+        let result = if db.is_plain(key.slot) {
+            handler(&mut db, args, out)
+        } else {
+            gated::run(handler, entry, &mut db, &[key.slot], (*scope, args), out)
+        };
         drop(db);
         if !keep {
             held.release();
@@ -151,16 +156,19 @@ impl Dispatch {
                 if !scope.alone {
                     super::sort::patterns_in_slot(args)?;
                 }
-                let mut db = scope.apply(store.lock_all(scope.db, scope.now));
+                let mut db = store.lock_all(scope.db, scope.now);
+                scope.apply(&mut db);
                 gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
             }
             Handler::Keeps(handler) if args.raw().len() > LEAST_PREPARED => {
                 let mut prepared = store.prepare(args.iter(), scope.landed);
-                let mut db = scope.apply(store.lock(scope.db, keys, scope.now)).having(&mut prepared);
+                let mut db = store.lock(scope.db, keys, scope.now).having(&mut prepared);
+                scope.apply(&mut db);
                 locked(handler, entry, &mut db, keys, (scope, args), out)
             }
             Handler::Data(handler) | Handler::Keeps(handler) | Handler::AnyKey(handler, _) => {
-                let mut db = scope.apply(store.lock(scope.db, keys, scope.now));
+                let mut db = store.lock(scope.db, keys, scope.now);
+                scope.apply(&mut db);
                 locked(handler, entry, &mut db, keys, (scope, args), out)
             }
             Handler::Whole(handler) => {
@@ -205,4 +213,102 @@ fn distinct(keys: &[Located<'_>]) -> SmallVec<[u16; 4]> {
     let mut slots = SmallVec::new();
     keys.iter().for_each(|key| add(&mut slots, key.slot));
     slots
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+    use shoal_proto::resp::{Protocol, request::OwnedArgs};
+
+    use super::*;
+    use crate::store::Settings;
+
+    /// With the key in place of K. They find it, do not look for it, change it where it is, write it anew, move or remove it.
+    const COMMANDS: [&str; 30] = [
+        "SET K 1",
+        "SET K 12345",
+        "SET K text PX 40",
+        "GET K",
+        "APPEND K more",
+        "INCR K",
+        "INCRBY K x",
+        "DECRBY K 7",
+        "GETDEL K",
+        "GETEX K PX 30",
+        "PEXPIRE K 20",
+        "PERSIST K",
+        "MOVE K 1",
+        "MOVE K 0",
+        "DEL K",
+        "TYPE K",
+        "HSET K f v",
+        "HSET K a-field a-value-that-makes-it-grow",
+        "HSET K f",
+        "HDEL K f",
+        "HGET K f",
+        "SADD K member",
+        "SADD K 1",
+        "SREM K member",
+        "LPUSH K left",
+        "RPUSH K right",
+        "LPOP K",
+        "RPOP K 2",
+        "ZADD K 1 member",
+        "ZPOPMIN K",
+    ];
+
+    /// Commands under a lock that is kept, in runs on one key, answer and leave behind what they do one by one.
+    #[test]
+    fn runs_under_one_lock_answer_as_commands_one_by_one() {
+        let mut random = StdRng::seed_from_u64(13);
+        let (kept, single, dispatch) =
+            (Store::new(Settings::default()), Store::new(Settings::default()), Dispatch::default());
+        let mut scope = Scope {
+            db: 0,
+            now: 1_700_000_000_000,
+            touch: true,
+            within: None,
+            alone: true,
+            waits: None,
+            landed: None,
+        };
+        for run in 0..4_000 {
+            scope.db = random.random_range(0..2);
+            let (mut held, mut last) = (Held::default(), None);
+            for _ in 0..random.random_range(1..24) {
+                // The lock outlives a change of the time in a long batch.
+                scope.now += random.random_range(0..8);
+                let key = match last {
+                    Some(last) if random.random_range(0..4) > 0 => last,
+                    _ => *["{x}one", "{x}two", "{x}three"].choose(&mut random).expect("there are three"),
+                };
+                let line = COMMANDS.choose(&mut random).expect("there are some").replace('K', key);
+                let args = OwnedArgs::new(line.split(' '));
+                let (args, mut here, mut there) = (args.args(), Vec::new(), Vec::new());
+                dispatch.execute(&single, scope, args, &mut Reply::new(&mut there, Protocol::Resp2));
+                let mut out = Reply::new(&mut here, Protocol::Resp2);
+                let result = table().find(args).and_then(|entry| {
+                    if !entry.one_key {
+                        held.release();
+                        last = None;
+                        let keys = Dispatch::keys(&kept, entry, args);
+                        return dispatch.run(&kept, entry, scope, &keys, args, &mut out);
+                    }
+                    let (located, again) = (kept.locate(args.at(1)), last == Some(key));
+                    last = Some(key);
+                    let under = (&mut held, again, random.random_range(0..8) > 0);
+                    dispatch.run_held(&kept, entry, &scope, &located, (args, &mut out), under)
+                });
+                if let Err(error) = result {
+                    out.error(&error);
+                }
+                assert_eq!(here, there, "run {run}: {line}");
+            }
+            drop(held);
+            if run % 100 == 0 {
+                kept.audit();
+                single.audit();
+            }
+        }
+    }
 }

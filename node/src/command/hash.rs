@@ -16,8 +16,8 @@ use super::{
     element::{element, element_or_null},
 };
 use crate::{
-    store::{Changed, Db, Small},
-    value::{Hash, dense::Dense, packed::Elem},
+    store::{Db, Small},
+    value::{Encodings, Hash, dense::Dense, packed::Elem},
 };
 
 pub(super) const HANDLERS: Family = &[
@@ -57,22 +57,26 @@ fn set_fields(db: &mut Db<'_>, args: Args<'_>, command: &'static str) -> Result<
         return Err(Error::Arity(command.into()));
     }
     let limits = db.encodings();
-    let mut hash = if args.len() == 4 {
-        let plan = |small: Dense<'_>| small.set_field(args.at(2), args.at(3), &limits);
-        match db.change_or_new::<Hash, _>(args.at(1), Small::Hash, plan)? {
-            Changed::Here(created) => return Ok(i64::from(created)),
-            Changed::Value(hash) => hash,
-        }
-    } else {
-        db.edit_or_new::<Hash>(args.at(1))?
+    if args.len() > 4 {
+        let mut hash = db.edit_or_new::<Hash>(args.at(1))?;
+        return Ok(set_each(&mut hash, args, &limits));
+    }
+    let plan = |small: Dense<'_>| {
+        let (splice, created) = small.set_field(args.at(2), args.at(3), &limits)?;
+        Some((splice, i64::from(created)))
     };
+    db.change_or_new(args.at(1), Small::Hash, plan, |hash: &mut Hash| set_each(hash, args, &limits))
+}
+
+/// Sets the fields of a value; how many are new.
+fn set_each(hash: &mut Hash, args: Args<'_>, limits: &Encodings) -> i64 {
     let longest = args.from(2).iter().map(<[u8]>::len).max().unwrap_or(0);
-    hash.prepare((args.len() - 2) / 2, longest, &limits);
+    hash.prepare((args.len() - 2) / 2, longest, limits);
     let mut created = 0;
     for i in (2..args.len()).step_by(2) {
-        created += i64::from(hash.set(args.at(i), args.at(i + 1), &limits));
+        created += i64::from(hash.set(args.at(i), args.at(i + 1), limits));
     }
-    Ok(created)
+    created
 }
 
 fn hsetnx(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -105,17 +109,13 @@ fn hmget(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn hdel(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let mut removed = 0;
-    let plan = |small: Dense<'_>| if args.len() == 3 { small.remove(args.at(2), 2) } else { None };
-    let changed = db.change::<Hash, _>(args.at(1), Small::Hash, plan)?;
-    if let Some(Changed::Here(there)) = changed {
-        removed = i64::from(there);
-    } else if let Some(Changed::Value(mut hash)) = changed {
-        for field in args.from(2).iter() {
-            removed += i64::from(hash.remove(field));
-        }
-    }
-    out.int(removed);
+    let plan = |small: Dense<'_>, (): &mut ()| {
+        let (splice, there) = if args.len() == 3 { small.remove(args.at(2), 2)? } else { return None };
+        Some((splice, i64::from(there)))
+    };
+    let value =
+        |hash: &mut Hash, (): &mut ()| args.from(2).iter().map(|field| i64::from(hash.remove(field))).sum();
+    out.int(db.change(args.at(1), Small::Hash, &mut (), plan, value)?.unwrap_or(0));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use shoal_proto::{
 
 use super::{Family, Handler::Data, element::element};
 use crate::{
-    store::{Changed, Db, Small},
+    store::{Db, Small},
     value::{
         List, Typed,
         dense::Dense,
@@ -51,16 +51,11 @@ fn rpush(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 fn push(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>, end: End) -> Result {
     let fill = fill(db);
     let plan = |small: Dense<'_>| if args.len() == 3 { small.push(end, args.at(2), fill) } else { None };
-    let mut edit = match db.change_or_new::<List, _>(args.at(1), Small::List, plan)? {
-        Changed::Here(len) => {
-            out.int(len as i64);
-            return Ok(());
-        }
-        Changed::Value(edit) => edit,
+    let value = |list: &mut List| {
+        list.push(end, args.from(2).iter(), fill);
+        list.len()
     };
-    let list: &mut List = &mut edit;
-    list.push(end, args.from(2).iter(), fill);
-    out.int(list.len() as i64);
+    out.int(db.change_or_new(args.at(1), Small::List, plan, value)? as i64);
     Ok(())
 }
 
@@ -94,20 +89,16 @@ fn pop(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>, end: End) -> Result
     }
     let fill = fill(db);
     if args.len() == 2 {
-        let plan = |small: Dense<'_>| small.pop(end, |elem| element(out, elem));
-        let mut edit = match db.change::<List, _>(args.at(1), Small::List, plan)? {
-            None => {
-                out.null();
-                return Ok(());
+        let plan = |small: Dense<'_>, out: &mut Reply<'_>| small.pop(end, |elem| element(out, elem));
+        let value = |list: &mut List, out: &mut Reply<'_>| {
+            if let Some(elem) = list.peek(end) {
+                element(out, elem);
             }
-            Some(Changed::Here(())) => return Ok(()),
-            Some(Changed::Value(edit)) => edit,
+            list.cut(end, 1, fill);
         };
-        let list: &mut List = &mut edit;
-        if let Some(elem) = list.peek(end) {
-            element(out, elem);
+        if db.change(args.at(1), Small::List, out, plan, value)?.is_none() {
+            out.null();
         }
-        list.cut(end, 1, fill);
         return Ok(());
     }
     let count = at_least(args, 2, 0, "ERR value is out of range, must be positive")?;

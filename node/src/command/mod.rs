@@ -102,11 +102,10 @@ impl Scope<'_> {
     }
 
     #[inline]
-    fn apply<'a>(&self, mut db: Db<'a>) -> Db<'a> {
+    fn apply(&self, db: &mut Db<'_>) {
         if !self.touch {
             db.no_touch();
         }
-        db
     }
 }
 

@@ -155,8 +155,7 @@ impl<'a> Batch<'a> {
                 Next::Incomplete => return (at, None),
                 Next::Inline(end) => {
                     let args = Args::new(scanner.inline(), scanner.spans());
-                    let ready = Ready { args, entry: None, key: None, keep: false };
-                    let stop = match self.one(ready, &mut Held::default(), out) {
+                    let stop = match self.one_alone(args, out) {
                         Outcome::Paused(until) => Some(Stop::Pause(until)),
                         Outcome::Held => Some(Stop::Hold(self.seen)),
                         Outcome::Done => None,
@@ -201,7 +200,7 @@ impl<'a> Batch<'a> {
             if n == 0 {
                 at = end - ready.args.raw().len();
             }
-            match self.one(ready, &mut held, out) {
+            match self.one(&ready, &mut held, out) {
                 Outcome::Paused(until) => return Some((at, Stop::Pause(until))),
                 Outcome::Held => return Some((at, Stop::Hold(self.seen))),
                 Outcome::Done if self.session.closing => return Some((input.len(), Stop::Close)),
@@ -254,8 +253,16 @@ impl<'a> Batch<'a> {
         None
     }
 
-    #[inline]
-    fn one(&mut self, ready: Ready<'_>, held: &mut Held<'a>, out: &mut Replies) -> Outcome {
+    /// Executes a request of which nothing is known yet.
+    #[cold]
+    fn one_alone(&mut self, args: Args<'_>, out: &mut Replies) -> Outcome {
+        let ready = Ready { args, entry: None, key: None, again: false, keep: false };
+        self.one(&ready, &mut Held::default(), out)
+    }
+
+    // From here to the handler all is one function: what is known of a request stays where it was put together.
+    #[inline(always)]
+    fn one(&mut self, ready: &Ready<'_>, held: &mut Held<'a>, out: &mut Replies) -> Outcome {
         let (args, mark) = (ready.args, out.bytes.len());
         let mut reply = out.reply(self.session.protocol);
         let result = match ready.entry.map_or_else(|| table().find(args), Ok) {
@@ -297,11 +304,11 @@ impl<'a> Batch<'a> {
         Outcome::Done
     }
 
-    #[inline]
+    #[inline(always)]
     fn checked(
         &mut self,
         entry: &'static Entry,
-        ready: Ready<'_>,
+        ready: &Ready<'_>,
         held: &mut Held<'a>,
         out: &mut Reply<'_>,
     ) -> Result {
@@ -325,16 +332,17 @@ impl<'a> Batch<'a> {
         result
     }
 
+    #[inline(never)]
     fn timed(
         &mut self,
         action: Action,
         entry: &'static Entry,
-        ready: Ready<'_>,
+        ready: &Ready<'_>,
         out: &mut Reply<'_>,
     ) -> Result {
         let begun = std::time::Instant::now();
-        let ready = Ready { keep: false, ..ready };
-        let result = self.run(action, entry, ready, &mut Held::default(), out);
+        let ready = Ready { keep: false, ..*ready };
+        let result = self.run(action, entry, &ready, &mut Held::default(), out);
         let took = begun.elapsed();
         self.count(entry, took.as_micros() as u64, &result);
         if !entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
@@ -381,12 +389,12 @@ impl<'a> Batch<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn run(
         &mut self,
         action: Action,
         entry: &'static Entry,
-        ready: Ready<'_>,
+        ready: &Ready<'_>,
         held: &mut Held<'a>,
         out: &mut Reply<'_>,
     ) -> Result {
@@ -407,12 +415,13 @@ impl<'a> Batch<'a> {
                     landed: self.landed,
                 };
                 let (dispatch, store) = (&self.shared.dispatch, &self.shared.store);
-                if let Some(key) = ready.key {
+                if let Some(key) = &ready.key {
                     if let Err(error) = self.ownership.check_one(key.slot) {
                         held.release();
-                        return self.at_copy(entry, scope, &[key], (error, args), out);
+                        return self.at_copy(entry, scope, &[*key], (error, args), out);
                     }
-                    return dispatch.run_held(store, entry, scope, key, (args, out), (held, ready.keep));
+                    let under = (held, ready.again, ready.keep);
+                    return dispatch.run_held(store, entry, &scope, key, (args, out), under);
                 }
                 held.release();
                 let keys = Dispatch::keys(store, entry, args);

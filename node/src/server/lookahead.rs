@@ -7,7 +7,10 @@ use shoal_proto::{
     resp::{Args, Limits, ProtocolError, Request, Scanner, Span, request::whole},
 };
 
-use crate::store::{Located, Store, Wanted, shard_of};
+use crate::{
+    same::same,
+    store::{Located, Store, Wanted, shard_of},
+};
 
 /// Requests of one connection gathered at once; more look-ups than a core can have waiting for memory, and few enough
 /// for what they bring in to stay close to it.
@@ -66,6 +69,8 @@ pub(super) struct Ready<'a> {
     pub(super) entry: Option<&'static Entry>,
     /// Its one key, if the entry says that it has one.
     pub(super) key: Option<Located<'a>>,
+    /// Whether that is also the key of the request before, if that was executed with one.
+    pub(super) again: bool,
     /// Whether the next request has one too, in the same shard.
     pub(super) keep: bool,
 }
@@ -170,7 +175,7 @@ impl Lookahead {
             };
             let usual = match &last {
                 // Pipelines mostly repeat a command.
-                Some((name, entry)) if args.at(0) == *name && entry.command.accepts(args.len()) => {
+                Some((name, entry)) if same(args.at(0), name) && entry.command.accepts(args.len()) => {
                     Some(*entry)
                 }
                 _ => table().usual(args),
@@ -182,7 +187,7 @@ impl Lookahead {
                     found.has_key = true;
                     found.element = ELEMENTS[usize::from(entry.id)].min((args.len() - 1) as u8);
                     match &key {
-                        Some(known) if known.bytes == argument(1) => {
+                        Some(known) if same(known.bytes, argument(1)) => {
                             (found.hash, found.slot, found.again) = (known.hash, known.slot, true);
                         }
                         _ => {
@@ -236,7 +241,7 @@ impl Lookahead {
             .found
             .get(i + 1)
             .is_some_and(|next| found.has_key && next.has_key && shard_of(next.slot) == shard_of(found.slot));
-        (Ready { args, entry, key, keep }, found.end)
+        (Ready { args, entry, key, again: found.again, keep }, found.end)
     }
 }
 

@@ -4,7 +4,7 @@
 //! without the lengths by which it is walked backwards, and room to grow if it has grown before. What is large, or
 //! has a form that cannot be packed, stays a [`Value`] outside the log.
 
-use super::item::Form;
+use super::{item::Form, pool::Pool};
 use crate::value::{
     Hash, List, Set, Str, Value, Zset,
     dense::{COUNT, Dense},
@@ -13,6 +13,9 @@ use crate::value::{
 
 /// Longest value that is kept in the log once it was changed in place: each change copies it twice.
 pub(super) const LONGEST_EDITED: usize = 1 << 10;
+
+/// Strings outside the log that are longer are shared.
+const LEAST_SHARED: usize = 1 << 10;
 
 /// A value on its way into the store.
 #[derive(Debug)]
@@ -95,6 +98,16 @@ pub(super) fn decode(form: Form, bytes: &[u8]) -> Value {
         Form::Zset => Zset::from_packed(run()).into(),
         Form::List => List::from_packed(run()).into(),
         Form::Boxed => unreachable!("a boxed value is not in the log"),
+    }
+}
+
+/// A value as it lies outside the log: strings can be shared with replies.
+pub(super) fn settled_outside(value: Value, pool: &Pool) -> Value {
+    match value {
+        Value::Str(string) if string.bytes().len() > LEAST_SHARED => {
+            string.into_shared(|bytes| pool.share(bytes)).into()
+        }
+        other => other,
     }
 }
 

@@ -7,6 +7,7 @@ use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
     Edit, Effect, Gate, Guards, Located, Prepared, Settings, Store,
+    item::Form,
     prepared::LEAST_PREPARED,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
@@ -76,6 +77,8 @@ pub struct Db<'a> {
     /// The command's keys as they were located before, and which of them was asked for last.
     keys: &'a [Located<'a>],
     last: Cell<usize>,
+    /// The only key is that of the command before, under the same hold of the lock.
+    again: bool,
     /// Copies of its long arguments.
     prepared: Option<&'a mut Prepared>,
     /// Values taken out of the log to be read.
@@ -90,7 +93,19 @@ pub(super) struct Spot {
 }
 
 impl<'a> Db<'a> {
+    #[inline]
     pub(super) fn new(store: &'a Store, guards: Guards<'a>, index: u8, now: u64) -> Self {
+        Self::on(store, guards, (index, now), (None, &[]))
+    }
+
+    /// All keys are of this slot, if there is one given; these are located already.
+    #[inline]
+    pub(super) fn on(
+        store: &'a Store,
+        guards: Guards<'a>,
+        (index, now): (u8, u64),
+        (slot, keys): (Option<u16>, &'a [Located<'a>]),
+    ) -> Self {
         Self {
             store,
             guards,
@@ -98,9 +113,10 @@ impl<'a> Db<'a> {
             now,
             touch: true,
             copy: false,
-            slot: None,
-            keys: &[],
+            slot,
+            keys,
             last: Cell::new(0),
+            again: false,
             prepared: None,
             lifted: Vec::new(),
         }
@@ -112,16 +128,10 @@ impl<'a> Db<'a> {
         self
     }
 
-    /// All keys are of this slot.
-    pub(super) fn on_slot(mut self, slot: u16) -> Self {
-        self.slot = Some(slot);
-        self
-    }
-
-    /// These keys are located already.
-    pub(super) fn knowing(mut self, keys: &'a [Located<'a>]) -> Self {
-        self.keys = keys;
-        self
+    /// The only key is that of the command before, and the lock was not released since.
+    #[inline]
+    pub(super) fn of_same_key(&mut self) {
+        self.again = true;
     }
 
     /// These arguments are copied already.
@@ -290,8 +300,10 @@ impl<'a> Db<'a> {
     /// Finds a key that is not expired; removes it if it is.
     #[inline]
     pub(super) fn find_at(&mut self, guard: usize, key: &Key<'_>) -> Option<Spot> {
-        let shard = &mut self.guards[guard].1;
-        let place = shard.find(key)?;
+        let (again, shard) = (self.again, &mut *self.guards[guard].1);
+        let place = if again { shard.find_again(key) } else { shard.find(key) };
+        shard.recent = place.map(|place| (place.handle, shard.log.gone()));
+        let place = place?;
         if shard.item(place.handle).expired(self.now) {
             if self.copy {
                 return None;
@@ -541,6 +553,36 @@ impl<'a> Db<'a> {
         };
         let old = store(shard, &key, found, stored, (expiry, now));
         self.discard_value(old);
+    }
+
+    /// Replaces the string at `key` by the number that `f` makes of it, or of nothing, and gives that; the expiry stays.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is something else, and what `f` says.
+    #[inline]
+    pub fn count(&mut self, key: &[u8], f: impl FnOnce(Option<&[u8]>) -> Result<i64>) -> Result<i64> {
+        let (guard, key) = self.locate(key);
+        let found = self.find_at(guard, &key);
+        let now = self.now;
+        let shard = self.shard(guard);
+        let old = match found {
+            Some(spot) => Some(shard.found(spot.place.handle).as_str().ok_or(Error::WrongType)?),
+            None => None,
+        };
+        let number = f(old)?;
+        let mut text = itoa::Buffer::new();
+        let bytes = text.format(number).as_bytes();
+        if let Some(Spot { place, .. }) = found
+            && shard.log.item_mut(place.handle).overwrite(Form::Whole, bytes)
+        {
+            shard.stats.dirty += 1;
+            shard.hit(place.handle, now);
+            return Ok(number);
+        }
+        let stored = Stored::Inline(Form::Whole, bytes);
+        let old = store(shard, &key, found, stored, (Expiry::Keep, now));
+        self.discard_value(old);
+        Ok(number)
     }
 
     /// Removes `key` and what it held, a large value in the background; whether it existed.

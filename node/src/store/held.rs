@@ -7,7 +7,11 @@ use std::ops::{Deref, DerefMut};
 
 use parking_lot::MutexGuard;
 
-use super::{Db, Located, Store, shard::Shard, shard_of};
+use super::{
+    Db, Located, Store,
+    shard::{Key, Place, Shard},
+    shard_of,
+};
 
 /// The lock, or none.
 #[derive(Debug, Default)]
@@ -20,31 +24,55 @@ impl<'a> Held<'a> {
         self.0 = None;
     }
 
-    /// Locks a shard, unless that is held already, and releases any other before.
+    /// Locks a shard, unless that is held already, and releases any other before. Whether it was held.
     #[inline]
-    fn lock(&mut self, store: &'a Store, shard: usize) -> &mut Shard {
-        if self.0.as_ref().is_none_or(|(held, _)| *held != shard) {
+    fn lock(&mut self, store: &'a Store, shard: usize) -> (bool, &mut Shard) {
+        let was_held = self.0.as_ref().is_some_and(|(held, _)| *held == shard);
+        if !was_held {
             self.release();
             self.0 = Some((shard, store.shards[shard].lock()));
         }
-        &mut self.0.as_mut().expect("it has just been locked").1
+        (was_held, &mut self.0.as_mut().expect("it has just been locked").1)
     }
 }
 
 impl Store {
-    /// Locks the shard of one key, as [`lock`](Self::lock) does; the lock is still held when the command is through.
+    /// Locks the shard of one key, as [`lock`](Self::lock) does; the lock is still held when the command is through. `again`:
+    /// the key is the one of the command that was executed before this with the same `held`, in the same database.
     #[inline]
     pub fn lock_held<'s: 'a, 'a>(
         &'s self,
-        db: u8,
-        key: &'a Located<'a>,
-        now: u64,
+        (db, now): (u8, u64),
+        (key, again): (&'a Located<'a>, bool),
         held: &'a mut Held<'s>,
     ) -> Db<'a> {
-        let shard = shard_of(key.slot);
-        let mut guards = Guards::new();
-        guards.push((shard, Access::Lent(held.lock(self, shard))));
-        Db::new(self, guards, db, now).on_slot(key.slot).knowing(std::slice::from_ref(key))
+        let number = shard_of(key.slot);
+        let (was_held, shard) = held.lock(self, number);
+        let again = was_held && again;
+        if !again {
+            shard.recent = None;
+        }
+        let guards = Guards::from_buf([(number, Access::Lent(shard))]);
+        let mut db = Db::on(self, guards, (db, now), (Some(key.slot), std::slice::from_ref(key)));
+        if again {
+            db.of_same_key();
+        }
+        db
+    }
+}
+
+impl Shard {
+    /// Finds the key that all commands were about since the lock was taken, or since [`recent`](Self::recent) was forgotten. It is
+    /// where it was found unless something has gone since.
+    #[inline]
+    pub(super) fn find_again(&self, key: &Key<'_>) -> Option<Place> {
+        match self.recent {
+            Some((handle, gone)) if gone == self.log.gone() && self.item(handle).space() == key.space => {
+                debug_assert_eq!(self.key(handle), key.bytes, "it is the key that was found last");
+                Some(Place { space: key.space, slot: key.slot, hash: key.hash, handle })
+            }
+            _ => self.find(key),
+        }
     }
 }
 

@@ -302,6 +302,12 @@ impl ItemMut<'_> {
         &mut self.0[end - len..end]
     }
 
+    /// Writes another value of the same length over one that is here and not outside the log; whether it was possible.
+    #[inline]
+    pub(super) fn overwrite(&mut self, form: Form, value: &[u8]) -> bool {
+        self.read().form() != Form::Boxed && self.set_value(form, value)
+    }
+
     /// Writes another value of the same length; whether the lengths were the same.
     #[inline]
     pub(super) fn set_value(&mut self, form: Form, value: &[u8]) -> bool {

@@ -82,6 +82,8 @@ pub(super) struct Log {
     earned: u64,
     /// Bytes of dead items and rests of sealed segments, where no walk has passed yet.
     waste: u64,
+    /// Items that have died or moved.
+    gone: u64,
     /// Size of new segments.
     segment_size: usize,
 }
@@ -125,6 +127,7 @@ impl Log {
             emptying: None,
             earned: 0,
             waste: 0,
+            gone: 0,
             segment_size,
         }
     }
@@ -277,6 +280,7 @@ impl Log {
     /// Marks an item dead.
     pub(super) fn kill(&mut self, handle: Handle) {
         let (number, offset) = split(handle);
+        self.gone += 1;
         let segment = self.segment_mut(number);
         let mut item = ItemMut(&mut segment.bytes[offset..]);
         debug_assert!(!Item(item.0).is_dead(), "an item dies once");
@@ -290,6 +294,12 @@ impl Log {
             self.earned = (self.earned + MOVED_FOR_DEAD * u64::from(len)).min(most);
         }
         self.settle(number);
+    }
+
+    /// How many items have died or moved: while it stays the same, so does every handle.
+    #[inline]
+    pub(super) fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// Bytes of living items that may be moved for what has died.

@@ -65,7 +65,7 @@ use shoal_proto::{
     slot::{SLOTS, key_slot},
 };
 use smallvec::SmallVec;
-pub(crate) use splice::{Changed, Small};
+pub(crate) use splice::Small;
 use std::sync::Arc;
 pub use sweep::Sweep;
 pub use tap::Copied;
@@ -239,28 +239,26 @@ impl Store {
     /// Locks the shard of one slot.
     #[inline]
     pub fn lock_slot(&self, db: u8, slot: u16, now: u64) -> Db<'_> {
-        Db::new(self, self.guard(slot), db, now).on_slot(slot)
+        Db::on(self, self.guard(slot), (db, now), (Some(slot), &[]))
     }
 
     #[inline]
     fn guard(&self, slot: u16) -> Guards<'_> {
         let shard = shard_of(slot);
-        let mut guards = Guards::new();
-        guards.push((shard, Access::Locked(self.shards[shard].lock())));
-        guards
+        Guards::from_buf([(shard, Access::Locked(self.shards[shard].lock()))])
     }
 
     /// Locks the shards of a command's keys, in ascending order. The usual case is one.
     #[inline]
     pub fn lock<'a>(&'a self, db: u8, keys: &'a [Located<'a>], now: u64) -> Db<'a> {
         match keys {
-            [key] => Db::new(self, self.guard(key.slot), db, now).on_slot(key.slot).knowing(keys),
+            [key] => Db::on(self, self.guard(key.slot), (db, now), (Some(key.slot), keys)),
             keys => {
                 let mut wanted: SmallVec<[usize; 16]> = keys.iter().map(|key| shard_of(key.slot)).collect();
                 wanted.sort_unstable();
                 wanted.dedup();
                 let guards = wanted.into_iter().map(|i| (i, Access::Locked(self.shards[i].lock()))).collect();
-                Db::new(self, guards, db, now).knowing(keys)
+                Db::on(self, guards, (db, now), (None, keys))
             }
         }
     }

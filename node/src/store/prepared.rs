@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Landed, Store, shard::settled_outside};
+use super::{Landed, Store, blob::settled_outside};
 use crate::value::Value;
 
 /// Longer ones are copied before: for so long a lock may be held for a copy.

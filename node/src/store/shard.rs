@@ -22,7 +22,10 @@ use super::{
     pool::Pool,
     taps::Taps,
 };
-use crate::value::{Encodings, Str, Value};
+use crate::{
+    same::same,
+    value::{Encodings, Str, Value},
+};
 use shoal_proto::slot::key_slot;
 
 /// Longest key that is kept in the log.
@@ -31,8 +34,6 @@ const LONGEST_KEY: usize = 1 << 10;
 const INDEX_SHARE: usize = 8;
 /// What the allocator adds to a value outside the log.
 const ALLOCATION: usize = 16;
-/// Strings outside the log that are longer are shared.
-const LEAST_SHARED: usize = 1 << 10;
 
 /// Counters of what happened to keys.
 #[derive(Debug, Default, Clone, Copy)]
@@ -168,6 +169,8 @@ pub(crate) struct Shard {
     pub(super) taps: Taps,
     /// What flushes left.
     pub(super) leftovers: Leftovers,
+    /// The item found last under the lock that is held, and how many items had gone from where they were then.
+    pub(super) recent: Option<(Handle, u64)>,
 }
 
 /// The key of an item.
@@ -215,6 +218,7 @@ impl Shard {
             gates: Gates::default(),
             taps: Taps::default(),
             leftovers: Leftovers::new(reclaim.counters()),
+            recent: None,
         }
     }
 
@@ -303,7 +307,7 @@ impl Shard {
     #[inline]
     pub(super) fn find(&self, key: &Key<'_>) -> Option<Place> {
         let keys = self.spaces[usize::from(key.space)].as_deref()?;
-        let is = |handle| key_at(&self.log, &self.boxes, handle) == key.bytes;
+        let is = |handle| same(key_at(&self.log, &self.boxes, handle), key.bytes);
         let handle = keys.slot(key.slot).find(key.hash, is)?;
         Some(Place { space: key.space, slot: key.slot, hash: key.hash, handle })
     }
@@ -383,7 +387,7 @@ impl Shard {
         let result = match blob::encode(&value, longest, &mut buffer) {
             Some((form, bytes)) => f(self, Stored::Inline(form, bytes)),
             None => {
-                let value = settled_outside(value, self.log.pool());
+                let value = blob::settled_outside(value, self.log.pool());
                 f(self, Stored::Boxed(value))
             }
         };
@@ -686,15 +690,5 @@ impl Shard {
     /// Each database that has keys, as its space.
     pub(super) fn used_spaces(&self) -> SmallVec<[u8; DATABASES]> {
         (0..DATABASES as u8).filter(|s| self.keyspace(*s).is_some_and(|keys| keys.len > 0)).collect()
-    }
-}
-
-/// A value as it lies outside the log: strings can be shared with replies.
-pub(super) fn settled_outside(value: Value, pool: &Pool) -> Value {
-    match value {
-        Value::Str(string) if string.bytes().len() > LEAST_SHARED => {
-            string.into_shared(|bytes| pool.share(bytes)).into()
-        }
-        other => other,
     }
 }

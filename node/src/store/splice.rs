@@ -2,14 +2,14 @@
 //!
 //! One that grows gets some room to grow further when it is written anew, so that not every change moves it.
 
-use shoal_proto::error::Result;
+use shoal_proto::{Error, error::Result};
 
 use super::{
-    Db, Edit,
+    Db,
     blob::LONGEST_EDITED,
     db::Spot,
     item::Form,
-    shard::{Place, Shard, Stored},
+    shard::{Place, Shard, Stored, box_of},
 };
 use crate::value::{
     Typed,
@@ -17,7 +17,7 @@ use crate::value::{
 };
 
 /// Room to grow: one in so many bytes, and so many.
-const ROOM_SHARE: usize = 8;
+const ROOM_SHARE: usize = 4;
 const ROOM: usize = 16;
 /// More room than this behind the elements, and as much again as they take, is given back.
 const MOST_ROOM: usize = 64;
@@ -40,77 +40,100 @@ impl Small {
     }
 }
 
-/// What became of a change.
-#[derive(Debug)]
-pub(crate) enum Changed<'a, T: Typed, R> {
-    /// It was made where the collection lies, and says this.
-    Here(R),
-    /// It has to be made in the value.
-    Value(Edit<'a, T>),
-}
-
 impl Db<'_> {
-    /// Changes the collection at `key` as `plan` says if it is a small one and can stay one, else gives it to be changed, as
-    /// [`edit`](Db::edit) does.
+    /// Changes the collection at `key` as `plan` says if it is a small one and can stay one, else its value by `otherwise`. Both
+    /// get `with`. `None` if there is no such key; one that becomes empty goes.
     ///
     /// # Errors
-    /// [`Error::WrongType`](shoal_proto::Error::WrongType) if it is something else.
+    /// [`Error::WrongType`] if it is something else.
     #[inline]
-    pub(crate) fn change<'s, 'n, T: Typed, R>(
-        &'s mut self,
+    pub(crate) fn change<'n, T: Typed, W, R>(
+        &mut self,
         key: &[u8],
         kind: Small,
-        plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>,
-    ) -> Result<Option<Changed<'s, T, R>>> {
+        with: &mut W,
+        plan: impl FnOnce(Dense<'_>, &mut W) -> Plan<'n, R>,
+        otherwise: impl FnOnce(&mut T, &mut W) -> R,
+    ) -> Result<Option<R>> {
         let Some(spot) = self.find(key) else { return Ok(None) };
-        if let Some(result) = self.splice(spot, kind, plan) {
-            return Ok(Some(Changed::Here(result)));
-        }
-        self.edit_at(spot).map(|edit| Some(Changed::Value(edit)))
+        self.change_at(spot, kind, with, plan, otherwise).map(Some)
     }
 
     /// The same; a key that does not exist begins as `T::default()`.
     ///
     /// # Errors
-    /// [`Error::WrongType`](shoal_proto::Error::WrongType) if it is something else.
+    /// [`Error::WrongType`] if it is something else.
     #[inline]
-    pub(crate) fn change_or_new<'s, 'n, T: Typed + Default, R>(
-        &'s mut self,
-        key: &'s [u8],
+    pub(crate) fn change_or_new<'n, T: Typed + Default, R>(
+        &mut self,
+        key: &[u8],
         kind: Small,
         plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>,
-    ) -> Result<Changed<'s, T, R>> {
+        otherwise: impl FnOnce(&mut T) -> R,
+    ) -> Result<R> {
         let (guard, located) = self.locate(key);
-        if let Some(spot) = self.find_at(guard, &located) {
-            if let Some(result) = self.splice(spot, kind, plan) {
-                return Ok(Changed::Here(result));
+        match self.find_at(guard, &located) {
+            Some(spot) => {
+                self.change_at(spot, kind, &mut (), |small, ()| plan(small), |value, ()| otherwise(value))
             }
-            return self.edit_at(spot).map(Changed::Value);
+            None => Ok(otherwise(&mut self.new_at(guard, located))),
         }
-        Ok(Changed::Value(self.new_at(guard, located)))
     }
 
-    /// `None`: nothing was changed or counted.
     #[inline]
-    fn splice<'n, R>(
+    fn change_at<'n, T: Typed, W, R>(
         &mut self,
         spot: Spot,
         kind: Small,
-        plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>,
-    ) -> Option<R> {
-        let (now, mut place) = (self.now(), spot.place);
-        let shard = self.shard(spot.guard);
-        let item = shard.item(place.handle);
-        if item.form() != kind.form() {
-            return None;
+        with: &mut W,
+        plan: impl FnOnce(Dense<'_>, &mut W) -> Plan<'n, R>,
+        otherwise: impl FnOnce(&mut T, &mut W) -> R,
+    ) -> Result<R> {
+        let form = self.shard(spot.guard).item(spot.place.handle).form();
+        if form == Form::Boxed {
+            return self.change_boxed(spot, |value| otherwise(value, with));
         }
-        let (splice, result) = plan(Dense::new(item.value()))?;
+        if form == kind.form()
+            && let Some(result) = self.splice(spot, |small| plan(small, with))
+        {
+            return Ok(result);
+        }
+        self.edit_at(spot).map(|mut edit| otherwise(&mut edit, with))
+    }
+
+    /// Changes a value outside the log where it is.
+    #[inline]
+    fn change_boxed<T: Typed, R>(&mut self, spot: Spot, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+        let (now, touches, handle) = (self.now(), self.touches(), spot.place.handle);
+        let shard = self.shard(spot.guard);
+        let id = box_of(shard.item(handle));
+        let value = &mut shard.boxes[id].value;
+        let result = change(T::of_mut(value).ok_or(Error::WrongType)?);
+        let empty = value.is_empty_collection();
+        shard.stats.dirty += 1;
+        if empty {
+            drop(shard.remove(spot.place));
+            return Ok(result);
+        }
+        shard.recharge_box(handle, id);
+        if touches {
+            shard.hit(handle, now);
+        }
+        Ok(result)
+    }
+
+    /// Changes a small collection of the kind that `plan` takes it for. `None`: nothing was changed or counted.
+    #[inline]
+    fn splice<'n, R>(&mut self, spot: Spot, plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>) -> Option<R> {
+        let (now, touches, mut place) = (self.now(), self.touches(), spot.place);
+        let shard = self.shard(spot.guard);
+        let (splice, result) = plan(Dense::new(shard.item(place.handle).value()))?;
         if let Some(splice) = splice {
             place = shard.splice(place, &splice, now)?;
             shard.stats.dirty += 1;
         }
-        if self.touches() {
-            self.shard(spot.guard).hit(place.handle, now);
+        if touches {
+            shard.hit(place.handle, now);
         }
         Some(result)
     }
@@ -130,17 +153,20 @@ impl Db<'_> {
 
 impl Shard {
     /// Changes a small collection; its place from now on. `None` if it would grow too large.
+    #[inline]
     fn splice(&mut self, place: Place, splice: &Splice<'_>, now: u64) -> Option<Place> {
-        let room = self.item(place.handle).value().len();
-        let used = if splice.moves_nothing() { room } else { splice.used() };
+        let (room, used) = (self.item(place.handle).value().len(), splice.used());
         let most = self.longest_value().min(LONGEST_EDITED);
+        // One that shrinks is never left to the value, as what it says may have been told by now.
         if used <= room && (room <= 2 * used + MOST_ROOM || used > most) {
             splice.apply(self.log.item_mut(place.handle).value_mut());
             return Some(place);
         }
-        if used > most {
-            return None;
-        }
+        if used > most { None } else { Some(self.splice_anew(place, splice, most, now)) }
+    }
+
+    fn splice_anew(&mut self, place: Place, splice: &Splice<'_>, most: usize, now: u64) -> Place {
+        let (room, used) = (self.item(place.handle).value().len(), splice.used());
         let len = if used > room { (used + used / ROOM_SHARE + ROOM).min(most) } else { used };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -150,7 +176,7 @@ impl Shard {
         let (form, expires_at) = (item.form(), item.expires_at());
         let place = self.rewrite(place, Stored::Inline(form, &buffer), expires_at, now);
         self.buffer = buffer;
-        Some(place)
+        place
     }
 }
 

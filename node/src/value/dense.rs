@@ -1,8 +1,12 @@
 //! A small collection as it lies in the store: a packed run without the lengths by which it is walked backwards.
 //!
-//! The number of elements in two bytes, the elements, and then perhaps room to grow, whatever is in it. The commands that
-//! add or remove one element change it where it lies, by a [`Splice`]: to make a value of it, change that and write it down
-//! again costs several times as much. What such a change may not do (too large, another form) is left to the value.
+//! ```text
+//! 0-1  number of elements (14 bits); two bits say how much room to grow there is: none, one byte, or as the last two bytes say
+//! 2-   the elements, then the room, whatever is in it
+//! ```
+//!
+//! The commands that add or remove one element change it where it lies, by a [`Splice`]: to make a value of it, change that
+//! and write it down again costs several times as much. What such a change may not do (too large, another form) is left to the value.
 
 use std::ops::Range;
 
@@ -16,14 +20,12 @@ use super::{
 
 /// Bytes before the elements.
 pub(crate) const COUNT: usize = 2;
-
-/// Where an element was looked for.
-enum Search {
-    /// It begins here, with so many elements before it.
-    Found(usize, usize),
-    /// The run ends here.
-    Absent(usize),
-}
+/// In these bytes: there is one byte of room.
+const ONE: u16 = 1 << 14;
+/// There are more, and the last two say how many.
+const MORE: u16 = 1 << 15;
+/// Bytes of room that hold their number.
+const ROOM: usize = 2;
 
 /// The run, to be read.
 #[derive(Debug, Clone, Copy)]
@@ -38,10 +40,15 @@ impl<'a> Dense<'a> {
         Self(bytes)
     }
 
+    #[inline]
+    fn first(self) -> u16 {
+        u16::from_le_bytes([self.0[0], self.0[1]])
+    }
+
     /// Number of elements.
     #[inline]
     pub(crate) fn len(self) -> usize {
-        usize::from(u16::from_le_bytes([self.0[0], self.0[1]]))
+        usize::from(self.first() & !(ONE | MORE))
     }
 
     /// The elements' bytes with whatever is behind them.
@@ -62,37 +69,52 @@ impl<'a> Dense<'a> {
     }
 
     /// Bytes up to the end of the last element.
+    #[inline]
     pub(crate) fn used(self) -> usize {
-        self.skip(COUNT, self.len())
+        let room = match (self.first() & MORE, self.0.last_chunk::<ROOM>()) {
+            (MORE, Some(room)) => usize::from(u16::from_le_bytes(*room)),
+            _ => usize::from(self.first() & ONE != 0),
+        };
+        self.0.len() - room
     }
 
-    /// Looks for an element among every `step`th.
+    /// Where an element begins, looked for among every `step`th.
     #[inline]
-    fn search(self, wanted: &Written<'_>, step: usize) -> Search {
+    fn search(self, wanted: &Written<'_>, step: usize) -> Option<usize> {
+        let used = self.used();
+        if used >= LEAST_SCANNED
+            && let Some(found) = wanted.scan(&self.0[..used], COUNT)
+        {
+            // The bytes may be a part of something else.
+            return found.and_then(|_| self.walk(wanted, step));
+        }
+        self.walk(wanted, step)
+    }
+
+    fn walk(self, wanted: &Written<'_>, step: usize) -> Option<usize> {
         let mut at = COUNT;
-        for n in 0..self.len() / step {
+        for _ in 0..self.len() / step {
             if wanted.begins(&self.0[at..]) {
-                return Search::Found(at, n * step);
+                return Some(at);
             }
             at = self.skip(at, step);
         }
-        Search::Absent(at)
+        None
     }
 
     /// The value of a field.
     pub(crate) fn value_of(self, field: &[u8]) -> Option<Elem<'a>> {
-        match self.search(&Written::of(field), 2) {
-            Search::Found(at, _) => Some(decode(&self.0[self.next(at)..]).0),
-            Search::Absent(_) => None,
-        }
+        let at = self.search(&Written::of(field), 2)?;
+        Some(decode(&self.0[self.next(at)..]).0)
     }
 
     /// Whether an element is there.
     pub(crate) fn contains(self, element: &[u8]) -> bool {
-        matches!(self.search(&Written::of(element), 1), Search::Found(..))
+        self.search(&Written::of(element), 1).is_some()
     }
 
     /// Sets the value of a field, as [`Hash::set`](super::Hash::set) does; whether the field is new.
+    #[inline]
     pub(crate) fn set_field<'n>(
         self,
         field: &'n [u8],
@@ -104,26 +126,28 @@ impl<'a> Dense<'a> {
         }
         let (field, value) = (Written::of(field), Written::of(value));
         match self.search(&field, 2) {
-            Search::Found(at, before) => {
+            Some(at) => {
                 let from = self.next(at);
-                let old = from..self.next(from);
-                Some((Some(self.splice(old, before + 2, [value], self.len())), false))
+                Some((Some(self.splice(from..self.next(from), [value], self.len())), false))
             }
-            Search::Absent(_) if self.len() / 2 >= limits.hash_entries => None,
-            Search::Absent(end) => {
-                Some((Some(self.splice(end..end, self.len(), [field, value], self.len() + 2)), true))
+            None if self.len() / 2 >= limits.hash_entries => None,
+            None => {
+                let end = self.used();
+                Some((Some(self.splice(end..end, [field, value], self.len() + 2)), true))
             }
         }
     }
 
     /// Adds a member, as [`Set::add`](super::Set::add) does; whether it is new.
+    #[inline]
     pub(crate) fn add<'n>(self, member: &'n [u8], limits: &Encodings) -> Plan<'n, bool> {
         let written = Written::of(member);
         match self.search(&written, 1) {
-            Search::Found(..) => (limits.set_entries > 0).then_some((None, false)),
-            Search::Absent(_) if self.len() >= limits.set_entries || member.len() > limits.set_value => None,
-            Search::Absent(end) => {
-                Some((Some(self.splice(end..end, self.len(), [written], self.len() + 1)), true))
+            Some(_) => (limits.set_entries > 0).then_some((None, false)),
+            None if self.len() >= limits.set_entries || member.len() > limits.set_value => None,
+            None => {
+                let end = self.used();
+                Some((Some(self.splice(end..end, [written], self.len() + 1)), true))
             }
         }
     }
@@ -132,25 +156,22 @@ impl<'a> Dense<'a> {
     /// is left to the value.
     pub(crate) fn remove<'n>(self, element: &[u8], step: usize) -> Plan<'n, bool> {
         match self.search(&Written::of(element), step) {
-            Search::Absent(_) => Some((None, false)),
-            Search::Found(..) if self.len() == step => None,
-            Search::Found(at, before) => {
-                let old = at..self.skip(at, step);
-                Some((Some(self.splice(old, before + step, [], self.len() - step)), true))
-            }
+            None => Some((None, false)),
+            Some(_) if self.len() == step => None,
+            Some(at) => Some((Some(self.splice(at..self.skip(at, step), [], self.len() - step)), true)),
         }
     }
 
     /// Adds an element at one end, as [`List::push`](super::List::push) does; how many there are then.
+    #[inline]
     pub(crate) fn push<'n>(self, end: End, element: &'n [u8], fill: Fill) -> Plan<'n, usize> {
         // A little more than the list counts, for the lengths that are not written here.
-        let bytes = self.0.len() + element.len() + 2 * self.len();
-        if !fill.allows(bytes, self.len() + 1) {
+        let (used, count) = (self.used(), self.len() + 1);
+        if !fill.allows(used + element.len() + 2 * count, count) {
             return None;
         }
-        let (at, before) = if end == End::Front { (COUNT, 0) } else { (self.used(), self.len()) };
-        let count = self.len() + 1;
-        Some((Some(self.splice(at..at, before, [Written::of(element)], count)), count))
+        let at = if end == End::Front { COUNT } else { used };
+        Some((Some(self.splice(at..at, [Written::of(element)], count)), count))
     }
 
     /// Removes the element at one end and gives it to `visit`. The last one is left to the value.
@@ -161,29 +182,31 @@ impl<'a> Dense<'a> {
         let before = if end == End::Front { 0 } else { self.len() - 1 };
         let at = self.skip(COUNT, before);
         visit(decode(&self.0[at..]).0);
-        Some((Some(self.splice(at..self.next(at), before + 1, [], self.len() - 1)), ()))
+        Some((Some(self.splice(at..self.next(at), [], self.len() - 1)), ()))
     }
 
-    /// `old`, up to whose end there are `before` elements, gives way to `new`; there are `count` elements then.
+    /// `old` gives way to `new`; there are `count` elements then.
+    #[inline]
     fn splice<'n, const N: usize>(
         self,
         old: Range<usize>,
-        before: usize,
         new: [Written<'n>; N],
         count: usize,
     ) -> Splice<'n> {
         let len = new.iter().map(Written::len).sum();
-        // Where nothing moves nobody needs to know where the end is.
-        let used = if len == old.len() { old.end } else { self.skip(old.end, self.len() - before) };
-        Splice { old, used, count: count as u16, len, new: SmallVec::from_iter(new) }
+        Splice { old, used: self.used(), count: count as u16, len, new: SmallVec::from_iter(new) }
     }
 }
+
+/// From so many bytes on a run is scanned for what is looked for before it is walked: to follow the lengths from element to
+/// element takes longer.
+const LEAST_SCANNED: usize = 96;
 
 /// A change of a run: some of its bytes give way to other elements.
 #[derive(Debug)]
 pub(crate) struct Splice<'a> {
     old: Range<usize>,
-    /// Where the run ends; the end of `old` where nothing moves.
+    /// Where the run ended before.
     used: usize,
     /// Elements afterwards.
     count: u16,
@@ -193,19 +216,16 @@ pub(crate) struct Splice<'a> {
 }
 
 impl Splice<'_> {
-    /// Whether what is behind stays where it is.
-    pub(crate) fn moves_nothing(&self) -> bool {
-        self.len == self.old.len()
-    }
-
-    /// Bytes of the run afterwards, if something moves.
+    /// Bytes of the run afterwards.
+    #[inline]
     pub(crate) fn used(&self) -> usize {
         self.used - self.old.len() + self.len
     }
 
     /// Changes the run where it lies; `bytes` has room for all of it.
+    #[inline]
     pub(crate) fn apply(&self, bytes: &mut [u8]) {
-        if !self.moves_nothing() {
+        if self.len != self.old.len() && self.old.end < self.used {
             bytes.copy_within(self.old.end..self.used, self.old.start + self.len);
         }
         self.fill(bytes);
@@ -218,14 +238,30 @@ impl Splice<'_> {
         self.fill(to);
     }
 
-    /// Writes the number of elements and those that are new.
+    /// Writes the number of elements, those that are new, and how much room is left.
+    #[inline]
     fn fill(&self, to: &mut [u8]) {
-        to[..COUNT].copy_from_slice(&self.count.to_le_bytes());
         let mut at = self.old.start;
         for element in &self.new {
             element.put(&mut to[at..at + element.len()]);
             at += element.len();
         }
+        note(to, self.count, self.used());
+    }
+}
+
+/// Writes how many elements there are, and that behind the first `used` bytes there is room.
+#[inline]
+fn note(to: &mut [u8], count: u16, used: usize) {
+    let room = to.len() - used;
+    let bits = match room {
+        0 => 0,
+        1 => ONE,
+        _ => MORE,
+    };
+    to[..COUNT].copy_from_slice(&(count | bits).to_le_bytes());
+    if let (MORE, Some(last)) = (bits, to.last_chunk_mut::<ROOM>()) {
+        *last = (room as u16).to_le_bytes();
     }
 }
 
@@ -253,7 +289,10 @@ mod tests {
     fn dense(run: &Packed, room: usize) -> Vec<u8> {
         let mut bytes = (run.len() as u16).to_le_bytes().to_vec();
         run.write_dense(&mut bytes);
-        bytes.resize(bytes.len() + room, 0xe5);
+        let used = bytes.len();
+        bytes.resize(used + room, 0xe5);
+        note(&mut bytes, run.len() as u16, used);
+        assert_eq!((Dense::new(&bytes).len(), Dense::new(&bytes).used()), (run.len(), used));
         bytes
     }
 
@@ -262,21 +301,17 @@ mod tests {
         Packed::read_dense(dense.run(), dense.len() as u32)
     }
 
-    /// Makes the change in place, if there is room, and anew, and says what comes of it; both must agree.
+    /// Makes the change in place, if there is room, and anew with some room, and says what comes of it; both must agree.
     fn made<R>(bytes: &[u8], plan: Plan<'_, R>) -> Option<(Packed, R)> {
         let (splice, result) = plan?;
         let Some(splice) = splice else { return Some((packed(bytes), result)) };
-        let mut anew = vec![0xa7; if splice.moves_nothing() { bytes.len() } else { splice.used() }];
-        if splice.moves_nothing() {
-            anew.copy_from_slice(bytes);
-            splice.apply(&mut anew);
-        } else {
-            splice.write(bytes, &mut anew);
-            if splice.used() <= bytes.len() {
-                let mut here = bytes.to_vec();
-                splice.apply(&mut here);
-                assert_eq!(packed(&here), packed(&anew));
-            }
+        let mut anew = vec![0xa7; splice.used() + bytes.len() % 4];
+        splice.write(bytes, &mut anew);
+        assert_eq!(Dense::new(&anew).used(), splice.used());
+        if splice.used() <= bytes.len() {
+            let mut here = bytes.to_vec();
+            splice.apply(&mut here);
+            assert_eq!((packed(&here), Dense::new(&here).used()), (packed(&anew), splice.used()));
         }
         Some((packed(&anew), result))
     }

@@ -293,6 +293,24 @@ impl Packed {
         self.count += other.count;
     }
 
+    /// Makes room for so many bytes more at an end, and for as much again as there is, but for no more than `most` in all
+    /// unless they need it.
+    pub(super) fn make_room(&mut self, at_front: bool, bytes: usize, most: usize) {
+        let (len, room, end) = (self.byte_len(), self.room as usize, self.buffer.len());
+        let there = if at_front { room } else { self.buffer.capacity() - end };
+        if there >= bytes {
+            return;
+        }
+        let needed = bytes + if at_front { len } else { end };
+        let roomy = (2 * self.buffer.capacity()).min(most).max(needed);
+        self.buffer.reserve_exact(roomy - end);
+        if at_front {
+            self.buffer.resize(roomy, 0);
+            self.buffer.copy_within(room..end, roomy - len);
+            self.room = (roomy - len) as u32;
+        }
+    }
+
     /// Gives spare memory back.
     pub fn shrink(&mut self) {
         let len = self.byte_len();
@@ -309,14 +327,15 @@ impl Packed {
         let mut back = [0u8; 5];
         let back = back_len(len, &mut back);
         let total = len + back.len();
-        if from == self.end() {
+        let roomy = to == 0 && self.room as usize >= total;
+        if from == self.end() && !roomy {
             self.buffer.reserve(total);
             self.buffer.extend_from_slice(head);
             self.buffer.extend_from_slice(body);
             self.buffer.extend_from_slice(back);
             return;
         }
-        let place = if to == 0 && self.room as usize >= total {
+        let place = if roomy {
             self.room -= total as u32;
             self.room as usize
         } else {
@@ -407,6 +426,31 @@ impl<'a> Written<'a> {
         (self.tail.is_none() || run.last_chunk() == self.tail.as_ref())
             && run.starts_with(self.head())
             && run[usize::from(self.head_len)..] == *self.body
+    }
+
+    /// Where it may begin, at `from` at the earliest, by looking at all of the run's bytes at once; `None` if it is too short
+    /// for that, or the processor has no way to do it.
+    #[inline]
+    pub(super) fn scan(&self, run: &[u8], from: usize) -> Option<Option<usize>> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use memchr::arch::{all::packedpair::Pair, x86_64::avx2::packedpair::Finder};
+            // What names of one collection differ in stands at their ends.
+            let last = u8::try_from(self.body.len()).ok()?.checked_sub(2)?;
+            let finder = Finder::with_pair(self.body, Pair::with_indices(self.body, last, last + 1)?)?;
+            let from = from + usize::from(self.head_len);
+            let run = run.get(from..)?;
+            if run.len() < finder.min_haystack_len() {
+                return None;
+            }
+            let found = finder.find(run, self.body);
+            Some(found.map(|at| from + at - usize::from(self.head_len)))
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = (run, from);
+            None
+        }
     }
 
     pub(super) fn put(&self, to: &mut [u8]) {

@@ -15,7 +15,7 @@ use super::{
     element::element,
 };
 use crate::{
-    store::{Changed, Db, Small},
+    store::{Db, Small},
     value::{Set, dense::Dense},
 };
 
@@ -42,39 +42,30 @@ pub(super) const HANDLERS: Family = &[
 fn sadd(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let limits = db.encodings();
     let count = args.len() - 2;
-    let plan = |small: Dense<'_>| if count == 1 { small.add(args.at(2), &limits) } else { None };
-    let mut set = match db.change_or_new::<Set, _>(args.at(1), Small::Set, plan)? {
-        Changed::Here(added) => {
-            out.int(i64::from(added));
-            return Ok(());
-        }
-        Changed::Value(set) => set,
+    let plan = |small: Dense<'_>| {
+        let (splice, added) = if count == 1 { small.add(args.at(2), &limits)? } else { return None };
+        Some((splice, i64::from(added)))
     };
-    if set.is_empty() {
-        *set = Set::fitting(args.at(2), count, &limits);
-    } else {
-        set.prepare(count, &limits);
-    }
-    let mut added = 0;
-    for member in args.from(2).iter() {
-        added += i64::from(set.add(member, &limits));
-    }
-    out.int(added);
+    let value = |set: &mut Set| {
+        if set.is_empty() {
+            *set = Set::fitting(args.at(2), count, &limits);
+        } else {
+            set.prepare(count, &limits);
+        }
+        args.from(2).iter().map(|member| i64::from(set.add(member, &limits))).sum()
+    };
+    out.int(db.change_or_new(args.at(1), Small::Set, plan, value)?);
     Ok(())
 }
 
 fn srem(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let mut removed = 0;
-    let plan = |small: Dense<'_>| if args.len() == 3 { small.remove(args.at(2), 1) } else { None };
-    let changed = db.change::<Set, _>(args.at(1), Small::Set, plan)?;
-    if let Some(Changed::Here(there)) = changed {
-        removed = i64::from(there);
-    } else if let Some(Changed::Value(mut set)) = changed {
-        for member in args.from(2).iter() {
-            removed += i64::from(set.remove(member));
-        }
-    }
-    out.int(removed);
+    let plan = |small: Dense<'_>, (): &mut ()| {
+        let (splice, there) = if args.len() == 3 { small.remove(args.at(2), 1)? } else { return None };
+        Some((splice, i64::from(there)))
+    };
+    let value =
+        |set: &mut Set, (): &mut ()| args.from(2).iter().map(|member| i64::from(set.remove(member))).sum();
+    out.int(db.change(args.at(1), Small::Set, &mut (), plan, value)?.unwrap_or(0));
     Ok(())
 }
 

@@ -33,15 +33,13 @@ pub(super) fn decrby(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Re
 }
 
 fn add(db: &mut Db<'_>, key: &[u8], delta: i64, out: &mut Reply<'_>) -> Result {
-    let (sum, expiry) = match db.peek_str(key)? {
-        Some(counter) => {
-            let old = parse_i64(counter).ok_or(Error::NotInteger)?;
-            (old.checked_add(delta).ok_or(Error::Overflow)?, Expiry::Keep)
-        }
-        None => (delta, Expiry::Never),
-    };
     // A number is short: to write it is less than to take the value out, change it and put it back.
-    db.set_str(key, itoa::Buffer::new().format(sum).as_bytes(), expiry);
+    let sum = db.count(key, |counter| match counter {
+        Some(counter) => {
+            parse_i64(counter).ok_or(Error::NotInteger)?.checked_add(delta).ok_or(Error::Overflow)
+        }
+        None => Ok(delta),
+    })?;
     out.int(sum);
     Ok(())
 }

@@ -37,6 +37,11 @@ impl Fill {
         !self.exceeded(bytes, count)
     }
 
+    /// Bytes of the longest run.
+    pub(super) fn most(self) -> usize {
+        self.bytes
+    }
+
     /// Whether a run can take one more element of `len` bytes.
     pub(super) fn admits(self, bytes: usize, count: usize, len: usize) -> bool {
         !self.is_large(len) && !self.exceeded(bytes + len + PER_ELEMENT, count + 1)

@@ -19,6 +19,11 @@ pub(super) struct Quick {
     memory: usize,
 }
 
+/// What an element takes at most beyond its text.
+const AROUND: usize = 10;
+/// A node behind others has room for one in so many of the bytes that it may hold, and grows from there.
+const FIRST_SHARE: usize = 8;
+
 /// Where an element is: its node, and its place in the node.
 type Place = (usize, usize);
 
@@ -72,14 +77,21 @@ impl Quick {
             End::Back => (last, self.nodes.len()),
         };
         if self.nodes.get(node).is_some_and(|n| n.admits(bytes.len(), fill)) {
-            self.change(node, |packed| push_run(packed, end, bytes));
+            self.change(node, |packed| {
+                packed.make_room(end == End::Front, bytes.len() + AROUND, fill.most());
+                push_run(packed, end, bytes);
+            });
             return;
         }
         // The node is full: it will hardly grow again.
         if self.nodes.get(node).is_some_and(|n| !n.is_plain()) {
             self.change(node, Packed::shrink);
         }
-        self.add_node(new, Node::of(bytes, fill));
+        let mut added = Node::of(bytes, fill);
+        if let (Node::Packed(packed), false) = (&mut added, self.nodes.is_empty()) {
+            packed.make_room(end == End::Front, fill.most() / FIRST_SHARE, fill.most());
+        }
+        self.add_node(new, added);
     }
 
     /// Removes up to `n` elements at one end, whole nodes at once.
