@@ -69,8 +69,11 @@ impl Shard {
 
     /// Empties segments of which little may be dead, under one hold of the lock; how many items it met.
     fn squeeze(&mut self, price: Price, reclaim: &Reclaim) -> usize {
-        let affordable = price == Price::Any || self.log.earned() >= self.log.segment_size() as u64;
-        if affordable { self.compact(SQUEEZED_PER_HOLD, LITTERED, reclaim) } else { 0 }
+        if price == Price::Any || self.log.affords_moves() {
+            self.compact(SQUEEZED_PER_HOLD, LITTERED, reclaim)
+        } else {
+            0
+        }
     }
 
     /// Pays for what was written with a bounded share of the moves that give dead bytes back, out of segments of which at least

@@ -78,8 +78,8 @@ pub(super) struct Log {
     litter: Litter,
     /// The segment out of which items are being moved.
     emptying: Option<u16>,
-    /// Bytes that may be moved to give back what has died since.
-    earned: u64,
+    /// Bytes that may be moved to give back what has died since; negative where the last segment took more than that.
+    earned: i64,
     /// Bytes of dead items and rests of sealed segments, where no walk has passed yet.
     waste: u64,
     /// Items that have died or moved.
@@ -90,7 +90,7 @@ pub(super) struct Log {
 
 /// Bytes of living items that may be moved for each byte that has died. Where a tenth of the segments is dead that is
 /// about what it takes to give them back.
-const MOVED_FOR_DEAD: u64 = 16;
+const MOVED_FOR_DEAD: i64 = 16;
 /// Bands of a segment of which much is dead: a quarter.
 pub(super) const SPARSE: usize = BANDS / 4;
 /// The same where memory is not short: three eighths, and half of the moves.
@@ -290,8 +290,8 @@ impl Log {
         if offset >= segment.walked as usize {
             segment.waste += len;
             self.waste += u64::from(len);
-            let most = (self.segments.len() * LARGEST_SEGMENT) as u64;
-            self.earned = (self.earned + MOVED_FOR_DEAD * u64::from(len)).min(most);
+            let most = (self.segments.len() * LARGEST_SEGMENT) as i64;
+            self.earned = (self.earned + MOVED_FOR_DEAD * i64::from(len)).min(most);
         }
         self.settle(number);
     }
@@ -302,14 +302,15 @@ impl Log {
         self.gone
     }
 
-    /// Bytes of living items that may be moved for what has died.
-    pub(super) fn earned(&self) -> u64 {
-        self.earned
+    /// Whether more living items may be moved for what has died: a segment that was begun is emptied, or nothing would come of
+    /// what was moved out of it.
+    pub(super) fn affords_moves(&self) -> bool {
+        self.earned > 0 || self.emptying.is_some()
     }
 
-    /// So many of them were moved.
+    /// So many bytes of them were moved. At most a segment's are owed for.
     pub(super) fn spend(&mut self, bytes: usize) {
-        self.earned = self.earned.saturating_sub(bytes as u64);
+        self.earned = (self.earned - bytes as i64).max(-(self.segment_size as i64));
     }
 
     /// Gives a segment back that holds nothing any more; takes note of one that holds less than before.
