@@ -81,7 +81,7 @@ pub struct Counts {
     pub first_error: Option<String>,
     /// Accesses made, counted or not.
     pub accesses: u64,
-    /// How long it took.
+    /// How long it took, at a rate until all accesses were due.
     pub seconds: f64,
     /// How late a batch began at most, in seconds, where accesses are due at given times.
     pub late: f64,
@@ -293,6 +293,15 @@ impl Player {
             }
             watch.show(&self.counts);
             rest = others;
+        }
+        // The last batch is made when its first access is due. The rate is that of all.
+        let end = settings.pace.due(accesses.len(), accesses.last().map_or(0, |last| last.at));
+        while rest.is_empty() && !stop.load(Ordering::Relaxed) {
+            let ahead = end.saturating_sub(start.elapsed());
+            if ahead.is_zero() {
+                break;
+            }
+            std::thread::sleep(ahead.min(NAP));
         }
         // All is answered: only an answer that was not the last request's is of interest.
         self.line.in_step().or_else(|error| if is_unasked(&error) { Err(error) } else { Ok(()) })

@@ -158,25 +158,21 @@ pub fn greet(target: &Target, opening: &Opening, stop: &Arc<AtomicBool>) -> Resu
     Ok(socket)
 }
 
-/// Says in plain words that a server is silent or does not speak TLS; TLS itself only sees a message that is none.
+/// Says in plain words that a server is silent, or closes the connection since it wants TLS.
 fn explain(error: io::Error, target: &Target) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let is_silent = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
     let is_closed = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof);
     let seconds = PATIENCE.as_secs();
-    match (inner, is_silent, &target.tls) {
-        (Some(rustls::Error::InvalidMessage(_)), ..) => {
-            io::Error::other("it does not speak TLS at this port (its answer is no TLS message)")
-        }
-        (_, true, Some(_)) => {
+    match (is_silent, &target.tls) {
+        (true, Some(_)) => {
             let text = format!("no answer within {seconds} s; perhaps it does not speak TLS at this port");
             io::Error::new(ErrorKind::TimedOut, text)
         }
-        (None, false, None) if is_closed => io::Error::new(
+        (false, None) if is_closed => io::Error::new(
             error.kind(),
             format!("{error}: the server closed the connection; perhaps it wants --tls at this port"),
         ),
-        (_, true, None) => io::Error::new(ErrorKind::TimedOut, format!("no answer within {seconds} s")),
+        (true, None) => io::Error::new(ErrorKind::TimedOut, format!("no answer within {seconds} s")),
         _ => error,
     }
 }

@@ -4,6 +4,8 @@
 //! over its socket. Certificates are checked against the user's own authority file, or not at all where that was
 //! asked for: there is no list of public authorities in here, since caches are not reached by public names.
 
+mod words;
+
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::Error;
+
+pub use words::in_words;
 
 /// What the user wants of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -229,7 +233,9 @@ impl Read for Secured {
             let processed = self.session.process_new_packets();
             // An alert, or the end of a handshake, is written whatever became of the bytes read.
             let pushed = self.push();
-            processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("TLS: {error}")))?;
+            processed.map_err(|error| {
+                io::Error::new(ErrorKind::InvalidData, format!("TLS: {}", in_words(&error)))
+            })?;
             pushed
                 .or_else(|error| if error.kind() == ErrorKind::WouldBlock { Ok(()) } else { Err(error) })?;
         }

@@ -1,4 +1,5 @@
-//! Recorded accesses: the binary `.rtr` format and CSV.
+//! Recorded accesses: the binary `.rtr` format and CSV. Which one a file has is said, told by its name's end, or by its
+//! first bytes.
 //!
 //! `.rtr` is a row of 16-byte little-endian records: the key (64 bits), the size of the value (32 bits), the time
 //! to live in seconds (32 bits, 0 for none). Each is a look-up that stores the value when it is missing.
@@ -68,6 +69,36 @@ const MOST: u64 = 1 << 28;
 /// The longest line of CSV in bytes.
 const MAX_LINE: u64 = 64 << 10;
 
+/// How accesses are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Binary records.
+    Rtr,
+    /// Lines of text.
+    Csv,
+}
+
+impl Format {
+    /// What the end of a name says.
+    fn named(path: &Path) -> Option<Self> {
+        let end = path.extension()?.to_str()?.to_ascii_lowercase();
+        [("rtr", Self::Rtr), ("csv", Self::Csv)]
+            .into_iter()
+            .find(|(name, _)| *name == end)
+            .map(|(_, format)| format)
+    }
+
+    /// What a trace is that begins so. The last byte of a record's size is a control character, and none that is in a
+    /// text, since sizes are bounded.
+    fn beginning(head: &[u8]) -> Self {
+        const MOST: u8 = (MAX_SIZE >> 24) as u8;
+        if head.get(SIZE_END).is_some_and(|byte| *byte <= MOST) { Self::Rtr } else { Self::Csv }
+    }
+}
+
+/// Where the last byte of a record's size is.
+const SIZE_END: usize = 11;
+
 /// Why a trace cannot be read.
 #[derive(Debug)]
 enum Fault {
@@ -76,8 +107,9 @@ enum Fault {
     Content(Option<usize>, String),
 }
 
-/// Reads a trace, or so many accesses from its start and no more of it; the name's end tells the format.
-pub fn read(path: &Path, most: Option<u64>) -> Result<Trace, Error> {
+/// Reads a trace, or so many accesses from its start and no more of it. Where no format is given the name's end tells it,
+/// and where that does not, as of a pipe, its first bytes.
+pub fn read(path: &Path, format: Option<Format>, most: Option<u64>) -> Result<Trace, Error> {
     let failed = |source| Error::Path { path: path.to_path_buf(), source };
     let file = path.display().to_string();
     let input = File::open(path).map_err(failed)?;
@@ -89,15 +121,8 @@ pub fn read(path: &Path, most: Option<u64>) -> Result<Trace, Error> {
         return Err(Error::Usage(format!("{file}: it is neither a file nor a pipe")));
     }
     let mut input = BufReader::with_capacity(1 << 20, input);
-    let is_binary =
-        path.extension().and_then(|end| end.to_str()).is_some_and(|end| end.eq_ignore_ascii_case("rtr"));
     // One more than is allowed shows that there are more.
-    let limit = most.unwrap_or(MOST + 1);
-    let read = if is_binary {
-        records_from(&mut input, limit).map(|accesses| Trace { accesses, timed: false })
-    } else {
-        lines_from(&mut input, limit)
-    };
+    let read = trace_from(&mut input, format.or_else(|| Format::named(path)), most.unwrap_or(MOST + 1));
     let trace = read.map_err(|fault| match fault {
         Fault::Reading(source) => failed(source),
         Fault::Content(None, message) => Error::Usage(format!("{file}: {message}")),
@@ -112,6 +137,23 @@ pub fn read(path: &Path, most: Option<u64>) -> Result<Trace, Error> {
         )));
     }
     Ok(trace)
+}
+
+/// Reads a trace of this format, or of that which its first bytes tell.
+fn trace_from(input: &mut impl BufRead, format: Option<Format>, most: u64) -> Result<Trace, Fault> {
+    let mut head = Vec::new();
+    let format = match format {
+        Some(format) => format,
+        None => {
+            input.by_ref().take(SIZE_END as u64 + 1).read_to_end(&mut head).map_err(Fault::Reading)?;
+            Format::beginning(&head)
+        }
+    };
+    let mut input = head.as_slice().chain(input);
+    match format {
+        Format::Rtr => records_from(&mut input, most).map(|accesses| Trace { accesses, timed: false }),
+        Format::Csv => lines_from(&mut input, most),
+    }
 }
 
 /// Parses `.rtr` records.
@@ -150,6 +192,9 @@ fn access(record: u128) -> Access {
     Access { key: record as u64, at: 0, size, ttl, kind: Kind::Get }
 }
 
+/// What to do where text is expected and is not there.
+const BINARY: &str = "binary traces end in .rtr, or need --format rtr";
+
 /// What some editors put before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -174,13 +219,11 @@ fn lines_from(input: &mut impl BufRead, most: u64) -> Result<Trace, Fault> {
             break;
         }
         if bytes.len() as u64 == MAX_LINE && !bytes.ends_with(b"\n") {
-            return Err(wrong(format!(
-                "the line is longer than {MAX_LINE} bytes; binary traces end in .rtr"
-            )));
+            return Err(wrong(format!("the line is longer than {MAX_LINE} bytes; {BINARY}")));
         }
         let line = if number == 1 { bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes) } else { &bytes };
         let line = std::str::from_utf8(line);
-        let line = line.map_err(|_| wrong("the line is not UTF-8 text; binary traces end in .rtr".into()))?;
+        let line = line.map_err(|_| wrong(format!("the line is not UTF-8 text; {BINARY}")))?;
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -357,6 +400,28 @@ mod tests {
     }
 
     #[test]
+    fn the_format_is_said_or_told_by_the_name_or_by_the_first_bytes() {
+        let named = |name: &str| Format::named(Path::new(name));
+        assert_eq!((named("a.rtr"), named("b/c.RTR")), (Some(Format::Rtr), Some(Format::Rtr)));
+        assert_eq!((named("a.csv"), named("/dev/stdin"), named("rtr")), (Some(Format::Csv), None, None));
+        // Keys, sizes and times to live that all look like text, but for the size's last byte.
+        let record = |size: u32| [&b"key,key,"[..], &size.to_le_bytes(), b"1234"].concat();
+        for size in [0, 0x202c31, MAX_SIZE] {
+            let read = trace_from(&mut record(size).as_slice(), None, 9).unwrap();
+            assert_eq!((read.accesses.len(), read.accesses[0].size), (1, size));
+        }
+        for text in ["7\n", "7,get,100,60\n", "key,size\n7,100\n", "a_long_name_of_a_key\n"] {
+            let read = trace_from(&mut text.as_bytes(), None, 9).unwrap();
+            assert_eq!((read.accesses.len(), &read), (1, &lines(text.as_bytes()).unwrap()), "{text}");
+        }
+        assert_eq!(trace_from(&mut &b""[..], None, 9).unwrap().accesses, []);
+        // What is said is believed.
+        let text = b"0123456789abcdef";
+        assert_eq!(trace_from(&mut &text[..], Some(Format::Csv), 9).unwrap().accesses.len(), 1);
+        assert!(trace_from(&mut &text[..], Some(Format::Rtr), 9).is_err(), "the size is too large");
+    }
+
+    #[test]
     fn lines_are_read() {
         let read = lines(b"key,op,size,ttl\n5,get,10,20\r\n\n6,SET\n7,del,,\nabc\n").unwrap();
         assert!(!read.timed);
@@ -390,7 +455,7 @@ mod tests {
             (b"key,size\n1,5\n\n1,5,5", 4, "3 fields, but there are 2 columns"),
             (b"key,sise\n", 1, "unknown column 'sise': use key, op, size, ttl and time"),
             (b"key,key\n", 1, "the column 'key' is there twice"),
-            (b"1\n\xff\n", 2, "the line is not UTF-8 text; binary traces end in .rtr"),
+            (b"1\n\xff\n", 2, "the line is not UTF-8 text; binary traces end in .rtr, or need --format rtr"),
             (b"1\n,get\n", 2, "the key is missing"),
             (b"key,time\n1,5\n1,4\n", 3, "the time 4 is before that of the line above"),
             (b"key,time\n1,5\n1,\n", 3, "the time is missing"),

@@ -17,7 +17,7 @@ use rustix::time::Timespec;
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::patience::Patience;
-use crate::tls::{Secured, Tls};
+use crate::tls::{Secured, Tls, in_words};
 
 /// A server to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,10 +243,10 @@ impl Blocking {
     }
 }
 
-/// What is wrong with TLS is no reply that is wrong.
+/// What is wrong with TLS is no reply that is wrong; it is told in words.
 fn no_reply(error: io::Error) -> io::Error {
-    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    if is_tls { error.into_inner().map_or(io::ErrorKind::Other.into(), io::Error::other) } else { error }
+    let wrong = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).map(in_words);
+    wrong.map_or(error, io::Error::other)
 }
 
 impl Read for Blocking {

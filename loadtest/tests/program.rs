@@ -49,6 +49,12 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     finish(program(arguments))
 }
 
+fn read_and_remove(json: &PathBuf) -> serde_json::Value {
+    let report = serde_json::from_slice(&std::fs::read(json).expect("it was written")).expect("it is JSON");
+    std::fs::remove_file(json).expect("it can be removed");
+    report
+}
+
 fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("shoal-loadtest-program-{}-{name}", std::process::id()))
 }
@@ -145,7 +151,10 @@ fn the_generators_own_pause_is_not_the_servers() {
 fn an_interrupt_that_comes_twice_at_once_is_one() {
     let (server, told) = server(VALUE);
     let target = server.to_string();
-    let arguments = ["run", "-q", "-d", "60s", "-c", "1", "--warmup", "0s", "--target", &target];
+    let json = temporary("interrupted.json");
+    let path = json.to_str().unwrap();
+    let arguments =
+        ["run", "-q", "-d", "60s", "-c", "1", "--warmup", "0s", "--target", &target, "--json", path];
     let child = program(&arguments).spawn().expect("the program was built");
     // The first connection looks who is there, with signals caught already; the second one is the load's.
     (0..2).for_each(|_| told.recv().expect("the program connects"));
@@ -157,6 +166,81 @@ fn an_interrupt_that_comes_twice_at_once_is_one() {
     assert!(text.contains("generator"), "it still reports: {text}");
     let told = text.lines().find(|line| line.starts_with("warning    interrupted after "));
     assert!(told.is_some_and(|line| line.ends_with(" of 60.0 s")), "{text}");
+    assert_eq!(read_and_remove(&json)["interrupted"], true);
+}
+
+#[test]
+fn a_replay_and_a_check_that_were_interrupted_say_so() {
+    let trace = temporary("interrupted.csv");
+    std::fs::write(&trace, "a,get,1\n".repeat(10_000)).unwrap();
+    let replay = ["replay", trace.to_str().unwrap(), "--rate", "10", "-P", "1"];
+    for subcommand in [&replay[..], &["verify", "-d", "60s", "-c", "1"]] {
+        let (server, told) = server(VALUE);
+        let (target, json) = (server.to_string(), temporary("interrupted-too.json"));
+        let arguments = [subcommand, &["-q", "--target", &target, "--json", json.to_str().unwrap()]].concat();
+        let child = program(&arguments).spawn().expect("the program was built");
+        // The first connection looks who is there, the second one asks.
+        (0..2).for_each(|_| told.recv().expect("the program connects"));
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let report = read_and_remove(&json);
+        assert_eq!(report["interrupted"], true, "{report}");
+        if subcommand[0] == "replay" {
+            assert_eq!(report["trace_accesses"], 10_000);
+            assert!(report["accesses"].as_u64().unwrap() < 10_000);
+            let line = format!("interrupted after {} of 10,000 accesses", report["accesses"]);
+            assert!(
+                text.contains(&line) && report["warnings"][0].as_str().unwrap().starts_with(&line),
+                "{text}"
+            );
+        } else {
+            assert!(text.contains("\ninterrupted after "), "{text}");
+        }
+    }
+    std::fs::remove_file(trace).unwrap();
+}
+
+#[test]
+fn a_trace_comes_through_a_pipe_in_either_format() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let records: Vec<u8> =
+        (0..3u64).flat_map(|key| [&key.to_le_bytes()[..], &[1, 0, 0, 0, 60, 0, 0, 0]].concat()).collect();
+    let lines = &b"key,size\na,1\nb,1\nc,1\n"[..];
+    for (bytes, more) in [
+        (records.as_slice(), &[][..]),
+        (lines, &[]),
+        (&records, &["--format", "rtr"]),
+        (lines, &["--format", "csv"]),
+    ] {
+        let arguments = [&["replay", "-q", "/dev/stdin", "--target", &target][..], more].concat();
+        let mut child = program(&arguments).stdin(Stdio::piped()).spawn().expect("the program was built");
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (text, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("object hit ratio  100.00 % of 3 look-ups"), "{more:?}: {text}{errors}");
+    }
+}
+
+#[test]
+fn the_rate_of_a_replay_is_that_of_all_its_accesses() {
+    let (server, _told) = server(VALUE);
+    let (json, trace) = (temporary("rate.json"), temporary("rate.csv"));
+    std::fs::write(&trace, "a,get,1\n".repeat(100)).unwrap();
+    let (trace_path, target) = (trace.to_str().unwrap(), server.to_string());
+    let common = ["replay", "-q", trace_path, "--target", &target, "--json", json.to_str().unwrap()];
+    let (code, output, errors) = run(&[&common[..], &["--rate", "200", "-P", "64"]].concat());
+    assert_eq!(code, Some(0), "{output}{errors}");
+    // The second and last batch begins after 0.32 s.
+    let report = read_and_remove(&json);
+    assert!(
+        report["seconds"].as_f64().unwrap() >= 0.5 && report["per_s"].as_f64().unwrap() <= 200.0,
+        "{report}"
+    );
+    assert_eq!((&report["interrupted"], &report["trace_accesses"]), (&false.into(), &100.into()));
+    std::fs::remove_file(trace).unwrap();
 }
 
 #[test]

@@ -63,6 +63,8 @@ struct Contender {
     recorder: Recorder,
     /// What else is to be known of it: that its preload failed, or that the user ended it.
     notes: Vec<String>,
+    /// The user ended it early.
+    interrupted: bool,
 }
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
@@ -99,7 +101,8 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         let path = arguments.hdr.as_deref().map(|path| path_for(path, name));
         let recorder = Recorder::new(path.as_deref(), &settings.workload)?;
         let (name, rounds) = (name.clone(), Vec::new());
-        contenders.push(Contender { name, server, settings, rounds, whole: None, recorder, notes });
+        let (whole, interrupted) = (None, false);
+        contenders.push(Contender { name, server, settings, rounds, whole, recorder, notes, interrupted });
     }
     let mut failure = None;
     for round in 0..arguments.rounds {
@@ -120,7 +123,10 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     if stop.load(Ordering::Relaxed) {
         let note = |rounds: usize| format!("interrupted after {rounds} of {} rounds", arguments.rounds);
         let short = |one: &&mut Contender| one.rounds.len() < arguments.rounds as usize;
-        contenders.iter_mut().filter(short).for_each(|one| one.notes.push(note(one.rounds.len())));
+        for one in contenders.iter_mut().filter(short) {
+            one.notes.push(note(one.rounds.len()));
+            one.interrupted = true;
+        }
     }
     let mut silent = false;
     for one in &mut contenders {
@@ -198,6 +204,7 @@ fn side_by_side(contenders: &[Contender], preloaded: bool) -> Runs {
         let whole = contender.whole.as_ref()?;
         let mut figures = Figures::new(&contender.settings, std::slice::from_ref(&contender.server), whole);
         figures.warnings.extend(contender.notes.iter().cloned());
+        figures.interrupted = contender.interrupted;
         hint(&mut figures, &contender.settings, preloaded);
         Some(Run { name: contender.name.clone(), figures })
     };

@@ -17,19 +17,22 @@ use crate::replay::{Counts, Pace, Settings, Watch, replay_watched};
 use crate::report::number::{bytes, count, percent};
 use crate::report::{json, ticker};
 use crate::target::{Target, look_at};
-use crate::trace::{self, Trace};
+use crate::trace::{self, Format, Trace};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArguments {
-    /// The trace: .rtr (16-byte records) or CSV (key,op,size,ttl,time).
+    /// The trace: .rtr (16-byte records) or CSV (key,op,size,ttl,time); a file or a pipe.
     trace: PathBuf,
+    /// What the trace is written in [default: by its name's end, else by its first bytes]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// The server as HOST:PORT.
     #[arg(long, default_value = "127.0.0.1:6379")]
     target: String,
     /// Accesses per batch.
     #[arg(short = 'P', long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pipeline: u32,
-    /// Accesses per second [default: as --speed says]
+    /// Accesses per second, in whole batches of -P [default: as --speed says]
     #[arg(short, long, value_parser = rate)]
     rate: Option<f64>,
     /// How many times as fast as recorded: 1x, 10x, 0.5x, or max for as fast as the server answers. A trace without
@@ -39,7 +42,7 @@ pub(super) struct ReplayArguments {
     /// Replay only so many accesses; no more of the trace is read.
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
-    /// The share of the accesses at the start that is not counted, from 0 to 1.
+    /// The share of the accesses at the start that is not counted, from 0 to less than 1.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     warmup: f64,
     /// Empty the server first (FLUSHALL).
@@ -60,7 +63,7 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         return Err(Error::Usage("'-' is no file: the standard input is /dev/stdin".into()));
     }
     spare([arguments.trace.as_path()], &[&arguments.json])?;
-    let Trace { accesses, timed } = trace::read(&arguments.trace, arguments.requests)?;
+    let Trace { accesses, timed } = trace::read(&arguments.trace, arguments.format, arguments.requests)?;
     if matches!(arguments.speed, Pace::Recorded(_)) && !timed {
         return Err(Error::Usage(format!(
             "{}: the trace has no times, so it can only be replayed with --speed max or a --rate",
@@ -97,10 +100,11 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         counts.seconds,
         count(per_second(&counts) as u64)
     );
-    print!("{}", table(&counts, settings.pace));
+    let end = End { total, interrupted: outcome.is_ok() && counts.accesses < total };
+    print!("{}", table(&counts, settings.pace, end));
     if let Some(path) = &arguments.json {
-        let told = told(&counts);
-        json::write(path, &Replayed::new(arguments, &target, &server, settings.pace, &counts, &told))?;
+        let told = told(&counts, end);
+        json::write(path, &Replayed::new(arguments, &target, &server, settings.pace, &counts, end, &told))?;
     }
     outcome.map_err(|error| match error.kind() {
         ErrorKind::InvalidData => {
@@ -113,6 +117,14 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
     })?;
     let is_useful = counts.are_useful() && counts.accesses > 0;
     Ok(if is_useful { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How far a replay was to go, and whether the user ended it before.
+#[derive(Clone, Copy)]
+struct End {
+    /// The accesses of the trace, or of the part that was wanted of it.
+    total: u64,
+    interrupted: bool,
 }
 
 /// What the JSON says: all that is printed.
@@ -128,6 +140,10 @@ struct Replayed<'a> {
     speed: Option<f64>,
     warmup: f64,
     flushed: bool,
+    /// The accesses of the trace, or of the part that was wanted of it.
+    trace_accesses: u64,
+    /// The user ended it before all of them were made.
+    interrupted: bool,
     per_s: f64,
     object_hit_ratio: Option<f64>,
     byte_hit_ratio: Option<f64>,
@@ -145,6 +161,7 @@ impl<'a> Replayed<'a> {
         server: &'a str,
         pace: Pace,
         counts: &'a Counts,
+        end: End,
         warnings: &'a [String],
     ) -> Self {
         let (rate, speed) = match pace {
@@ -161,6 +178,8 @@ impl<'a> Replayed<'a> {
             speed,
             warmup: arguments.warmup,
             flushed: arguments.flush,
+            trace_accesses: end.total,
+            interrupted: end.interrupted,
             per_s: per_second(counts),
             object_hit_ratio: (counts.lookups > 0).then(|| counts.object_hit_ratio()),
             byte_hit_ratio: (counts.bytes > 0).then(|| counts.byte_hit_ratio()),
@@ -176,7 +195,7 @@ fn per_second(counts: &Counts) -> f64 {
 }
 
 /// What was counted, line by line.
-fn table(counts: &Counts, pace: Pace) -> String {
+fn table(counts: &Counts, pace: Pace, end: End) -> String {
     let (lookups, hits) = (count(counts.lookups), percent(counts.object_hit_ratio()));
     let mut out = format!("object hit ratio  {hits} of {lookups} look-ups\n");
     let (hits, looked_up) = (percent(counts.byte_hit_ratio()), bytes(counts.bytes as f64));
@@ -197,7 +216,7 @@ fn table(counts: &Counts, pace: Pace) -> String {
         };
         out.push_str(&format!("errors            {}, the first: {first}{hint}\n", count(counts.errors)));
     }
-    for warning in told(counts) {
+    for warning in told(counts, end) {
         out.push_str(&format!("warning           {warning}\n"));
     }
     if !counts.are_useful() {
@@ -207,8 +226,14 @@ fn table(counts: &Counts, pace: Pace) -> String {
 }
 
 /// What makes the ratios doubtful, one sentence each.
-fn told(counts: &Counts) -> Vec<String> {
+fn told(counts: &Counts, end: End) -> Vec<String> {
     let mut told = Vec::new();
+    if end.interrupted {
+        let (made, total) = (count(counts.accesses), counted(end.total, "access", "accesses"));
+        told.push(format!(
+            "interrupted after {made} of {total}: the ratios are those of a part of the trace"
+        ));
+    }
     if let Some(held) = counts.held.filter(|held| *held > 0) {
         let keys = counted(held, "key", "keys");
         told.push(format!("the server held {keys} at the start, which may have made hits: use --flush"));
@@ -264,7 +289,9 @@ fn speed(text: &str) -> Result<Pace, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..1.0).contains(share));
-    share.ok_or_else(|| "write a number from 0 to 1".into())
+    share.ok_or_else(|| {
+        "write a share of the accesses as a number from 0 to less than 1: with 1 none would be counted".into()
+    })
 }
 
 #[cfg(test)]
@@ -292,7 +319,8 @@ mod tests {
 
     #[test]
     fn refusals_and_repeats_that_were_dropped_are_told() {
-        let told = |counts: Counts| table(&counts, Pace::Max);
+        let all = End { total: 9, interrupted: false };
+        let told = |counts: Counts| table(&counts, Pace::Max, all);
         let quiet = told(Counts { lookups: 5, hits: 2, stored: 3, ..Counts::default() });
         assert_eq!(quiet.lines().count(), 3);
         assert!(quiet.contains("object hit ratio  40.00 % of 5 look-ups") && quiet.ends_with("3 values\n"));
@@ -305,5 +333,11 @@ mod tests {
         assert!(warm.contains("the server held 1 key at the start"), "{warm}");
         assert!(warm.contains("3 of the hits found a value of another size"), "{warm}");
         assert_eq!(told(Counts { held: Some(0), ..Counts::default() }).lines().count(), 3);
+        let part = End { total: 2000, interrupted: true };
+        let early = table(&Counts { accesses: 64, hits: 9, ..Counts::default() }, Pace::Max, part);
+        assert!(
+            early.contains("warning           interrupted after 64 of 2,000 accesses: the ratios"),
+            "{early}"
+        );
     }
 }

@@ -95,6 +95,8 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
     };
     let began = Instant::now();
     let recorded = ticker::accompany(arguments.quiet, line, || record_watched(&settings, &stop, &watch))?;
+    // Later it changes nothing of what was recorded.
+    let interrupted = stop.load(Relaxed);
     let (took, started) = (began.elapsed(), Instant::now());
     let violations = check(recorded.operations.clone());
     let doubts = doubts(&recorded);
@@ -103,7 +105,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
         servers,
         took_s: took.as_secs_f64(),
         checked_s: started.elapsed().as_secs_f64(),
-        interrupted: stop.load(Relaxed),
+        interrupted,
         doubts,
         ..VerifyReport::new(&settings, &recorded, &violations, arguments.show)
     };
@@ -229,6 +231,9 @@ fn show(report: &VerifyReport) {
         counted(report.keys.into(), "key", "keys"),
         report.checked_s
     );
+    if report.interrupted {
+        println!("interrupted after {:.1} s: what was done until then was checked", report.took_s);
+    }
     if let Some(first) = &report.first_failure {
         let hint = if leads_elsewhere(first) && !report.cluster {
             " (a node of a cluster: use --cluster)"

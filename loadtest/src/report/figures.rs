@@ -77,6 +77,8 @@ pub struct Figures {
     pub server: Option<ServerFigures>,
     /// The generator itself.
     pub generator: GeneratorFigures,
+    /// The user ended it early.
+    pub interrupted: bool,
     /// What makes the figures doubtful, one sentence each.
     pub warnings: Vec<String>,
     /// Latency of all commands by share of requests: (share, microseconds), denser towards 1.
@@ -364,6 +366,7 @@ impl Figures {
             }),
             total,
             generator,
+            interrupted: false,
             warnings: Vec::new(),
             curve: curve(&latencies),
             seconds: outcome.seconds.clone(),

@@ -88,7 +88,7 @@ fn quoted(word: String) -> String {
 }
 
 /// A time in seconds since 1970 as `2026-11-21 08:40 UTC`.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Howard Hinnant's civil_from_days, for days from 1970 on: years begin in March, so that leap days end them.
     let shifted = days + 719_468;

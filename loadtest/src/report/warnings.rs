@@ -316,6 +316,7 @@ impl Figures {
         }
         // One of them may have been reached when the interrupt came.
         if came.iter().all(|(is_short, _)| *is_short) {
+            self.interrupted = true;
             let came: Vec<String> = came.into_iter().map(|(_, text)| text).collect();
             self.warnings.insert(0, format!("interrupted after {}", came.join(", ")));
         }
