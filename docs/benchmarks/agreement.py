@@ -236,8 +236,13 @@ def stall(arguments):
         server.stop()
 
 
-def first_line(*command):
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()[0]
+def first_line(*command, otherwise="version unknown"):
+    """The first line that a program prints, if it prints any."""
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[0] if lines else otherwise
 
 
 def main():
@@ -254,7 +259,8 @@ def main():
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()};", first_line("redis-benchmark", "-v"), end="")
     if shutil.which(arguments.memtier):
         print(";", first_line(arguments.memtier, "--version"), end="")
-    print(";", first_line("git", "-C", ROOT, "describe", "--always", "--dirty"), "\n")
+    commit = first_line("git", "-C", ROOT, "describe", "--always", "--dirty", otherwise="commit unknown: no git checkout")
+    print(";", commit, "\n")
     if arguments.part != "stall":
         load(arguments)
     if arguments.part != "load":

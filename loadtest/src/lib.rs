@@ -14,6 +14,7 @@ pub mod compare;
 pub mod connection;
 pub mod error;
 pub mod generator;
+pub mod input;
 pub mod key_text;
 pub mod keys;
 pub mod limits;

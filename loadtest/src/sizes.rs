@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::input;
 use crate::random::{Random, mix};
 
 /// The longest value made, that of redis (`proto-max-bulk-len`).
@@ -61,8 +62,7 @@ impl Histogram {
     /// Reads a histogram in the format of CacheLib's `*.sizes.json`: `valSizeRange` and
     /// `valSizeRangeProbability`, or for keys `keySizeRange` and `keySizeRangeProbability` if the file has them.
     pub fn read(path: &Path, of: Of) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+        let text = input::text(path)?;
         let wrong =
             |line: usize, message: String| Error::File { file: path.display().to_string(), line, message };
         let file: SizeFile =

@@ -11,12 +11,11 @@
 //! order. Empty lines and lines that begin with `#` are left out, and so is the byte order mark of an editor. Without
 //! such a first line keys are words: prose, TOML and other formats than CSV are refused and not taken for keys.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::input;
 use crate::random::mix;
 
 /// One access.
@@ -112,15 +111,7 @@ enum Fault {
 pub fn read(path: &Path, format: Option<Format>, most: Option<u64>) -> Result<Trace, Error> {
     let failed = |source| Error::Path { path: path.to_path_buf(), source };
     let file = path.display().to_string();
-    let input = File::open(path).map_err(failed)?;
-    let kind = input.metadata().map_err(failed)?.file_type();
-    if kind.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
-    }
-    if !kind.is_file() && !kind.is_fifo() && !kind.is_socket() {
-        return Err(Error::Usage(format!("{file}: it is neither a file nor a pipe")));
-    }
-    let mut input = BufReader::with_capacity(1 << 20, input);
+    let mut input = BufReader::with_capacity(1 << 20, input::open(path)?);
     // One more than is allowed shows that there are more.
     let read = trace_from(&mut input, format.or_else(|| Format::named(path)), most.unwrap_or(MOST + 1));
     let trace = read.map_err(|fault| match fault {

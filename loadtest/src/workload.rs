@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, in_plain_words};
+use crate::input;
 use crate::key_text::{KeyText, MAX_KEY_LENGTH, digits};
 use crate::keys::KeyDistribution;
 use crate::report::number::counted;
@@ -98,6 +99,11 @@ impl Default for Workload {
 
 /// The most keys of a workload.
 pub const MAX_KEYS: u64 = 1 << 40;
+
+/// Places that stand for keys.
+pub const KEY_PLACES: &[&str] = &["key", "new", "keys", "pairs", "group"];
+/// Places that stand for values.
+pub const VALUE_PLACES: &[&str] = &["value", "pairs"];
 
 /// How many keys there is room for in the texts of keys when some are added during the run.
 const MAX_ADDED: u64 = 1_000_000_000_000;
@@ -200,8 +206,7 @@ impl Workload {
                 names.join(", ")
             )));
         }
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+        let text = input::text(path)?;
         Self::parse(name, &text, path.parent().unwrap_or(Path::new(".")))
     }
 
@@ -261,13 +266,12 @@ impl Workload {
 
     /// True if some command line has one of these places, that of the preload included.
     pub fn has_place(&self, places: &[&str]) -> bool {
-        let lines = self.commands.iter().chain(&self.preload).flat_map(|command| {
-            [Some(&command.line), command.on_miss.as_ref(), command.then.as_ref()].into_iter().flatten()
-        });
-        let has = |line: &String, place: &&str| {
-            line.contains(&format!("{{{place}}}")) || line.contains(&format!("{{{place}:"))
-        };
-        lines.into_iter().any(|line| places.iter().any(|place| has(line, place)))
+        has_place(self.commands.iter().chain(&self.preload), places)
+    }
+
+    /// True if what is measured has one of these places: the preload's command is not looked at.
+    pub fn asks_with(&self, places: &[&str]) -> bool {
+        has_place(&self.commands, places)
     }
 
     /// True if some command adds keys.
@@ -275,6 +279,16 @@ impl Workload {
         let adds = || self.commands.iter().any(|command| command.line.contains("{new}"));
         self.added_keys.unwrap_or_else(adds)
     }
+}
+
+fn has_place<'a>(commands: impl IntoIterator<Item = &'a CommandSpec>, places: &[&str]) -> bool {
+    let lines = commands.into_iter().flat_map(|command| {
+        [Some(&command.line), command.on_miss.as_ref(), command.then.as_ref()].into_iter().flatten()
+    });
+    let has = |line: &String, place: &&str| {
+        line.contains(&format!("{{{place}}}")) || line.contains(&format!("{{{place}:"))
+    };
+    lines.into_iter().any(|line| places.iter().any(|place| has(line, place)))
 }
 
 /// A mistake in a workload's text, or in a file that it names.

@@ -180,6 +180,13 @@ fn the_program_refuses_wrong_files() {
     refused(path, &["run", "-w", "bytes.toml"], "bytes.toml: ");
     refused(path, &["run", "-w", "nothing.toml"], "there is no workload 'nothing.toml'");
     refused(path, &["run", "-w", "."], ".: Is a directory");
+    refused(path, &["report", "/dev/zero"], "/dev/zero: it is neither a file nor a pipe");
+    refused(path, &["run", "-w", "/dev/zero"], "/dev/zero: it is neither a file nor a pipe");
+    refused(
+        path,
+        &["workloads", "nosuch"],
+        "there is no built-in workload 'nosuch', but there are all-types, cache-aside, ",
+    );
     refused(path, &["replay", "nothing.rtr"], "nothing.rtr: No such file");
     refused(path, &["replay", "cut.rtr"], "cut.rtr: record 3 is cut off after 8 of its 16 bytes");
     refused(path, &["replay", "huge.rtr"], "huge.rtr: record 1 has a value of 4294967295 bytes");
@@ -210,6 +217,8 @@ fn the_program_refuses_wrong_options() {
         (&["replay", "x", "--speed", "fast"][..], "write 1x, 10x, 0.5x or max"),
         (&["replay", "x", "--speed", "1x", "--rate", "5"], "cannot be used with"),
         (&["replay", "x", "-n", "0"], "0 is not in 1.."),
+        (&["replay", "x", "--warmup", "1"], "from 0 to less than 1: with 1 none would be counted"),
+        (&["replay", "x", "--format", "text"], "possible values: rtr, csv"),
         (&["verify", "-n", "0"], "0 is not in 1.."),
         (&["verify", "--value-size", "67108865"], "67108865 is not in 0..=67108864"),
         (&["run", "--key-size", "0"], "the length of keys must be from 1"),

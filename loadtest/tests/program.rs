@@ -569,6 +569,12 @@ fn options_without_effect_are_told_once_each() {
         ]
     );
     assert_eq!(
+        warnings(&[&few[..], &["--command", "GET a", "--preload", "-k", "5"]].concat()),
+        [
+            "--preload has no effect on what is measured: no command has {key} in it, so none asks for what it writes"
+        ]
+    );
+    assert_eq!(
         warnings(&[&few[..], &["--grace", "1s", "--warmup", "1s"]].concat()),
         [
             "--grace has no effect: a closed loop waits for no late answers, give a --rate",
@@ -595,6 +601,59 @@ fn options_without_effect_are_told_once_each() {
     ];
     assert_eq!(warnings(&[&few[..], &all[..]].concat()), [""; 0]);
     assert_eq!(warnings(&["-d", "100ms", "--warmup", "10ms", "--rate", "500", "--grace", "1s"]), [""; 0]);
+}
+
+#[test]
+fn keys_that_a_command_names_itself_are_no_business_of_a_preload() {
+    let (server, _told) = server(b"$-1\r\n");
+    let target = server.to_string();
+    let told = |command: &str| {
+        let (code, output, errors) =
+            run(&["run", "-q", "-n", "20", "-c", "1", "--target", &target, "--command", command]);
+        assert_eq!(code, Some(0), "{output}{errors}");
+        output
+    };
+    let own = told("GET nosuchkey");
+    assert!(!own.contains("--preload") && !own.contains("1,000,000 keys"), "{own}");
+    assert!(own.contains("commands: 100 % GET nosuchkey; seed 1\n"), "{own}");
+    let drawn = told("GET {key}");
+    assert!(drawn.contains("--preload writes them first"), "{drawn}");
+    assert!(drawn.contains("100 % GET {key}; 1,000,000 keys, uniform, seed 1\n"), "{drawn}");
+    let set = told("SET a {value}");
+    assert!(set.contains("100 % SET a {value}; values of 100 bytes, seed 1\n"), "{set}");
+}
+
+#[test]
+fn a_report_on_the_standard_output_is_there_alone() {
+    let (server, _told) = server(VALUE);
+    let target = server.to_string();
+    let trace = temporary("stdout.csv");
+    std::fs::write(&trace, "a,get,1\n").unwrap();
+    let few = ["-n", "20", "-c", "1"];
+    let replay = ["replay", trace.to_str().unwrap()];
+    for (arguments, field) in [
+        (["run"].as_slice(), "total"),
+        (&["verify"], "passed"),
+        (&["compare", "-A", "x=", "-B", "y="], "runs"),
+        (&replay, "hits"),
+    ] {
+        let mut words: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        if words[0] == "compare" {
+            words.iter_mut().filter(|word| word.ends_with('=')).for_each(|word| word.push_str(&target));
+            words.extend(["--rounds", "1"].map(str::to_owned));
+        } else {
+            words.extend(["--target".to_owned(), target.clone()]);
+        }
+        if words[0] != "replay" {
+            words.extend(few.map(str::to_owned));
+        }
+        words.extend(["-q", "--json", "/dev/stdout"].map(str::to_owned));
+        let (_, output, errors) = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let report: serde_json::Value = serde_json::from_str(&output).expect("it is JSON alone");
+        assert!(report.get(field).is_some(), "{report}");
+        assert!(errors.lines().count() > 1, "the table: {errors}");
+    }
+    std::fs::remove_file(trace).unwrap();
 }
 
 #[test]

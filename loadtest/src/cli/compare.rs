@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 
 use super::load::LoadArguments;
-use super::output::spare;
+use super::output::{check, spare};
 use super::run::{hint, measure, preload, stop_on_interrupt};
 use crate::compare::{Figure, compare};
 use crate::error::Error;
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
     let reports: Vec<_> =
         [&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)).collect();
     spare(arguments.load.workload_file(), &reports)?;
-    json::check([&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)))?;
+    check(reports)?;
     let mut contenders = Vec::new();
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
         let settings = arguments.load.settings(std::slice::from_ref(address), &stop)?;

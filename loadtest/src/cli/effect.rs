@@ -5,11 +5,7 @@ use std::time::Duration;
 use super::load::LoadArguments;
 use crate::report::number::micros;
 use crate::run::Settings;
-
-/// Places that stand for keys.
-const KEYS: &[&str] = &["key", "new", "keys", "pairs", "group"];
-/// Places that stand for values.
-const VALUES: &[&str] = &["value", "pairs"];
+use crate::workload::{KEY_PLACES as KEYS, VALUE_PLACES as VALUES};
 
 impl LoadArguments {
     /// A sentence for each option that was given and has no effect. `preload` says that keys are written before.
@@ -30,6 +26,13 @@ impl LoadArguments {
             if is_given && !workload.has_place(places) {
                 told.push(format!("{option} has no effect: no command has {what}"));
             }
+        }
+        if preload && workload.preload.is_some() && !workload.asks_with(KEYS) {
+            told.push(
+                "--preload has no effect on what is measured: no command has {key} in it, so none asks for what it \
+                 writes"
+                    .into(),
+            );
         }
         if self.grace.is_some() && settings.rates.is_empty() {
             told.push("--grace has no effect: a closed loop waits for no late answers, give a --rate".into());

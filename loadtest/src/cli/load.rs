@@ -51,11 +51,13 @@ pub(super) struct LoadArguments {
     /// How long to wait for late answers after an open loop has ended [default: 2s]
     #[arg(long, value_parser = duration)]
     pub(super) grace: Option<Duration>,
-    /// Stop after this many requests. Given up when no server has answered for 10 seconds.
+    /// Stop after this many requests; those that follow one (on_miss, then) come on top. Given up when no server has
+    /// answered for 10 seconds.
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) requests: Option<u64>,
-    /// Open loop: requests per second whatever the server does, latency counted from the intended time.
-    /// Steps are written RATE@TIME,RATE@TIME,... [default: a closed loop, as fast as answers come]
+    /// Open loop: requests per second whatever the server does, latency counted from the intended time. Those that
+    /// follow one (on_miss, then) come on top, when it is answered. Steps are written RATE@TIME,RATE@TIME,...
+    /// [default: a closed loop, as fast as answers come]
     #[arg(short, long, value_name = "RATE", value_parser = rates)]
     rate: Option<Rates>,
     /// Space the requests of an open loop at random, as independent users would.

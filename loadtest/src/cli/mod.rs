@@ -124,7 +124,13 @@ fn workloads(name: Option<&str>) -> Result<ExitCode, Error> {
         }
         Some(name) => match BUILT_IN.iter().find(|(built_in, _)| *built_in == name) {
             Some((_, text)) => print!("{text}"),
-            None => return Err(Error::Usage(format!("there is no built-in workload '{name}'"))),
+            None => {
+                let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+                return Err(Error::Usage(format!(
+                    "there is no built-in workload '{name}', but there are {}",
+                    names.join(", ")
+                )));
+            }
         },
     }
     Ok(ExitCode::SUCCESS)

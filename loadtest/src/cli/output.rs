@@ -3,12 +3,18 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
+use crate::report::json;
 pub(super) use crate::report::number::counted;
+
+/// The standard output is for a report: tables go to the standard error output.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The first failure.
 static FAILED: OnceLock<io::Error> = OnceLock::new();
@@ -18,7 +24,9 @@ const PIPE: u8 = 141;
 
 /// Writes to the standard output.
 pub(super) fn write(text: fmt::Arguments<'_>) {
-    if FAILED.get().is_none()
+    if TAKEN.load(Ordering::Relaxed) {
+        complain(text);
+    } else if FAILED.get().is_none()
         && let Err(error) = io::stdout().lock().write_fmt(text)
     {
         // Another thread's failure was first, then.
@@ -47,6 +55,19 @@ pub(super) fn spare<'a>(
                 report.display()
             )));
         }
+    }
+    Ok(())
+}
+
+/// Finds out whether these reports can be written, before work is done that would be lost. One that goes where the
+/// standard output goes (`--json /dev/stdout`) has that for itself.
+pub(super) fn check<'a>(reports: impl IntoIterator<Item = &'a Option<PathBuf>>) -> Result<(), Error> {
+    let reports: Vec<&Option<PathBuf>> = reports.into_iter().collect();
+    json::check(reports.iter().copied())?;
+    let place = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    let own = place(Path::new("/dev/stdout")).filter(|own| place(Path::new("/dev/null")) != Some(*own));
+    if own.is_some() && reports.into_iter().flatten().any(|path| place(path) == own) {
+        TAKEN.store(true, Ordering::Relaxed);
     }
     Ok(())
 }

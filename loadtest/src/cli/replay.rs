@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::access::AccessArguments;
-use super::output::{counted, spare};
+use super::output::{check, counted, spare};
 use super::run::stop_on_interrupt;
 use crate::cluster::redirect::leads_elsewhere;
 use crate::error::Error;
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
             arguments.trace.display()
         )));
     }
-    json::check([&arguments.json])?;
+    check([&arguments.json])?;
     let stop = stop_on_interrupt()?;
     let opening = arguments.access.opening();
     let target = arguments.access.target(&arguments.target)?;

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output::spare;
+use super::output::{check, spare};
 use crate::error::Error;
 use crate::report::{html, json, read, side_by_side};
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArguments {
-    /// JSON files that run, compare or report wrote, or HdrHistogram logs (.hlog).
+    /// JSON files that run, compare, scenario or report wrote, or HdrHistogram logs (.hlog).
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Write a report with plots to this file; several runs are laid over each other.
@@ -25,7 +25,7 @@ pub(super) struct ReportArguments {
 pub(super) fn run(arguments: &ReportArguments) -> Result<ExitCode, Error> {
     spare(arguments.files.iter().map(PathBuf::as_path), &[&arguments.html, &arguments.json])?;
     let runs = read::read_all(&arguments.files)?;
-    json::check([&arguments.html, &arguments.json])?;
+    check([&arguments.html, &arguments.json])?;
     if let Some(path) = &arguments.html {
         html::write_runs(path, &runs)?;
     }

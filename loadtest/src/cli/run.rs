@@ -9,15 +9,17 @@ use clap::Args;
 
 pub(super) use super::interrupt::stop_on_interrupt;
 use super::load::LoadArguments;
-use super::output::{counted, spare};
+use super::output::{check, counted, spare};
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::number::plain;
 use crate::report::progress::Progress;
 use crate::report::recorder::Recorder;
+use crate::report::steps::Steps;
 use crate::report::{html, json, table};
 use crate::run::{Outcome, Purpose, Settings};
 use crate::target::look_at;
+use crate::workload::KEY_PLACES;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -47,8 +49,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     let stop = stop_on_interrupt()?;
     let settings = arguments.load.settings(&arguments.target, &stop)?;
     spare(arguments.load.workload_file(), &[&arguments.json, &arguments.html, &arguments.hdr])?;
-    json::check([&arguments.json, &arguments.html, &arguments.hdr])?;
+    check([&arguments.json, &arguments.html, &arguments.hdr])?;
     let mut recorder = Recorder::new(arguments.hdr.as_deref(), &settings.workload)?;
+    recorder.steps = Steps::new(&settings.rates);
     let servers = look_at_all(&settings, &stop)?;
     let mut notes = arguments.load.without_effect(&settings, arguments.preload);
     if arguments.preload {
@@ -58,6 +61,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, Error> {
     let progress = Progress::new(arguments.quiet);
     let outcome = measure(&settings, &stop, progress, &mut recorder)?;
     let mut figures = Figures::new(&settings, &servers, &outcome);
+    recorder.steps.tell(&mut figures);
     if stop.load(Ordering::Relaxed) {
         figures.note_interrupted(&settings);
     }
@@ -101,10 +105,11 @@ pub(super) fn look_at_all(settings: &Settings, stop: &Arc<AtomicBool>) -> Result
     Ok(servers)
 }
 
-/// Says that keys are missing, where a preload would have written them.
+/// Says that keys are missing, where a preload would have written them: not those that a command names itself.
 pub(super) fn hint(figures: &mut Figures, settings: &Settings, preloaded: bool) {
     let fills = settings.workload.commands.iter().any(|command| command.on_miss.is_some());
-    if !preloaded && !fills && settings.workload.preload.is_some() {
+    let asks = settings.workload.asks_with(KEY_PLACES);
+    if !preloaded && !fills && asks && settings.workload.preload.is_some() {
         figures.hint_at_preload();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
-use super::output::{counted, spare};
+use super::output::{check, counted, spare};
 use crate::error::Error;
 use crate::report::recorder::Recorder;
 use crate::report::{html, json, table};
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Error> {
     }
     let reports = [&arguments.json, &arguments.html, &arguments.hdr];
     spare(inputs(name, &scenario).iter().map(PathBuf::as_path), &reports)?;
-    json::check(reports)?;
+    check(reports)?;
     let log = match (&arguments.hdr, &scenario.load) {
         (Some(path), Some(load)) => Recorder::new(Some(path), &load.workload)?,
         (Some(_), None) => return Err(Error::Usage("there is no load, so there is nothing to log".into())),

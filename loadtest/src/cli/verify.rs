@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::access::AccessArguments;
 use super::load::{duration, some_time};
-use super::output::counted;
+use super::output::{check as check_reports, counted};
 use super::run::stop_on_interrupt;
 use crate::answer;
 use crate::cluster::redirect::leads_elsewhere;
@@ -84,7 +84,7 @@ const FEW_FAILURES: u64 = 10;
 
 pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
     let stop = stop_on_interrupt()?;
-    json::check([&arguments.json])?;
+    check_reports([&arguments.json])?;
     let (settings, servers) = settings(arguments, &stop)?;
     let watch = Watch::default();
     let mut before = 0;

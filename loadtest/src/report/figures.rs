@@ -16,6 +16,7 @@ use crate::arrivals::Spacing;
 use crate::run::{Outcome, Settings};
 use crate::series::Second;
 use crate::tally::{CommandTally, EndpointTally, ErrorKind};
+use crate::workload::{KEY_PLACES, VALUE_PLACES};
 
 /// Everything a report says about a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -96,7 +97,7 @@ pub struct Figures {
     pub scenario: Option<Box<ScenarioFigures>>,
 }
 
-/// A rate of an open loop and how long it lasts.
+/// A rate of an open loop and how long it lasts; of several also what was counted in the whole seconds within it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StepFigures {
@@ -105,6 +106,33 @@ pub struct StepFigures {
     /// For how many seconds from the end of the step before, the first one from the end of the warm-up; none for the
     /// rest of the run.
     pub seconds: Option<f64>,
+    /// When it begins, in seconds from the end of the warm-up.
+    pub from_s: f64,
+    /// Seconds counted: those that belong to two steps are not; 0 where steps are not told apart.
+    pub counted_s: f64,
+    /// Requests answered in them.
+    pub answered: u64,
+    /// The same per second.
+    pub answered_per_s: f64,
+    /// Error replies, and connections that broke or could not be opened.
+    pub errors: u64,
+    /// Requests whose connection broke before the answer came.
+    pub lost: u64,
+    /// Median latency in microseconds of what was answered or lost in them.
+    #[serde(with = "known")]
+    pub p50_us: f64,
+    /// 90th percentile.
+    #[serde(with = "known")]
+    pub p90_us: f64,
+    /// 99th percentile.
+    #[serde(with = "known")]
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    #[serde(with = "known")]
+    pub p999_us: f64,
+    /// Longest.
+    #[serde(with = "known")]
+    pub max_us: f64,
 }
 
 /// What one server of several answered; latencies in microseconds.
@@ -389,9 +417,13 @@ impl Figures {
         self.total.errors + self.connection_errors
     }
 
+    /// The steps of the rate that were told apart; none if there is one rate, or none.
+    pub fn told_steps(&self) -> impl Iterator<Item = &StepFigures> {
+        self.steps.iter().filter(|step| step.counted_s > 0.0)
+    }
+
     /// How requests are paced, in words.
     pub fn pace(&self) -> String {
-        let rate = |per_s: f64| if per_s < 10.0 { per_s.to_string() } else { count(per_s.round() as u64) };
         let spacing = if self.poisson { ", Poisson" } else { "" };
         match (self.steps.as_slice(), self.rates.as_slice()) {
             ([], []) => "closed loop".into(),
@@ -414,9 +446,19 @@ impl Figures {
     }
 }
 
+/// A rate as people write it.
+fn rate(per_s: f64) -> String {
+    if per_s < 10.0 { per_s.to_string() } else { count(per_s.round() as u64) }
+}
+
 impl StepFigures {
+    /// What it is called: its rate.
+    pub fn name(&self) -> String {
+        format!("{}/s", rate(self.per_s))
+    }
+
     fn new(per_s: f64, time: Duration) -> Self {
-        Self { per_s, seconds: (time < Duration::MAX).then_some(time.as_secs_f64()) }
+        Self { per_s, seconds: (time < Duration::MAX).then_some(time.as_secs_f64()), ..Self::default() }
     }
 }
 
@@ -458,14 +500,17 @@ fn asked(settings: &Settings) -> String {
         commands.truncate(MOST_COMMANDS);
         commands.push(format!("and {}", counted(others as u64, "more command", "more commands")));
     }
-    format!(
-        "{}; {}, {}, values of {} bytes, seed {}",
-        commands.join("; "),
-        counted(workload.keys, "key", "keys"),
-        workload.distribution,
-        workload.sizes,
-        workload.seed
-    )
+    // Only what is asked for: commands may name all their keys and values themselves.
+    let mut parts = Vec::new();
+    if workload.asks_with(KEY_PLACES) {
+        parts.push(counted(workload.keys, "key", "keys"));
+        parts.push(workload.distribution.to_string());
+    }
+    if workload.asks_with(VALUE_PLACES) {
+        parts.push(format!("values of {} bytes", workload.sizes));
+    }
+    parts.push(format!("seed {}", workload.seed));
+    format!("{}; {}", commands.join("; "), parts.join(", "))
 }
 
 impl CommandFigures {

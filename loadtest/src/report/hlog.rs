@@ -22,6 +22,7 @@ use super::figures::{CommandFigures, Figures, curve};
 use super::file::Replacing;
 use super::origin::Origin;
 use crate::error::Error;
+use crate::input;
 use crate::series::Second;
 use crate::tally::{CommandTally, Tally};
 
@@ -127,7 +128,7 @@ fn tag(label: &str) -> String {
 
 /// Reads a log, one of ours or another one of nanoseconds, and computes the figures that it holds.
 pub fn read(path: &Path) -> Result<Figures, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+    let bytes = input::bytes(path)?;
     let wrong =
         |line: usize, message: String| Error::File { file: path.display().to_string(), line, message };
     let mut found = Found::default();

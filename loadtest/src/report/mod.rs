@@ -15,6 +15,7 @@ pub mod recorder;
 pub mod runs;
 pub mod scenario;
 pub mod side_by_side;
+pub mod steps;
 pub mod table;
 pub mod ticker;
 pub mod verify;

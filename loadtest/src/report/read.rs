@@ -11,6 +11,7 @@ use super::figures::Figures;
 use super::hlog;
 use super::runs::{Run, Runs};
 use crate::error::Error;
+use crate::input;
 
 /// Reads one file.
 pub fn read(path: &Path) -> Result<Runs, Error> {
@@ -18,8 +19,7 @@ pub fn read(path: &Path) -> Result<Runs, Error> {
     if path.extension().is_some_and(|extension| extension == hlog::EXTENSION) {
         return Ok(Runs { runs: vec![Run { name, figures: hlog::read(path)? }], ..Runs::default() });
     }
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+    let text = input::text(path)?;
     json(&path.display().to_string(), name, &text)
 }
 

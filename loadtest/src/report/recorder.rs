@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::hlog::{EXTENSION, Log};
+use super::steps::Steps;
 use crate::error::Error;
 use crate::requests::Requests;
 use crate::series::Second;
 use crate::tally::Tally;
 use crate::workload::Workload;
 
-/// A log, or none if none is wanted; the first failure is kept until the run is over.
+/// A log, or none if none is wanted; the first failure is kept until the run is over. Also the steps of a rate.
 #[derive(Debug, Default)]
 pub struct Recorder {
     log: Option<Log>,
     failure: Option<Error>,
+    /// What was counted in each step of a stepped rate.
+    pub steps: Steps,
 }
 
 impl Recorder {
@@ -22,11 +25,12 @@ impl Recorder {
         let Some(path) = path else { return Ok(Self::default()) };
         let requests = Requests::new(workload, 0, 1).map_err(Error::Usage)?;
         let labels: Vec<String> = requests.commands().iter().map(|command| command.label.clone()).collect();
-        Ok(Self { log: Some(Log::create(path, &labels)?), failure: None })
+        Ok(Self { log: Some(Log::create(path, &labels)?), ..Self::default() })
     }
 
     /// Takes what was counted in a second.
     pub fn second(&mut self, second: &Second, counted: &Tally) {
+        self.steps.second(second, counted);
         if let (Some(log), None) = (&mut self.log, &self.failure) {
             self.failure = log.second(second.second, counted).err();
         }

@@ -118,11 +118,15 @@ fn warnings(runs: &[Run]) -> String {
     runs.iter().map(of).collect()
 }
 
-fn ratio_row(first: &Run, other: &Run) -> Vec<String> {
-    let ratio = |first: Option<f64>, other: Option<f64>| match (first, other) {
+/// How many times as much the other one is, if both are known.
+pub(super) fn ratio(first: Option<f64>, other: Option<f64>) -> String {
+    match (first, other) {
         (Some(first), Some(other)) if first > 0.0 && other > 0.0 => format!("{:.3}", other / first),
         _ => "-".into(),
-    };
+    }
+}
+
+fn ratio_row(first: &Run, other: &Run) -> Vec<String> {
     let cpu = |run: &Run| run.figures.server.as_ref().map(|server| server.cpu_us);
     let (a, b) = (&first.figures.total, &other.figures.total);
     let mut row = vec![format!("{}/{}", other.name, first.name), String::new()];

@@ -35,6 +35,7 @@ pub fn run(figures: &Figures) -> String {
         ),
     );
     out.push_str(&commands(figures));
+    out.push_str(&steps(figures));
     out.push_str(&endpoints(figures));
     out.push_str(&connect(figures));
     line(
@@ -213,6 +214,31 @@ fn endpoints(figures: &Figures) -> String {
     format!("\n{}", table(&rows))
 }
 
+/// The steps of the rate, if there are several.
+fn steps(figures: &Figures) -> String {
+    let head = [
+        "step", "from", "counted", "requests", "per s", "errors", "lost", "p50", "p90", "p99", "p99.9", "max",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for step in figures.told_steps() {
+        let mut row = vec![
+            step.name(),
+            format!("{:.1} s", step.from_s),
+            format!("{:.1} s", step.counted_s),
+            count(step.answered),
+            count(step.answered_per_s.round() as u64),
+            count(step.errors),
+            count(step.lost),
+        ];
+        row.extend([step.p50_us, step.p90_us, step.p99_us, step.p999_us, step.max_us].map(latency));
+        rows.push(row);
+    }
+    if figures.told_steps().all(|step| step.lost == 0) {
+        rows.iter_mut().for_each(|row| drop(row.remove(6)));
+    }
+    if rows.len() > 1 { format!("\n{}", table(&rows)) } else { String::new() }
+}
+
 /// How long connections took, if some were opened.
 fn connect(figures: &Figures) -> String {
     let Some(connect) = &figures.connect else { return String::new() };
@@ -252,6 +278,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::figures::StepFigures;
 
     #[test]
     fn what_has_no_answer_has_no_latencies() {
@@ -278,6 +305,31 @@ mod tests {
         let text = commands(&figures);
         assert!(text.starts_with("command  requests  per s  errors  lost  hits"), "{text}");
         assert_eq!(text.lines().nth(1).unwrap().split_whitespace().nth(4), Some("3"));
+    }
+
+    #[test]
+    fn the_steps_of_a_rate_have_a_row_each() {
+        let step = |per_s, answered| StepFigures {
+            per_s,
+            counted_s: 2.0,
+            answered,
+            answered_per_s: answered as f64 / 2.0,
+            p99_us: 7.0,
+            ..StepFigures::default()
+        };
+        let mut figures = Figures { steps: vec![step(1000.0, 2000), step(5.0, 10)], ..Figures::default() };
+        let text = steps(&figures);
+        let rows: Vec<Vec<&str>> =
+            text.trim().lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0][..6], ["step", "from", "counted", "requests", "per", "s"]);
+        assert_eq!(
+            rows[1],
+            ["1,000/s", "0.0", "s", "2.0", "s", "2,000", "1,000", "0", "-", "-", "7.00", "us", "-", "-"]
+        );
+        assert_eq!(rows[2][0], "5/s");
+        // One rate is told by the other rows.
+        figures.steps = vec![StepFigures { per_s: 5.0, ..StepFigures::default() }];
+        assert_eq!(steps(&figures), "");
     }
 
     #[test]

@@ -25,6 +25,10 @@ const SILENT_S: f64 = 1.0;
 const EXPECTED: f64 = 10.0;
 /// A server process that uses less of a CPU than this has time for more.
 const IDLE: f64 = 0.7;
+/// No server answers a request with less CPU time, in microseconds.
+const LEAST_US: f64 = 0.02;
+/// After fewer requests that is not told.
+const MANY: u64 = 1000;
 /// Fewer hits than this share without a preload are told.
 const FEW_HITS: f64 = 0.1;
 
@@ -39,6 +43,7 @@ pub(super) fn warnings(
     let mut warnings = generator(figures);
     warnings.extend(useless(&outcome.tally));
     warnings.extend(processes(settings, outcome));
+    warnings.extend(idle(figures));
     warnings.extend(answers(figures, settings, outcome));
     warnings.extend(hanging(figures, stalled));
     let moved: u64 =
@@ -163,6 +168,20 @@ fn processes(settings: &Settings, outcome: &Outcome) -> Option<String> {
         "what it used is known up to its last reading, and nothing of a process started in its place"
     };
     Some(format!("{which} before the run did: {known}"))
+}
+
+/// Says that the processes that count as the server's did nothing while it answered.
+fn idle(figures: &Figures) -> Option<String> {
+    let server = figures.server.as_ref()?;
+    let all: Vec<String> = server.processes.iter().map(ToString::to_string).collect();
+    let (whose, are) = if all.len() == 1 { ("process", "it is") } else { ("processes", "they are") };
+    (figures.total.answered >= MANY && server.cpu_us < LEAST_US).then(|| {
+        format!(
+            "{whose} {} used next to no CPU while {} requests were answered: {are} not the server (--pid)",
+            all.join(", "),
+            count(figures.total.answered)
+        )
+    })
 }
 
 /// What was not answered.
@@ -340,7 +359,7 @@ mod tests {
 
     #[test]
     fn steps_say_how_much_is_due() {
-        let step = |per_s, seconds| StepFigures { per_s, seconds };
+        let step = |per_s, seconds| StepFigures { per_s, seconds, ..StepFigures::default() };
         let steps = [step(10.0, Some(2.0)), step(100.0, None)];
         assert_eq!((due(&steps, 1.0), due(&steps, 3.0)), (10.0, 120.0));
         assert_eq!(due(&[step(10.0, Some(2.0))], 5.0), 50.0);
@@ -358,6 +377,21 @@ mod tests {
         );
         assert!(
             full(&figures(None)).unwrap().ends_with("if the server had time for more, they are the limit")
+        );
+    }
+
+    #[test]
+    fn a_server_without_cpu_time_is_another_process() {
+        let figures = |answered, cpu_us| {
+            let server = Some(ServerFigures { cpu_us, processes: vec![7], ..ServerFigures::default() });
+            let mut figures = Figures { server, ..Figures::default() };
+            figures.total.answered = answered;
+            figures
+        };
+        assert_eq!((idle(&figures(999, 0.0)), idle(&figures(100_000, 0.1))), (None, None));
+        assert_eq!(
+            idle(&figures(5000, 0.001)).unwrap(),
+            "process 7 used next to no CPU while 5,000 requests were answered: it is not the server (--pid)"
         );
     }
 

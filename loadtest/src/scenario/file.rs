@@ -302,7 +302,7 @@ impl Scenario {
                 names.join(", ")
             )));
         }
-        let bytes = std::fs::read(path).map_err(|source| Error::Path { path: path.to_path_buf(), source })?;
+        let bytes = crate::input::bytes(path)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -13,7 +13,7 @@ const MOST_POINTS: usize = 400;
 /// All plots of these runs, those without anything in them left out.
 pub(super) fn charts(runs: &[Run]) -> String {
     let over_time: Vec<OverTime<'_>> = runs.iter().map(OverTime::new).collect();
-    let chart = Charts { runs: over_time, alone: runs.len() == 1 };
+    let chart = Charts { runs: over_time, events: events(runs), alone: runs.len() == 1 };
     let mut out = String::from("<div class=\"plots\">\n");
     out.push_str(&percentiles(runs));
     out.push_str(&chart.rate());
@@ -101,6 +101,7 @@ impl<'a> OverTime<'a> {
 
 struct Charts<'a> {
     runs: Vec<OverTime<'a>>,
+    events: Vec<EventFigures>,
     alone: bool,
 }
 
@@ -222,7 +223,7 @@ impl Charts<'_> {
             x: Axis::time(self.end()),
             y,
             lines: part.lines,
-            events: self.events(),
+            events: &self.events,
             names_events: part.names_events,
             silences: self.silences(),
             x_text: time,
@@ -242,20 +243,26 @@ impl Charts<'_> {
         if let [run] = self.runs.as_slice() { &run.silences } else { &[] }
     }
 
-    /// The events of the first run that has some: a scenario's are the same in each.
-    fn events(&self) -> &[EventFigures] {
-        self.runs
-            .iter()
-            .map(|run| run.figures.events.as_slice())
-            .find(|events| !events.is_empty())
-            .unwrap_or(&[])
-    }
-
     fn note(&self) -> String {
         let together =
             self.runs.iter().map(|run| seconds_per_moment(run.figures, MOST_POINTS)).max().unwrap_or(1);
         if together == 1 { String::new() } else { format!("one point for {together} s") }
     }
+}
+
+/// The events of the first run that has some: a scenario's are the same in each. Where nothing happened, the steps of a
+/// rate that all have.
+fn events(runs: &[Run]) -> Vec<EventFigures> {
+    let mut with_events = runs.iter().map(|run| &run.figures.events).filter(|events| !events.is_empty());
+    if let Some(events) = with_events.next() {
+        return events.clone();
+    }
+    let steps = |run: &Run| -> Vec<EventFigures> {
+        let steps = run.figures.told_steps();
+        steps.map(|step| EventFigures { at_s: step.from_s, text: step.name() }).collect()
+    };
+    let first = runs.first().map(steps).unwrap_or_default();
+    if runs.iter().all(|run| steps(run) == first) { first } else { Vec::new() }
 }
 
 fn line(name: &str, colour: usize, stroke: Stroke, points: Vec<(f64, Option<f64>)>) -> Line {

@@ -8,6 +8,7 @@ mod axis;
 mod charts;
 mod plot;
 mod scenario;
+mod settings;
 mod tables;
 
 use std::fmt::Write;
@@ -76,14 +77,13 @@ fn one(figures: &Figures) -> String {
 
 /// Several runs, compared first and then each by itself.
 fn side_by_side(runs: &Runs) -> String {
-    let mut body = String::new();
-    if let Some(run) = runs.runs.first() {
-        body.push_str(&about(&run.figures));
-    }
+    let (common, differing) = settings::of(&runs.runs);
+    let mut body = about_line(&common);
     for other in &runs.others {
         body.push_str(&tables::ratios(&runs.first, other));
     }
-    body.push_str(&tables::runs(&runs.runs));
+    body.push_str(&tables::runs(&runs.runs, !runs.others.is_empty()));
+    body.push_str(&tables::differences(&runs.runs, &differing));
     body.push_str(&charts::charts(&runs.runs));
     for run in &runs.runs {
         let name = escape(&run.name);
@@ -105,6 +105,7 @@ fn details(figures: &Figures) -> String {
     out.push_str(&scenario::steps(figures));
     out.push_str("<h2>Commands</h2>\n");
     out.push_str(&tables::commands(figures));
+    out.push_str(&tables::rate_steps(figures));
     out.push_str(&tables::endpoints(figures));
     out.push_str(&tables::connects(figures));
     out.push_str("<div class=\"pair\">\n");
@@ -116,17 +117,15 @@ fn details(figures: &Figures) -> String {
     }
     out.push_str("</div>\n");
     out.push_str(&tables::error_kinds(figures));
-    out.push_str(&settings(figures));
+    out.push_str(&how(figures));
     out.push_str(&tables::seconds(figures));
     out
 }
 
 /// Who was asked, and when.
 fn about(figures: &Figures) -> String {
-    let mut servers: Vec<&str> =
-        figures.servers.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
-    servers.dedup();
-    let mut parts = servers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut parts = vec![settings::servers(figures)];
+    parts.retain(|part| !part.is_empty());
     if figures.connections > 0 {
         parts.push(counted(figures.connections as u64, "connection", "connections"));
         parts.push(format!("pipeline {}", figures.pipeline));
@@ -134,6 +133,10 @@ fn about(figures: &Figures) -> String {
     }
     parts.push(format!("{:.1} s", figures.elapsed_s));
     parts.extend(figures.origin.started());
+    about_line(&parts)
+}
+
+fn about_line(parts: &[String]) -> String {
     format!("<p class=\"about\">{}</p>\n", escape(&parts.join(" \u{b7} ")))
 }
 
@@ -207,7 +210,7 @@ fn warnings(figures: &Figures) -> String {
 }
 
 /// What one needs to measure this again.
-fn settings(figures: &Figures) -> String {
+fn how(figures: &Figures) -> String {
     let origin = &figures.origin;
     let mut rows = Vec::new();
     if !origin.invocation.is_empty() {
@@ -275,6 +278,7 @@ mod tests {
     use super::*;
     use crate::report::figures::{
         ClaimFigures, CommandFigures, ConnectFigures, EndpointFigures, ErrorFigures, EventFigures,
+        StepFigures,
     };
     use crate::series::Second;
 
@@ -389,6 +393,47 @@ mod tests {
         let page = page(&Runs { runs: vec![run("one"), run("two")], ..Runs::default() });
         assert_eq!(page.matches("id=\"plot-rate\"").count(), 1);
         assert!(page.contains("id=\"plot-endpoints-2\"") && page.contains("two p99"));
+    }
+
+    #[test]
+    fn the_head_of_several_runs_says_what_they_have_in_common_and_a_table_the_rest() {
+        let run = |name: &str, pipeline, per_s, p50_us| {
+            let total = CommandFigures { per_s, p50_us, ..CommandFigures::default() };
+            Run { name: name.into(), figures: Figures { pipeline, total, asked: "<a>".into(), ..figures() } }
+        };
+        let runs = vec![run("one", 1, 100.0, 50.0), run("<two>", 16, 250.0, 40.0)];
+        let page = page(&Runs { runs: runs.clone(), ..Runs::default() });
+        let head = page.split("</h1>").nth(1).unwrap().split("<h2>").next().unwrap();
+        assert_eq!(
+            head,
+            "\n<p class=\"about\">a:1 \u{b7} &lt;w&gt;: &lt;a&gt; \u{b7} 1 connection \u{b7} 0 threads \u{b7} closed loop \
+             \u{b7} 3.0 s</p>\n"
+        );
+        assert!(page.contains("<h2>What differs</h2>") && page.contains("<td>pipeline 16</td>"));
+        let ratio = "<th scope=\"row\"><b>&lt;two&gt; / one</b></th><td>2.500</td><td></td><td></td><td></td><td>-</td>\
+                     <td></td><td>0.800</td>";
+        assert!(page.contains(ratio), "{page}");
+        // Ratios of rounds take their place, where there are some.
+        let others = vec![crate::report::runs::Other { name: "<two>".into(), ..Default::default() }];
+        let compared = super::page(&Runs { first: "one".into(), others, runs });
+        assert!(!compared.contains("<b>&lt;two&gt; / one</b>"));
+    }
+
+    #[test]
+    fn the_steps_of_a_rate_are_a_table_and_marks() {
+        let step = |per_s, from_s| StepFigures { per_s, from_s, counted_s: 2.0, ..StepFigures::default() };
+        let steps = vec![step(1000.0, 0.0), step(2000.0, 2.0)];
+        let mut figures = Figures { events: Vec::new(), steps, ..figures() };
+        let page_of = |figures: &Figures| page(&Runs::one(figures.clone()));
+        let stepped = page_of(&figures);
+        assert!(
+            stepped.contains("<h2>Steps of the rate</h2>")
+                && stepped.contains("<th scope=\"row\">2,000/s</th>")
+        );
+        assert!(stepped.contains("<b>1</b> 1,000/s</span>") && stepped.contains("<b>2</b> 2,000/s</span>"));
+        // Where something happened the marks are for that.
+        figures.events = vec![EventFigures { at_s: 1.0, text: "kill".into() }];
+        assert!(!page_of(&figures).contains("</b> 1,000/s</span>"));
     }
 
     #[test]

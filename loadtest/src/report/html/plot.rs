@@ -256,16 +256,19 @@ impl Plot<'_> {
         let mut out = String::new();
         let colour = line.colour % COLOURS;
         let runs = line.points.split(|(_, y)| y.is_none()).filter(|run| !run.is_empty());
-        let (mut path, mut area) = (String::new(), String::new());
+        let (mut path, mut dots, mut area) = (String::new(), String::new(), String::new());
         for run in runs {
             let places: Vec<String> = run
                 .iter()
                 .filter_map(|(x, y)| Some((self.x.place(*x) * WIDTH, (1.0 - self.y.place((*y)?)) * HEIGHT)))
                 .map(|(x, y)| format!("{x:.1} {y:.1}"))
                 .collect();
-            // A point alone is drawn as a dot: a line of no length with round ends.
-            let end = if places.len() == 1 { "h0" } else { "" };
-            let _ = write!(path, "M{}{end}", places.join("L"));
+            if let [alone] = places.as_slice() {
+                // A line of no length with round ends, and thicker than others, or nobody would see it.
+                let _ = write!(dots, "M{alone}h0");
+            } else {
+                let _ = write!(path, "M{}", places.join("L"));
+            }
             let (first, last) = (self.x.place(run[0].0) * WIDTH, self.x.place(run[run.len() - 1].0) * WIDTH);
             let _ = write!(area, "M{first:.1} {HEIGHT}L{}L{last:.1} {HEIGHT}Z", places.join("L"));
         }
@@ -273,7 +276,11 @@ impl Plot<'_> {
             push(&mut out, format_args!("<path class=\"area c{colour}\" d=\"{area}\"/>"));
         }
         let dashed = if line.stroke == Stroke::Dashed { " dashed" } else { "" };
-        push(&mut out, format_args!("<path class=\"line c{colour}{dashed}\" d=\"{path}\"/>"));
+        for (class, path) in [(format!("line c{colour}{dashed}"), path), (format!("point c{colour}"), dots)] {
+            if !path.is_empty() {
+                push(&mut out, format_args!("<path class=\"{class}\" d=\"{path}\"/>"));
+            }
+        }
         out
     }
 
@@ -343,8 +350,14 @@ mod tests {
     #[test]
     fn a_line_stays_within_its_field_and_stops_where_there_is_nothing() {
         let html = plot(vec![(0.0, Some(0.0)), (1.0, Some(1e9)), (2.0, None), (99.0, Some(5.0))], &[]).html();
-        let path = html.split("<path class=\"line c1\" d=\"").nth(1).unwrap().split('"').next().unwrap();
-        assert_eq!(path, "M0.0 300.0L100.0 0.0M1000.0 50.0h0");
+        let path = |class: &str| {
+            let begin = format!("<path class=\"{class} c1\" d=\"");
+            html.split(&begin).nth(1).unwrap().split('"').next().unwrap().to_owned()
+        };
+        assert_eq!(
+            (path("line").as_str(), path("point").as_str()),
+            ("M0.0 300.0L100.0 0.0", "M1000.0 50.0h0")
+        );
         assert!(html.contains("aria-label=\"Test: &lt;/script&gt; from 0 to 1000000000\""));
         assert_eq!(html.matches("</script>").count(), 1);
     }

@@ -3,11 +3,13 @@
 use std::fmt::Display;
 
 use super::axis::time;
+use super::settings::Differing;
 use super::{escape, push};
 use crate::compare::{Comparison, Figure};
-use crate::report::figures::{CommandFigures, EndpointFigures, EventFigures, Figures};
+use crate::report::figures::{CommandFigures, EndpointFigures, EventFigures, Figures, StepFigures};
 use crate::report::number::{bytes, count, counted, latency, micros, percent, plain};
 use crate::report::runs::{Other, Run};
+use crate::report::side_by_side::ratio;
 use crate::report::table::NO_COMMAND;
 
 /// A table with a heading over each column; cells are HTML, the first of each row names it.
@@ -103,6 +105,42 @@ pub(super) fn commands(figures: &Figures) -> String {
         rows.push(row(&CommandFigures { errors: figures.all_errors(), ..figures.total.clone() }));
     }
     table(&head, &rows, several)
+}
+
+/// The steps of the rate; nothing if there is only one.
+pub(super) fn rate_steps(figures: &Figures) -> String {
+    let head = [
+        "step",
+        "from",
+        "counted",
+        "requests",
+        "per second",
+        "errors",
+        "lost",
+        "p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+    ];
+    let row = |step: &StepFigures| {
+        let mut row = vec![
+            step.name(),
+            time(step.from_s),
+            time(step.counted_s),
+            count(step.answered),
+            count(step.answered_per_s.round() as u64),
+            errors(step.errors),
+            errors(step.lost),
+        ];
+        row.extend([step.p50_us, step.p90_us, step.p99_us, step.p999_us, step.max_us].map(latency));
+        row
+    };
+    let rows: Vec<Vec<String>> = figures.told_steps().map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("<h2>Steps of the rate</h2>\n{}", table(&head, &rows, false))
 }
 
 /// Each node's part of the load; nothing if there was only one.
@@ -274,8 +312,8 @@ pub(super) fn seconds(figures: &Figures) -> String {
     format!("<details><summary>Second by second</summary>\n{}</details>\n", table(&head, &rows, false))
 }
 
-/// Several runs, one per row.
-pub(super) fn runs(runs: &[Run]) -> String {
+/// Several runs, one per row; `compared` says that there are ratios of rounds, which are better than those of the runs.
+pub(super) fn runs(runs: &[Run], compared: bool) -> String {
     let head = [
         "run",
         "requests/s",
@@ -309,8 +347,56 @@ pub(super) fn runs(runs: &[Run]) -> String {
         row.extend(latencies.map(latency));
         row
     };
-    let rows: Vec<Vec<String>> = runs.iter().enumerate().map(row).collect();
+    let mut rows: Vec<Vec<String>> = runs.iter().enumerate().map(row).collect();
+    if let Some((first, others)) = runs.split_first().filter(|_| !compared) {
+        rows.extend(others.iter().map(|other| ratios_of_runs(first, other)));
+    }
     format!("<h2>Runs</h2>\n{}", table(&head, &rows, false))
+}
+
+/// The ratios of a run's figures to the first one's, in the columns of [`runs`].
+fn ratios_of_runs(first: &Run, other: &Run) -> Vec<String> {
+    let cpu = |run: &Run| run.figures.server.as_ref().map(|server| server.cpu_us);
+    let (a, b) = (&first.figures.total, &other.figures.total);
+    let mut row = vec![
+        format!("<b>{} / {}</b>", escape(&other.name), escape(&first.name)),
+        ratio(Some(a.per_s), Some(b.per_s)),
+        String::new(),
+        String::new(),
+        String::new(),
+        ratio(cpu(first), cpu(other)),
+        String::new(),
+    ];
+    let latencies = [
+        (a.p50_us, b.p50_us),
+        (a.p90_us, b.p90_us),
+        (a.p99_us, b.p99_us),
+        (a.p999_us, b.p999_us),
+        (a.p9999_us, b.p9999_us),
+        (a.max_us, b.max_us),
+    ];
+    row.extend(latencies.map(|(a, b)| ratio(Some(a), Some(b))));
+    row
+}
+
+/// Settings in which runs differ, one row per run; nothing if they do not.
+pub(super) fn differences(runs: &[Run], differing: &[Differing]) -> String {
+    if differing.is_empty() {
+        return String::new();
+    }
+    let head: Vec<&str> =
+        std::iter::once("run").chain(differing.iter().map(|setting| setting.name)).collect();
+    let row = |(index, run): (usize, &Run)| {
+        let name = format!("<i class=\"key c{}\"></i>{}", index % super::plot::COLOURS, escape(&run.name));
+        let cell = |setting: &Differing| match setting.values[index].as_str() {
+            "" => "-".to_owned(),
+            value => escape(value),
+        };
+        std::iter::once(name).chain(differing.iter().map(cell)).collect()
+    };
+    let rows: Vec<Vec<String>> = runs.iter().enumerate().map(row).collect();
+    let table = table(&head, &rows, false).replacen("<table>", "<table class=\"settings\">", 1);
+    format!("<h2>What differs</h2>\n{table}")
 }
 
 /// The ratios of a server to the first one.
