@@ -16,7 +16,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
     let file = File::open(path).map_err(failed)?;
     let kind = file.metadata().map_err(failed)?.file_type();
     if kind.is_dir() {
-        return Err(failed(ErrorKind::IsADirectory.into()));
+        return Err(failed(rustix::io::Errno::ISDIR.into()));
     }
     if !kind.is_file() && !kind.is_fifo() && !kind.is_socket() {
         return Err(Error::Usage(format!("{}: it is neither a file nor a pipe", path.display())));
@@ -62,7 +62,7 @@ mod tests {
     fn what_does_not_end_is_not_read() {
         let error = |path: &str| bytes(Path::new(path)).unwrap_err().to_string();
         assert_eq!(error("/dev/zero"), "/dev/zero: it is neither a file nor a pipe");
-        assert!(error("/").starts_with("/: "), "a directory");
+        assert_eq!(error("/"), "/: Is a directory (os error 21)");
         // Its size is told as 0, as that of a pipe.
         let endless = Path::new("/proc/self/maps");
         let whole = at_most(endless, MOST).unwrap();
