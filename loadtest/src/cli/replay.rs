@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Error> {
         arguments.trace.display(),
         counted(counts.accesses, "access", "accesses"),
         counts.seconds,
-        count(per_second(&counts) as u64)
+        count(per_second(&counts).round() as u64)
     );
     let end = End { total, interrupted: outcome.is_ok() && counts.accesses < total };
     print!("{}", table(&counts, settings.pace, end));
