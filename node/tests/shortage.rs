@@ -154,7 +154,7 @@ fn slots_that_are_flushed_take_no_memory_of_their_own() {
     }
     let (held, keys) = (store.held_memory(), store.len(0).0);
     for tag in &tags {
-        assert!(store.flush_slot(key_slot(tag.as_bytes()), Some(0), |_, _| {}));
+        assert!(store.flush_slot(key_slot(tag.as_bytes()), Some(0), |_| {}));
     }
     assert_eq!((store.len(0).0, store.reclaim().pending()), (0, keys as u64));
     let more = store.held_memory() - held;

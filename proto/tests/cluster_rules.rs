@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shoal_proto::cluster::plan::{self, Wanted};
-use shoal_proto::cluster::{Action, Ballot, Copied, Core, Message, Output, Report, Transfer};
+use shoal_proto::cluster::rounds::Next;
+use shoal_proto::cluster::{
+    Action, Ballot, Copied, Core, Emptying, Gate, Message, Output, Report, Rounds, Told, Transfer, is_settled,
+};
 use shoal_proto::view::{Copies, Member, NOBODY, NodeId, Replication, View};
 
 const START: Duration = Duration::from_secs(10);
@@ -325,11 +328,45 @@ fn a_missing_copy_is_given_up() -> Result<(), String> {
     ensure(owner.handoff().copying().2, "it waits for ever")
 }
 
+/// What a former owner emptied late has gone on, or may have.
+fn what_was_taken_is_emptied_wherever_it_went() -> Result<(), String> {
+    ensure(Gate::Open.emptying_taken(true) == Some(Emptying::Now), "it is not emptied where it is")?;
+    ensure(Gate::Away.emptying_taken(true).is_none(), "it is called empty where it is not any more")?;
+    let held = Gate::Held.emptying_taken(true);
+    ensure(held == Some(Emptying::Followed), "whoever may have it by now is not waited for")?;
+    ensure(Gate::Held.emptying_taken(false).is_none(), "whoever may have it by now does not hear of it")
+}
+
+/// The target has emptied the slot, and dies before its copy has.
+fn who_empties_waits_for_the_copies_of_the_target() -> Result<(), String> {
+    ensure(is_settled(90, 100, 80, 80), "what was settled is waited for")?;
+    ensure(!is_settled(90, 100, 95, 80), "the copy may bring it back")
+}
+
+/// A slot went to a newcomer after the view by which all were asked.
+fn slots_may_have_gone_to_who_was_not_asked() -> Result<(), String> {
+    let [same, newer] = [3, 4].map(|epoch| Some(Told { epoch, mine: epoch }));
+    let mut rounds = Rounds::new(3, false);
+    ensure(rounds.on_views([same, same]) == Next::Empty, "nothing is emptied at all")?;
+    rounds.on_emptied();
+    ensure(rounds.on_views([same, newer]) == Next::Newer, "it is called empty")
+}
+
+/// The view gives it the slot of somebody who is gone, of which it has a copy.
+fn who_does_not_know_the_view_may_go_on_with_a_copy() -> Result<(), String> {
+    let [same, older] = [3, 2].map(|epoch| Some(Told { epoch, mine: epoch }));
+    let stranger = Some(Told { epoch: 3, mine: 0 });
+    for other in [older, stranger, None] {
+        ensure(Rounds::new(3, false).on_views([same, other]) == Next::Later, "all are emptied too early")?;
+    }
+    Ok(())
+}
+
 type Story = fn() -> Result<(), String>;
 
 #[test]
 fn all_end_well() {
-    let stories: [Story; 12] = [
+    let stories: [Story; 16] = [
         no_lease_is_granted_after_a_view_was_accepted,
         leases_of_an_older_view_are_waited_for,
         nothing_older_than_the_promise_is_accepted,
@@ -342,6 +379,10 @@ fn all_end_well() {
         who_was_owner_does_not_say_who_has_copies,
         nothing_is_taken_without_a_stream_back,
         a_missing_copy_is_given_up,
+        what_was_taken_is_emptied_wherever_it_went,
+        who_empties_waits_for_the_copies_of_the_target,
+        slots_may_have_gone_to_who_was_not_asked,
+        who_does_not_know_the_view_may_go_on_with_a_copy,
     ];
     for story in stories {
         assert_eq!(story(), Ok(()));
@@ -353,7 +394,7 @@ fn all_end_well() {
 fn each_rule_is_missed() {
     use shoal_proto::cluster::mutant::{self, Mutant};
 
-    let stories: [(Mutant, Story); 12] = [
+    let stories: [(Mutant, Story); 16] = [
         (Mutant::GrantAfterAccept, no_lease_is_granted_after_a_view_was_accepted),
         (Mutant::NoOlderLeases, leases_of_an_older_view_are_waited_for),
         (Mutant::AcceptBelowPromise, nothing_older_than_the_promise_is_accepted),
@@ -366,6 +407,10 @@ fn each_rule_is_missed() {
         (Mutant::ClaimLost, who_was_owner_does_not_say_who_has_copies),
         (Mutant::TakeAlone, nothing_is_taken_without_a_stream_back),
         (Mutant::IgnoreMissing, a_missing_copy_is_given_up),
+        (Mutant::EmptyHereOnly, what_was_taken_is_emptied_wherever_it_went),
+        (Mutant::Unsettled, who_empties_waits_for_the_copies_of_the_target),
+        (Mutant::EmptyByOldView, slots_may_have_gone_to_who_was_not_asked),
+        (Mutant::EmptyAheadOfOthers, who_does_not_know_the_view_may_go_on_with_a_copy),
     ];
     for (rule, story) in stories {
         mutant::switch(Some(rule));

@@ -23,6 +23,8 @@ pub(crate) enum Outcome {
     Anew,
     /// The same, as soon as there is a newer view than the one that was asked by.
     Outdated,
+    /// The same, after a while.
+    Changing,
 }
 
 /// Where a part goes.
@@ -149,7 +151,10 @@ impl Gather {
         protocol: Protocol,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        if self.incomplete && self.effect != Effect::Write && matches!(self.rule, Rule::Whole(_)) {
+        if let Rule::Whole(whole) = &self.rule
+            && self.incomplete
+            && (self.effect != Effect::Write || whole.needs_all())
+        {
             return Outcome::Anew;
         }
         let mark = out.len();
@@ -176,9 +181,9 @@ impl Gather {
                 self.expect(next.len());
                 return Outcome::Again(next);
             }
-            Ok(Step::Outdated) => {
+            Ok(step @ (Step::Outdated | Step::Changing)) => {
                 out.truncate(mark);
-                return Outcome::Outdated;
+                return if step == Step::Outdated { Outcome::Outdated } else { Outcome::Changing };
             }
             Err(error) => {
                 out.truncate(mark);

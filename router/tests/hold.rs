@@ -295,6 +295,7 @@ fn questions_to_all_nodes_wait_for_the_view_without_the_dead() {
         let text = bench.client().ask("SHOAL UPSTREAM");
         text.contains("held=4 ")
     });
+    bench.nodes[1..].iter().for_each(|node| node.epoch.store(2, Ordering::Relaxed));
     bench.views.send_replace(Arc::new(born(2, &bench.nodes[1..], &thirds(2), &[2; 16384])));
     // The last may have been first at the nodes.
     assert!(matches!(&*clients[0].reply(), ":2" | ":1" | ":0"));

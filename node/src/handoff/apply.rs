@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     command::dispatch::Dispatch,
-    store::{Charge, Db, Incoming, SlotSet, Store, contains},
+    store::{Charge, Db, Incoming, Store},
     value::list::Fill,
 };
 
@@ -130,7 +130,7 @@ impl Applier {
         &mut self,
         store: &Store,
         dispatch: &Dispatch,
-        allowed: &SlotSet,
+        allowed: impl FnOnce(u16) -> bool,
         bytes: &'a [u8],
     ) -> Result<Applied<'a>, ApplyError> {
         let Some((slot, first, len)) = record::read(bytes)? else {
@@ -139,7 +139,7 @@ impl Applier {
         if let Record::Message(message) = first {
             return Ok(Applied { consumed: len, event: Some(Event::Message(message)) });
         }
-        if !contains(allowed, slot) {
+        if !allowed(slot) {
             return Err(ApplyError::Unasked(slot));
         }
         let alone = |event| Ok(Applied { consumed: len, event });

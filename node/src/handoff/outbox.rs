@@ -272,10 +272,8 @@ impl Outbox {
     /// Whether the peer has applied the stream up to `position`, and its copies have what they need of that.
     pub fn is_settled(&self, position: u64) -> bool {
         // Acknowledgements first: what is pending was told before.
-        self.acked() >= position && {
-            let settled = self.settled.load(Ordering::Acquire);
-            settled >= position.min(self.pending.load(Ordering::Acquire))
-        }
+        let (acked, settled) = (self.acked(), self.settled.load(Ordering::Acquire));
+        shoal_proto::cluster::is_settled(position, acked, self.pending.load(Ordering::Acquire), settled)
     }
 
     /// Bytes that wait to be taken.

@@ -234,6 +234,11 @@ impl Shared {
         self.store.clear();
     }
 
+    /// How often everything was dropped.
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Acquire)
+    }
+
     /// Milliseconds since 1970 as the data plane counts them: never behind what a node saw from which a slot was taken
     /// over.
     #[inline]

@@ -4,21 +4,10 @@
 //! is the truth: when [`Store::set_gate`] has returned, nobody executes on the slot under the old gate.
 
 use parking_lot::Mutex;
+pub use shoal_proto::cluster::Gate;
 use shoal_proto::{Error, error::Result};
 
 use super::{SHARDS, SLOTS_PER_SHARD, Store, keyspace::local, shard::Shard, shard_of, whole::Taken};
-
-/// What may be done with a slot's keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// Commands are executed.
-    Open,
-    /// Commands wait: the slot is about to be taken over by another node. Nothing is evicted, nothing expires.
-    Held,
-    /// The slot is not served here. What it holds is on its way in or out and invisible to commands; it counts as
-    /// memory, and only the owner evicts and expires.
-    Away,
-}
 
 /// A slot's gate and whether its changes are watched, in a byte; the usual state is zero, so that the usual check is
 /// one comparison.

@@ -61,6 +61,7 @@ pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
 use shard::Shard;
 pub use shard::Stats;
 use shoal_proto::{
+    cluster::Emptying,
     error::Result,
     slot::{SLOTS, key_slot},
 };
@@ -71,7 +72,7 @@ pub use sweep::Sweep;
 pub use tap::Copied;
 pub(crate) use tap::Effect;
 
-use crate::{handoff::Outbox, value::Encodings};
+use crate::{command::Wait, handoff::Outbox, value::Encodings};
 use whole::Taken;
 
 /// Numbered databases.
@@ -427,18 +428,19 @@ impl Store {
     /// Empties a slot that is served here, in one database or all, because whoever handed it over was told to. Whether it is
     /// served, and whoever may have it next can be told. `wait` is called with the streams to its copies and to its target, if it is held, and up
     /// to where each must have been applied before they have it.
-    pub fn flush_slot(&self, slot: u16, db: Option<u8>, mut wait: impl FnMut(&Arc<Outbox>, u64)) -> bool {
+    pub fn flush_slot(&self, slot: u16, db: Option<u8>, mut wait: impl FnMut(Wait)) -> bool {
         let mut shard = self.shards[shard_of(slot)].lock();
-        let gate = shard.gates.state(slot).gate();
-        if gate == Gate::Away || (gate == Gate::Held && !shard.can_be_told(slot)) {
-            return false;
-        }
+        let Some(emptying) = shard.emptying_taken(slot) else { return false };
         shard.tell_clear_of(slot, db);
         shard.flush_slot(slot, db, &self.reclaim);
-        if gate == Gate::Held {
-            shard.taps_of(slot).for_each(|(outbox, position)| wait(outbox, position));
+        let strict = emptying == Emptying::Followed;
+        let mut wait = |(outbox, position): (&Arc<Outbox>, u64)| {
+            wait(Wait { outbox: outbox.clone(), position, strict });
+        };
+        if strict {
+            shard.taps_of(slot).for_each(&mut wait);
         } else {
-            shard.waits(slot).for_each(|(outbox, position)| wait(outbox, position));
+            shard.waits(slot).for_each(&mut wait);
         }
         self.settle(&mut shard);
         true

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use shoal_proto::{Error, error::Result};
+use shoal_proto::{Error, cluster::Emptying, error::Result};
 
 use super::{
     DATABASES, Gate, Store,
@@ -426,12 +426,9 @@ impl Shard {
 
     /// The streams of slots that are about to change hands, and the positions behind what was put into them last.
     pub(super) fn held_taps(&self) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
-        self.held_slots().flat_map(|slot| self.taps_of(slot))
-    }
-
-    /// Slots with taps that are about to change hands.
-    fn held_slots(&self) -> impl Iterator<Item = u16> {
-        self.taps.slots().filter(|slot| self.gates.state(*slot).gate() == Gate::Held)
+        // If one cannot be told since it was looked, its position is never reached.
+        let held = |slot: &u16| matches!(self.emptying(*slot), Emptying::Followed | Emptying::Later);
+        self.taps.slots().filter(held).flat_map(|slot| self.taps_of(slot))
     }
 
     /// The streams that the slot's changes go into, and the positions behind the last.
@@ -440,14 +437,24 @@ impl Shard {
     }
 
     /// Whether all who listen to the slot would hear that it is emptied.
-    pub(super) fn can_be_told(&self, slot: u16) -> bool {
+    fn can_be_told(&self, slot: u16) -> bool {
         self.taps.of(slot).iter().all(|tap| !tap.outbox.is_broken())
     }
 
-    /// Checks that whoever is about to take over a slot would hear that it is emptied: while a stream is broken nobody knows
-    /// whether the slot is its target's already, with what it held.
+    /// What emptying the slot calls for.
+    fn emptying(&self, slot: u16) -> Emptying {
+        self.gates.state(slot).gate().emptying(self.can_be_told(slot))
+    }
+
+    /// The same for who handed it over.
+    pub(super) fn emptying_taken(&self, slot: u16) -> Option<Emptying> {
+        self.gates.state(slot).gate().emptying_taken(self.can_be_told(slot))
+    }
+
+    /// Checks that whoever is about to take over a slot would hear that it is emptied.
     pub(super) fn check_held_are_told(&self) -> Result {
-        if self.held_slots().all(|slot| self.can_be_told(slot)) { Ok(()) } else { Err(Error::Held) }
+        let told = |slot: u16| self.emptying(slot) != Emptying::Later;
+        if self.taps.slots().all(told) { Ok(()) } else { Err(Error::Held) }
     }
 
     /// Two databases are about to be exchanged.

@@ -9,13 +9,12 @@ use shoal_node::{
     command::{Scope, dispatch::Dispatch},
     handoff::{Applier, ApplyError, Outbox},
     server::Changes,
-    store::{Copied, Gate, Settings, SlotSet, Store},
+    store::{Copied, Gate, Settings, Store},
     value::Value,
 };
 use shoal_proto::resp::{Protocol, Reply, request::OwnedArgs};
 
 pub(crate) const NOW: u64 = 1_700_000_000_000;
-const EVERY_SLOT: SlotSet = [u64::MAX; 256];
 
 /// SplitMix64: a run is known by its seed.
 pub(crate) struct Random(pub(crate) u64);
@@ -151,7 +150,7 @@ impl Stream {
     pub(crate) fn apply(&mut self, target: &Core, bytes: &[u8]) -> Result<(), ApplyError> {
         let mut at = 0;
         loop {
-            let applied = self.applier.apply(&target.store, &target.dispatch, &EVERY_SLOT, &bytes[at..])?;
+            let applied = self.applier.apply(&target.store, &target.dispatch, |_| true, &bytes[at..])?;
             at += applied.consumed;
             if applied.consumed == 0 {
                 return Ok(());
@@ -190,7 +189,7 @@ impl Stream {
             arrived = (arrived + 1 + random.below(60_000) as usize).min(self.bytes.len());
             loop {
                 let bytes = &self.bytes[at..arrived];
-                let applied = self.applier.apply(&target.store, &target.dispatch, &EVERY_SLOT, bytes)?;
+                let applied = self.applier.apply(&target.store, &target.dispatch, |_| true, bytes)?;
                 at += applied.consumed;
                 if applied.consumed == 0 {
                     break;

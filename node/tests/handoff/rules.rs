@@ -333,7 +333,7 @@ fn only_what_is_asked_for_is_taken_in() {
     let bytes = stream.taken();
     let mut applier = shoal_node::handoff::Applier::new();
     let mut none = |bytes: &[u8]| {
-        applier.apply(&target.store, &target.dispatch, &[0; 256], bytes).map(|applied| applied.consumed)
+        applier.apply(&target.store, &target.dispatch, |_| false, bytes).map(|applied| applied.consumed)
     };
     assert_eq!(none(&bytes), Err(ApplyError::Unasked(slot())));
     target.store.set_gate(slot(), Gate::Open);

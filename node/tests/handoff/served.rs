@@ -182,7 +182,7 @@ fn a_target_empties_what_is_its_own_by_then() {
     let outbox = tap(&node);
     let before = outbox.appended();
     let mut waits = Vec::new();
-    assert!(store.flush_slot(slot, Some(1), |_, position| waits.push(position)));
+    assert!(store.flush_slot(slot, Some(1), |wait| waits.push(wait.position)));
     assert!(outbox.appended() > before, "its copies hear of it");
     assert_eq!(waits, [outbox.appended()], "and have to");
     assert_eq!((store.slot_stats(slot).keys, store.len(0).0, store.len(1).0), (1, 2, 0));
@@ -190,11 +190,11 @@ fn a_target_empties_what_is_its_own_by_then() {
     let other = (slot + 64) % SLOTS;
     store.follow(other, &Outbox::broken(), false);
     node.shared.set_gate(other, Gate::Held);
-    assert!(store.flush_slot(slot, Some(2), |_, _| {}));
+    assert!(store.flush_slot(slot, Some(2), |_| {}));
     node.shared.set_gate(slot, Gate::Away);
-    assert!(!store.flush_slot(slot, None, |_, _| {}) && store.slot_stats(slot).keys == 1);
+    assert!(!store.flush_slot(slot, None, |_| {}) && store.slot_stats(slot).keys == 1);
     node.shared.set_gate(slot, Gate::Open);
-    assert!(store.flush_slot(slot, None, |_, _| {}) && store.len(0).0 == 1);
+    assert!(store.flush_slot(slot, None, |_| {}) && store.len(0).0 == 1);
     store.audit();
 }
 
@@ -218,7 +218,7 @@ fn nothing_is_emptied_while_a_target_cannot_be_told() {
         }
         node.shared.set_gate(slot, Gate::Held);
         outbox.break_off();
-        assert!(!store.flush_slot(slot, Some(7), |_, _| {}), "whoever handed it over before cannot, either");
+        assert!(!store.flush_slot(slot, Some(7), |_| {}), "whoever handed it over before cannot, either");
         writer.send(["FLUSHALL"]).unwrap();
         assert!(silent(&mut writer));
         assert_eq!(store.len(0).0, 2, "nothing was emptied");

@@ -508,19 +508,6 @@ impl Handoff {
         }
     }
 
-    /// The driver could not send a slot (the stream overflowed, the slot grew too fast): it begins anew later.
-    pub fn on_export_failed(&mut self, slot: u16, copy: u64) {
-        let failed = self.exports.range(of_slot(slot)).find(|(_, e)| e.copy == copy);
-        let Some(((_, to), export)) = failed.map(|((slot, to), e)| ((*slot, *to), *e)) else { return };
-        let offered = self.hands.get(&slot).is_some_and(|h| h.to == to && matches!(h.state, Offer::Sent(_)));
-        if export.lasting && export.state != Out::Syncing {
-            self.breaks(slot, to);
-        } else if !offered {
-            self.unexport(slot, to);
-            self.waiting.entry(to).or_default().push_back(slot);
-        }
-    }
-
     /// The other end of a stream says something; everything before it in the stream was dealt with.
     pub fn on_transfer(&mut self, view: &View, me: NodeId, from: NodeId, message: Transfer) {
         match message {

@@ -10,7 +10,9 @@
 
 mod acceptor;
 mod action;
+mod gate;
 pub mod handoff;
+mod intake;
 pub mod lease;
 pub mod message;
 #[cfg(feature = "mutants")]
@@ -22,6 +24,7 @@ pub mod plan;
 mod proposer;
 pub mod quorum;
 mod readable;
+pub mod rounds;
 mod slots;
 mod states;
 mod want;
@@ -32,12 +35,15 @@ use std::time::Duration;
 
 use crate::view::{Member, NodeId, View};
 use acceptor::Acceptor;
+pub use gate::{Emptying, Gate, is_settled};
 use handoff::Handoff;
 pub use handoff::{Action, IN_FLIGHT};
+pub use intake::{Fate, Intake};
 pub use message::{Ballot, Copied, Message, Report, Transfer};
 use mutant::Mutant;
 use proposer::{Proposer, Step};
 pub use readable::Readable;
+pub use rounds::{Rounds, Told};
 pub use slots::Slots;
 use want::{Progress, Want};
 

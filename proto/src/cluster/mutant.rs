@@ -75,11 +75,27 @@ pub enum Mutant {
     ReadUnlisted,
     /// Copies are read of slots that may change hands.
     ReadMoving,
+    /// A node is emptied although the target of a slot that it holds cannot be told.
+    EmptyUntold,
+    /// What was taken and is emptied late is not emptied where it went since.
+    EmptyHereOnly,
+    /// Whoever empties does not wait for the copies of slots that were taken.
+    Unsettled,
+    /// What comes of a slot that is served from now on is still put into effect.
+    TakeInServed,
+    /// With a new view it is forgotten from whom slots were taken.
+    ForgetGiver,
+    /// A cluster in which slots move is asked once to empty all.
+    EmptyOnce,
+    /// The cluster is emptied by a view that is not the newest.
+    EmptyByOldView,
+    /// It is emptied by a view that not all members have, or that some who answered are not in.
+    EmptyAheadOfOthers,
 }
 
 /// All of them.
 #[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 31] = [
+pub const ALL: [Mutant; 39] = [
     Mutant::NoLease,
     Mutant::LeaseFromGrant,
     Mutant::NoDrift,
@@ -111,6 +127,14 @@ pub const ALL: [Mutant; 31] = [
     Mutant::ReadWedged,
     Mutant::ReadUnlisted,
     Mutant::ReadMoving,
+    Mutant::EmptyUntold,
+    Mutant::EmptyHereOnly,
+    Mutant::Unsettled,
+    Mutant::TakeInServed,
+    Mutant::ForgetGiver,
+    Mutant::EmptyOnce,
+    Mutant::EmptyByOldView,
+    Mutant::EmptyAheadOfOthers,
 ];
 
 #[cfg(feature = "mutants")]

@@ -198,11 +198,13 @@ pub fn info(nodes: &[Node], epoch: u64, out: &mut Reply<'_>) {
     let assigned: u32 = nodes.iter().flat_map(|n| &n.ranges).map(|(a, b)| u32::from(b - a) + 1).sum();
     let state = if assigned == u32::from(SLOTS) { "ok" } else { "fail" };
     let size = nodes.iter().filter(|n| !n.ranges.is_empty()).count();
+    // Who is no member of the view that it knows has none of its own.
+    let mine = if nodes.iter().any(|n| n.myself) { epoch } else { 0 };
     out.verbatim(&format!(
         "cluster_state:{state}\r\ncluster_slots_assigned:{assigned}\r\n\
          cluster_slots_ok:{assigned}\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n\
          cluster_known_nodes:{}\r\ncluster_size:{size}\r\ncluster_current_epoch:{epoch}\r\n\
-         cluster_my_epoch:{epoch}\r\ncluster_stats_messages_sent:0\r\n\
+         cluster_my_epoch:{mine}\r\ncluster_stats_messages_sent:0\r\n\
          cluster_stats_messages_received:0\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n",
         nodes.len(),
     ));

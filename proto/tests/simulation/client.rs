@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use shoal_proto::cluster::Told;
 use shoal_proto::view::{NodeId, View};
 
 use crate::history::{Access, NEVER, Time};
@@ -19,11 +20,14 @@ pub(crate) enum Kind {
     Set,
     Del,
     Incr,
+    /// Part of emptying everything: what one node serves; and what view it has. See `flush.rs`.
+    Empty,
+    View,
 }
 
 /// Where a command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     /// To be sent, or sent again.
     New,
     Sent {
@@ -45,9 +49,9 @@ pub(crate) struct Op {
     pub(crate) key: u32,
     pub(crate) kind: Kind,
     pub(crate) client: (usize, usize),
-    start: Time,
-    end: Time,
-    state: State,
+    pub(crate) start: Time,
+    pub(crate) end: Time,
+    pub(crate) state: State,
     hops: u32,
     before: u64,
     pub(crate) count: u64,
@@ -56,9 +60,36 @@ pub(crate) struct Op {
     /// A read that goes to a copy first; and whether it was answered there.
     pub(crate) at_copy: bool,
     pub(crate) looked: bool,
+    /// Of a part: what emptied slots by it, and with which versions; and the view that was told.
+    pub(crate) emptied: Vec<(u16, u64)>,
+    pub(crate) told: Option<Told>,
 }
 
 impl Op {
+    pub(crate) fn new(key: u32, kind: Kind, client: (usize, usize), start: Time) -> Self {
+        Self {
+            key,
+            kind,
+            client,
+            start,
+            end: NEVER,
+            state: State::New,
+            hops: 0,
+            before: 0,
+            count: 0,
+            executed: Vec::new(),
+            at_copy: false,
+            looked: false,
+            emptied: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// It is about a node and not a key.
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self.kind, Kind::Empty | Kind::View)
+    }
+
     pub(crate) fn failed(&self) -> bool {
         self.state == State::Failed
     }
@@ -87,7 +118,8 @@ impl Op {
         let end = if done { self.end } else { NEVER };
         let read = Access { key, start, end, version: self.before, write: false };
         let reads = done && matches!(self.kind, Kind::Get | Kind::Incr) && !self.looked;
-        let executions = if self.kind == Kind::Get { &[] } else { self.executed.as_slice() };
+        let reads_only = self.kind == Kind::Get || self.is_part();
+        let executions = if reads_only { &[] } else { self.executed.as_slice() };
         let last = executions.len();
         let writes = executions.iter().enumerate().map(move |(i, (version, _))| {
             let end = if i + 1 == last { end } else { NEVER };
@@ -104,21 +136,23 @@ impl Op {
 
 /// A client's commands under way, all of one slot, in order.
 #[derive(Debug, Default)]
-struct Client {
-    batch: Vec<usize>,
+pub(crate) struct Client {
+    pub(crate) batch: Vec<usize>,
+    /// It is emptying everything.
+    pub(crate) whole: Option<usize>,
     /// When it thinks of something new.
-    idle_until: Time,
+    pub(crate) idle_until: Time,
 }
 
 /// A router, or a client that routes by itself.
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) view: Arc<View>,
-    direct: bool,
+    pub(crate) direct: bool,
     /// Where slots went since the view: the node, and in which epoch.
     moved: BTreeMap<u16, (u64, NodeId)>,
     conns: BTreeMap<NodeId, usize>,
-    clients: Vec<Client>,
+    pub(crate) clients: Vec<Client>,
 }
 
 /// A connection from an agent to a process.
@@ -126,21 +160,23 @@ pub(crate) struct Agent {
 pub(crate) struct Conn {
     agent: usize,
     pub(crate) process: usize,
-    to: NodeId,
+    pub(crate) to: NodeId,
     pub(crate) open: bool,
     /// At the node: what is to be executed, and since when.
     pub(crate) queue: VecDeque<(usize, Time)>,
     /// An execution is under way.
     pub(crate) busy: bool,
+    /// Slots that are being emptied.
+    pub(crate) emptying: Option<crate::flush::Run>,
     /// What was executed and waits to be answered.
     pub(crate) pending: Option<crate::copies::Pending>,
     /// At the agent: what is unanswered, in order.
-    waiting: VecDeque<usize>,
+    pub(crate) waiting: VecDeque<usize>,
     pub(crate) last: [Time; 2],
 }
 
 /// How long a command may take.
-const DEADLINE: Time = 2 * SECOND + 500 * MS;
+pub(crate) const DEADLINE: Time = 2 * SECOND + 500 * MS;
 
 impl World {
     pub(crate) fn make_agents(&mut self) {
@@ -181,10 +217,16 @@ impl World {
 
     /// A client looks whether there is something to do.
     pub(crate) fn client(&mut self, agent: usize, client: usize) {
+        if let Some(whole) = self.agents[agent].clients[client].whole {
+            return self.go_on_whole(whole);
+        }
         let batch = &self.agents[agent].clients[client].batch;
         if batch.iter().all(|op| !self.ops[*op].open()) {
             if self.now >= self.until || self.now < self.agents[agent].clients[client].idle_until {
                 return;
+            }
+            if self.scale.empties > 0 && self.dice.permille(self.scale.empties) {
+                return self.new_whole(agent, client, None);
             }
             self.new_batch(agent, client);
         }
@@ -204,23 +246,9 @@ impl World {
                 _ => Kind::Del,
             };
             batch.push(self.ops.len());
-            self.ops.push(Op {
-                key,
-                kind,
-                client: (agent, client),
-                start: self.now,
-                end: NEVER,
-                state: State::New,
-                hops: 0,
-                before: 0,
-                count: 0,
-                executed: Vec::new(),
-                at_copy: kind == Kind::Get
-                    && count == 1
-                    && self.scale.replicas > 0
-                    && self.dice.permille(500),
-                looked: false,
-            });
+            let at_copy =
+                kind == Kind::Get && count == 1 && self.scale.replicas > 0 && self.dice.permille(500);
+            self.ops.push(Op { at_copy, ..Op::new(key, kind, (agent, client), self.now) });
         }
         self.agents[agent].clients[client].batch = batch;
         self.after(DEADLINE, Event::Client { agent, client });
@@ -228,6 +256,9 @@ impl World {
 
     /// Sends what can be sent, gives up what is too old.
     fn go_on(&mut self, agent: usize, client: usize) {
+        if let Some(whole) = self.agents[agent].clients[client].whole {
+            return self.go_on_whole(whole);
+        }
         let batch = self.agents[agent].clients[client].batch.clone();
         for op in &batch {
             self.look(agent, *op);
@@ -277,7 +308,7 @@ impl World {
     }
 
     /// A command is over; if it was the last one, its client rests a while.
-    fn finished(&mut self, agent: usize, client: usize) {
+    pub(crate) fn finished(&mut self, agent: usize, client: usize) {
         let batch = &self.agents[agent].clients[client].batch;
         let mut delay = 0;
         if batch.iter().all(|op| !self.ops[*op].open()) {
@@ -328,7 +359,7 @@ impl World {
     }
 
     /// A connection to a member, if it can be had.
-    fn conn(&mut self, agent: usize, to: NodeId) -> Option<usize> {
+    pub(crate) fn conn(&mut self, agent: usize, to: NodeId) -> Option<usize> {
         if let Some(conn) = self.agents[agent].conns.get(&to) {
             return Some(*conn);
         }
@@ -347,6 +378,7 @@ impl World {
             open: true,
             queue,
             busy: false,
+            emptying: None,
             pending: None,
             waiting,
             last,
@@ -376,6 +408,9 @@ impl World {
         if !matches!(self.ops[op].state, State::Sent { .. }) {
             return;
         }
+        if self.ops[op].is_part() {
+            return self.part_reply(op, reply);
+        }
         let mut delay = 0;
         match reply {
             Reply::Done { before, count } => {
@@ -399,6 +434,7 @@ impl World {
                     self.fetch_view(agent, self.conns[conn].process);
                 }
             }
+            Reply::View(_) => self.oracle.fail(format!("operation {op} is told of a view")),
             Reply::Down => {
                 // Not executed: as good as never sent, but the client learns of it.
                 self.fail_op(op);
@@ -408,7 +444,7 @@ impl World {
         self.after(delay, Event::Client { agent, client });
     }
 
-    fn fetch_view(&mut self, agent: usize, process: usize) {
+    pub(crate) fn fetch_view(&mut self, agent: usize, process: usize) {
         let view = self.processes[process].view.clone();
         let delay = 2 * self.delay();
         self.after(delay, Event::Push { agent, view });

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
+use shoal_proto::cluster::{Gate, is_settled};
 use shoal_proto::view::{NodeId, View};
 
 use crate::process::UNKNOWN;
-use crate::world::{Cell, Event, Item, MS, Reply, World};
+use crate::world::{Cell, Event, Item, MS, Reply, Stream, World};
 
 /// A slot that goes to another process.
 #[derive(Debug)]
@@ -14,27 +15,47 @@ pub(crate) struct Export {
     copy: u64,
     left: VecDeque<u32>,
     /// The stream it goes into, if one stood.
-    stream: Option<usize>,
+    pub(crate) stream: Option<usize>,
     /// It shall stay; and whether the core wants replies to wait for it.
     lasting: Option<bool>,
     /// They do.
-    guarded: bool,
+    pub(crate) guarded: bool,
     /// Position behind the last of the slot; none could be reached if it was lost.
-    last: u64,
+    pub(crate) last: u64,
     /// It is in sync when this is acknowledged.
     synced_at: Option<u64>,
 }
 
+impl Export {
+    pub(crate) fn wait(&self, strict: bool) -> Wait {
+        Wait { stream: self.stream, position: self.last, strict }
+    }
+}
+
 /// A position that is never reached.
-const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A reply that waits.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    op: usize,
-    reply: Reply,
-    /// Streams, and up to where each must be acknowledged.
-    waits: Vec<(usize, u64)>,
+    pub(crate) op: usize,
+    pub(crate) reply: Reply,
+    pub(crate) waits: Vec<Wait>,
+    pub(crate) times: Times,
+}
+
+/// A stream that must have come so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) stream: Option<usize>,
+    pub(crate) position: u64,
+    /// There is no way round it.
+    pub(crate) strict: bool,
+}
+
+/// What makes earlier answers doubtful when it changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
     me: NodeId,
     lapses: u64,
     epoch: u64,
@@ -68,7 +89,7 @@ impl World {
 
     /// Puts what is left of a copy into the stream.
     pub(crate) fn frozen(&mut self, p: usize, slot: u16, to: NodeId, id: u64) {
-        if self.processes[p].gates[usize::from(slot)] == crate::process::Gate::Frozen {
+        if self.processes[p].gates[usize::from(slot)] == Gate::Held {
             while self.copy_key(p, slot, to) {}
         }
         self.processes[p].core.on_slots(|handoff| handoff.on_frozen(slot, id));
@@ -104,11 +125,6 @@ impl World {
 
     pub(crate) fn copy(&mut self, p: usize, slot: u16, to: NodeId, copy: u64) {
         if self.processes[p].exports.get(&(slot, to)).is_none_or(|e| e.copy != copy) {
-            return;
-        }
-        if self.dice.permille(10) {
-            self.processes[p].core.on_slots(|handoff| handoff.on_export_failed(slot, copy));
-            self.drain(p);
             return;
         }
         let more = self.copy_key(p, slot, to);
@@ -160,15 +176,24 @@ impl World {
         let slot = self.slot_of(self.ops[op].key);
         let process = &self.processes[p];
         let guarded = process.exports.range(of(slot)).filter(|(_, export)| export.guarded);
-        let waits = guarded.filter_map(|(_, export)| Some((export.stream?, export.last))).collect();
-        let (me, lapses, epoch) = (process.id, process.lapses, process.view.epoch);
-        self.conns[conn].pending = Some(Pending { op, reply, waits, me, lapses, epoch });
+        let waits = guarded.map(|(_, export)| export.wait(false)).collect();
+        self.wait(conn, Pending { op, reply, waits, times: self.times(p) });
+    }
+
+    pub(crate) fn times(&self, p: usize) -> Times {
+        let process = &self.processes[p];
+        Times { me: process.id, lapses: process.lapses, epoch: process.view.epoch }
+    }
+
+    pub(crate) fn wait(&mut self, conn: usize, pending: Pending) {
+        self.conns[conn].pending = Some(pending);
         self.conns[conn].busy = true;
         self.release_conn(conn);
     }
 
     /// Answers what need not wait any more.
     pub(crate) fn release(&mut self, p: usize) {
+        self.settle(p);
         for conn in self.processes[p].conns.clone() {
             if self.release_conn(conn) {
                 self.pump_conn(conn);
@@ -180,18 +205,16 @@ impl World {
         let p = self.conns[conn].process;
         let Some(pending) = &self.conns[conn].pending else { return false };
         let process = &self.processes[p];
-        let used = |stream: usize| process.exports.values().any(|e| e.guarded && e.stream == Some(stream));
-        let safe = |(stream, position): &(usize, u64)| {
-            self.streams[*stream].acked >= *position || (!self.streams[*stream].known[0] && !used(*stream))
-        };
-        let lapsed = !self.has_lease(p) || process.lapses != pending.lapses;
-        if process.id != pending.me || (lapsed && process.view.epoch != pending.epoch) {
+        let Times { me, lapses, epoch } = pending.times;
+        let lapsed = !self.has_lease(p) || process.lapses != lapses;
+        let doomed = pending.waits.iter().any(|wait| self.is_vain(wait));
+        if process.id != me || (lapsed && process.view.epoch != epoch) || doomed {
             self.conns[conn].pending = None;
             self.conns[conn].busy = false;
             self.close_conn(conn);
             return true;
         }
-        if !self.has_lease(p) || !pending.waits.iter().all(safe) {
+        if !self.has_lease(p) || !pending.waits.iter().all(|wait| self.is_over(p, wait)) {
             return false;
         }
         let (op, reply) = (pending.op, pending.reply);
@@ -201,6 +224,24 @@ impl World {
             self.answer(conn, op, reply);
         }
         true
+    }
+
+    /// Whether a stream has come as far as it must.
+    pub(crate) fn is_over(&self, p: usize, wait: &Wait) -> bool {
+        let Some(at) = wait.stream else { return !wait.strict };
+        let Stream { acked, pending, settled, known, .. } = &self.streams[at];
+        if wait.strict {
+            return is_settled(wait.position, *acked, *pending, *settled);
+        }
+        let used = || self.processes[p].exports.values().any(|e| e.guarded && e.stream == Some(at));
+        *acked >= wait.position || (!known[0] && !used())
+    }
+
+    /// Whether it never will.
+    pub(crate) fn is_vain(&self, wait: &Wait) -> bool {
+        let Some(at) = wait.stream else { return wait.strict };
+        let Stream { acked, pending, settled, known, .. } = &self.streams[at];
+        wait.strict && !known[0] && !is_settled(wait.position, *acked, *pending, *settled)
     }
 
     /// Whether a copy may be read at a process at this moment.
@@ -233,7 +274,13 @@ impl World {
     pub(crate) fn may_be_promoted(&mut self, p: usize, slot: u16) {
         let process = &self.processes[p];
         let owner = process.view.owner(slot).is_some_and(|m| m.id == process.id);
-        if process.gates[usize::from(slot)] != crate::process::Gate::Away || !owner {
+        // If it was offered to somebody who is gone, that one may have had it meanwhile, and if answers did not wait for us,
+        // what it answered is lost: of the slot's history nothing can be said.
+        let lost = process.offered.get(&slot).is_some_and(|to| process.view.place(*to).is_none());
+        if lost && !self.scale.ack_all {
+            self.oracle.unclear.insert(slot);
+        }
+        if process.gates[usize::from(slot)] != Gate::Away || !owner {
             return;
         }
         let (now, epoch) = (self.now, process.view.epoch);
@@ -241,14 +288,14 @@ impl World {
             return self.oracle.fail(format!("{p} is promoted for slot {slot} and has nothing of it"));
         };
         self.oracle.promoted += 1;
-        self.oracle.check_prefix(slot, data);
+        self.oracle.check_prefix(slot, epoch, data);
         if !self.scale.ack_all {
             data.base = self.oracle.lost(slot, epoch, now);
             for (key, cell) in &mut data.cells {
                 cell.version = self.oracle.rewrite(*key, epoch, now);
             }
         }
-        self.oracle.begins_with(slot, data);
+        self.oracle.begins_with(slot, epoch, data);
     }
 
     /// Whether nothing is lost if a process ends now, by the word of the newest view.
@@ -294,6 +341,6 @@ impl World {
     }
 }
 
-fn of(slot: u16) -> std::ops::RangeInclusive<(u16, NodeId)> {
+pub(crate) fn of(slot: u16) -> std::ops::RangeInclusive<(u16, NodeId)> {
     (slot, NodeId { node: 0, boot: 0 })..=(slot, NodeId { node: u64::MAX, boot: u64::MAX })
 }

@@ -137,6 +137,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             _ => 0,
         },
         ack_all: true,
+        empties: 0,
     };
     let (planned, covered) = (profile == Profile::Planned, profile == Profile::Copies);
     let bad = !planned && !covered && dice.permille(500);
@@ -162,7 +163,9 @@ pub(crate) fn plan(seed: u64) -> Plan {
     faults.sort_by_key(|(at, _)| *at);
     let quiet = faults.iter().map(|(at, _)| *at).max().unwrap_or(0) + 300 * MS;
     let strikes = strike::draw(profile, &mut dice);
-    let scale = Scale { ack_all: scale.replicas == 0 || !dice.permille(330), ..scale };
+    let ack_all = scale.replicas == 0 || !dice.permille(330);
+    let empties = if dice.permille(600) { dice.range(10, 60) } else { 0 };
+    let scale = Scale { ack_all, empties, ..scale };
     Plan { profile, scale, network, faults, strikes, quiet }
 }
 

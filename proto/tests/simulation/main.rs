@@ -15,6 +15,7 @@ mod client;
 mod copies;
 mod dice;
 mod faults;
+mod flush;
 mod gossip;
 mod history;
 #[cfg(feature = "mutants")]
@@ -46,6 +47,7 @@ pub(crate) struct Summary {
     forced: u64,
     looks: u64,
     promoted: u64,
+    emptied: usize,
 }
 
 impl Summary {
@@ -60,12 +62,17 @@ impl Summary {
         self.forced += other.forced;
         self.looks += other.looks;
         self.promoted += other.promoted;
+        self.emptied += other.emptied;
     }
 }
 
 /// One run, from its seed alone.
 pub(crate) fn run(seed: u64, trace: bool) -> (World, Result<Summary, String>) {
-    let Plan { profile, scale, network, faults, strikes, quiet } = faults::plan(seed);
+    run_plan(seed, faults::plan(seed), trace)
+}
+
+fn run_plan(seed: u64, plan: Plan, trace: bool) -> (World, Result<Summary, String>) {
+    let Plan { profile, scale, network, faults, strikes, quiet } = plan;
     let mut world = World::new(seed, scale, network, trace);
     world.planned = profile == Profile::Planned;
     world.covered = profile == Profile::Copies;
@@ -105,6 +112,7 @@ fn play(world: &mut World, quiet: Time) -> Result<Summary, String> {
         forced: u64::from(world.oracle.forced),
         looks: world.oracle.looks,
         promoted: world.oracle.promoted,
+        emptied: world.wholes.iter().filter(|whole| whole.is_done()).count(),
     })
 }
 

@@ -7,21 +7,37 @@
 
 use shoal_proto::cluster::mutant::{self, Mutant};
 
-use crate::run;
+use crate::faults::{self, Plan};
+use crate::run_plan;
 
 /// The first of `most` seeds that misses the rule, and how. With the rule it must be well.
 fn missed(rule: Mutant, most: u64) -> Option<(u64, String)> {
     (0..most).find_map(|seed| {
         mutant::switch(Some(rule));
-        let wrong = run(seed, false).1.err();
+        let wrong = run_plan(seed, plan(rule, seed), false).1.err();
         mutant::switch(None);
         let wrong = wrong?;
-        run(seed, false).1.ok().map(|_| (seed, wrong))
+        run_plan(seed, plan(rule, seed), false).1.ok().map(|_| (seed, wrong))
     })
 }
 
+/// Rules that matter only to who empties everything are missed sooner if that is done often.
+fn plan(rule: Mutant, seed: u64) -> Plan {
+    let mut plan = faults::plan(seed);
+    if EMPTYING.contains(&rule) {
+        plan.scale.empties = OFTEN;
+    }
+    plan
+}
+
+/// How often, of a thousand commands.
+const OFTEN: u64 = 80;
+
+const EMPTYING: [Mutant; 4] =
+    [Mutant::EmptyUntold, Mutant::EmptyHereOnly, Mutant::TakeInServed, Mutant::ForgetGiver];
+
 /// Rules that are missed in one run of thousands or not at all there: `cluster_rules.rs` has a story for each.
-const SELDOM: [Mutant; 11] = [
+const SELDOM: [Mutant; 15] = [
     Mutant::GrantAfterAccept,
     Mutant::NoOlderLeases,
     Mutant::AcceptBelowPromise,
@@ -33,6 +49,10 @@ const SELDOM: [Mutant; 11] = [
     Mutant::TakeAlone,
     Mutant::ClaimLost,
     Mutant::IgnoreMissing,
+    Mutant::EmptyHereOnly,
+    Mutant::Unsettled,
+    Mutant::EmptyByOldView,
+    Mutant::EmptyAheadOfOthers,
 ];
 
 #[test]

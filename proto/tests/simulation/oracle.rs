@@ -1,6 +1,6 @@
 //! Who sees everything: what must hold at every moment, and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shoal_proto::view::{NodeId, View};
@@ -34,6 +34,8 @@ pub(crate) struct Oracle {
     views: BTreeMap<u64, Arc<View>>,
     /// Somebody forced a view: what the others had is lost on purpose.
     pub(crate) forced: bool,
+    /// Slots of which nobody can say what clients may have seen.
+    pub(crate) unclear: BTreeSet<u16>,
     /// Slots that were lost, and views made.
     pub(crate) births: u64,
 }
@@ -42,7 +44,14 @@ pub(crate) struct Oracle {
 #[derive(Debug, Default)]
 struct Log {
     first: BTreeMap<u32, u64>,
-    writes: Vec<(u32, u64)>,
+    writes: Vec<Write>,
+}
+
+/// One change of a slot.
+#[derive(Debug, Clone, Copy)]
+enum Write {
+    Key(u32, u64),
+    Emptied,
 }
 
 /// Versions of losses begin here; those of operations are below.
@@ -62,6 +71,7 @@ impl Oracle {
             holder: vec![None; usize::from(slots)],
             views: BTreeMap::new(),
             forced: false,
+            unclear: BTreeSet::new(),
             births: 0,
         }
     }
@@ -103,24 +113,41 @@ impl Oracle {
     }
 
     /// A slot goes on with this.
-    pub(crate) fn begins_with(&mut self, slot: u16, data: &SlotData) {
+    pub(crate) fn begins_with(&mut self, slot: u16, epoch: u64, data: &SlotData) {
+        if !self.is_newest(epoch) {
+            return;
+        }
         let first = data.cells.iter().map(|(key, cell)| (*key, cell.version)).collect();
         self.logs.insert(slot, Log { first, writes: Vec::new() });
     }
 
     /// A slot's owner writes.
     pub(crate) fn writes(&mut self, slot: u16, key: u32, version: u64) {
-        self.logs.entry(slot).or_default().writes.push((key, version));
+        self.logs.entry(slot).or_default().writes.push(Write::Key(key, version));
+    }
+
+    /// A slot's owner empties it; nothing if somebody else has it by now.
+    pub(crate) fn empties(&mut self, slot: u16, id: NodeId) {
+        if self.holder[usize::from(slot)] == Some(id) {
+            self.logs.entry(slot).or_default().writes.push(Write::Emptied);
+        }
     }
 
     /// What a copy holds that takes over is what its owner held at some moment.
-    pub(crate) fn check_prefix(&mut self, slot: u16, data: &SlotData) {
+    pub(crate) fn check_prefix(&mut self, slot: u16, epoch: u64, data: &SlotData) {
+        if !self.is_newest(epoch) {
+            // It comes late, and the slot may have begun anew meanwhile.
+            return;
+        }
         let log = self.logs.entry(slot).or_default();
         let held: BTreeMap<u32, u64> = data.cells.iter().map(|(key, cell)| (*key, cell.version)).collect();
         let mut then = log.first.clone();
         let mut found = then == held;
-        for (key, version) in &log.writes {
-            then.insert(*key, *version);
+        for write in &log.writes {
+            match write {
+                Write::Key(key, version) => drop(then.insert(*key, *version)),
+                Write::Emptied => then.clear(),
+            }
             found |= then == held;
         }
         if !found {
@@ -187,8 +214,10 @@ impl World {
         for op in &self.ops {
             accesses.extend(op.accesses());
         }
-        let keys: std::collections::BTreeSet<u32> = self.ops.iter().map(|op| op.key).collect();
+        let of_keys = self.ops.iter().filter(|op| !op.is_part());
+        let keys: BTreeSet<u32> = of_keys.map(|op| op.key).collect();
         for key in keys {
+            accesses.extend(self.emptied(key));
             let slot = self.slot_of(key);
             for (_, start, end, version) in self.oracle.losses.iter().filter(|(s, ..)| *s == slot) {
                 accesses.push(Access { key, start: *start, end: *end, version: *version, write: true });
@@ -197,6 +226,13 @@ impl World {
         for (key, start, end, version) in self.oracle.rewritten.iter().copied() {
             accesses.push(Access { key, start, end, version, write: true });
         }
+        let unclear: Vec<u32> = self
+            .ops
+            .iter()
+            .map(|op| op.key)
+            .filter(|key| self.oracle.unclear.contains(&self.slot_of(*key)))
+            .collect();
+        accesses.retain(|access| !unclear.contains(&access.key));
         self.check_looks(&accesses)?;
         if self.scale.ack_all && self.scale.replicas == 1 {
             // With one copy it makes no difference who is asked.
@@ -226,7 +262,8 @@ impl World {
             access.write && (self.scale.ack_all || !of_client)
         };
         let writes: Vec<&Access> = accesses.iter().filter(certain).collect();
-        for look in self.ops.iter().filter_map(Op::look) {
+        let clear = |look: &Access| !self.oracle.unclear.contains(&self.slot_of(look.key));
+        for look in self.ops.iter().filter_map(Op::look).filter(clear) {
             let Some(written) = at(look.version) else {
                 return Err(format!(
                     "a copy answered version {} of key {}, which is none",
@@ -249,7 +286,7 @@ impl World {
     /// Commands of one client on one slot are executed in the order in which they were given.
     fn check_order(&self) -> Result<(), String> {
         let mut last: BTreeMap<((usize, usize), u16), (u64, usize)> = BTreeMap::new();
-        for (i, op) in self.ops.iter().enumerate().filter(|(_, op)| !op.failed()) {
+        for (i, op) in self.ops.iter().enumerate().filter(|(_, op)| !op.failed() && !op.is_part()) {
             let Some((order, _)) = op.executed.last().copied() else { continue };
             let slot = self.slot_of(op.key);
             if let Some((before, other)) = last.insert((op.client, slot), (order, i))
@@ -311,7 +348,7 @@ impl World {
             for slot in 0..view.slots() {
                 let mine = view.owner(slot).is_some_and(|m| m.id == process.id);
                 count += usize::from(mine);
-                let serves = process.gates[usize::from(slot)] == crate::process::Gate::Serve;
+                let serves = process.gates[usize::from(slot)] == shoal_proto::cluster::Gate::Open;
                 if mine != serves || mine != process.core.handoff().owns(slot) {
                     return Err(format!("{p} and slot {slot}: serves {serves}, but the view says {mine}"));
                 }

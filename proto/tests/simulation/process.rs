@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_proto::cluster::{Action, Core, Output, Readable, Transfer};
+use shoal_proto::cluster::{Action, Core, Fate, Gate, Intake, Output, Readable, Transfer};
 use shoal_proto::view::{Member, NodeId, Replication, View};
 
 use crate::client::Kind;
@@ -17,14 +17,6 @@ use crate::copies::Export;
 use crate::history::{NOTHING, Time};
 use crate::strike::{self, Moment};
 use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Scale, Stream, World};
-
-/// Whether a slot's commands are executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
-    Away,
-    Serve,
-    Frozen,
-}
 
 /// A version that nobody ever wrote: keys of data that is not complete.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
@@ -70,8 +62,12 @@ pub(crate) struct Process {
     /// Where slots went in this view.
     gone: BTreeMap<u16, NodeId>,
     pub(crate) exports: BTreeMap<(u16, NodeId), Export>,
-    /// The slot whose stream the core has let begin.
-    allowed: Option<u16>,
+    /// Slots that were offered, and to whom.
+    pub(crate) offered: BTreeMap<u16, NodeId>,
+    /// Who may send slots, and who sent those that were taken.
+    pub(crate) intake: Intake,
+    /// What was emptied for others and is not yet with all copies.
+    pub(crate) settling: Vec<crate::flush::Settling>,
     /// How often its lease had ended when it came back.
     pub(crate) lapses: u64,
     connecting: BTreeSet<NodeId>,
@@ -105,7 +101,9 @@ impl Process {
             conns: Vec::new(),
             gone: BTreeMap::new(),
             exports: BTreeMap::new(),
-            allowed: None,
+            offered: BTreeMap::new(),
+            intake: Intake::default(),
+            settling: Vec::new(),
             lapses: 0,
             connecting: BTreeSet::new(),
             rate,
@@ -215,6 +213,7 @@ impl World {
         }
         self.processes[p].gone.clear();
         self.processes[p].view = view.clone();
+        self.processes[p].intake.on_view(&view);
         for agent in 0..self.agents.len() {
             if self.dice.permille(700) {
                 let delay = self.delay();
@@ -231,9 +230,17 @@ impl World {
         process.gates.fill(Gate::Away);
         process.data.clear();
         process.exports.clear();
+        process.offered.clear();
         process.lease = Duration::ZERO;
         for stream in 0..self.streams.len() {
-            if self.streams[stream].ends.contains(&p) && self.streams[stream].open {
+            if !self.streams[stream].ends.contains(&p) || !self.streams[stream].open {
+                continue;
+            }
+            if self.processes[p].leaving {
+                // It stays for a while, and says that it has dealt with what still comes.
+                let delay = self.dice.range(200 * MS, 400 * MS);
+                (0..2).for_each(|end| self.after(delay, Event::StreamEnd { stream, end }));
+            } else {
                 self.break_stream(stream);
             }
         }
@@ -262,14 +269,17 @@ impl World {
                 if fresh && self.processes[p].view.born(slot) != self.processes[p].view.epoch {
                     self.oracle.fail(format!("{p} drops slot {slot}, which it has by the view"));
                 }
+                self.processes[p].intake.refuse(slot);
                 if fresh && self.is_hot(slot) {
                     let base = self.oracle.lost(slot, self.processes[p].view.epoch, self.now);
                     self.processes[p].data.insert(slot, SlotData::new(base));
                     self.oracle.begins(slot);
+                    self.land_late(p, slot);
                 } else if !fresh && self.is_hot(slot) {
                     self.may_be_promoted(p, slot);
                 }
-                self.processes[p].gates[usize::from(slot)] = Gate::Serve;
+                self.processes[p].offered.remove(&slot);
+                self.processes[p].gates[usize::from(slot)] = Gate::Open;
                 let id = self.processes[p].id;
                 self.oracle.serves(slot, id);
                 self.serves_alone(p, Some(slot));
@@ -278,9 +288,9 @@ impl World {
                 self.export(p, slot, to, copy, lasting.then_some(guard));
             }
             Action::Follow { slot, to, guard } => self.follow(p, slot, to, guard),
-            Action::Allow { slot, .. } => self.processes[p].allowed = Some(slot),
+            Action::Allow { slot, from } => self.processes[p].intake.allow(slot, from),
             Action::Freeze { slot, to, id } => {
-                self.processes[p].gates[usize::from(slot)] = Gate::Frozen;
+                self.processes[p].gates[usize::from(slot)] = Gate::Held;
                 if self.dice.permille(500) {
                     self.frozen(p, slot, to, id);
                 } else {
@@ -289,7 +299,17 @@ impl World {
                 }
             }
             Action::Send { to, message } => {
-                self.say(p, to, message);
+                if let Transfer::Taken { slot, .. } | Transfer::Follow { slot, .. } = message {
+                    self.processes[p].intake.on_taken(slot, to);
+                    self.say(p, to, message);
+                    self.tear(p, to);
+                } else {
+                    self.say(p, to, message);
+                }
+                if let Transfer::Take { slot, .. } = message {
+                    self.processes[p].offered.insert(slot, to);
+                    self.empty_at_once(p, false);
+                }
                 strike::of_transfer(message).into_iter().for_each(|moment| self.moment(p, moment));
             }
             Action::Unexport { slot, to } => {
@@ -298,6 +318,7 @@ impl World {
             Action::Gone { slot, to, keep } => {
                 self.oracle.gone += 1;
                 let process = &mut self.processes[p];
+                process.offered.remove(&slot);
                 process.gates[usize::from(slot)] = Gate::Away;
                 process.gone.insert(slot, to);
                 if !keep {
@@ -306,6 +327,7 @@ impl World {
             }
             Action::Drop { slot } => {
                 let process = &mut self.processes[p];
+                process.intake.refuse(slot);
                 process.gates[usize::from(slot)] = Gate::Away;
                 process.data.remove(&slot);
             }
@@ -330,7 +352,7 @@ impl World {
                 continue;
             }
             let (a, b) = (&self.processes[p].gates, &self.processes[other].gates);
-            let both = slots.clone().find(|s| a[*s] == Gate::Serve && b[*s] == Gate::Serve);
+            let both = slots.clone().find(|s| a[*s] == Gate::Open && b[*s] == Gate::Open);
             if let Some(slot) = both {
                 self.oracle.fail(format!("slot {slot} is served by {p} and {other}"));
             }
@@ -377,8 +399,11 @@ impl World {
             last: [now; 2],
             position: 0,
             acked: 0,
+            pending: 0,
+            settled: 0,
         };
         self.streams.push(stream);
+        self.processes[target].intake.on_stream(id);
         self.note(|| format!("{from} has a stream to {target}"));
         self.processes[from].core.on_slots(|handoff| handoff.on_connected(to));
         self.drain(from);
@@ -404,6 +429,9 @@ impl World {
             return;
         }
         self.note(|| format!("{p} loses the stream {} {peer:?}", if end == 0 { "to" } else { "from" }));
+        if end == 0 && self.hot.iter().any(|slot| self.processes[p].gates[usize::from(*slot)] == Gate::Held) {
+            self.empty_at_once(p, true);
+        }
         self.processes[p].core.on_slots(|handoff| match end {
             0 => handoff.on_disconnected(peer),
             _ => handoff.on_source_lost(peer),
@@ -420,11 +448,21 @@ impl World {
             return position;
         }
         let end = 1 - from_end;
-        let delay = self.delay();
+        let mut delay = self.delay();
+        if !self.planned && self.is_behind_offer(stream, item) && self.dice.permille(500) {
+            // It may be a while behind what went before it, also in that its sender was slow.
+            delay += self.dice.below(1500 * MS);
+        }
         let at = (self.now + delay).max(self.streams[stream].last[end]);
         self.streams[stream].last[end] = at;
         self.at(at, Event::Item { stream, end, item, position });
         position
+    }
+
+    /// Whether it says that a slot was emptied which its owner has offered.
+    fn is_behind_offer(&self, stream: usize, item: Item) -> bool {
+        let owner = &self.processes[self.streams[stream].ends[0]];
+        matches!(item, Item::Clear { slot, .. } if owner.gates[usize::from(slot)] == Gate::Held)
     }
 
     /// Answers go back where the offer came from.
@@ -456,30 +494,50 @@ impl World {
         if !*open || !known[end] || self.processes[p].id != ids[end] {
             return;
         }
-        self.take(stream, (p, from), item);
-        if end == 1 && self.scale.replicas > 0 {
+        self.take(stream, (p, from), item, position);
+        if end == 1 && (self.scale.replicas > 0 || matches!(item, Item::Clear { .. })) {
             // Whatever was sent up to there is applied, or did not have to be.
             self.put(stream, 1, Item::Ack(position));
         }
     }
 
-    fn take(&mut self, stream: usize, (p, from): (usize, NodeId), item: Item) {
+    fn take(&mut self, stream: usize, (p, from): (usize, NodeId), item: Item, position: u64) {
         match item {
             Item::Transfer(message) => {
                 self.note(|| format!("{p} <- {from:?} {message:?}"));
-                self.processes[p].allowed = None;
                 self.processes[p].core.on_transfer(from, message);
                 self.drain(p);
                 if let Transfer::Begin { slot, .. } = message
                     && self.is_hot(slot)
-                    && self.processes[p].allowed == Some(slot)
+                    && self.takes_in(p, slot, from)
                 {
                     self.processes[p].data.insert(slot, SlotData::new(UNKNOWN));
                 }
             }
             Item::Ack(position) => self.acked(p, stream, position),
+            Item::Pending(position) => {
+                let pending = &mut self.streams[stream].pending;
+                *pending = position.max(*pending);
+            }
+            Item::Settled(position) => {
+                let settled = &mut self.streams[stream].settled;
+                *settled = position.max(*settled);
+                self.release(p);
+            }
+            Item::Clear { slot, op, version } => match self.processes[p].intake.fate(slot, from) {
+                Fate::Take => {
+                    if self.takes_in(p, slot, from)
+                        && let Some(data) = self.processes[p].data.get_mut(&slot)
+                    {
+                        data.base = version;
+                        data.cells.clear();
+                    }
+                }
+                Fate::Taken => self.empty_taken(p, stream, (slot, op), position),
+                Fate::Skip => {}
+            },
             Item::Base { slot, version, birth } => {
-                if self.processes[p].core.handoff().source(slot) == Some(from)
+                if self.takes_in(p, slot, from)
                     && let Some(data) = self.processes[p].data.get_mut(&slot)
                 {
                     (data.base, data.birth) = (version, birth);
@@ -487,11 +545,30 @@ impl World {
             }
             Item::Record { key, cell } => {
                 let slot = self.slot_of(key);
-                if self.processes[p].core.handoff().source(slot) == Some(from)
+                if self.takes_in(p, slot, from)
                     && let Some(data) = self.processes[p].data.get_mut(&slot)
                 {
                     data.cells.insert(key, cell);
                 }
+            }
+        }
+    }
+
+    /// Whether what a peer sends of a slot is put into effect.
+    fn takes_in(&self, p: usize, slot: u16, from: NodeId) -> bool {
+        let process = &self.processes[p];
+        process.gates[usize::from(slot)] == Gate::Away && process.intake.fate(slot, from) == Fate::Take
+    }
+
+    /// The slot begins anew, and is about to be served: records may be put into effect at the same time by somebody who has read
+    /// them already, even if their stream has ended since.
+    fn land_late(&mut self, p: usize, slot: u16) {
+        self.processes[p].gates[usize::from(slot)] = Gate::Away;
+        for (from, key, cell) in self.records_under_way(p, slot) {
+            if self.takes_in(p, slot, from)
+                && let Some(data) = self.processes[p].data.get_mut(&slot)
+            {
+                data.cells.insert(key, cell);
             }
         }
     }
@@ -539,6 +616,13 @@ impl World {
             && !self.conns[conn].busy
             && let Some((op, since)) = self.conns[conn].queue.front().copied()
         {
+            if self.ops[op].is_part() {
+                self.pump_part(conn, op, since);
+                if self.conns[conn].queue.front().is_some_and(|(first, _)| *first == op) {
+                    return;
+                }
+                continue;
+            }
             let slot = self.slot_of(self.ops[op].key);
             let waited = self.now > since + 2 * SECOND + 500 * MS;
             let process = &self.processes[p];
@@ -559,7 +643,7 @@ impl World {
                     let reply = Reply::Moved { to, epoch: process.view.epoch };
                     self.answer(conn, op, reply);
                 }
-                Gate::Serve if self.has_lease(p) => {
+                Gate::Open if self.has_lease(p) => {
                     // Between the look at the gate and the execution, anything may happen to the process.
                     self.conns[conn].busy = true;
                     if self.dice.permille(30) {
@@ -585,6 +669,9 @@ impl World {
 
     /// Executes the head of a connection's queue if the slot's gate is open; answers if the lease is still valid.
     pub(crate) fn execute(&mut self, conn: usize) {
+        if self.conns[conn].emptying.is_some() {
+            return self.empty_on(conn);
+        }
         self.conns[conn].busy = false;
         let p = self.conns[conn].process;
         let Some((op, _)) = self.conns[conn].queue.front().copied() else { return };
@@ -594,7 +681,7 @@ impl World {
             // What is decided under a lock happens at one instant.
             return self.look_at_copy(conn, op);
         }
-        if self.processes[p].gates[usize::from(slot)] == Gate::Serve {
+        if self.processes[p].gates[usize::from(slot)] == Gate::Open {
             let reply = self.apply(p, slot, op);
             if self.has_lease(p) {
                 self.fence(conn, op, reply);
@@ -615,7 +702,7 @@ impl World {
         let birth = data.birth;
         let version = self.oracle.execute(self.now);
         let after = match kind {
-            Kind::Get => None,
+            Kind::Get | Kind::Empty | Kind::View => None,
             Kind::Set | Kind::Del => Some(Cell { version, count: 0 }),
             Kind::Incr => Some(Cell { version, count: before.count + 1 }),
         };

@@ -7,11 +7,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use shoal_proto::cluster::{Message, Transfer};
+use shoal_proto::cluster::{Message, Told, Transfer};
 use shoal_proto::view::{Member, NodeId, View};
 
 use crate::client::{Agent, Conn, Op};
 use crate::dice::Dice;
+use crate::flush::Whole;
 use crate::history::Time;
 use crate::oracle::Oracle;
 use crate::process::Process;
@@ -48,6 +49,15 @@ pub(crate) enum Item {
         key: u32,
         cell: Cell,
     },
+    /// A slot was emptied by a command.
+    Clear {
+        slot: u16,
+        op: usize,
+        version: u64,
+    },
+    /// Back: what was emptied before this position is not yet with all copies; and it is.
+    Pending(u64),
+    Settled(u64),
 }
 
 /// What a key holds: who wrote it, and the count if it is a counter.
@@ -71,6 +81,9 @@ pub(crate) struct Stream {
     /// Things put in, and those that the other end has dealt with.
     pub(crate) position: u64,
     pub(crate) acked: u64,
+    /// Up to where it has said that its copies lack something, and that they do not.
+    pub(crate) pending: u64,
+    pub(crate) settled: u64,
 }
 
 /// What happens at some time.
@@ -102,6 +115,8 @@ pub(crate) enum Reply {
     Done { before: u64, count: u64 },
     /// The slot is at another node, in the view of this epoch.
     Moved { to: Option<NodeId>, epoch: u64 },
+    /// What view the node has.
+    View(Told),
     /// Waited too long; not executed.
     Down,
 }
@@ -144,6 +159,8 @@ pub(crate) struct Scale {
     /// Copies of each slot, and whether answers wait for them.
     pub(crate) replicas: u8,
     pub(crate) ack_all: bool,
+    /// How often a client empties everything instead of a command, of a thousand times.
+    pub(crate) empties: u64,
 }
 
 /// See the module's documentation.
@@ -161,6 +178,7 @@ pub(crate) struct World {
     pub(crate) agents: Vec<Agent>,
     pub(crate) conns: Vec<Conn>,
     pub(crate) ops: Vec<Op>,
+    pub(crate) wholes: Vec<Whole>,
     pub(crate) hot: Vec<u16>,
     pub(crate) oracle: Oracle,
     /// The newest boot of each machine's node that anybody knows.
@@ -205,6 +223,7 @@ impl World {
             agents: Vec::new(),
             conns: Vec::new(),
             ops: Vec::new(),
+            wholes: Vec::new(),
             hot: hot.into_iter().collect(),
             oracle: Oracle::new(scale.slots),
             boots: vec![0; count],
@@ -392,6 +411,21 @@ impl World {
             Event::Fault(at) => self.fault(at),
             Event::Strike { process, blow } => self.strike(process, blow),
         }
+    }
+
+    /// Records of a slot that are on their way to a process, in the order in which they would come.
+    pub(crate) fn records_under_way(&self, p: usize, of: u16) -> Vec<(NodeId, u32, Cell)> {
+        let record = |scheduled: &Scheduled| match scheduled.event {
+            Event::Item { stream, end: 1, item: Item::Record { key, cell }, .. }
+                if self.streams[stream].ends[1] == p && self.slot_of(key) == of =>
+            {
+                Some((scheduled.key, (self.streams[stream].ids[0], key, cell)))
+            }
+            _ => None,
+        };
+        let mut all: Vec<_> = self.events.iter().filter_map(record).collect();
+        all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        all.into_iter().map(|(_, record)| record).collect()
     }
 
     /// Sends a message between processes; it may get lost, double or late.

@@ -46,7 +46,7 @@ impl Desk {
             due(stray.resume_at.unwrap_or(stray.held.pending.at.wrapping_add(patience + 1)));
         }
         self.outdated.iter().for_each(|outdated| due(outdated.at.wrapping_add(patience + 1)));
-        if !self.homeless.is_empty() {
+        if !self.homeless.is_empty() || self.outdated.iter().any(|outdated| outdated.again) {
             due(now.wrapping_add(STEP));
         }
         next.map(|ms| ms.max(SHORTEST))

@@ -160,12 +160,12 @@ impl Desk {
                 self.ask(pending, lane, next);
             }
             Outcome::Anew => self.anew(asker, lane),
-            Outcome::Outdated if gather.turn != self.turn => self.anew(asker, lane),
-            Outcome::Outdated => {
+            Outcome::Outdated | Outcome::Changing if gather.turn != self.turn => self.anew(asker, lane),
+            outcome => {
                 self.waiting = true;
-                let at = gather.at;
+                let (at, again) = (gather.at, matches!(outcome, Outcome::Changing));
                 self.shared.refresh();
-                self.outdated.push(Outdated { asker, lane, at });
+                self.outdated.push(Outdated { asker, lane, at, again });
             }
         }
     }

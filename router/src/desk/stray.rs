@@ -12,7 +12,7 @@ use crate::{
 /// A node left while a command for it was under way.
 const GONE: Error = Error::text("CLUSTERDOWN A node left the cluster while the command was under way");
 
-/// Nodes that were asked know a view that never came here.
+/// Nodes that were asked know a view that never came here, or do not know the one that did.
 const OUTDATED: Error = Error::text("CLUSTERDOWN The cluster changed while the command was under way");
 
 /// A part that waits; the node is a member of the view.
@@ -26,13 +26,15 @@ pub(crate) struct Stray {
     pub(super) resume_at: Option<u32>,
 }
 
-/// A request about the whole cluster that waits for a newer view than the one it was sent by.
+/// A request about the whole cluster that waits for a newer view than the one it was sent by, or for members to have that.
 #[derive(Debug)]
 pub(crate) struct Outdated {
     pub(super) asker: Asker,
     pub(super) lane: u8,
     /// When it was accepted.
     pub(super) at: u32,
+    /// Or it is tried again after a while by the same.
+    pub(super) again: bool,
 }
 
 impl Desk {
@@ -70,13 +72,17 @@ impl Desk {
         for (asker, lane) in std::mem::take(&mut self.homeless) {
             self.anew(asker, lane);
         }
-        // Only a view helps these.
+        // A view helps these, or a while.
         let (late, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outdated)
             .into_iter()
             .partition(|outdated| now.wrapping_sub(outdated.at) > patience);
+        let (again, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|outdated| outdated.again);
         self.outdated = kept;
         for outdated in late {
             self.give_up_whole(outdated.asker, &OUTDATED);
+        }
+        for outdated in again {
+            self.anew(outdated.asker, outdated.lane);
         }
     }
 

@@ -12,6 +12,7 @@ mod stats;
 pub(crate) use info::Own;
 use rand::RngExt;
 use shoal_proto::{
+    cluster::{Rounds, Told, rounds},
     command::{Entry, Merge},
     error::Result,
     resp::{Args, Protocol, Reply, frame, request::OwnedArgs},
@@ -38,6 +39,8 @@ pub(crate) enum Step {
     Ask(Next),
     /// The cluster has changed: ask all of it again, as soon as the router knows its view.
     Outdated,
+    /// The cluster is changing: ask all of it again after a while.
+    Changing,
 }
 
 /// Of the cluster that is asked.
@@ -55,11 +58,9 @@ pub(crate) struct Scene {
 enum Rule {
     Sum,
     Alike,
-    /// Emptying. If slots are under way, some may leave their owner before that is asked and come to their target after that
-    /// was: then all are asked twice, since a slot changes hands once in a view. In the end they are asked for their view: if
-    /// it is a later one than ours, slots may have gone to somebody who was not asked at all.
+    /// Emptying, see [`Rounds`].
     Flush {
-        again: bool,
+        rounds: Rounds,
         asked_for_view: bool,
     },
     Concat,
@@ -103,7 +104,7 @@ impl Whole {
     ) -> Self {
         let rule = match merge {
             Merge::AllOk if entry.name.starts_with("flush") => {
-                Rule::Flush { again: scene.moves, asked_for_view: false }
+                Rule::Flush { rounds: Rounds::new(scene.epoch, scene.moves), asked_for_view: true }
             }
             Merge::Sum => Rule::Sum,
             Merge::AllOk | Merge::Values => Rule::Alike,
@@ -133,6 +134,7 @@ impl Whole {
                 vec![(Target::Slot(scan::slot(self.request.args()).unwrap_or(0)), self.raw())]
             }
             Rule::Random { .. } => self.everybody(&OwnedArgs::new(["DBSIZE"])),
+            Rule::Flush { .. } => self.everybody(&OwnedArgs::new(["CLUSTER", "INFO"])),
             _ => self.everybody(&self.request),
         }
     }
@@ -141,9 +143,9 @@ impl Whole {
     pub(crate) fn restart(&mut self, scene: Scene) {
         self.scene = scene;
         match &mut self.rule {
-            Rule::Flush { again, asked_for_view } => {
-                *again |= scene.moves;
-                *asked_for_view = false;
+            Rule::Flush { rounds, asked_for_view } => {
+                rounds.restart(scene.epoch, scene.moves);
+                *asked_for_view = true;
             }
             Rule::Random { counts, tries } => {
                 counts.clear();
@@ -152,6 +154,11 @@ impl Whole {
             Rule::Scan { hops } => *hops = 0,
             _ => {}
         }
+    }
+
+    /// Whether it must not be answered unless all members have taken part.
+    pub(crate) fn needs_all(&self) -> bool {
+        matches!(self.rule, Rule::Flush { .. })
     }
 
     fn raw(&self) -> Vec<u8> {
@@ -181,18 +188,22 @@ impl Whole {
             out.extend_from_slice(error);
             return Ok(Step::Done);
         }
-        if let Rule::Flush { again, asked_for_view } = &mut self.rule {
-            if std::mem::take(again) {
-                return Ok(Step::Ask(self.start()));
-            }
-            if !std::mem::replace(asked_for_view, true) {
-                return Ok(Step::Ask(self.everybody(&OwnedArgs::new(["CLUSTER", "INFO"]))));
-            }
-            if replies.iter().any(|reply| epoch(reply).is_none_or(|epoch| epoch > self.scene.epoch)) {
-                return Ok(Step::Outdated);
-            }
-            Reply::new(out, protocol).ok();
-            return Ok(Step::Done);
+        if let Rule::Flush { rounds, asked_for_view } = &mut self.rule {
+            let next = match asked_for_view {
+                true => rounds.on_views(replies.iter().map(|reply| told(reply))),
+                false => rounds.on_emptied(),
+            };
+            *asked_for_view = next == rounds::Next::Ask;
+            return Ok(match next {
+                rounds::Next::Empty => Step::Ask(self.everybody(&self.request)),
+                rounds::Next::Ask => Step::Ask(self.start()),
+                rounds::Next::Newer => Step::Outdated,
+                rounds::Next::Later => Step::Changing,
+                rounds::Next::Done => {
+                    Reply::new(out, protocol).ok();
+                    Step::Done
+                }
+            });
         }
         let args = self.request.args();
         match &mut self.rule {
@@ -255,9 +266,10 @@ impl Whole {
 }
 
 /// Of what view a node's `CLUSTER INFO` tells.
-fn epoch(reply: &[u8]) -> Option<u64> {
+fn told(reply: &[u8]) -> Option<Told> {
     let text = std::str::from_utf8(frame::text(reply)?).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"))?.trim_end().parse().ok()
+    let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name))?.trim_end().parse().ok();
+    Some(Told { epoch: number("cluster_current_epoch:")?, mine: number("cluster_my_epoch:")? })
 }
 
 /// The place in whose share `point` lies.
@@ -303,8 +315,9 @@ mod tests {
     }
 
     const OK: [&[u8]; 2] = [b"+OK\r\n", b"+OK\r\n"];
-    const OLD: &[u8] = b"$25\r\ncluster_current_epoch:3\r\n\r\n";
-    const NEW: &[u8] = b"$25\r\ncluster_current_epoch:4\r\n\r\n";
+    const OLD: &[u8] = b"$45\r\ncluster_current_epoch:3\r\ncluster_my_epoch:3\r\n\r\n";
+    const NEW: &[u8] = b"$45\r\ncluster_current_epoch:4\r\ncluster_my_epoch:4\r\n\r\n";
+    const STRANGER: &[u8] = b"$45\r\ncluster_current_epoch:3\r\ncluster_my_epoch:0\r\n\r\n";
 
     fn asked(step: Step) -> Vec<String> {
         let Step::Ask(next) = step else { panic!("{step:?}") };
@@ -317,22 +330,30 @@ mod tests {
         flush.restart(Scene { members: 2, moves: true, epoch: 3 });
         let mut out = Vec::new();
         let mut finish = |replies: &[&[u8]]| flush.finish(replies, Protocol::Resp2, &mut out).unwrap();
+        assert_eq!(asked(finish(&[OLD, OLD])), ["*1\r\n$8\r\nFLUSHALL\r\n"; 2]);
         assert_eq!(asked(finish(&OK)), ["*1\r\n$8\r\nFLUSHALL\r\n"; 2]);
         assert_eq!(asked(finish(&OK)), ["*2\r\n$7\r\nCLUSTER\r\n$4\r\nINFO\r\n"; 2]);
         assert_eq!(finish(&[OLD, OLD]), Step::Done);
         assert_eq!(out, b"+OK\r\n");
     }
 
-    /// The slots of a node that was asked may be with one that was not.
+    /// The slots of a node that was asked may be with one that was not, or come to it after it was.
     #[test]
-    fn who_has_a_later_view_was_emptied_in_vain() {
+    fn who_has_another_view_was_emptied_in_vain() {
         let mut flush = whole("FLUSHDB", 2);
         let mut out = Vec::new();
-        for (epoch, infos) in [(3, [OLD, NEW]), (3, [OLD, b"$0\r\n\r\n"]), (4, [OLD, NEW])] {
+        for (epoch, infos, expected) in [
+            (3, [OLD, NEW], Step::Outdated),
+            (4, [OLD, NEW], Step::Changing),
+            (3, [OLD, STRANGER], Step::Changing),
+            (3, [OLD, b"$0\r\n\r\n"], Step::Changing),
+            (4, [NEW, NEW], Step::Done),
+        ] {
             flush.restart(Scene { members: 2, moves: false, epoch });
+            let all = if epoch == 3 { [OLD, OLD] } else { [NEW, NEW] };
+            asked(flush.finish(&all, Protocol::Resp2, &mut out).unwrap());
             asked(flush.finish(&OK, Protocol::Resp2, &mut out).unwrap());
-            let end = flush.finish(&infos, Protocol::Resp2, &mut out).unwrap();
-            assert_eq!(end, if epoch == 3 { Step::Outdated } else { Step::Done });
+            assert_eq!(flush.finish(&infos, Protocol::Resp2, &mut out).unwrap(), expected);
         }
     }
 

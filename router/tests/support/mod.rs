@@ -207,7 +207,7 @@ impl FakeNode {
             }
             "CLUSTER" if word(1) == "INFO" => {
                 let epoch = self.epoch.load(Ordering::Relaxed);
-                bulk(out, format!("cluster_current_epoch:{epoch}\r\n").as_bytes());
+                bulk(out, format!("cluster_current_epoch:{epoch}\r\ncluster_my_epoch:{epoch}\r\n").as_bytes());
             }
             "CLUSTER" => bulk(out, self.id().hex().as_bytes()),
             "SELECT" => {

@@ -28,15 +28,16 @@ use shoal_net::{
     telemetry::{Kind, Metric},
 };
 use shoal_proto::{
-    cluster::{Action, Readable, Transfer},
+    cluster::{Action, Intake, Readable, Transfer},
     view::{Member, NodeId, View},
 };
 use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
+    command::Wait,
     handoff::Outbox,
     server::{Ownership, Shared},
-    store::{Gate, SlotSet},
+    store::Gate,
 };
 
 /// What is measured of slots that move.
@@ -111,6 +112,8 @@ pub struct Mover {
     /// Copies, streams.
     thread: Control,
     state: Mutex<State>,
+    /// From whom slots come; held while a record is put into effect, and locked after the state.
+    intake: Mutex<Intake>,
     /// Held while a stream from a peer begins or ends.
     accepting: tokio::sync::Mutex<()>,
 }
@@ -123,11 +126,6 @@ struct State {
     receivers: BTreeMap<NodeId, Receiver>,
     /// Where slots go, and into which stream their changes are put.
     exports: BTreeMap<(u16, NodeId), Arc<Outbox>>,
-    /// Slots that each peer may send, shared with whoever applies them.
-    incoming: BTreeMap<NodeId, Arc<Mutex<SlotSet>>>,
-    /// Slots of ours that were taken over, and from whom. That may have been in an earlier view: what it had told us before
-    /// it knew may come late.
-    taken: BTreeMap<u16, NodeId>,
     /// Owners that changed since the view in force, not yet told to the data plane.
     moved: Vec<(u16, u16)>,
     /// Peers whose last stream failed, and how.
@@ -158,6 +156,7 @@ impl Mover {
             cluster: OnceLock::new(),
             thread: Control::start("node-handoff")?,
             state: Mutex::default(),
+            intake: Mutex::default(),
             accepting: tokio::sync::Mutex::default(),
         }))
     }
@@ -207,15 +206,8 @@ impl Mover {
         }
     }
 
-    /// The slot's data, if any, comes from nobody any more.
-    fn refuse(state: &State, slot: u16) {
-        for allowed in state.incoming.values() {
-            allowed.lock()[usize::from(slot) / 64] &= !(1 << (slot % 64));
-        }
-    }
-
     fn serve(&self, state: &mut State, slot: u16, fresh: bool) {
-        Self::refuse(state, slot);
+        self.intake.lock().refuse(slot);
         if fresh {
             self.shared.set_gate(slot, Gate::Away);
             self.shared.store.drop_slot(slot);
@@ -247,7 +239,7 @@ impl Mover {
             Transfer::Taken { .. } | Transfer::Refused { .. } | Transfer::Missing { .. } => {
                 if let Transfer::Taken { slot, .. } = message {
                     self.count("shoal_handoff_slots_total", "in", 1);
-                    state.taken.insert(slot, to);
+                    self.intake.lock().on_taken(slot, to);
                 }
                 if let Some(receiver) = state.receivers.get(&to) {
                     // A stream that is gone needs no answer: the offer is made again.
@@ -261,7 +253,7 @@ impl Mover {
             | Transfer::Stop { .. } => {
                 if let Transfer::Follow { slot, .. } = message {
                     self.count("shoal_handoff_slots_total", "in", 1);
-                    state.taken.insert(slot, to);
+                    self.intake.lock().on_taken(slot, to);
                     // As soon as the former owner has read this it sends clients here; it must not be sent them back.
                     self.claim(state, slot);
                 }
@@ -311,22 +303,12 @@ impl Mover {
         }
     }
 
-    /// What comes of the slot from this peer is put into effect.
-    fn allow(state: &State, slot: u16, from: NodeId) {
-        Self::refuse(state, slot);
-        if let Some(allowed) = state.incoming.get(&from) {
-            allowed.lock()[usize::from(slot) / 64] |= 1 << (slot % 64);
-        }
-    }
-
-    /// A database (or all) was emptied in a slot at `from` after that had offered it to us, and before it heard that we took it. Whoever
-    /// did that is told only when this is through, with our copies and with whom we are handing the slot to: which, and from where on, is
-    /// returned; `None` if it is another's by now, who will not hear of it.
-    fn emptied(&self, from: NodeId, slot: u16, db: Option<u8>) -> Option<Vec<(Arc<Outbox>, u64)>> {
+    /// A database (or all) was emptied in a slot at its former owner after that had offered it to us, and before it heard that we took it.
+    /// Whoever did that is told only when this is through, with our copies and with whom we are handing the slot to: which, and from where
+    /// on, is returned; `None` if it is another's by now, who will not hear of it.
+    fn emptied(&self, slot: u16, db: Option<u8>) -> Option<Vec<Wait>> {
         let mut waits = Vec::new();
-        let wait = |outbox: &Arc<Outbox>, position| waits.push((outbox.clone(), position));
-        let taken = self.state.lock().taken.get(&slot) == Some(&from);
-        (!taken || self.shared.store.flush_slot(slot, db, wait)).then_some(waits)
+        self.shared.store.flush_slot(slot, db, |wait| waits.push(wait)).then_some(waits)
     }
 
     /// Counts what the view says of copies.
@@ -355,8 +337,8 @@ impl Slots for DataPlane {
         state.view = Some(view.clone());
         state.me = Some(me);
         state.moved.clear();
-        let owner = |slot| view.owner(slot).map(|owner| owner.id);
-        state.taken.retain(|slot, from| owner(*slot) == Some(me) && view.place(*from).is_some());
+        // Before anything else: not even the record that is being put into effect may come into a slot that begins anew.
+        self.0.intake.lock().on_view(view);
         self.0.measure_copies(view, me);
         let ownership = Ownership::of(view.clone(), me);
         if view.place(me).is_none() && self.0.shared.ownership().count() > 0 {
@@ -368,14 +350,6 @@ impl Slots for DataPlane {
         if view.place(me).is_none() {
             state.exports.clear();
         }
-        // Whoever is not in it sends us nothing: not even the record that is being put into effect, into a slot that begins anew.
-        state.incoming.retain(|id, allowed| {
-            let stays = view.place(*id).is_some();
-            if !stays {
-                allowed.lock().fill(0);
-            }
-            stays
-        });
         state.failed.retain(|id, _| view.place(*id).is_some());
         state.receivers.retain(|id, receiver| {
             let stays = view.place(*id).is_some();
@@ -400,12 +374,12 @@ impl Slots for DataPlane {
                 self.0.export(state, (slot, to), copy, lasting.then_some(guard));
             }
             Action::Follow { slot, to, guard } => self.0.follow(state, (slot, to), guard),
-            Action::Allow { slot, from } => Mover::allow(state, slot, from),
+            Action::Allow { slot, from } => self.0.intake.lock().allow(slot, from),
             Action::Unexport { slot, to } => self.0.unexport(state, slot, to),
             Action::Send { to, message } => self.0.send(state, to, message),
             Action::Gone { slot, to, keep } => self.0.gone(state, slot, to, keep),
             Action::Drop { slot } => {
-                Mover::refuse(state, slot);
+                self.0.intake.lock().refuse(slot);
                 self.0.shared.set_gate(slot, Gate::Away);
                 self.0.shared.store.doom_slot(slot);
             }

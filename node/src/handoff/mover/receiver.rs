@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use shoal_net::cluster::SlotEvent;
-use shoal_proto::{cluster::Transfer, view::NodeId};
+use shoal_proto::{
+    cluster::{Fate, Transfer},
+    view::NodeId,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -27,9 +29,9 @@ use super::{
     wire,
 };
 use crate::{
-    handoff::{Applied, Applier, ApplyError, Event, MOST_AHEAD, Record, record},
+    handoff::{Applied, Applier, ApplyError, Broken, Event, MOST_AHEAD, Record, record},
     server::clock,
-    store::{Charge, SlotSet},
+    store::Charge,
 };
 
 /// Bytes read at once.
@@ -57,11 +59,9 @@ pub(super) async fn run(mover: Arc<Mover>, from: NodeId, stream: StdStream, rest
     mover.event(SlotEvent::SourceLost(from)).await;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let answers: Arc<Answers> = Arc::default();
-    let allowed: Arc<Mutex<SlotSet>> = Arc::new(Mutex::new([0; 256]));
     let incoming = Incoming {
         mover: mover.clone(),
         from,
-        allowed: allowed.clone(),
         applier: Applier::new(),
         answers: answers.clone(),
         settling: Arc::default(),
@@ -74,7 +74,7 @@ pub(super) async fn run(mover: Arc<Mover>, from: NodeId, stream: StdStream, rest
         counted: mover.counter("shoal_handoff_bytes_total", "in"),
     };
     let mut state = mover.state.lock();
-    state.incoming.insert(from, allowed);
+    mover.intake.lock().on_stream(from);
     let task = mover.thread.spawn(incoming.serve(stream));
     state.receivers.insert(from, Receiver { task, answers });
 }
@@ -103,6 +103,11 @@ fn skip(bytes: &[u8]) -> Result<(Applied<'_>, Emptied), ApplyError> {
 
 /// Why a stream cannot go on: for metrics, and in words.
 type Failure = (Ending, String);
+
+/// What was emptied for the peer may still be where it is not known.
+fn lost(what: &str) -> Failure {
+    (Ending::Protocol, format!("a slot was emptied, but {what} it"))
+}
 
 fn failure(error: &ApplyError) -> Failure {
     let ending = if let ApplyError::NoRoom(_) = error { Ending::Full } else { Ending::Protocol };
@@ -150,8 +155,6 @@ impl Unsaid {
 struct Incoming {
     mover: Arc<Mover>,
     from: NodeId,
-    /// Slots that may come, as the core has it.
-    allowed: Arc<Mutex<SlotSet>>,
     applier: Applier,
     answers: Arc<Answers>,
     settling: Arc<Settling>,
@@ -206,17 +209,25 @@ impl Incoming {
         let _ = stream.set_nodelay(true);
         let (mut reader, writer) = stream.into_split();
         let (settling, answers) = (self.settling.clone(), self.answers.clone());
+        let (shared, resets) = (self.mover.shared.clone(), self.mover.shared.resets());
         let mut answering = pin!(answer(writer, &answers));
         let settle = async {
-            // Until the stream ends.
             loop {
-                answers.settled(settling.next().await);
+                let position = settling
+                    .next()
+                    .await
+                    .map_err(|Broken| lost("whom it was handed on to cannot be told of"))?;
+                if shared.resets() != resets {
+                    // Copies are not waited for any more because nothing here counts, not because they have it.
+                    return Err(lost("the cluster went on without us before all copies had"));
+                }
+                answers.settled(position);
             }
         };
         let ended = tokio::select! {
             ended = self.take_in(&mut reader) => ended,
             ended = &mut answering => ended,
-            () = settle => Ok(()),
+            ended = settle => ended,
         };
         if let Err((Ending::Full, _)) = &ended {
             answers.full();
@@ -242,13 +253,13 @@ impl Incoming {
         }
     }
 
-    /// A slot that may be ours by now was emptied at the peer; that stands before this position of the stream.
+    /// A slot that was taken over from the peer was emptied there; that stands before this position of the stream.
     ///
     /// # Errors
     /// It has gone on to somebody else, who keeps what it held: the peer must not count it as emptied.
     fn empty(&self, slot: u16, db: Option<u8>, position: u64) -> Result<(), Failure> {
         let gone = || (Ending::Protocol, format!("slot {slot} was emptied after it had gone on from here"));
-        let waits = self.mover.emptied(self.from, slot, db).ok_or_else(gone)?;
+        let waits = self.mover.emptied(slot, db).ok_or_else(gone)?;
         if !waits.is_empty() {
             self.answers.pending(position);
             self.settling.add(position, waits);
@@ -312,12 +323,15 @@ impl Incoming {
         let bytes = &self.bytes.bytes[done..];
         let (applied, emptied) = {
             // Held meanwhile: what is refused from now on is not put into effect any more.
-            let allowed = self.allowed.lock();
+            let intake = self.mover.intake.lock();
+            let allowed = |slot| intake.fate(slot, self.from) == Fate::Take;
             let Mover { shared, .. } = &*self.mover;
-            match self.applier.apply(&shared.store, &shared.dispatch, &allowed, bytes) {
+            match self.applier.apply(&shared.store, &shared.dispatch, allowed, bytes) {
                 // Sent before the peer heard that the slot goes elsewhere now.
                 Err(ApplyError::Unasked(_) | ApplyError::Served(_)) => {
-                    skip(bytes).map_err(|error| failure(&error))?
+                    let (applied, emptied) = skip(bytes).map_err(|error| failure(&error))?;
+                    let taken = |(slot, _): &(u16, _)| intake.fate(*slot, self.from) == Fate::Taken;
+                    (applied, emptied.filter(taken))
                 }
                 applied => (applied.map_err(|error| failure(&error))?, None),
             }
@@ -355,8 +369,9 @@ impl Incoming {
         for slot in begins {
             let mut record = Vec::with_capacity(record::HEAD);
             Record::Begin.write(slot, &mut record);
-            let allowed = self.allowed.lock();
-            match self.applier.apply(&shared.store, &shared.dispatch, &allowed, &record) {
+            let intake = self.mover.intake.lock();
+            let allowed = |slot| intake.fate(slot, self.from) == Fate::Take;
+            match self.applier.apply(&shared.store, &shared.dispatch, allowed, &record) {
                 Err(ApplyError::Unasked(_) | ApplyError::Served(_)) => {}
                 Err(error) => return Err(failure(&error)),
                 Ok(_) => drop(self.begun.insert(slot)),

@@ -10,13 +10,13 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::handoff::Outbox;
+use crate::{command::Wait, handoff::Broken};
 
 /// How long to wait for a copy before looking again.
 const LONG: Duration = Duration::from_secs(1);
 
 /// The copies that must get on, and up to where. Each stream is there once.
-type Waits = Vec<(Arc<Outbox>, u64)>;
+type Waits = Vec<Wait>;
 
 /// Of one stream. What comes while something is waited for is waited for next, all at once, so this stays as small
 /// as the number of copies.
@@ -34,10 +34,13 @@ impl Settling {
             let mut next = self.next.lock();
             let (last, all) = next.get_or_insert_default();
             *last = position;
-            for (outbox, at) in waits {
-                match all.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &outbox)) {
-                    Some((_, known)) => *known = at.max(*known),
-                    None => all.push((outbox, at)),
+            for wait in waits {
+                match all.iter_mut().find(|known| Arc::ptr_eq(&known.outbox, &wait.outbox)) {
+                    Some(known) => {
+                        known.position = known.position.max(wait.position);
+                        known.strict |= wait.strict;
+                    }
+                    None => all.push(wait),
                 }
             }
         }
@@ -45,27 +48,33 @@ impl Settling {
     }
 
     /// Waits for the copies, and says up to where the stream is settled.
-    pub(super) async fn next(&self) -> u64 {
+    ///
+    /// # Errors
+    /// Whoever may have the slot by now cannot be told.
+    pub(super) async fn next(&self) -> Result<u64, Broken> {
         loop {
             let next = self.next.lock().take();
             let Some((position, waits)) = next else {
                 self.added.notified().await;
                 continue;
             };
-            for (outbox, at) in waits {
-                has(&outbox, at).await;
+            for wait in waits {
+                has(&wait).await?;
             }
-            return position;
+            return Ok(position);
         }
     }
 }
 
-/// Waits until a copy has what was sent up to `at`, or nobody waits for it any more.
-async fn has(outbox: &Outbox, at: u64) {
+/// Waits until a copy has what it must have, or nobody waits for it any more. Who may be the owner by now must have it, and its own copies.
+async fn has(Wait { outbox, position, strict }: &Wait) -> Result<(), Broken> {
     loop {
         let seen = outbox.acks().seen();
-        if outbox.is_safe(at) {
-            return;
+        if (*strict && outbox.is_settled(*position)) || (!strict && outbox.is_safe(*position)) {
+            return Ok(());
+        }
+        if *strict && outbox.is_broken() {
+            return Err(Broken);
         }
         outbox.acks().after(seen, LONG).await;
     }
@@ -79,6 +88,11 @@ mod tests {
     };
 
     use super::*;
+    use crate::handoff::Outbox;
+
+    fn wait(outbox: &Arc<Outbox>, position: u64) -> Wait {
+        Wait { outbox: outbox.clone(), position, strict: false }
+    }
 
     fn waits<T>(future: &mut Pin<Box<impl Future<Output = T>>>) -> bool {
         future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
@@ -92,19 +106,19 @@ mod tests {
             outbox.append(&[0; 30]);
         });
         let settling = Settling::default();
-        settling.add(5, vec![(first.clone(), 10)]);
+        settling.add(5, vec![wait(first, 10)]);
         let mut next = Box::pin(settling.next());
         assert!(waits(&mut next));
-        settling.add(7, vec![(first.clone(), 20), (second.clone(), 5)]);
-        settling.add(9, vec![(first.clone(), 15), (second.clone(), 8)]);
+        settling.add(7, vec![wait(first, 20), wait(second, 5)]);
+        settling.add(9, vec![wait(first, 15), wait(second, 8)]);
         first.ack(10);
-        assert_eq!(next.await, 5);
+        assert_eq!(next.await, Ok(5));
         let mut next = Box::pin(settling.next());
         first.ack(19);
         second.ack(8);
         assert!(waits(&mut next));
         first.ack(20);
-        assert_eq!(next.await, 9);
+        assert_eq!(next.await, Ok(9));
         assert!(waits(&mut Box::pin(settling.next())), "nothing more was added");
     }
 
@@ -113,8 +127,28 @@ mod tests {
         let outbox = Outbox::new(100, Arc::default());
         outbox.append(&[0; 30]);
         let settling = Settling::default();
-        settling.add(5, vec![(outbox.clone(), 30)]);
+        settling.add(5, vec![wait(&outbox, 30)]);
         outbox.break_off();
-        assert_eq!(settling.next().await, 5);
+        assert_eq!(settling.next().await, Ok(5));
+    }
+
+    /// It may be the owner by now, with what was there before.
+    #[tokio::test]
+    async fn a_target_has_to_have_it_and_its_copies_too() {
+        let outbox = Outbox::new(100, Arc::default());
+        outbox.append(&[0; 30]);
+        let settling = Settling::default();
+        let strict = Wait { strict: true, ..wait(&outbox, 30) };
+        settling.add(5, vec![wait(&outbox, 30), strict]);
+        outbox.pend(30);
+        outbox.ack(30);
+        let mut next = Box::pin(settling.next());
+        assert!(waits(&mut next));
+        outbox.settle(30);
+        assert_eq!(next.await, Ok(5));
+        outbox.append(&[0; 30]);
+        settling.add(6, vec![Wait { strict: true, ..wait(&outbox, 60) }]);
+        outbox.break_off();
+        assert_eq!(settling.next().await, Err(Broken));
     }
 }
