@@ -57,22 +57,19 @@ pub const FULL: &str = "ERR max number of clients";
 pub const MAX_LENGTH: usize = 64 << 20;
 /// The longest line read.
 const MAX_LINE: u64 = 64 << 10;
+/// The most elements of what is dropped before a reply.
+const MAX_ELEMENTS: u64 = 1 << 32;
 
 /// The most bytes of a line that is no reply that are told.
 const SHOWN: usize = 60;
 
 /// Reads one reply, waiting for it as long as the reader does. What is no reply is [`ErrorKind::InvalidData`], and so is
-/// a number that is not written as Redis writes it: without a plus sign or zeros in front.
+/// a number that is not written as Redis writes it: without a plus sign or zeros in front. What RESP3 pushes before the
+/// reply, and its attributes, are dropped.
 pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
-    let mut line = Vec::new();
-    from.take(MAX_LINE).read_until(b'\n', &mut line)?;
-    if !line.ends_with(b"\n") && (line.len() as u64) < MAX_LINE {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
+    let line = reply_line(from)?;
     let wrong = || not_resp(&line);
-    let Some((kind, rest)) = line.strip_suffix(b"\r\n").and_then(|line| line.split_first()) else {
-        return Err(wrong());
-    };
+    let (kind, rest) = parts(&line)?;
     let text = String::from_utf8_lossy(rest).into_owned();
     match kind {
         b'+' => Ok(Answer::Status(text)),
@@ -87,15 +84,104 @@ pub fn read(from: &mut impl BufRead) -> io::Result<Answer> {
             let length = text.parse::<usize>().ok();
             let length = length.filter(|length| *length <= MAX_LENGTH && length.to_string() == text);
             let length = length.ok_or_else(wrong)?;
-            let mut bytes = vec![0; length + 2];
-            from.read_exact(&mut bytes)?;
-            match bytes.split_off(length).as_slice() {
-                b"\r\n" => Ok(Answer::Bytes(bytes)),
-                end => Err(not_resp(end)),
-            }
+            string(from, length).map(Answer::Bytes)
+        }
+        // An error sent as a string (RESP3).
+        b'!' => {
+            let length = length(rest).filter(|length| *length <= MAX_LINE).ok_or_else(wrong)?;
+            let text = string(from, length as usize)?;
+            Ok(Answer::Error(String::from_utf8_lossy(&text).into_owned()))
         }
         _ => Err(wrong()),
     }
+}
+
+/// The first line of the next reply.
+fn reply_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut dropped = 0;
+    loop {
+        let line = line(from)?;
+        match parts(&line)? {
+            (b'>' | b'|', _) => drop_elements(from, elements(&line)?, &mut dropped)?,
+            _ => return Ok(line),
+        }
+    }
+}
+
+/// Drops one push (RESP3), which is the next thing to come.
+pub fn drop_push(from: &mut impl BufRead) -> io::Result<()> {
+    let line = line(from)?;
+    let count = elements(&line)?;
+    drop_elements(from, count, &mut 0)
+}
+
+/// Reads a line, with its end.
+fn line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    from.take(MAX_LINE).read_until(b'\n', &mut line)?;
+    if !line.ends_with(b"\n") && (line.len() as u64) < MAX_LINE {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(line)
+}
+
+/// What kind of value a line begins, and what it says of it.
+fn parts(line: &[u8]) -> io::Result<(u8, &[u8])> {
+    let parts = line.strip_suffix(b"\r\n").and_then(|line| line.split_first());
+    parts.map(|(kind, rest)| (*kind, rest)).ok_or_else(|| not_resp(line))
+}
+
+/// A length, which is a number without a sign.
+fn length(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit))?;
+    text.parse().ok()
+}
+
+/// A string of this length and the end of its line.
+fn string(from: &mut impl BufRead, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length + 2];
+    from.read_exact(&mut bytes)?;
+    match bytes.split_off(length).as_slice() {
+        b"\r\n" => Ok(bytes),
+        end => Err(not_resp(end)),
+    }
+}
+
+/// How many elements follow such a line that belong to it.
+fn elements(line: &[u8]) -> io::Result<u64> {
+    let (kind, rest) = parts(line)?;
+    let none = || matches!((kind, rest), (b'*', b"-1")).then_some(0);
+    let count = length(rest).filter(|count| *count < MAX_ELEMENTS).or_else(none);
+    let count = count.ok_or_else(|| not_resp(line))?;
+    Ok(if matches!(kind, b'%' | b'|') { 2 * count } else { count })
+}
+
+/// Drops so many elements with all that is in them; `dropped` is how many bytes were dropped before a reply.
+fn drop_elements(from: &mut impl BufRead, count: u64, dropped: &mut usize) -> io::Result<()> {
+    let mut left = count;
+    while left > 0 {
+        let line = line(from)?;
+        *dropped += line.len();
+        let (kind, rest) = parts(&line)?;
+        let is_string = matches!(kind, b'$' | b'=' | b'!') && rest != b"-1";
+        match kind {
+            // It stands before an element and is none.
+            b'|' => left += elements(&line)?,
+            b'*' | b'~' | b'>' | b'%' => left = left - 1 + elements(&line)?,
+            b'+' | b'-' | b':' | b',' | b'#' | b'(' | b'_' | b'$' | b'=' | b'!' => left -= 1,
+            _ => return Err(not_resp(&line)),
+        }
+        let length = if is_string { length(rest).ok_or_else(|| not_resp(&line))? } else { 0 };
+        *dropped = dropped.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        if *dropped > MAX_LENGTH {
+            let text = format!("more than {MAX_LENGTH} bytes that are no reply, before one");
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
+        }
+        if is_string {
+            string(from, length as usize)?;
+        }
+    }
+    Ok(())
 }
 
 /// The longest reply that is dropped.
@@ -158,6 +244,49 @@ mod tests {
         );
         for wrong in [&b""[..], b"+O", b"*1\r\n", b"$x\r\n", b"$5\r\nab\r\n", b":x\r\n", b"\r\n"] {
             assert!(read(&mut &*wrong).is_err(), "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_is_pushed_and_attributes_are_dropped() {
+        let push = b">3\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n_\r\n";
+        let attribute = b"|1\r\n$3\r\nttl\r\n%1\r\n|1\r\n+x\r\n:1\r\n+a\r\n*2\r\n$-1\r\n!3\r\nERR\r\n";
+        let empty = b">0\r\n|0\r\n";
+        let stream = [
+            &push[..],
+            b"$1\r\nv\r\n",
+            attribute,
+            b"$1\r\nw\r\n",
+            empty,
+            attribute,
+            push,
+            b"_\r\n",
+            push,
+            b"!5\r\nERR x\r\n:7\r\n",
+        ]
+        .concat();
+        for capacity in [1, 7, 1000] {
+            let mut from = io::BufReader::with_capacity(capacity, &*stream);
+            let all: Vec<Answer> = (0..5).map(|_| read(&mut from).unwrap()).collect();
+            assert_eq!(
+                all,
+                [
+                    Answer::Bytes(b"v".to_vec()),
+                    Answer::Bytes(b"w".to_vec()),
+                    Answer::Nothing,
+                    Answer::Error("ERR x".into()),
+                    Answer::Number(7)
+                ]
+            );
+        }
+        for cut in 0..push.len() {
+            let error = read(&mut &push[..cut]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{cut}");
+        }
+        let long = [&b">1\r\n$70000000\r\n"[..], b"x"].concat();
+        for wrong in [&b">x\r\n"[..], b">1\r\nHTTP\r\n", b"|-1\r\n", b">1\r\n$2\r\nabc\r\n", &long[..]] {
+            let error = read(&mut &*wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{}", wrong.escape_ascii());
         }
     }
 

@@ -203,9 +203,20 @@ impl Connection {
         if let Some(copies) = &mut self.copies {
             copies.clear();
         }
-        let lost = self.waiting.iter().filter(|waiting| waiting.about.command() != ASIDE).count() as u64;
+        let lost = self.under_way().count() as u64;
         self.waiting.clear();
         lost
+    }
+
+    /// The workload's requests without an answer.
+    pub fn under_way(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().filter(|waiting| waiting.about.command() != ASIDE)
+    }
+
+    /// Since when the one waits that has waited longest. That need not be the first: a request that a node sent
+    /// elsewhere comes behind others, with the time it was due at first.
+    pub fn oldest(&self) -> Option<u64> {
+        self.under_way().map(|waiting| waiting.since).min()
     }
 
     /// True while there is a socket, connected or about to be.
@@ -358,4 +369,24 @@ fn has_begun(framer: &Framer, carry: &[u8]) -> bool {
 
 fn is_not_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_request_need_not_be_the_first() {
+        let mut connection = Connection::new(0, true);
+        assert_eq!(connection.oldest(), None);
+        let waiting = |since, command| Waiting { since, about: About::new(command, 1, 7) };
+        // What goes beside the workload's requests does not count.
+        connection.send(b"ASKING", waiting(1, ASIDE));
+        assert_eq!(connection.oldest(), None);
+        for since in [900, 30, 950] {
+            connection.send(b"GET", waiting(since, 0));
+        }
+        assert_eq!((connection.oldest(), connection.under_way().count()), (Some(30), 3));
+        assert_eq!(connection.close(), 3);
+    }
 }

@@ -14,6 +14,7 @@ mod ending;
 mod open;
 mod outage;
 mod routed;
+mod under_way;
 
 use std::collections::VecDeque;
 use std::io;

@@ -31,6 +31,7 @@ pub mod run;
 pub mod scenario;
 pub mod series;
 pub mod sizes;
+pub mod standing;
 pub mod tally;
 pub mod target;
 pub mod template;

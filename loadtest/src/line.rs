@@ -1,6 +1,6 @@
 //! A blocking connection for those who wait for one answer after the other, plain or with TLS.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 
 use crate::answer::{self, Answer, Unasked};
 use crate::patience::Patience;
@@ -33,10 +33,13 @@ impl Line {
     }
 
     /// Sends requests; all answers to earlier ones must have been read. Refuses with [`Unasked`] if something is there
-    /// already: the answers would be another request's each.
+    /// already: the answers would be another request's each. What was pushed (RESP3) is none, and dropped.
     pub fn send(&mut self, requests: &[u8]) -> io::Result<()> {
-        if !self.from.buffer().is_empty() || self.from.get_mut().has_more() {
-            return Err(Unasked.into());
+        while !self.from.buffer().is_empty() || self.from.get_mut().has_more() {
+            if self.from.fill_buf()?.first() != Some(&b'>') {
+                return Err(Unasked.into());
+            }
+            answer::drop_push(&mut self.from)?;
         }
         self.from.get_mut().write_all(requests)
     }
@@ -79,7 +82,7 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, ErrorKind, Read};
+    use std::io::{ErrorKind, Read};
     use std::net::TcpListener;
     use std::sync::atomic::Ordering;
     use std::time::Duration;
@@ -162,6 +165,17 @@ mod tests {
         assert_eq!(ask(&mut line).unwrap(), Answer::Bytes(b"a".to_vec()));
         let error = ask(&mut line).unwrap_err();
         assert!(answer::is_unasked(&error), "{error}");
+    }
+
+    #[test]
+    fn what_is_pushed_between_requests_is_no_reply() {
+        // Behind the answer, together with it, and before the next one.
+        let push = ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
+        let server = server(move |_, _| format!("{push}$1\r\na\r\n{push}{push}").into_bytes());
+        let mut line = Line::to(&server, &[], &Patience::of(LONG)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(ask(&mut line).unwrap(), Answer::Bytes(b"a".to_vec()));
+        }
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct Framer {
     skip: u64,
     /// Elements still to come before the current reply is whole.
     open: u64,
+    /// Elements still to come of an attribute (RESP3), which stands before the element it belongs to and is no part of
+    /// the reply.
+    aside: u64,
     /// Nulls met in the current reply.
     nulls: u32,
     /// Strings met in it.
@@ -124,7 +127,7 @@ impl Framer {
                     break;
                 }
                 let error = std::mem::take(&mut self.bulk_error).then_some(BULK_ERROR);
-                self.strings += u32::from(error.is_none());
+                self.strings += u32::from(error.is_none() && self.aside == 0);
                 self.element_done(error, 0)
             } else {
                 let rest = &bytes[*at..];
@@ -175,10 +178,7 @@ impl Framer {
         }
         Ok(match line[0] {
             b'$' | b'=' | b'!' => match number(&line[1..]).ok_or_else(wrong)? {
-                -1 => {
-                    self.nulls += 1;
-                    self.element_done(None, 0)
-                }
+                -1 => self.null_done(),
                 length => {
                     let length = u64::try_from(length).map_err(|_| wrong())?;
                     if length > MAX_STRING {
@@ -198,10 +198,7 @@ impl Framer {
                 self.element_done(None, number).map(|reply| reply.of(Form::Integer))
             }
             b'-' => self.element_done(Some(&line[1..]), 0),
-            b'_' if line.len() == 1 => {
-                self.nulls += 1;
-                self.element_done(None, 0)
-            }
+            b'_' if line.len() == 1 => self.null_done(),
             kind @ (b'*' | b'~' | b'>' | b'%' | b'|') => {
                 let count = number(&line[1..]).ok_or_else(wrong)?;
                 if self.opens(kind, count).ok_or_else(wrong)? { self.element_done(None, 0) } else { None }
@@ -213,29 +210,34 @@ impl Framer {
     /// Takes the header of an aggregate; true if it is an element itself, none if it cannot be.
     fn opens(&mut self, kind: u8, count: i64) -> Option<bool> {
         if count == -1 && kind == b'*' {
-            self.nulls += 1;
+            self.nulls += u32::from(self.aside == 0);
             return Some(true);
         }
         let count = u64::try_from(count).ok().filter(|count| *count < MAX_OPEN)?;
-        self.nested |= kind != b'|';
-        match kind {
-            b'%' => self.open += 2 * count,
-            // An attribute stands before the element it belongs to and is none itself.
-            b'|' => {
-                self.open += 2 * count;
-                return Some(false);
-            }
-            b'>' => {
-                self.push = self.open == 1;
-                self.open += count;
-            }
-            _ => self.open += count,
+        let count = if matches!(kind, b'%' | b'|') { 2 * count } else { count };
+        // What is in an attribute is part of it, whatever it is; an attribute is no element itself.
+        if kind == b'|' || self.aside > 0 {
+            self.aside += count;
+            return (self.aside <= MAX_OPEN).then_some(kind != b'|');
         }
+        self.nested = true;
+        self.push |= kind == b'>' && self.open == 1;
+        self.open += count;
         (self.open <= MAX_OPEN).then_some(true)
     }
 
     #[inline]
+    fn null_done<'a>(&mut self) -> Option<Reply<'a>> {
+        self.nulls += u32::from(self.aside == 0);
+        self.element_done(None, 0)
+    }
+
+    #[inline]
     fn element_done<'a>(&mut self, error: Option<&'a [u8]>, number: i64) -> Option<Reply<'a>> {
+        if self.aside > 0 {
+            self.aside -= 1;
+            return None;
+        }
         self.open -= 1;
         self.faults += u32::from(error.is_some() && self.nested);
         if self.open > 0 {
@@ -324,6 +326,44 @@ mod tests {
         for piece in 1..40 {
             assert_eq!(replies(STREAM, piece), whole, "pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn what_is_in_an_attribute_is_no_part_of_the_reply() {
+        let whole = |stream: &[u8], piece: usize| {
+            let (mut framer, mut carry, mut seen) = (Framer::default(), Vec::new(), Vec::new());
+            for chunk in stream.chunks(piece) {
+                carry.extend_from_slice(chunk);
+                let mut used = 0;
+                while let Some(reply) = framer.next(&carry, &mut used).unwrap() {
+                    let error = reply.error.map(|error| error.to_vec());
+                    seen.push((error, reply.nulls, reply.strings, reply.faults, reply.nested, reply.number));
+                }
+                carry.drain(..used);
+            }
+            assert!(carry.is_empty() && framer.is_idle());
+            seen
+        };
+        // In it: a null, an array of nulls, strings and errors, a map, another attribute, a push and an empty array.
+        let attribute = b"|4\r\n+ttl\r\n_\r\n*4\r\n$-1\r\n*-1\r\n$2\r\nab\r\n!3\r\nERR\r\n\
+            %1\r\n$1\r\nk\r\n|1\r\n+x\r\n:5\r\n-ERR no\r\n>1\r\n$1\r\np\r\n:9\r\n*0\r\n:1\r\n";
+        for reply in [
+            &b"$1\r\nx\r\n"[..],
+            b"_\r\n",
+            b":7\r\n",
+            b"-ERR own\r\n",
+            b"*2\r\n-ERR in\r\n$-1\r\n",
+            b"|0\r\n+OK\r\n",
+        ] {
+            let alone = whole(reply, reply.len());
+            assert_eq!(alone.len(), 1);
+            let both = [&attribute[..], reply].concat();
+            for piece in 1..=both.len() {
+                assert_eq!(whole(&both, piece), alone, "{} by {piece}", reply.escape_ascii());
+            }
+        }
+        let inside = [&b"*2\r\n$1\r\na\r\n"[..], attribute, b"_\r\n"].concat();
+        assert_eq!(whole(&inside, 3), [(None, 1, 1, 0, true, 0)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Second {
     /// Which one, counted from the end of the warm-up.
     pub second: u64,
     /// When it began, in seconds from the end of the warm-up, where its number does not tell: after a round that ended
-    /// within a second.
+    /// within a second. In a scenario, in seconds since that began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begin_s: Option<f64>,
     /// How long it was, in seconds: less than 1 where the run ended in it; 0 in files of older versions.
@@ -87,12 +87,20 @@ impl Second {
         self.answered + self.lost > 0
     }
 
+    /// The longest latency, or the wait so far of the request that had waited longest at its end, whichever is longer;
+    /// none if there is neither.
+    pub fn longest_us(&self) -> Option<f64> {
+        let answered_us = if self.has_latencies() { self.max_us } else { 0.0 };
+        let longest_us = answered_us.max(self.waiting_us);
+        (longest_us > 0.0).then_some(longest_us)
+    }
+
     /// Answered requests per second.
     pub fn rate(&self) -> f64 {
         self.answered as f64 / self.length().max(SHORTEST_S)
     }
 
-    /// When it began, in seconds from the end of the warm-up.
+    /// When it began, in seconds from the end of the warm-up, or since the scenario began.
     pub fn begin_s(&self) -> f64 {
         self.begin_s.unwrap_or(self.second as f64)
     }
@@ -190,6 +198,11 @@ mod tests {
         let second = Second::of(0, &tally);
         assert_eq!((second.answered, second.errors, second.lost, second.all_errors()), (1, 0, 1, 1));
         assert!(second.max_us > 8990.0 && second.waiting_us == 5.0, "{second:?}");
+        assert_eq!(second.longest_us(), Some(second.max_us));
+        let waiting = Second { waiting_us: 2e6, ..second };
+        assert_eq!(waiting.longest_us(), Some(2e6));
+        assert_eq!(Second { answered: 0, lost: 0, ..waiting }.longest_us(), Some(2e6));
+        assert_eq!(Second::default().longest_us(), None);
     }
 
     #[test]

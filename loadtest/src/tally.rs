@@ -5,6 +5,8 @@
 
 use hdrhistogram::Histogram;
 
+use crate::standing::Standing;
+
 /// The shortest latency told apart, in nanoseconds.
 const LOWEST: u64 = 100;
 /// The longest latency told apart: one hour; longer ones count as an hour.
@@ -217,6 +219,8 @@ pub struct Tally {
     pub hanging: Waits,
     /// How long the oldest request under way had waited when the interval ended, in nanoseconds; 0 if there was none.
     pub waiting: u64,
+    /// All requests under way when the interval ended, where outages are measured; sums of tallies have none.
+    pub standing: Standing,
     /// How many nanoseconds of its second had passed when the run ended, if the second is not whole; else 0.
     pub cut: u64,
     /// The longest time that a slot was without service, up to its end or that of this interval, in nanoseconds; see
@@ -293,6 +297,7 @@ impl Tally {
             longest_wait: 0,
             hanging: Waits::default(),
             waiting: 0,
+            standing: Standing::default(),
             cut: 0,
             outage: 0,
             redirects: 0,
@@ -325,6 +330,7 @@ impl Tally {
         self.connection_errors = 0;
         (self.redirects, self.longest_wait, self.waiting, self.cut, self.outage) = (0, 0, 0, 0, 0);
         self.hanging.clear();
+        self.standing = Standing::default();
         (self.gave_up, self.full) = (false, false);
         (self.connections, self.useless) = (0, 0);
         reset(&mut self.connect);

@@ -298,7 +298,11 @@ fn a_comparison_with_a_server_that_falls_silent_has_failed() {
     let rounds = ["--rounds", "2", "-d", "200ms", "--warmup", "0s", "-c", "1", "-k", "10"];
     let (code, output, errors) = run(&[&["compare", "-q", "--a", &a, "--b", &b][..], &rounds].concat());
     assert_eq!(code, Some(1), "{output}{errors}");
-    assert!(output.contains("no ratios of y: "), "{output}");
+    // The other round counts, and nothing answered is a rate.
+    assert!(output.contains("p50, p99, p99.9: compared in 1 of 2 rounds, where both have it.\n"), "{output}");
+    assert!(output.contains("x and y are medians of 2 rounds"), "{output}");
+    let row = |name: &str| output.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    assert!(row("requests/s").ends_with("p 0.500") && row("p50").ends_with("p 1.000"), "{output}");
     assert!(output.contains("warning    y: nothing was answered in 1 of 2 rounds\n"), "{output}");
 }
 

@@ -101,6 +101,17 @@ fn a_pause_is_measured_and_marked() {
     let texts: Vec<&str> = events.iter().map(|event| event["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["pause redis for 700 ms"]);
     assert!(events[0]["at_s"].as_f64().unwrap() >= 1.0);
+    // One clock for all: that of the steps.
+    let steps = report["steps"].as_array().unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    assert_eq!(events[0]["at_s"], steps[2]["at_s"]);
+    let claims = report["figures"]["claims"].as_array().unwrap();
+    assert_eq!(claims[0]["from_s"], steps[4]["window"]["from_s"]);
+    assert_eq!(claims[6]["until_s"], steps[5]["window"]["until_s"]);
+    let seconds = report["figures"]["seconds"].as_array().unwrap();
+    let begin = number(&seconds[0]["begin_s"]);
+    assert!(number(&steps[0]["at_s"]) <= begin && begin <= number(&steps[1]["at_s"]), "{begin}");
+    assert!((number(&seconds[1]["begin_s"]) - begin - 1.0).abs() < 1e-6, "{begin}");
     assert_eq!(folder.processes(), Vec::<String>::new());
 }
 
@@ -120,6 +131,37 @@ fn an_outage_counts_while_the_server_is_gone() {
         ));
         let (output, code) = run(&folder, &text, &[]);
         assert_eq!(code, Some(0), "{fault} {rate}: {output}");
+    }
+    assert_eq!(folder.processes(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_never_answered_makes_claims_false() {
+    if !is_installed("redis-server") {
+        return;
+    }
+    let folder = Folder::new("unanswered");
+    let claims = "assert = [\"max <= 1s\", \"p99 <= 1s\", \"unanswered = 0\", \"errors = 0\", \"lost = 0\"]";
+    for rate in ["rate = 500\n", ""] {
+        let text = one_redis(&format!(
+            "[load]\nkeys = 1000\nconnections = 5\npreload = true\n{rate}\
+             [[step]]\nload = \"on\"\n[[step]]\nname = \"steady\"\nwait = \"300ms\"\n\
+             [[step]]\npause = \"redis\"\n[[step]]\nname = \"silent\"\nwait = \"1500ms\"\n\
+             [[step]]\n{claims}\nof = \"steady\"\ncontinue = true\n\
+             [[step]]\n{claims}\nof = \"silent\"\ncontinue = true\n\
+             [[step]]\n{claims}\nsince = \"silent\"\ncontinue = true\n\
+             [[step]]\nload = \"off\"\n[[step]]\n{claims}\n",
+        ));
+        let (output, code) = run(&folder, &text, &[]);
+        assert_eq!(code, Some(1), "{output}");
+        let verdicts =
+            output.lines().map(str::trim).filter(|line| line.contains(" = 0 ") || line.contains(" <= 1s "));
+        let passed: Vec<bool> = verdicts.map(|line| line.starts_with("PASS")).collect();
+        let silent = [false, false, false, true, true];
+        // Once the load is off, what was not answered is an error.
+        let over = [false, false, false, false, true];
+        assert_eq!(passed, [[true; 5], silent, silent, over].concat(), "{rate}: {output}");
+        assert!(output.contains(" that had no answer when the load ended"), "{output}");
     }
     assert_eq!(folder.processes(), Vec::<String>::new());
 }

@@ -10,7 +10,6 @@ use clap::Args;
 use super::load::LoadArguments;
 use super::output::{check, spare};
 use super::run::{hint, measure, preload, stop_on_interrupt};
-use crate::compare::{Figure, compare};
 use crate::error::Error;
 use crate::report::figures::Figures;
 use crate::report::number::plain;
@@ -80,13 +79,14 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Error> {
         }
         logs.push((name.clone(), path));
     }
+    arguments.load.check_processes(&logs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())?;
     let reports: Vec<_> =
         [&arguments.json, &arguments.html].into_iter().chain(logs.iter().map(|(_, path)| path)).collect();
     spare(arguments.load.workload_file(), &reports)?;
     check(reports)?;
     let mut contenders = Vec::new();
     for (name, address) in std::iter::once(&arguments.a).chain(&arguments.b) {
-        let settings = arguments.load.settings(std::slice::from_ref(address), &stop)?;
+        let settings = arguments.load.settings_of(name, std::slice::from_ref(address), &stop)?;
         let server = look_at(&settings.targets[0], &settings.opening, &stop)?;
         let mut notes = arguments.load.without_effect(&settings, arguments.preload);
         if contenders.is_empty() {
@@ -216,24 +216,8 @@ fn side_by_side(contenders: &[Contender], preloaded: bool) -> Runs {
 }
 
 fn pair(first: &Contender, other: &Contender) -> Other {
-    let values = |contender: &Contender, figure: Figure| -> Vec<f64> {
-        contender.rounds.iter().map(|round| value(round, figure)).collect()
-    };
-    let comparisons = Figure::ALL
-        .into_iter()
-        .filter_map(|figure| compare(figure, &values(first, figure), &values(other, figure)));
     let rounds = first.rounds.iter().zip(&other.rounds).map(|(a, b)| [a.clone(), b.clone()]);
-    Other { name: other.name.clone(), comparisons: comparisons.collect(), rounds: rounds.collect() }
-}
-
-fn value(figures: &Figures, figure: Figure) -> f64 {
-    match figure {
-        Figure::Rate => figures.total.per_s,
-        Figure::ServerCpu => figures.server.as_ref().map_or(0.0, |server| server.cpu_us),
-        Figure::P50 => figures.total.p50_us,
-        Figure::P99 => figures.total.p99_us,
-        Figure::P999 => figures.total.p999_us,
-    }
+    Other::new(&other.name, rounds.collect())
 }
 
 fn named(text: &str) -> Result<(String, String), String> {

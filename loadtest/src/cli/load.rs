@@ -1,6 +1,7 @@
 //! The options that say what load to make, shared by all subcommands that make some.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -113,14 +114,64 @@ pub(super) struct LoadArguments {
     #[command(flatten)]
     access: AccessArguments,
 
-    /// Processes of the server whose CPU time is counted [default: those on this machine that listen at the target]
-    #[arg(long = "pid", value_delimiter = ',')]
-    processes: Vec<u32>,
+    /// Processes of the server whose CPU time is counted, as PID,PID,...; of several servers as NAME=PID,PID,... and once
+    /// for each [default: those on this machine that listen at the target]
+    #[arg(long = "pid", value_name = "PID", value_parser = processes)]
+    processes: Vec<Processes>,
 }
 
 impl LoadArguments {
     /// The settings of a run against these targets. Once `stop` is set nobody is waited for.
     pub(super) fn settings(&self, targets: &[String], stop: &Arc<AtomicBool>) -> Result<Settings, Error> {
+        if let Some(name) = self.processes.iter().find_map(|some| some.of.as_ref()) {
+            return Err(Error::Usage(format!(
+                "--pid {name}=...: names are for the servers of a comparison, here write --pid PID,PID,..."
+            )));
+        }
+        self.make(None, targets, stop)
+    }
+
+    /// The settings of a run against the server called `name`, one of several.
+    pub(super) fn settings_of(
+        &self,
+        name: &str,
+        targets: &[String],
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Settings, Error> {
+        self.make(Some(name), targets, stop)
+    }
+
+    /// Refuses processes that are not said to be of one of these servers.
+    pub(super) fn check_processes(&self, names: &[&str]) -> Result<(), Error> {
+        for some in &self.processes {
+            match &some.of {
+                Some(of) if names.contains(&of.as_str()) => {}
+                Some(of) => {
+                    let names = names.join(", ");
+                    return Err(Error::Usage(format!(
+                        "--pid {of}=...: there is no server {of}, but {names}"
+                    )));
+                }
+                None => {
+                    let example: Vec<String> = names.iter().map(|name| format!("--pid {name}=PID")).collect();
+                    return Err(Error::Usage(format!(
+                        "--pid {some} does not say whose process that is, and would count it for each of {} servers: \
+                         write {}",
+                        names.len(),
+                        example.join(" ")
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        name: Option<&str>,
+        targets: &[String],
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Settings, Error> {
         let targets = self.access.targets(targets)?;
         if self.threads > self.connections {
             let (threads, connections) = (self.threads, self.connections);
@@ -128,14 +179,12 @@ impl LoadArguments {
                 "each thread needs a connection: {threads} --threads and {connections} --connections"
             )));
         }
-        if let Some(absent) = self.processes.iter().find(|process| !procfs::is_running(**process)) {
+        let own = self.processes.iter().filter(|some| some.of.as_deref() == name);
+        let own: Vec<u32> = own.flat_map(|some| some.numbers.iter().copied()).collect();
+        if let Some(absent) = own.iter().find(|process| !procfs::is_running(**process)) {
             return Err(Error::Usage(format!("there is no process {absent} (--pid)")));
         }
-        let processes = if self.processes.is_empty() {
-            self.local_processes(&targets, stop)?
-        } else {
-            self.processes.clone()
-        };
+        let processes = if own.is_empty() { self.local_processes(&targets, stop)? } else { own };
         let processes = BTreeSet::from_iter(processes).into_iter().collect();
         let mut rates = self.rate.clone().unwrap_or_default().0;
         let steps = rates.iter().map(|(_, time)| *time).reduce(Duration::saturating_add);
@@ -236,6 +285,34 @@ impl LoadArguments {
     }
 }
 
+/// Processes, and the name of their server where there are several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Processes {
+    of: Option<String>,
+    numbers: Vec<u32>,
+}
+
+impl fmt::Display for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.numbers.iter().map(ToString::to_string).collect();
+        f.write_str(&numbers.join(","))
+    }
+}
+
+/// `PID,PID,...`, or `NAME=PID,PID,...`.
+fn processes(text: &str) -> Result<Processes, String> {
+    let (of, numbers) = match text.rsplit_once('=') {
+        Some((name, numbers)) => (Some(name.to_owned()), numbers),
+        None => (None, text),
+    };
+    let number = |text: &str| text.trim().parse::<u32>().ok();
+    let numbers: Option<Vec<u32>> = numbers.split(',').map(number).collect();
+    let numbers = numbers.filter(|_| of.as_deref() != Some(""));
+    let numbers =
+        numbers.ok_or_else(|| format!("'{text}' is no process: write PID, PID,PID or NAME=PID,PID"))?;
+    Ok(Processes { of, numbers })
+}
+
 /// The steps of an open loop.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rates(Vec<(f64, Duration)>);
@@ -325,6 +402,17 @@ mod tests {
         assert!(rates("0").is_err() && rates("x@5s").is_err() && rates("5@y").is_err());
         let error = rates("1000,2000@1s").unwrap_err();
         assert!(error.contains("1000@TIME"), "{error}");
+    }
+
+    #[test]
+    fn processes_are_read() {
+        let read = |text: &str| processes(text).map(|some| (some.of, some.numbers));
+        assert_eq!(read("12,345"), Ok((None, vec![12, 345])));
+        assert_eq!(read("x=7"), Ok((Some("x".into()), vec![7])));
+        assert_eq!(read("a=b=7, 8"), Ok((Some("a=b".into()), vec![7, 8])));
+        for text in ["", "x", "x=", "=5", "5,", "-1", "x=y"] {
+            assert!(processes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

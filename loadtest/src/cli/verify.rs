@@ -17,6 +17,7 @@ use crate::answer;
 use crate::cluster::redirect::leads_elsewhere;
 use crate::cluster::{Layout, Nodes};
 use crate::error::Error;
+use crate::limits::want_files;
 use crate::patience::Patience;
 use crate::report::number::{count, plain};
 use crate::report::verify::VerifyReport;
@@ -24,7 +25,9 @@ use crate::report::{json, ticker};
 use crate::run::GIVE_UP;
 use crate::target::{Target, look_at};
 use crate::verify::check::check;
-use crate::verify::driver::{Recorded, Settings, Watch, record_watched, remove_keys, written_keys};
+use crate::verify::driver::{
+    MOST_OPERATIONS, Recorded, Settings, Watch, record_watched, remove_keys, written_keys,
+};
 use crate::verify::new_run;
 
 #[derive(Debug, Args)]
@@ -48,6 +51,9 @@ pub(super) struct VerifyArguments {
     /// Stop after this many operations. Given up when no server has answered for 10 seconds.
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
+    /// Keep at most so many operations, at about 100 bytes each: the load ends early then, and what was kept is checked.
+    #[arg(long, value_name = "N", default_value_t = MOST_OPERATIONS, value_parser = clap::value_parser!(u64).range(1..))]
+    max_operations: u64,
     /// Number of keys; every fourth is a counter. Few keys make many conflicts.
     #[arg(short, long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     keys: u32,
@@ -107,6 +113,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
         checked_s: started.elapsed().as_secs_f64(),
         interrupted,
         doubts,
+        ended_early: ended_early(arguments, &recorded, took),
         ..VerifyReport::new(&settings, &recorded, &violations, arguments.show)
     };
     let written = arguments.json.as_ref().map_or(Ok(()), |path| json::write(path, &report));
@@ -115,6 +122,19 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Error> {
     tidy(&settings, &recorded, &stop);
     written?;
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says that the load ended before it should, since no more operations are kept.
+fn ended_early(arguments: &VerifyArguments, recorded: &Recorded, took: Duration) -> Option<String> {
+    let most = arguments.max_operations;
+    let is_early = recorded.full && arguments.requests.is_none_or(|requests| requests > most);
+    is_early.then(|| {
+        format!(
+            "the load ended early, after {:.1} s: no more than {} are kept (--max-operations)",
+            took.as_secs_f64(),
+            counted(most, "operation", "operations")
+        )
+    })
 }
 
 /// Why it is not known that all is well, even if nothing wrong was found.
@@ -189,10 +209,12 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<(Sett
     let opening = arguments.access.opening();
     let targets = arguments.access.targets(&arguments.target)?;
     let servers = targets.iter().map(|target| look_at(target, &opening, stop)).collect::<Result<_, _>>()?;
+    let nodes = Nodes::default();
     if arguments.cluster {
         // Refused by a server that is no cluster's, before anything is asked of it.
-        Layout::read(&targets, &opening, &Nodes::default(), stop)?;
+        Layout::read(&targets, &opening, &nodes, stop)?;
     }
+    want_files(arguments.connections as usize * nodes.all().len().max(1))?;
     let usual = if arguments.requests.is_some() { Duration::MAX } else { USUAL };
     let settings = Settings {
         servers: targets.iter().map(Target::endpoint).collect(),
@@ -203,7 +225,7 @@ fn settings(arguments: &VerifyArguments, stop: &Arc<AtomicBool>) -> Result<(Sett
         keys: arguments.keys,
         value_size: arguments.value_size as usize,
         duration: arguments.duration.unwrap_or(usual),
-        limit: arguments.requests.unwrap_or(u64::MAX),
+        limit: arguments.requests.unwrap_or(u64::MAX).min(arguments.max_operations),
         patience: Patience::until(arguments.patience, Arc::clone(stop)),
         give_up: GIVE_UP,
         seed: arguments.seed,
@@ -258,7 +280,7 @@ fn show(report: &VerifyReport) {
             println!("{} {}", if operation.guilty { " >" } else { "  " }, operation.text);
         }
     }
-    report.doubts.iter().for_each(|doubt| println!("{doubt}"));
+    report.ended_early.iter().chain(&report.doubts).for_each(|told| println!("{told}"));
     if report.passed {
         println!("nothing wrong found");
     }

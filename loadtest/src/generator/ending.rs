@@ -32,10 +32,10 @@ impl Generator {
 
     /// How long the oldest request under way has waited.
     fn oldest_wait(&self, now: u64) -> u64 {
-        let sent = self.connections.iter().filter_map(|connection| connection.waiting.front());
+        let sent = self.connections.iter().filter_map(Connection::oldest);
         let held = self.routed.iter().flat_map(|routed| routed.held_since()).map(|(since, _)| since);
         let due = self.lanes.iter().map(|lane| lane.due).filter(|due| self.may_make(*due));
-        let oldest = sent.map(|oldest| oldest.since).chain(held).chain(due).min().unwrap_or(now);
+        let oldest = sent.chain(held).chain(due).min().unwrap_or(now);
         now.saturating_sub(oldest)
     }
 
@@ -44,6 +44,7 @@ impl Generator {
         self.tally.waiting = self.oldest_wait(now);
         if let Some(outages) = &self.outages {
             self.tally.outage = self.tally.outage.max(outages.longest_open(now)).max(self.tally.waiting);
+            self.note_under_way(now);
         }
     }
 
@@ -77,8 +78,8 @@ impl Generator {
         self.count_unanswered(end);
         self.read_last_answers();
         if matches!(self.plan.pace, Pace::Closed) {
-            let oldest = self.connections.iter().filter_map(|connection| connection.waiting.front());
-            oldest.for_each(|oldest| self.tally.hanging.record(end.saturating_sub(oldest.since), 1));
+            let oldest = self.connections.iter().filter_map(Connection::oldest);
+            oldest.for_each(|oldest| self.tally.hanging.record(end.saturating_sub(oldest), 1));
         }
         self.tally.connections = self.connections.len() as u64;
         let useless = self.connections.iter().filter(|connection| connection.failed && !connection.served);

@@ -315,13 +315,10 @@ impl Generator {
         }
     }
 
-    /// Reads answers of a connection, counts them, and sends on what its node sends elsewhere; returns
-    /// when answers came, 0 if none did.
+    /// Reads answers of a connection, counts them, and sends on what its node sends elsewhere; returns when answers came
+    /// that end a request, 0 if none did.
     pub(super) fn on_routed_event(&mut self, index: usize, readable: bool, closing: bool) -> u64 {
-        let mut now = 0;
-        if readable {
-            now = self.receive_routed(index, closing);
-        }
+        let (now, ended) = if readable { self.receive_routed(index, closing) } else { (0, false) };
         if let Some(started) = self.connections[index].take_connected() {
             self.on_connected(index, started);
         }
@@ -335,12 +332,12 @@ impl Generator {
         {
             routed.mark_dirty(index);
         }
-        now
+        if ended { now } else { 0 }
     }
 
-    /// Returns when answers came, 0 if none did.
-    fn receive_routed(&mut self, index: usize, closing: bool) -> u64 {
-        let Some(routed) = &mut self.routed else { return 0 };
+    /// Returns when answers came, 0 if none did, and whether one of them ends a request: redirects in a circle do not.
+    fn receive_routed(&mut self, index: usize, closing: bool) -> (u64, bool) {
+        let Some(routed) = &mut self.routed else { return (0, false) };
         let connection = &mut self.connections[index];
         let (tally, kinds, followed, start) = (&mut self.tally, &self.kinds, &mut self.followed, self.start);
         let (alike, outages) = (&mut self.alike, &mut self.outages);
@@ -384,7 +381,7 @@ impl Generator {
         if let Err(broken) = ended {
             self.on_broken(index, broken);
         }
-        last
+        (last, answered > 0)
     }
 
     /// Sends the commands that follow answers; in a closed loop they take the places of those that were answered.

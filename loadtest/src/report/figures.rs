@@ -176,7 +176,7 @@ pub struct EndpointFigures {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventFigures {
-    /// When, in seconds from the end of the warm-up.
+    /// When, in seconds since the scenario began.
     pub at_s: f64,
     /// What, in a few words.
     pub text: String,
@@ -188,7 +188,7 @@ pub struct EventFigures {
 pub struct ClaimFigures {
     /// As written.
     pub claim: String,
-    /// Where the part begins, in seconds from the end of the warm-up.
+    /// Where the part begins, in seconds since the scenario began.
     pub from_s: f64,
     /// Where it ends.
     pub until_s: f64,
@@ -472,6 +472,12 @@ const STALLED_US: f64 = 50_000.0;
 /// And so does one that waits for longer than so many times the 99.9th percentile: that others have waited for long
 /// before must not hide it.
 const UNUSUAL: f64 = 10.0;
+
+/// How long an answer takes at most that is nothing unusual, in the unit of these latencies.
+pub fn usual(latencies: &Histogram<u64>) -> u64 {
+    let tail = latencies.value_at_quantile(0.999) as f64 * UNUSUAL;
+    latencies.max().min(tail as u64)
+}
 
 /// Latency at shares from 0 to as close to 1 as there are requests to tell, twenty points per nine.
 pub(super) fn curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {

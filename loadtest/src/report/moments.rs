@@ -9,7 +9,7 @@ use crate::series::Second;
 /// One point in time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moment {
-    /// Its middle, in seconds from the end of the warm-up.
+    /// Its middle, in seconds from the end of the warm-up; of a scenario since that began.
     pub at_s: f64,
     /// Answered requests per second.
     pub per_s: f64,
@@ -21,7 +21,7 @@ pub struct Moment {
     pub p50_us: Option<f64>,
     /// 99th percentile in microseconds; of several seconds the largest of theirs.
     pub p99_us: Option<f64>,
-    /// Longest latency in microseconds.
+    /// Longest latency in microseconds, or wait so far of what waits at a second's end.
     pub max_us: Option<f64>,
     /// The share of looked-up keys that were found.
     pub hit_ratio: Option<f64>,
@@ -189,7 +189,7 @@ fn moment(start: f64, length: f64, seconds: &[&Second], there: &[usize]) -> Mome
         lost_per_s: sum(|second| second.lost) / length,
         p50_us: (answered > 0.0).then(|| weighted / answered),
         p99_us: most(|second| second.p99_us),
-        max_us: most(|second| second.max_us),
+        max_us: seconds.iter().filter_map(|second| second.longest_us()).reduce(f64::max),
         hit_ratio: (asked > 0.0).then(|| hits / asked),
         endpoints_per_s: (0..endpoints).map(|index| answered_by(index) as f64 / length).collect(),
         imbalance: imbalance(&there.iter().map(|place| answered_by(*place) as f64).collect::<Vec<_>>()),
@@ -220,6 +220,16 @@ mod tests {
             moments.iter().map(|moment| (moment.at_s, moment.per_s, moment.p50_us)).collect();
         assert_eq!(rates, [(0.5, 10.0, Some(10.0)), (1.5, 0.0, None), (2.5, 30.0, Some(10.0))]);
         assert_eq!((moments[0].imbalance, moments[1].imbalance), (Some(2.0), None));
+    }
+
+    #[test]
+    fn what_hangs_is_the_longest_whoever_else_is_answered() {
+        let mut figures = figures(&[(0, 10), (1, 10), (2, 0)], 3.0);
+        for (second, waiting_us) in figures.seconds.iter_mut().zip([0.0, 7e5, 1.7e6]) {
+            (second.max_us, second.waiting_us) = (20.0, waiting_us);
+        }
+        let longest: Vec<Option<f64>> = moments(&figures, 100).iter().map(|moment| moment.max_us).collect();
+        assert_eq!(longest, [Some(20.0), Some(7e5), Some(1.7e6)]);
     }
 
     #[test]

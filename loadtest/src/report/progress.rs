@@ -112,7 +112,7 @@ impl Progress {
     }
 
     fn time(&self, second: &Second) -> String {
-        let end = second.second as f64 + second.length();
+        let end = second.begin_s() + second.length();
         // A part of a second is told as such.
         let end = if end.fract() == 0.0 { end.to_string() } else { format!("{end:.1}") };
         match self.until {
@@ -133,7 +133,7 @@ impl Progress {
             (3, Some(format!("p99 {:>7}", time(second.p99_us)))),
             (5, (second.all_errors() + second.lost > 0).then(|| failures(second.all_errors(), second.lost))),
             (2, Some(format!("p50 {:>7}", time(second.p50_us)))),
-            (4, Some(format!("max {:>7}", time(second.max_us)))),
+            (4, Some(format!("max {:>7}", second.longest_us().map_or("-".into(), micros)))),
             (6, hits),
         ];
         // One column stays free: some terminals begin a new line after the last one.
@@ -205,6 +205,7 @@ fn summary(seconds: &[Second], time: String) -> String {
     let length: f64 = seconds.iter().map(Second::length).sum();
     let largest = |part: fn(&Second) -> f64| micros(seconds.iter().map(part).fold(0.0, f64::max));
     let most = |part| if counted { largest(part) } else { "-".into() };
+    let longest = seconds.iter().filter_map(Second::longest_us).reduce(f64::max).map_or("-".into(), micros);
     let (hits, asked) = (sum(|second| second.hits), sum(|second| second.hits + second.misses));
     let hits =
         if asked > 0 { format!("  hits {}", percent(hits as f64 / asked as f64)) } else { String::new() };
@@ -217,11 +218,10 @@ fn summary(seconds: &[Second], time: String) -> String {
         .map(|text| format!("  {text}"))
         .unwrap_or_default();
     format!(
-        "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {:>8}  {}{hits}{silence}",
+        "{time:>9}  {:>10}/s  p50 {sign}{:>8}  p99 {sign}{:>8}  max {longest:>8}  {}{hits}{silence}",
         count((sum(|second| second.answered) as f64 / length.max(1e-3)).round() as u64),
         most(|second| second.p50_us),
         most(|second| second.p99_us),
-        most(|second| second.max_us),
         failures(sum(Second::all_errors), sum(|second| second.lost))
     )
 }
@@ -312,16 +312,27 @@ mod tests {
         let line = progress(1).line(&silent, 100, false);
         assert_eq!(
             line,
-            "  5/60 s          0/s  p50       -  p99       -  max       -  hits 75.00 %  oldest waits 3.20 s"
+            "  5/60 s          0/s  p50       -  p99       -  max  3.20 s  hits 75.00 %  oldest waits 3.20 s"
         );
         let text = summary(&[silent.clone(), silent], "5/60 s".into());
         assert!(
-            text.contains("p50        -  p99        -  max        -")
+            text.contains("p50        -  p99        -  max   3.20 s")
                 && text.ends_with("oldest waits 3.20 s"),
             "{text}"
         );
         let lost = Second { answered: 0, lost: 7, waiting_us: 0.0, hits: 0, misses: 0, ..second(4) };
         assert!(summary(&[lost], "5 s".into()).ends_with("errors 0  lost 7  nothing waits"));
+    }
+
+    #[test]
+    fn a_request_that_hangs_beside_others_shows() {
+        let hangs = Second { waiting_us: 3.2e6, ..second(4) };
+        let line = progress(1).line(&hangs, 100, false);
+        assert!(line.contains("p99 80.0 us  max  3.20 s"), "{line}");
+        let text = summary(&[second(3), hangs], "5/60 s".into());
+        assert!(text.contains("p99 <= 80.0 us  max   3.20 s"), "{text}");
+        let scenario = Second { begin_s: Some(4.3), length_s: 1.0, ..second(0) };
+        assert_eq!(progress(1).time(&scenario), "5.3/60 s");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct VerifyFigures {
     pub violations: Vec<(String, u64)>,
     /// Keys that could not be read back when it was looked at for the last time.
     pub unread: u64,
+    /// It ended early since it keeps no more operations.
+    pub full: bool,
     /// Why that nothing wrong was found proves nothing, if that is so.
     pub doubt: Option<String>,
     /// Some claim of the scenario is about it.
@@ -161,6 +163,9 @@ impl VerifyFigures {
         if self.unread > 0 {
             text.push_str(&format!(", {} could not be read back", counted(self.unread, "key", "keys")));
         }
+        if self.full {
+            text.push_str(", ended early since it keeps no more operations");
+        }
         text
     }
 
@@ -203,6 +208,8 @@ mod tests {
         assert!(lost.is_as_claimed() && !lost.is_well());
         let unread = VerifyFigures { unread: 7, ..verify(false, &[]) };
         assert_eq!(unread.verdict(), "nothing wrong found, 7 keys could not be read back");
+        let full = VerifyFigures { full: true, ..verify(true, &[]) };
+        assert_eq!(full.verdict(), "nothing wrong found, ended early since it keeps no more operations");
         let doubt = VerifyFigures { doubt: Some("nothing checked: no answer".into()), ..verify(true, &[]) };
         assert_eq!(doubt.verdict(), "nothing checked: no answer");
         assert!(!doubt.is_well() && !unread.is_well() && !verify(true, &[("lost write", 1)]).is_well());

@@ -150,7 +150,7 @@ fn ratios(runs: &Runs, other: &Other) -> String {
     let head = ["", &runs.first, &other.name, &ratio, "smallest", "largest", "below 1", "sign test"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     if other.comparisons.is_empty() {
-        return format!("no ratios of {}: there is no figure of both in every round\n", other.name);
+        return format!("no ratios of {}: there is no round in which both have a figure\n", other.name);
     }
     for comparison in &other.comparisons {
         let show = |value: f64| match comparison.figure {
@@ -188,14 +188,16 @@ fn ratios(runs: &Runs, other: &Other) -> String {
 /// What the columns are.
 fn meaning(runs: &Runs, other: &Other) -> String {
     let rounds = other.comparisons.iter().map(|comparison| comparison.rounds).max().unwrap_or(0);
-    if rounds == 1 {
-        return "One round: no figure has a median.\n".into();
-    }
-    format!(
-        "{} and {} are medians of {rounds} rounds; {}/{} is the median of the rounds' ratios, which is not the ratio of \
-         the medians.\n",
-        runs.first, other.name, other.name, runs.first
-    )
+    let columns = if rounds == 1 {
+        "One round: no figure has a median.\n".into()
+    } else {
+        format!(
+            "{} and {} are medians of {rounds} rounds; {}/{} is the median of the rounds' ratios, which is not the ratio \
+             of the medians.\n",
+            runs.first, other.name, other.name, runs.first
+        )
+    };
+    other.gaps().into_iter().fold(columns, |text, gap| text + &gap + ".\n")
 }
 
 #[cfg(test)]
@@ -247,7 +249,9 @@ mod tests {
 
     #[test]
     fn a_comparison_says_what_its_columns_are() {
-        let comparison = crate::compare::compare(Figure::P50, &[1.0, 2.0, 3.0], &[2.0, 2.0, 2.0]);
+        let values = |values: [f64; 3]| values.map(Some);
+        let comparison =
+            crate::compare::compare(Figure::P50, &values([1.0, 2.0, 3.0]), &values([2.0, 2.0, 2.0]));
         let others =
             vec![Other { name: "b".into(), comparisons: vec![comparison.unwrap()], ..Other::default() }];
         let all = Runs { first: "a".into(), others, runs: vec![run("a", 5.0), run("b", 5.0)] };

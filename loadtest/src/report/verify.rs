@@ -37,6 +37,8 @@ pub struct VerifyReport {
     pub checked_s: f64,
     /// The user ended it early.
     pub interrupted: bool,
+    /// It ended early since no more operations are kept, in one sentence.
+    pub ended_early: Option<String>,
     /// Operations written down: all but reads without an answer.
     pub operations: u64,
     /// Those of them that were answered.
@@ -80,6 +82,7 @@ impl VerifyReport {
             took_s: 0.0,
             checked_s: 0.0,
             interrupted: false,
+            ended_early: None,
             operations: recorded.operations.len() as u64,
             answered: answered as u64,
             unanswered: recorded.unanswered,

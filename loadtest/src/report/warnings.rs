@@ -45,7 +45,7 @@ pub(super) fn warnings(
     warnings.extend(processes(settings, outcome));
     warnings.extend(idle(figures));
     warnings.extend(answers(figures, settings, outcome));
-    warnings.extend(hanging(figures, stalled));
+    warnings.extend(hanging(figures, outcome.tally.connections, stalled));
     let moved: u64 =
         figures.errors.iter().filter(|error| error.word == "MOVED").map(|error| error.count).sum();
     if !settings.cluster && moved * 2 > figures.total.errors {
@@ -54,26 +54,30 @@ pub(super) fn warnings(
     warnings
 }
 
-/// Who waited for an answer when a closed loop ended, and for how long.
-fn hanging(figures: &Figures, stalled: Option<f64>) -> Option<String> {
+/// Who waited for an answer when a closed loop ended, and for how long. `connections` are those of all runs together.
+fn hanging(figures: &Figures, connections: u64, stalled: Option<f64>) -> Option<String> {
+    let own = figures.connections as u64;
+    let (when, connections) = if connections >= 2 * own.max(1) {
+        ("when runs ended", connections)
+    } else {
+        ("when the run ended", own.max(connections))
+    };
     let shown = match stalled {
         Some(_) => "shown as the maximum, not in the percentiles",
         None => "not in the percentiles",
     };
     match figures.hanging {
         0 => stalled.filter(|_| figures.unanswered == 0).map(|wait| {
-            format!("when the run ended a request had waited for {} without an answer: {shown}", micros(wait))
+            format!("{when} a request had waited for {} without an answer: {shown}", micros(wait))
         }),
         hanging => {
-            let all = counted(figures.connections as u64, "connection", "connections");
+            let all = counted(connections, "connection", "connections");
             let longest = micros(figures.hanging_longest_us);
             Some(if hanging == 1 {
-                format!(
-                    "when the run ended 1 of {all} hung: it had waited for an answer for {longest}, {shown}"
-                )
+                format!("{when} 1 of {all} hung: it had waited for an answer for {longest}, {shown}")
             } else {
                 format!(
-                    "when the run ended {} of {all} hung: they waited for an answer, the longest for {longest}, \
+                    "{when} {} of {all} hung: they waited for an answer, the longest for {longest}, \
                      {shown}",
                     count(hanging)
                 )
@@ -415,6 +419,15 @@ mod tests {
             "none of the 50 connections was of any use: the server refused them or closed them at once (ERR max \
              number of clients reached)"
         );
+    }
+
+    #[test]
+    fn connections_that_hung_are_of_all_that_there_were() {
+        let figures = Figures { connections: 5, hanging: 10, hanging_longest_us: 2e6, ..Figures::default() };
+        let told = hanging(&figures, 30, None).unwrap();
+        assert!(told.starts_with("when runs ended 10 of 30 connections hung: they waited"), "{told}");
+        let told = hanging(&Figures { hanging: 3, ..figures }, 5, None).unwrap();
+        assert!(told.starts_with("when the run ended 3 of 5 connections hung: they waited"), "{told}");
     }
 
     #[test]

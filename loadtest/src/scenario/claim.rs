@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::load::Verified;
 use super::record::{TICK, Window};
-use crate::report::number::{count, micros, percent};
+use crate::report::number::{count, counted, micros, percent};
 use crate::verify::history::Wrong;
 
 /// A figure that can be claimed.
@@ -20,10 +20,12 @@ pub enum Figure {
 /// A figure of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadFigure {
-    /// Error replies and requests lost with their connection.
+    /// Error replies, requests lost with their connection, and those without an answer when the load was put off.
     Errors,
     /// Requests lost with their connection.
     Lost,
+    /// Requests without an answer at the window's end.
+    Unanswered,
     /// Errors by requests.
     ErrorRatio,
     /// Requests answered.
@@ -51,6 +53,7 @@ pub enum LoadFigure {
 const FIGURES: &[(&str, Figure)] = &[
     ("errors", Figure::Load(LoadFigure::Errors)),
     ("lost", Figure::Load(LoadFigure::Lost)),
+    ("unanswered", Figure::Load(LoadFigure::Unanswered)),
     ("error_ratio", Figure::Load(LoadFigure::ErrorRatio)),
     ("answered", Figure::Load(LoadFigure::Answered)),
     ("throughput", Figure::Load(LoadFigure::Throughput)),
@@ -83,9 +86,11 @@ impl Figure {
         match self {
             Self::Violations(_) => Unit::Count,
             Self::Load(figure) => match figure {
-                LoadFigure::Errors | LoadFigure::Lost | LoadFigure::Answered | LoadFigure::Throughput => {
-                    Unit::Count
-                }
+                LoadFigure::Errors
+                | LoadFigure::Lost
+                | LoadFigure::Unanswered
+                | LoadFigure::Answered
+                | LoadFigure::Throughput => Unit::Count,
                 LoadFigure::ErrorRatio | LoadFigure::HitRatio => Unit::Share,
                 _ => Unit::Micros,
             },
@@ -106,6 +111,7 @@ impl LoadFigure {
             self,
             Self::Errors
                 | Self::Lost
+                | Self::Unanswered
                 | Self::Answered
                 | Self::Throughput
                 | Self::LongestGap
@@ -113,19 +119,21 @@ impl LoadFigure {
         )
     }
 
-    /// The figure of a window, if there is one: latencies need answers, ratios something to divide by, and all of
+    /// The figure of a window, if there is one: latencies need answers or waits, ratios something to divide by, and all of
     /// them load.
     fn of(self, window: &Window) -> Option<f64> {
         if window.loaded_s <= 0.0 {
             return None;
         }
         let answered = window.answered as f64;
-        let latency = |value: f64| (window.answered + window.lost > 0).then_some(value);
+        let latency =
+            |value: f64| (window.answered + window.lost > 0 || window.max_us > 0.0).then_some(value);
         match self {
             Self::Errors => Some(window.errors() as f64),
             Self::Lost => Some(window.lost as f64),
+            Self::Unanswered => Some(window.unanswered as f64),
             Self::ErrorRatio => {
-                let asked = answered + window.lost as f64;
+                let asked = answered + (window.lost + window.abandoned) as f64;
                 (asked > 0.0).then(|| window.errors() as f64 / asked)
             }
             Self::Answered => Some(answered),
@@ -308,6 +316,11 @@ impl Claim {
         if self.figure == Figure::Load(LoadFigure::LongestGap) && measured.is_some_and(|gap| gap < least) {
             text = format!("under {}", micros(least));
         }
+        let counts_them = matches!(self.figure, Figure::Load(LoadFigure::Errors | LoadFigure::ErrorRatio));
+        if counts_them && window.abandoned > 0 {
+            let requests = counted(window.abandoned, "request", "requests");
+            text = format!("{text}, with {requests} that had no answer when the load ended");
+        }
         match (measured, compared) {
             (Some(value), Some((_, Some(base)))) if base > 0.0 => {
                 text = format!("{text}, {:.2} x {}", value / base, written(base, unit));
@@ -467,6 +480,22 @@ mod tests {
     }
 
     #[test]
+    fn requests_without_an_answer_are_errors_once_the_load_is_off() {
+        let on = Window { answered: 8, unanswered: 2, loaded_s: 1.0, ..Window::default() };
+        let off = Window { abandoned: 2, ..on.clone() };
+        assert_eq!(judge("unanswered = 0", &on), (false, "2".into()));
+        assert!(judge("errors = 0", &on).0 && judge("error_ratio = 0", &on).0);
+        let told = ", with 2 requests that had no answer when the load ended";
+        assert_eq!(judge("errors = 0", &off), (false, format!("2{told}")));
+        assert_eq!(judge("error_ratio <= 0.2", &off), (true, format!("20.00 %{told}")));
+        assert_eq!(judge("lost = 0", &off), (true, "0".into()));
+        // Nothing was answered, but something waits.
+        let silent = Window { answered: 0, p99_us: 2e6, max_us: 2e6, ..on };
+        assert_eq!(judge("p99 <= 1s", &silent), (false, "2.00 s".into()));
+        assert!(judge("max >= 2s", &silent).0);
+    }
+
+    #[test]
     fn nothing_is_compared_with_a_window_without_answers() {
         let answered = Window { answered: 100, loaded_s: 1.0, longest_gap_s: 0.2, ..Window::default() };
         let mute = Window { loaded_s: 1.0, longest_gap_s: 1.0, longest_outage_s: 1.0, ..Window::default() };
@@ -535,6 +564,7 @@ mod tests {
             ("violations <= 3 x steady", "no window"),
             ("errors >= 0", "always true"),
             ("violations >= 0", "always true"),
+            ("unanswered >= 0", "always true"),
             ("longest_outage >= 0s", "always true"),
             ("p99 < 0s", "never true"),
             ("p99 <= 0 x steady", "compares with nothing"),

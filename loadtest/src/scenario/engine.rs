@@ -342,9 +342,9 @@ impl Engine<'_> {
             eprintln!("the load failed: {text}");
         }
         let mut figures = self.driver.as_mut().and_then(Driver::figures);
-        if let (Some(figures), Some(first)) = (&mut figures, self.record.first_load()) {
-            figures.events = events(&self.done, first as f64 / 1e9);
-            figures.claims = self.done.iter().flat_map(|step| claims(step, first as f64 / 1e9)).collect();
+        if let Some(figures) = &mut figures {
+            figures.events = events(&self.done, self.record.first_load().unwrap_or(0) as f64 / 1e9);
+            figures.claims = self.done.iter().flat_map(claims).collect();
         }
         let checked = self.scenario.load.as_ref().is_some_and(|load| load.verify.is_some());
         let steps = self.scenario.steps.iter();
@@ -368,6 +368,7 @@ impl Engine<'_> {
             first_failure: driver.verified.first_failure.clone(),
             violations: kinds(&driver.verified.violations),
             unread: driver.verified.unread,
+            full: driver.verified.full,
             doubt: driver.verified.says_nothing(),
             histories: driver.histories(),
         });
@@ -386,21 +387,21 @@ impl Engine<'_> {
     }
 }
 
-/// Marks for the plots: what was done to the servers, with times counted from when the load was put on first.
+/// Marks for the plots: what was done to the servers since the load was put on for the first time.
 fn events(steps: &[StepReport], first_load_s: f64) -> Vec<EventFigures> {
     let shown = steps.iter().filter(|step| !step.step.starts_with("wait ") && step.claims.is_empty());
-    let marks = shown.map(|step| EventFigures { at_s: step.at_s - first_load_s, text: step.step.clone() });
-    marks.filter(|event| event.at_s >= 0.0).collect()
+    let marks = shown.filter(|step| step.at_s >= first_load_s);
+    marks.map(|step| EventFigures { at_s: step.at_s, text: step.step.clone() }).collect()
 }
 
-/// A step's claims, with times counted from when the load was put on first.
-fn claims(step: &StepReport, first_load_s: f64) -> impl Iterator<Item = ClaimFigures> {
+/// A step's claims and their windows.
+fn claims(step: &StepReport) -> impl Iterator<Item = ClaimFigures> {
     let window = step.window.as_ref();
     let (from_s, until_s) = window.map_or((step.at_s, step.at_s), |window| (window.from_s, window.until_s));
     step.claims.iter().map(move |claim| ClaimFigures {
         claim: claim.claim.clone(),
-        from_s: from_s - first_load_s,
-        until_s: until_s - first_load_s,
+        from_s,
+        until_s,
         measured: claim.measured.clone(),
         passed: claim.passed,
     })

@@ -28,7 +28,7 @@ use crate::tally::Tally;
 use crate::target::{Opening, Target, look_at};
 use crate::transport::Endpoint;
 use crate::verify::check::check;
-use crate::verify::driver::{self, Session, Watch};
+use crate::verify::driver::{self, MOST_OPERATIONS, Session, Watch};
 use crate::verify::history::Violation;
 use crate::verify::new_run;
 
@@ -88,6 +88,8 @@ pub struct Verified {
     pub violations: Vec<Violation>,
     /// Keys that could not be read back when it was looked at for the last time.
     pub unread: u64,
+    /// It ended early since it keeps no more operations.
+    pub full: bool,
     /// Why it could not do its work.
     pub broken: Option<String>,
 }
@@ -125,6 +127,10 @@ struct Recorder {
     record: Record,
     live: Live,
     log: Log,
+    /// The load is a closed loop.
+    closed: bool,
+    /// When it was put on, in seconds since the scenario began.
+    began_s: f64,
 }
 
 impl Observer for Recorder {
@@ -132,7 +138,8 @@ impl Observer for Recorder {
     const OUTAGES: bool = true;
 
     fn on_start(&mut self, start: Instant) {
-        self.record.begin(start);
+        self.record.begin(start, self.closed);
+        self.began_s = self.record.since_epoch(start) as f64 / 1e9;
         let first = self.record.first_load().unwrap_or(0);
         let offset = self.record.since_epoch(start).saturating_sub(first);
         self.log
@@ -147,7 +154,10 @@ impl Observer for Recorder {
 
     fn on_second(&mut self, second: &Second, counted: &Tally) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).second(second, counted);
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).show(second);
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .show(&Second { begin_s: Some(self.began_s + second.begin_s()), ..second.clone() });
     }
 }
 
@@ -190,7 +200,8 @@ impl Driver {
         })?;
         (self.stop, self.interrupted) = (Arc::default(), Arc::clone(stop));
         let (live, log) = (Arc::clone(&self.live), Arc::clone(&self.log));
-        let mut recorder = Recorder { record: self.record.clone(), live, log };
+        let closed = self.load.rate.is_none();
+        let mut recorder = Recorder { record: self.record.clone(), live, log, closed, began_s: 0.0 };
         let (namespace, stop, own) = (self.namespace.clone(), Arc::clone(&self.stop), settings.clone());
         let before = self.record.last_load();
         let running = std::thread::spawn(move || {
@@ -256,12 +267,14 @@ impl Driver {
         }
     }
 
-    /// The figures of all times that the load was on, as one run.
+    /// The figures of all times that the load was on, as one run; its seconds begin where they did in the scenario.
     pub fn figures(&mut self) -> Option<Figures> {
         let settings = self.settings.as_ref()?;
         let mut outcomes = std::mem::take(&mut self.outcomes).into_iter();
         let (first, mut whole) = outcomes.next()?;
+        begin_at(&mut whole, first);
         for (from, mut outcome) in outcomes {
+            begin_at(&mut outcome, from);
             let offset = (from - first + 500_000_000) / 1_000_000_000;
             outcome.seconds.iter_mut().for_each(|second| second.second += offset);
             align(&mut whole, &mut outcome);
@@ -333,7 +346,7 @@ impl Driver {
             keys,
             value_size: 64,
             duration: ENDLESS,
-            limit: u64::MAX,
+            limit: MOST_OPERATIONS,
             patience: Patience::until(PATIENCE, Arc::clone(&self.interrupted)),
             give_up: GIVE_UP,
             seed: settings.workload.seed,
@@ -377,6 +390,7 @@ impl Driver {
             first_failure: recorded.first_failure.clone().or_else(|| recorded.why_unread.clone()),
             violations: check(recorded.operations.clone()),
             unread: recorded.unread,
+            full: recorded.full,
             broken: None,
         };
         self.session = Some(session);
@@ -390,6 +404,12 @@ impl Drop for Driver {
             checker.stop.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Tells the seconds of a run that began then, in nanoseconds since the scenario began, by the scenario's clock.
+fn begin_at(outcome: &mut Outcome, from: u64) {
+    let began_s = from as f64 / 1e9;
+    outcome.seconds.iter_mut().for_each(|second| second.begin_s = Some(began_s + second.begin_s()));
 }
 
 fn move_in(namespace: Option<String>) -> Result<(), Error> {

@@ -75,7 +75,12 @@ pub struct Recorded {
     pub why_unread: Option<String>,
     /// Nobody has answered for so long that it was given up.
     pub gave_up: bool,
+    /// It ended since as many operations were made as there may be.
+    pub full: bool,
 }
+
+/// The most operations where nothing else is said. Each takes about 100 bytes until it is checked.
+pub const MOST_OPERATIONS: u64 = 20_000_000;
 
 impl Recorded {
     fn add(&mut self, other: Self) {
@@ -85,6 +90,7 @@ impl Recorded {
         self.first_failure = self.first_failure.take().or(other.first_failure);
         self.first_corruption = self.first_corruption.take().or(other.first_corruption);
         self.gave_up |= other.gave_up;
+        self.full |= other.full;
     }
 }
 
@@ -323,6 +329,13 @@ impl<'a> Client<'a> {
             && self.start.elapsed() < self.settings.duration
     }
 
+    /// Takes so many of the operations that may be made; false if there are none left.
+    fn may_issue(&mut self, turn: &Turn<'_>, count: u64) -> bool {
+        let is_full = turn.issued.fetch_add(count, Ordering::Relaxed) >= self.settings.limit;
+        self.recorded.full |= is_full;
+        !is_full
+    }
+
     /// Takes down a failure; true if it is time to give up.
     fn gives_up(&mut self, error: &io::Error) -> bool {
         self.broken(error);
@@ -336,7 +349,7 @@ impl<'a> Client<'a> {
     /// One request after the other, each to the node that owns its key.
     fn run_routed(&mut self, turn: &Turn<'_>) {
         let mut way = Way::new(self.settings, self.number);
-        while self.goes_on(turn) && turn.issued.fetch_add(1, Ordering::Relaxed) < self.settings.limit {
+        while self.goes_on(turn) && self.may_issue(turn, 1) {
             let mut bytes = Vec::new();
             let (key, action) = self.request(&mut bytes);
             if let Err(error) = self.ask(&mut way, key, action, &bytes)
@@ -379,7 +392,7 @@ impl<'a> Client<'a> {
                     continue;
                 }
             };
-            if turn.issued.fetch_add(batch, Ordering::Relaxed) >= self.settings.limit {
+            if !self.may_issue(turn, batch) {
                 break;
             }
             match self.batch(&mut open) {

@@ -301,7 +301,7 @@ pub(super) fn seconds(figures: &Figures) -> String {
                 errors_of(figures, second.lost),
                 latency(second.p50_us),
                 latency(second.p99_us),
-                latency(second.max_us),
+                second.longest_us().map_or("-".into(), latency),
                 second.hit_ratio().map_or("-".into(), percent),
             ];
             let answered = |node: usize| second.endpoints.get(node).copied().map_or("-".into(), count);
@@ -420,9 +420,10 @@ pub(super) fn ratios(first: &str, other: &Other) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = other.comparisons.iter().map(row).collect();
+    let gaps: String = other.gaps().iter().map(|gap| format!(" {}.", escape(gap))).collect();
     format!(
         "<h2>{} compared to {}</h2>\n<p class=\"about\">Measured in turns; medians of the rounds and of their \
-         ratios.</p>\n{}",
+         ratios.{gaps}</p>\n{}",
         escape(&other.name),
         escape(first),
         table(&head, &rows, false)
