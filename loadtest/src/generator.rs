@@ -257,7 +257,12 @@ impl Generator {
             }
             now = self.send_next();
             // A turn that takes longer than a sleep was interrupted, or has more to do than is good.
-            self.note_standing(woken + LOOK_UP.as_nanos() as u64, now);
+            let due = woken + LOOK_UP.as_nanos() as u64;
+            if now > due {
+                // What it held up is counted from now on.
+                self.turn_interval(now);
+                self.note_standing(due, now);
+            }
         }
         Ok(self.finish(own))
     }
