@@ -194,34 +194,59 @@ fn what_was_handed_over_is_kept_for_the_next_view() -> Result<(), String> {
     ensure(reports.last().is_some_and(|report| report.sent == [(0, 0)]), "what is here is not reported")
 }
 
-/// The second member, which has a copy of slot 0 of which the view says that it is in sync.
-fn copying() -> Core {
-    let copied = |synced| {
+/// The second member, which has a copy of slot 0, of which the view in force says that it is in sync or that it is not.
+fn copying(listed: bool) -> Core {
+    let copied = |epoch, synced| {
         let mut copies = [Copies::default(); 2];
         copies[0].add(1, synced);
-        let epoch = if synced { 2 } else { 1 };
         View::new(7, epoch, (0..3).map(copied_member).collect(), &[0, 2])
             .born_at(&[1, 1])
             .with_copies(&copies)
     };
     let mut core = Core::new(id(1));
     core.on_up(START, BTreeSet::from([id(0), id(2)]));
-    core.learn(START, &copied(false));
+    core.learn(START, &copied(1, false));
     core.on_transfer(id(0), Transfer::Begin { slot: 0, epoch: 1, stream: 5 });
     core.on_transfer(id(0), Transfer::Complete { slot: 0, stream: 5 });
-    core.learn(START, &copied(true));
+    core.learn(START, &copied(2, listed));
     core
+}
+
+/// Whether it says that its copy of slot 0 may be read.
+fn is_read(core: &mut Core) -> bool {
+    let readable = outputs(core).into_iter().filter_map(|output| match output {
+        Output::Readable(readable) => Some(readable),
+        _ => None,
+    });
+    readable.last().is_some_and(|last| last.open && last.slots.has(0))
+}
+
+/// Its owner does not wait for it before it answers.
+fn a_copy_that_the_view_does_not_list_is_not_read() -> Result<(), String> {
+    ensure(is_read(&mut copying(true)), "a copy is never read")?;
+    ensure(!is_read(&mut copying(false)), "the copy is read")
+}
+
+/// Its owner did not wait for it before it answered.
+fn a_copy_that_the_view_does_not_list_does_not_take_over() -> Result<(), String> {
+    let next = |listed| {
+        let mut copies = Copies::default();
+        copies.add(2, listed);
+        let members = (0..4).map(copied_member).collect();
+        let view = View::new(7, 1, members, &[0]).with_copies(&[copies]);
+        let holds = Report { holds: copied(0), ..Report::default() };
+        let reports = BTreeMap::from([(id(2), holds), (id(3), Report::default())]);
+        let keep = reports.keys().copied().collect();
+        plan::next(&view, &reports, &Wanted { keep, ..Wanted::default() })
+    };
+    ensure(next(true).born(0) == 1, "no copy ever takes over")?;
+    ensure(next(false).born(0) == 2, "what may be old is kept")
 }
 
 /// Once all have promised, the next view may come into force at any moment, and what its owners answer need not be here.
 fn copies_are_not_read_while_a_view_is_made() -> Result<(), String> {
-    let mut copy = copying();
-    let readable = outputs(&mut copy).into_iter().filter_map(|output| match output {
-        Output::Readable(readable) => Some(readable),
-        _ => None,
-    });
-    let last = readable.last();
-    ensure(last.is_some_and(|last| last.open && last.slots.has(0)), "the copy is never read")?;
+    let mut copy = copying(true);
+    ensure(is_read(&mut copy), "the copy is never read")?;
     copy.on_message(START, id(2), Message::Prepare { epoch: 3, ballot: ballot(1), suspects: Vec::new() });
     let outputs = outputs(&mut copy);
     let closed = outputs.iter().position(|o| matches!(o, Output::Readable(readable) if !readable.open));
@@ -366,7 +391,7 @@ type Story = fn() -> Result<(), String>;
 
 #[test]
 fn all_end_well() {
-    let stories: [Story; 16] = [
+    let stories: [Story; 18] = [
         no_lease_is_granted_after_a_view_was_accepted,
         leases_of_an_older_view_are_waited_for,
         nothing_older_than_the_promise_is_accepted,
@@ -383,6 +408,8 @@ fn all_end_well() {
         who_empties_waits_for_the_copies_of_the_target,
         slots_may_have_gone_to_who_was_not_asked,
         who_does_not_know_the_view_may_go_on_with_a_copy,
+        a_copy_that_the_view_does_not_list_is_not_read,
+        a_copy_that_the_view_does_not_list_does_not_take_over,
     ];
     for story in stories {
         assert_eq!(story(), Ok(()));
@@ -394,7 +421,7 @@ fn all_end_well() {
 fn each_rule_is_missed() {
     use shoal_proto::cluster::mutant::{self, Mutant};
 
-    let stories: [(Mutant, Story); 16] = [
+    let stories: [(Mutant, Story); 18] = [
         (Mutant::GrantAfterAccept, no_lease_is_granted_after_a_view_was_accepted),
         (Mutant::NoOlderLeases, leases_of_an_older_view_are_waited_for),
         (Mutant::AcceptBelowPromise, nothing_older_than_the_promise_is_accepted),
@@ -411,6 +438,8 @@ fn each_rule_is_missed() {
         (Mutant::Unsettled, who_empties_waits_for_the_copies_of_the_target),
         (Mutant::EmptyByOldView, slots_may_have_gone_to_who_was_not_asked),
         (Mutant::EmptyAheadOfOthers, who_does_not_know_the_view_may_go_on_with_a_copy),
+        (Mutant::ReadUnlisted, a_copy_that_the_view_does_not_list_is_not_read),
+        (Mutant::PromoteUnlisted, a_copy_that_the_view_does_not_list_does_not_take_over),
     ];
     for (rule, story) in stories {
         mutant::switch(Some(rule));

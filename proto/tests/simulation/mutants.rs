@@ -37,7 +37,7 @@ const EMPTYING: [Mutant; 4] =
     [Mutant::EmptyUntold, Mutant::EmptyHereOnly, Mutant::TakeInServed, Mutant::ForgetGiver];
 
 /// Rules that are missed in one run of thousands or not at all there: `cluster_rules.rs` has a story for each.
-const SELDOM: [Mutant; 15] = [
+const SELDOM: [Mutant; 17] = [
     Mutant::GrantAfterAccept,
     Mutant::NoOlderLeases,
     Mutant::AcceptBelowPromise,
@@ -53,6 +53,8 @@ const SELDOM: [Mutant; 15] = [
     Mutant::Unsettled,
     Mutant::EmptyByOldView,
     Mutant::EmptyAheadOfOthers,
+    Mutant::ReadUnlisted,
+    Mutant::PromoteUnlisted,
 ];
 
 #[test]
