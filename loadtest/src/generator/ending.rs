@@ -16,9 +16,10 @@ const MOST_DRAWN: usize = 100_000;
 
 /// How long a run waits at its end for answers that do not count any more: behind them may be some that nobody asked
 /// for.
-const LAST_ANSWERS: Duration = Duration::from_millis(50);
-/// How long after the last answer.
-const AFTERTHOUGHT: Duration = Duration::from_millis(20);
+const LAST_ANSWERS: Duration = Duration::from_millis(120);
+/// How long after the last answer: a server that leaves Nagle's algorithm on sends the next one when this side has
+/// acknowledged the one before, which it does after 40 ms at the latest.
+const AFTERTHOUGHT: Duration = Duration::from_millis(60);
 
 impl Generator {
     /// Notes how much was answered before the end; [`Generator::finish`] tells the rest as late.
