@@ -14,21 +14,39 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use shoal_testkit::Frame;
 
-/// A server that gives the same answer to everything; it tells of each connection.
-fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<()>) {
+/// What a server may tell of.
+enum Happened {
+    Connection,
+    Request(Frame),
+}
+
+/// A server that gives the same answer to everything, and tells of what is worth it.
+fn serve(answer: &'static [u8], is_told: fn(Happened) -> bool) -> (SocketAddr, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
     let address = listener.local_addr().expect("it is bound");
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         for mut socket in listener.incoming().flatten() {
-            let _ = tell.send(());
+            let tell = tell.clone();
             std::thread::spawn(move || {
+                let happen = |happened| is_told(happened).then(|| tell.send(()));
+                happen(Happened::Connection);
                 let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
-                while Frame::read(&mut reader).is_ok() && socket.write_all(answer).is_ok() {}
+                while let Ok(frame) = Frame::read(&mut reader) {
+                    happen(Happened::Request(frame));
+                    if socket.write_all(answer).is_err() {
+                        return;
+                    }
+                }
             });
         }
     });
     (address, told)
+}
+
+/// A server that gives the same answer to everything; it tells of each connection.
+fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<()>) {
+    serve(answer, |happened| matches!(happened, Happened::Connection))
 }
 
 const VALUE: &[u8] = b"$1\r\nx\r\n";
@@ -95,26 +113,10 @@ fn a_full_disk_costs_only_the_new_file() {
 
 /// A server that answers everything with a value, and tells of each GET.
 fn asked() -> (SocketAddr, mpsc::Receiver<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
-    let address = listener.local_addr().expect("it is bound");
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        for mut socket in listener.incoming().flatten() {
-            let tell = tell.clone();
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(socket.try_clone().expect("there are descriptors"));
-                while let Ok(frame) = Frame::read(&mut reader) {
-                    if frame.words().is_some_and(|words| words[0] == b"GET") {
-                        let _ = tell.send(());
-                    }
-                    if socket.write_all(VALUE).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (address, told)
+    serve(VALUE, |happened| match happened {
+        Happened::Connection => false,
+        Happened::Request(frame) => frame.words().is_some_and(|words| words[0] == b"GET"),
+    })
 }
 
 #[test]

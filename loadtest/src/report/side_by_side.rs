@@ -118,29 +118,44 @@ fn warnings(runs: &[Run]) -> String {
     runs.iter().map(of).collect()
 }
 
-/// How many times as much the other one is, if both are known.
-pub(super) fn ratio(first: Option<f64>, other: Option<f64>) -> String {
-    match (first, other) {
-        (Some(first), Some(other)) if first > 0.0 && other > 0.0 => format!("{:.3}", other / first),
-        _ => "-".into(),
+/// How many times as much a run's figures are as the first one's; a dash where one of the two is not known.
+pub(super) struct Ratios {
+    pub(super) per_s: String,
+    /// CPU time of the server per request.
+    pub(super) cpu: String,
+    pub(super) p50: String,
+    pub(super) p90: String,
+    /// From the 99th percentile to the maximum.
+    pub(super) tail: [String; 4],
+}
+
+impl Ratios {
+    pub(super) fn new(first: &Run, other: &Run) -> Self {
+        let cpu = |run: &Run| run.figures.server.as_ref().map_or(0.0, |server| server.cpu_us);
+        let (a, b) = (&first.figures.total, &other.figures.total);
+        let tail =
+            [(a.p99_us, b.p99_us), (a.p999_us, b.p999_us), (a.p9999_us, b.p9999_us), (a.max_us, b.max_us)];
+        Self {
+            per_s: ratio(a.per_s, b.per_s),
+            cpu: ratio(cpu(first), cpu(other)),
+            p50: ratio(a.p50_us, b.p50_us),
+            p90: ratio(a.p90_us, b.p90_us),
+            tail: tail.map(|(a, b)| ratio(a, b)),
+        }
     }
 }
 
+/// Figures that are not known are zero.
+fn ratio(first: f64, other: f64) -> String {
+    if first > 0.0 && other > 0.0 { format!("{:.3}", other / first) } else { "-".into() }
+}
+
 fn ratio_row(first: &Run, other: &Run) -> Vec<String> {
-    let cpu = |run: &Run| run.figures.server.as_ref().map(|server| server.cpu_us);
-    let (a, b) = (&first.figures.total, &other.figures.total);
-    let mut row = vec![format!("{}/{}", other.name, first.name), String::new()];
-    row.push(ratio(Some(a.per_s), Some(b.per_s)));
+    let ratios = Ratios::new(first, other);
+    let mut row = vec![format!("{}/{}", other.name, first.name), String::new(), ratios.per_s];
     row.extend([String::new(), String::new(), String::new()]);
-    row.push(ratio(cpu(first), cpu(other)));
-    let latencies = [
-        (a.p50_us, b.p50_us),
-        (a.p99_us, b.p99_us),
-        (a.p999_us, b.p999_us),
-        (a.p9999_us, b.p9999_us),
-        (a.max_us, b.max_us),
-    ];
-    row.extend(latencies.map(|(a, b)| ratio(Some(a), Some(b))));
+    row.extend([ratios.cpu, ratios.p50]);
+    row.extend(ratios.tail);
     row
 }
 

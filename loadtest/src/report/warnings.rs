@@ -205,7 +205,8 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
         warnings.push("no request was answered while the run was counted".into());
     }
     let mut missing = Vec::new();
-    if let Some(asked) = unreached(figures, settings) {
+    let unreached = unreached(figures, settings);
+    if let Some(asked) = unreached {
         let (came, asked) = (rate(figures.total.per_s), rate(asked));
         missing.push(if is_disturbed(figures) {
             format!("{came} of {asked} requests/s were answered")
@@ -223,11 +224,7 @@ fn answers(figures: &Figures, settings: &Settings, outcome: &Outcome) -> Vec<Str
         warnings.push(missing.join("; "));
     }
     let silent = silence(figures, settings, outcome);
-    if outcome.tally.full
-        && silent.is_none()
-        && !is_disturbed(figures)
-        && unreached(figures, settings).is_some()
-    {
+    if outcome.tally.full && silent.is_none() && !is_disturbed(figures) && unreached.is_some() {
         warnings.extend(full(figures));
     }
     if figures.lost > 0 {

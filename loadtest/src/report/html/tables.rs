@@ -9,7 +9,7 @@ use crate::compare::{Comparison, Figure};
 use crate::report::figures::{CommandFigures, EndpointFigures, EventFigures, Figures, StepFigures};
 use crate::report::number::{bytes, count, counted, latency, micros, percent, plain};
 use crate::report::runs::{Other, Run};
-use crate::report::side_by_side::ratio;
+use crate::report::side_by_side::Ratios;
 use crate::report::table::NO_COMMAND;
 
 /// A table with a heading over each column; cells are HTML, the first of each row names it.
@@ -356,26 +356,11 @@ pub(super) fn runs(runs: &[Run], compared: bool) -> String {
 
 /// The ratios of a run's figures to the first one's, in the columns of [`runs`].
 fn ratios_of_runs(first: &Run, other: &Run) -> Vec<String> {
-    let cpu = |run: &Run| run.figures.server.as_ref().map(|server| server.cpu_us);
-    let (a, b) = (&first.figures.total, &other.figures.total);
-    let mut row = vec![
-        format!("<b>{} / {}</b>", escape(&other.name), escape(&first.name)),
-        ratio(Some(a.per_s), Some(b.per_s)),
-        String::new(),
-        String::new(),
-        String::new(),
-        ratio(cpu(first), cpu(other)),
-        String::new(),
-    ];
-    let latencies = [
-        (a.p50_us, b.p50_us),
-        (a.p90_us, b.p90_us),
-        (a.p99_us, b.p99_us),
-        (a.p999_us, b.p999_us),
-        (a.p9999_us, b.p9999_us),
-        (a.max_us, b.max_us),
-    ];
-    row.extend(latencies.map(|(a, b)| ratio(Some(a), Some(b))));
+    let ratios = Ratios::new(first, other);
+    let mut row = vec![format!("<b>{} / {}</b>", escape(&other.name), escape(&first.name)), ratios.per_s];
+    row.extend([String::new(), String::new(), String::new()]);
+    row.extend([ratios.cpu, String::new(), ratios.p50, ratios.p90]);
+    row.extend(ratios.tail);
     row
 }
 
