@@ -103,7 +103,7 @@ def per_key(name, count, make):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=2_000_000)
-    parser.add_argument("--collections", type=int, default=200_000)
+    parser.add_argument("--collections", type=int, default=200_000, help="of each kind; with 0 none is measured")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     n = arguments.items
@@ -115,7 +115,8 @@ def main():
             make = memcached_string if name == "memcached" else string
             figures[name] = per_key(name, n, lambda i: make(i, ttl)) - 48
         rows.append((case, figures))
-    for case, make in [("hash of 10 fields", hash_of_10), ("set of 20 integers", set_of_20), ("sorted set of 20", zset_of_20)]:
+    kinds = [("hash of 10 fields", hash_of_10), ("set of 20 integers", set_of_20), ("sorted set of 20", zset_of_20)]
+    for case, make in kinds if arguments.collections else []:
         names = ("redis-server", "shoal-node")
         rows.append((case, {name: per_key(name, arguments.collections, make) for name in names}))
     if arguments.json:

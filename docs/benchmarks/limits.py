@@ -2,7 +2,7 @@
 """The node at its limits: many keys that expire at one instant, eviction under a churn of new keys, and two threads instead
 of one. redis-server beside it where it can do the same.
 
-  limits.py [--runs 5] [--only expiry|churn|threads] [--node BINARY]
+  limits.py [--runs 5] [--only expiry|churn|threads] [--node BINARY] [--json]
 
 Needs redis-server (Debian), two cores and `cargo build --release --workspace --bins`. `expiry` and `churn` run the server on
 core 0 and the generator on core 1; `threads` lets both use both cores. CPU is the server's, from /proc."""
@@ -97,10 +97,17 @@ def load(server, *words, cores="1", background=False):
     return wait if background else wait()
 
 
+def show(arguments, *lines, **figures):
+    """Lines of a table, or the figures of its row as JSON."""
+    if not arguments.json:
+        print(*lines, sep="\n", flush=True)
+    elif figures:
+        print(json.dumps(figures), flush=True)
+
+
 def expiry(arguments):
     """Other clients while two million keys expire at one instant."""
-    print(f"\n| {EXPIRING:,} keys expire at once | others' p99.9 before | after | ratio | max after | keys gone after | memory back after | RSS before, after | CPU |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    show(arguments, f"\n| {EXPIRING:,} keys expire at once | others' p99.9 before | after | ratio | max after | keys gone after | memory back after | RSS before, after | CPU |", "|---|---|---|---|---|---|---|---|---|")
     for program in (arguments.node, "redis-server"):
         rows = []
         for _ in range(arguments.runs):
@@ -128,14 +135,14 @@ def expiry(arguments):
                 rows.append((quiet["p999_us"], during["p999_us"], during["p999_us"] / quiet["p999_us"], during["max_us"],
                              gone or float("nan"), back or float("nan"), resident / MEGABYTE, server.resident() / MEGABYTE, spent))
         a, b, ratio, longest, gone, back, before, after, spent = (statistics.median(column) for column in zip(*rows))
-        print(f"| {pathlib.Path(program).name} | {a:,.0f} us | {b:,.0f} us | {ratio:.2f} | {longest:,.0f} us | {gone:.2f} s | {back:.2f} s"
-              f" | {before:.0f}, {after:.0f} MB | {spent:.2f} s |", flush=True)
+        name = pathlib.Path(program).name
+        show(arguments, f"| {name} | {a:,.0f} us | {b:,.0f} us | {ratio:.2f} | {longest:,.0f} us | {gone:.2f} s | {back:.2f} s"
+             f" | {before:.0f}, {after:.0f} MB | {spent:.2f} s |", server=name, before=a, after=b, ratio=ratio, gone=gone, back=back)
 
 
 def churn(arguments):
     """Only SETs of new keys, with and without the need to evict."""
-    print("\n| SETs of new keys, pipeline 16 | without a limit | ten times the memory | ratio | RSS at 40 MB |")
-    print("|---|---|---|---|---|")
+    show(arguments, "\n| SETs of new keys, pipeline 16 | without a limit | ten times the memory | ratio | RSS at 40 MB |", "|---|---|---|---|---|")
     sets = ["--command", "SET {key} {value}", "--distribution", "sequential", "-P", 16, "-n", 2_000_000]
     rows = {program: [] for program in (arguments.node, "redis-server")}
     for _ in range(arguments.runs):
@@ -148,13 +155,14 @@ def churn(arguments):
                 rows[program].append((free, full, full / free, server.resident() / MEGABYTE))
     for program, figures in rows.items():
         free, full, ratio, resident = (statistics.median(column) for column in zip(*figures))
-        print(f"| {pathlib.Path(program).name} | {free:.2f} us | {full:.2f} us | {ratio:.2f} | {resident:.0f} MB |", flush=True)
+        name = pathlib.Path(program).name
+        show(arguments, f"| {name} | {free:.2f} us | {full:.2f} us | {ratio:.2f} | {resident:.0f} MB |",
+             server=name, free=free, full=full, ratio=ratio, resident=resident)
 
 
 def threads(arguments):
     """CPU per operation of one thread and of two, load from both cores."""
-    print("\n| GET:SET 9:1, load from both cores | 1 thread | 2 threads | ratio | smallest | largest |")
-    print("|---|---|---|---|---|---|")
+    show(arguments, "\n| GET:SET 9:1, load from both cores | 1 thread | 2 threads | ratio | smallest | largest |", "|---|---|---|---|---|---|")
     for name, words in {
         "no pipeline": ["-k", 100_000],
         "pipeline 16": ["-k", 100_000, "-P", 16],
@@ -171,7 +179,8 @@ def threads(arguments):
             rows.append((*costs, costs[1] / costs[0]))
         one, two, ratio = (statistics.median(column) for column in zip(*rows))
         ratios = [row[2] for row in rows]
-        print(f"| {name} | {one:.2f} us | {two:.2f} us | {ratio:.2f} | {min(ratios):.2f} | {max(ratios):.2f} |", flush=True)
+        show(arguments, f"| {name} | {one:.2f} us | {two:.2f} us | {ratio:.2f} | {min(ratios):.2f} | {max(ratios):.2f} |",
+             case=name, one=one, two=two, ratio=ratio, lowest=min(ratios), highest=max(ratios))
 
 
 def main():
@@ -179,6 +188,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--node", default=str(TARGET / "shoal-node"))
     parser.add_argument("--only", choices=["expiry", "churn", "threads"])
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     arguments = parser.parse_args()
     for part in (expiry, churn, threads):
         if arguments.only in (None, part.__name__):

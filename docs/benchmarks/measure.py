@@ -181,9 +181,11 @@ def measure(setup, runs, cases, chosen):
                         costs[server].append((process.cpu() - before) / operations / 1000)
                 base = next(iter(costs.values()))
                 for server, values in costs.items():
-                    ratio = statistics.median(v / b for v, b in zip(values, base))
+                    ratios = [v / b for v, b in zip(values, base)]
+                    ratio = statistics.median(ratios)
                     rows.append(dict(case=name, server=server, us=round(statistics.median(values), 3),
-                                     low=round(min(values), 3), high=round(max(values), 3), ratio=round(ratio, 3)))
+                                     low=round(min(values), 3), high=round(max(values), 3), ratio=round(ratio, 3),
+                                     lowest=round(min(ratios), 3), highest=round(max(ratios), 3)))
                     print(f"{name:22s} {server:14s} {rows[-1]['us']:8.3f} us/op [{rows[-1]['low']}-{rows[-1]['high']}]"
                           f"  ratio {ratio:.3f}", file=sys.stderr, flush=True)
         finally:
