@@ -196,6 +196,12 @@ fn come_and_go(replicas: u8) {
         goes_on();
         let (second, third) = (node(Some(&first)), node(Some(&first)));
         settle(&[&first, &second, &third]);
+        for node in [&first, &second, &third] {
+            assert!(
+                swap(node.address()).starts_with("-ERR SWAPDB is not allowed"),
+                "its slots move apart from others'"
+            );
+        }
         goes_on();
         let leave = |mut gone: Process| {
             gone.signal("TERM").unwrap();
@@ -211,6 +217,17 @@ fn come_and_go(replicas: u8) {
         settle(&[last.insert(fourth)]);
         goes_on();
     });
+    let last = last.as_ref().expect("one is left");
+    assert_eq!(swap(last.address()), "+OK", "it is alone");
+}
+
+/// Exchanges two databases; the answer.
+fn swap(at: SocketAddr) -> String {
+    match Client::connect(at).unwrap().line("SWAPDB 0 1").unwrap() {
+        Frame::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
+        Frame::Simple(text) => format!("+{}", String::from_utf8_lossy(&text)),
+        other => panic!("{other:?}"),
+    }
 }
 
 struct StopAtEnd<'a>(&'a AtomicBool);

@@ -56,7 +56,11 @@ fn flush(store: &Store, db: Option<u8>, scope: Scope<'_>, args: Args<'_>, out: &
     Ok(())
 }
 
-fn swapdb(store: &Store, _: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+/// Nodes of a cluster of several have no instant in common at which slots could be exchanged, some of which may be on their way.
+fn swapdb(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    if !scope.alone {
+        return Err(Error::text("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let index = |i: usize, text: &'static str| {
         let n = number::parse_i64(args.at(i)).and_then(|n| i32::try_from(n).ok());
         n.ok_or(Error::text(text))
