@@ -143,14 +143,21 @@ fn measure(name: &str, source: &Core, slots: &[u16]) {
     println!("    copy:  CPU {:>7.1} ms, longest call {:>6.2} ms", ms(copied.cpu), ms(copied.longest));
     println!("    apply: CPU {:>7.1} ms, longest call {:>6.2} ms", ms(applied.cpu), ms(applied.longest));
     let (begun, mut longest) = (cpu(), Duration::ZERO);
-    for slot in slots {
+    let mut timed = |step: &mut dyn FnMut() -> bool| {
         let mut more = true;
         while more {
             let call = cpu();
-            more = target.store.drop_some(*slot, None);
+            more = step();
             longest = longest.max(cpu() - call);
         }
+    };
+    for slot in slots {
+        timed(&mut || {
+            target.store.drop_slot(*slot, None);
+            false
+        });
     }
+    timed(&mut || target.store.drop_left(1));
     println!("    drop:  CPU {:>7.1} ms, longest call {:>6.2} ms", ms(cpu() - begun), ms(longest));
 }
 

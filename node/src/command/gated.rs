@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::{Data, Scope};
 use crate::{
     handoff::mutants::{self, Mutant},
-    store::{DATABASES, Db, Effect},
+    store::{DATABASES, Db, Effect, PIECE},
 };
 
 /// Commands that do the same wherever they are executed at the same moment on the same keys: those are sent as they
@@ -133,7 +133,10 @@ fn write(
             return Err(Error::KeyHeld);
         }
     }
-    if slots.iter().any(|slot| db.is_behind(*slot)) {
+    let chance = entry.name == "spop" && mutants::is(Mutant::Chance);
+    let same = SAME_EVERYWHERE.binary_search(&entry.name.as_str()).is_ok() || chance;
+    let as_it_is = slots.len() == 1 && (same || entry.name == "spop") && args.raw().len() <= PIECE;
+    if slots.iter().any(|slot| db.is_behind(*slot)) || (!as_it_is && is_clogged(db, &keys, slots, args)) {
         return Err(Error::Held);
     }
     let (before, mark) = (db.changes(), out.mark());
@@ -145,8 +148,7 @@ fn write(
     let mut words: Option<Vec<&[u8]>> = None;
     let popped;
     if slots.len() == 1 {
-        let chance = entry.name == "spop" && mutants::is(Mutant::Chance);
-        if SAME_EVERYWHERE.binary_search(&entry.name.as_str()).is_ok() || chance {
+        if same {
             words = Some(args.iter().collect());
         } else if entry.name == "spop" {
             popped = bulks(out.since(mark));
@@ -158,6 +160,15 @@ fn write(
         db.tell(&Effect { slot, db: scope.db, now: scope.now, words: words.as_deref(), keys: &here });
     }
     result
+}
+
+/// Whether a command of which is sent what becomes of its keys has to wait until copies can be sent that: at most all that it brings and
+/// all that is there.
+#[cold]
+fn is_clogged(db: &Db<'_>, keys: &Keys<'_>, slots: &[u16], args: Args<'_>) -> bool {
+    let there = |(index, key, _): &(u8, &[u8], bool)| db.large_memory(*index, key_slot(key), key);
+    let bytes = args.raw().len() + keys.iter().map(there).sum::<usize>();
+    slots.iter().any(|slot| db.is_clogged(*slot, bytes))
 }
 
 /// The keys of a command that writes. A key that is named twice counts once for each.

@@ -271,13 +271,10 @@ fn locked(store: &Store, slot: u16, now: u64) -> Result<Db<'_>, ApplyError> {
     if db.is_away(slot) { Ok(db) } else { Err(ApplyError::Served(slot)) }
 }
 
-/// Removes what the slot holds, in slices.
+/// Removes what the slot holds.
 fn empty(store: &Store, slot: u16, db: Option<u8>) -> Result<(), ApplyError> {
     drop(locked(store, slot, 0)?);
-    match db {
-        None => store.drop_slot(slot),
-        db => while store.drop_some(slot, db) {},
-    }
+    store.drop_slot(slot, db);
     Ok(())
 }
 

@@ -11,7 +11,7 @@
 //!    [`Store::copy_slot`](crate::store::Store::copy_slot) sends what is left, and when the peer has applied up to
 //!    [`Store::tapped_to`](crate::store::Store::tapped_to), both hold the same keys.
 //! 5. The target opens its gate, the source shuts its own and drops what it holds
-//!    ([`Store::doom_slot`](crate::store::Store::doom_slot)).
+//!    ([`Store::drop_slot`](crate::store::Store::drop_slot)).
 //!
 //! A replica's stream is the same and never ends: when all is through, [`Store::guard_tap`](crate::store::Store::guard_tap) makes
 //! its tap one that replies wait for, and it is in sync when the peer has applied up to there. Who decides when is not

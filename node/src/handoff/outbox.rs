@@ -297,6 +297,22 @@ impl Outbox {
         full(self)
     }
 
+    /// Whether a write of so many bytes would break the stream, because a long one still waits. Those who are held for that are
+    /// woken when there is room.
+    pub(crate) fn is_clogged(&self, bytes: usize) -> bool {
+        let clogged = |outbox: &Self| {
+            let waiting = outbox.waiting.lock();
+            let long = waiting.writing || waiting.long > 0;
+            long && !waiting.has_room(bytes, outbox.limit) && !outbox.is_broken()
+        };
+        if !clogged(self) {
+            return false;
+        }
+        self.starved.store(true, Ordering::SeqCst);
+        // It may have been taken before the flag was up.
+        clogged(self)
+    }
+
     /// Takes the next bytes that wait into `into`, which is emptied first; nothing if none wait. There may be more.
     ///
     /// # Errors
@@ -431,6 +447,26 @@ mod tests {
         assert!(outbox.is_safe(7) && outbox.acked() == 7);
         assert_eq!(outbox.append(b"three"), 12);
         assert!(!outbox.is_safe(12));
+    }
+
+    /// A second write that is longer than what may wait has to wait for the first, or it breaks the stream.
+    #[test]
+    fn long_writes_follow_one_another() {
+        let (outbox, changes) = outbox(1000);
+        assert!(!outbox.is_clogged(9000), "nothing waits");
+        outbox.append(&[1; 100]);
+        assert!(!outbox.is_clogged(9000), "one is let through besides");
+        assert_eq!(outbox.long().append(vec![2; 5000]), 5100);
+        assert!(!outbox.is_clogged(900) && outbox.is_clogged(901), "what is bounded has its room");
+        let (seen, mut taken) = (changes.seen(), Vec::new());
+        outbox.take(&mut taken).unwrap();
+        assert!(outbox.is_clogged(1001) && changes.seen() > seen, "whoever waits looks again");
+        outbox.take(&mut taken).unwrap();
+        assert_eq!((taken.len(), outbox.is_clogged(9000)), (5000, false));
+        assert_eq!(outbox.long().append(vec![3; 5000]), 10_100);
+        assert!(outbox.is_clogged(9000));
+        outbox.break_off();
+        assert!(!outbox.is_clogged(9000), "nobody waits for a stream that has ended");
     }
 
     #[test]

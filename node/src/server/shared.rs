@@ -171,9 +171,7 @@ impl Shared {
         self.adopt(new.clone());
         for slot in 0..shoal_proto::slot::SLOTS {
             if lost[usize::from(slot)] {
-                self.store.doom_slot(slot);
-            } else if new.owns(slot) && self.store.is_doomed(slot) {
-                self.store.drop_slot(slot);
+                self.store.drop_slot(slot, None);
             }
         }
         self.set_gates(|slot| new.owns(slot).then_some(Gate::Open));

@@ -1,4 +1,4 @@
-//! What is done in the background, a little at a time: expired keys go, so do slots that went elsewhere and what flushes left.
+//! What is done in the background, a little at a time: expired keys go, so does what flushes left and slots that went elsewhere.
 //!
 //! A thread of its own does it, in short slices with a rest behind each: a worker that shares its core with this thread waits
 //! for a slice at most, usually 0.3 ms and rarely 0.9 (large values take longer to free), whatever the system's scheduler does, and one
@@ -104,9 +104,8 @@ impl Work {
         } else {
             (0, false)
         };
-        let doomed = shared.store.drop_doomed(1);
         let left = shared.store.drop_left(1);
-        self.active |= doomed || left || removed > 0;
-        more || doomed || left
+        self.active |= left || removed > 0;
+        more || left
     }
 }

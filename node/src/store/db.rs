@@ -260,6 +260,16 @@ impl<'a> Db<'a> {
         self.guards[self.guard_of(slot)].1.is_behind(slot)
     }
 
+    /// Whether a command that may change this much of the slot has to wait until a long write before it was sent to its copies.
+    pub(crate) fn is_clogged(&self, slot: u16, bytes: usize) -> bool {
+        self.guards[self.guard_of(slot)].1.is_clogged(slot, bytes)
+    }
+
+    /// Bytes of a key's value if that is a large one.
+    pub(crate) fn large_memory(&self, db: u8, slot: u16, key: &[u8]) -> usize {
+        self.guards[self.guard_of(slot)].1.large_memory(db, slot, key)
+    }
+
     /// The outboxes that replies about the slot wait for, and up to where.
     pub(crate) fn waits(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
         self.guards[self.guard_of(slot)].1.waits(slot)

@@ -1,7 +1,7 @@
 //! What comes from another node into a slot that is not served here, and what is dropped of one that no longer is.
 //!
-//! Commands do not see such a slot, so nothing here has to be done at one instant: what takes long is done in slices,
-//! each under its own hold of the shard's lock.
+//! Commands do not see such a slot, so nothing here has to be done at one instant. What is dropped is taken out at once and removed
+//! little by little.
 
 use std::sync::{
     Arc,
@@ -21,8 +21,6 @@ use crate::{
     value::{Str, Value},
 };
 
-/// Keys removed under one hold of the lock.
-const REMOVED_PER_HOLD: usize = 250;
 /// Items weighed at most to estimate a slot's bytes.
 const WEIGHED: usize = 1000;
 
@@ -77,28 +75,12 @@ impl Shard {
         old
     }
 
-    /// Removes up to `most` keys of a slot, of one database or of all; whether there are more.
-    fn remove_some(
-        &mut self,
-        slot: u16,
-        db: Option<u8>,
-        mut most: usize,
-        mut value: impl FnMut(Value),
-    ) -> bool {
+    /// Takes out all that a slot holds, in one database or in all; nothing is done for each key.
+    fn vacate(&mut self, slot: u16, db: Option<u8>) {
         for db in db.map_or(0..DATABASES as u8, |db| db..db + 1) {
-            while let Some(keys) = self.keyspace(self.space(db)).filter(|keys| keys.slot(slot).len() > 0) {
-                if most == 0 {
-                    return true;
-                }
-                let handles: Vec<_> = keys.slot(slot).handles().take(most).collect();
-                most -= handles.len();
-                for handle in handles {
-                    let place = self.place_of(handle);
-                    self.remove(place).into_iter().for_each(&mut value);
-                }
-            }
+            self.leave(self.space(db), std::iter::once(local(slot)), 0, drop);
         }
-        false
+        self.drop_empty_spaces();
     }
 }
 
@@ -164,46 +146,14 @@ impl Store {
         Charge { total: self.incoming.clone(), bytes: 0 }
     }
 
-    /// Removes the next keys of a slot that is not served here, of one database or of all, under one hold of the lock.
-    /// Whether there are more. Does nothing to a slot that is served.
-    pub fn drop_some(&self, slot: u16, db: Option<u8>) -> bool {
+    /// Empties a slot that is not served here, in one database or in all, at once and whatever it holds: its keys are taken out
+    /// and left to [`drop_left`](Self::drop_left). Does nothing to a slot that is served.
+    pub fn drop_slot(&self, slot: u16, db: Option<u8>) {
         let mut shard = self.shards[shard_of(slot)].lock();
-        if shard.gates.state(slot).gate() != Gate::Away {
-            return false;
+        if shard.gates.state(slot).gate() == Gate::Away {
+            shard.vacate(slot, db);
+            self.settle(&mut shard);
         }
-        let more = shard.remove_some(slot, db, REMOVED_PER_HOLD, |value| self.reclaim.discard(value));
-        shard.tidy(self.sparse(), &self.reclaim);
-        self.settle(&mut shard);
-        more
-    }
-
-    /// Removes all keys of a slot that is not served here, in slices: it is empty when this returns.
-    pub fn drop_slot(&self, slot: u16) {
-        self.doomed.lock().remove(&slot);
-        while self.drop_some(slot, None) {}
-    }
-
-    /// Removes the keys of a slot that is not served here little by little, by [`drop_doomed`](Self::drop_doomed).
-    pub fn doom_slot(&self, slot: u16) {
-        self.doomed.lock().insert(slot);
-    }
-
-    /// Whether the slot waits to be dropped: what it holds must not be served.
-    pub fn is_doomed(&self, slot: u16) -> bool {
-        self.doomed.lock().contains(&slot)
-    }
-
-    /// Goes on removing doomed slots, for at most `holds` holds of a lock; whether there is more to do.
-    pub fn drop_doomed(&self, holds: usize) -> bool {
-        for _ in 0..holds {
-            // Held meanwhile: a slot that is taken in anew must not be doomed any more, see `drop_slot`.
-            let mut doomed = self.doomed.lock();
-            let Some(slot) = doomed.first().copied() else { return false };
-            if !self.drop_some(slot, None) {
-                doomed.remove(&slot);
-            }
-        }
-        !self.doomed.lock().is_empty()
     }
 
     /// What a slot holds, whatever its gate.

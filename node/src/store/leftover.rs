@@ -1,8 +1,10 @@
-//! What a flush left: indexes that no database has any more, of items that still lie in the log among others.
+//! What a flush left, or a slot that went elsewhere: indexes that no database has any more, of items that still lie in the log
+//! among others.
 //!
 //! A flush of one database of several takes its indexes out at once, so that no command sees a key of it, and what they name
 //! is marked dead later, a little under each hold of the lock. Until then it counts as used memory. Whoever moves items
-//! about finds the index of one here if no database has it.
+//! about finds the index of one here if no database has it. A slot that is emptied goes in the same way, which takes as long for a
+//! million keys as for one.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -21,8 +23,8 @@ use super::{
 };
 use crate::value::Value;
 
-/// So few keys are removed at once.
-const FEW: usize = 64;
+/// So few keys are removed at once by a flush: most databases that are flushed are small.
+pub(super) const FEW: usize = 64;
 /// Items removed under one hold of the lock.
 const REMOVED_PER_HOLD: usize = 256;
 
@@ -110,16 +112,18 @@ impl Leftovers {
 }
 
 impl Shard {
-    /// Takes the indexes of these slots out of a database; what few keys they hold goes at once. How many keys they were.
+    /// Takes the indexes of these slots out of a database; if they hold no more than `few` keys, those go at once. How many
+    /// keys they were.
     pub(super) fn leave(
         &mut self,
         space: u8,
         slots: impl Iterator<Item = usize> + Clone,
+        few: usize,
         mut value: impl FnMut(Value),
     ) -> usize {
         let Some(keys) = self.spaces[usize::from(space)].as_deref_mut() else { return 0 };
         let count: usize = slots.clone().map(|i| keys.slots[i].len()).sum();
-        let mut few = SmallVec::<[SlotIndex; 1]>::new();
+        let mut gone = SmallVec::<[SlotIndex; 1]>::new();
         for i in slots {
             let slot = &mut keys.slots[i];
             if slot.len() == 0 {
@@ -129,10 +133,10 @@ impl Shard {
             keys.len -= index.len();
             keys.expires -= index.expires();
             index.begin_walk();
-            if count <= FEW { few.push(index) } else { self.leftovers.put(i, index) }
+            if count <= few { gone.push(index) } else { self.leftovers.put(i, index) }
         }
-        if count <= FEW {
-            for index in &mut few {
+        if count <= few {
+            for index in &mut gone {
                 self.remove_left(index, count, &mut value);
             }
         } else {
@@ -142,7 +146,7 @@ impl Shard {
         count
     }
 
-    /// Removes up to about `most` of the items that flushes left; how many.
+    /// Removes up to about `most` of the items that were left; how many.
     pub(super) fn drop_left(&mut self, most: usize, mut value: impl FnMut(Value)) -> usize {
         let mut removed = 0;
         while removed < most
@@ -161,7 +165,7 @@ impl Shard {
         removed
     }
 
-    /// Removes an item if a flush left it; whether it did.
+    /// Removes an item if it was left; whether it was.
     pub(super) fn drop_if_left(&mut self, place: &Place, value: impl FnMut(Value)) -> bool {
         if self.leftovers.is_empty() {
             return false;
@@ -205,7 +209,7 @@ impl Shard {
 }
 
 impl Store {
-    /// Goes on removing what flushes left, for at most `holds` holds of a lock; whether there may be more.
+    /// Goes on removing what flushes and emptied slots left, for at most `holds` holds of a lock; whether there may be more.
     pub fn drop_left(&self, holds: usize) -> bool {
         for _ in 0..holds {
             if !self.reclaim.has_left() {

@@ -37,7 +37,6 @@ mod tap;
 mod taps;
 mod whole;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
@@ -70,7 +69,7 @@ pub(crate) use splice::Small;
 use std::sync::Arc;
 pub use sweep::Sweep;
 pub use tap::Copied;
-pub(crate) use tap::Effect;
+pub(crate) use tap::{Effect, PIECE};
 
 use crate::{command::Wait, handoff::Outbox, value::Encodings};
 use whole::Taken;
@@ -138,8 +137,6 @@ pub struct Store {
     floor: AtomicU64,
     /// Taps that replies wait for.
     waited: AtomicUsize,
-    /// Slots that wait to be dropped. Taken before a shard's lock.
-    doomed: Mutex<BTreeSet<u16>>,
     hints: Hints,
 }
 
@@ -194,7 +191,6 @@ impl Store {
             incoming: Arc::default(),
             floor: AtomicU64::new(0),
             waited: AtomicUsize::new(0),
-            doomed: Mutex::default(),
             hints: Hints::default(),
         }
     }

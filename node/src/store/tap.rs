@@ -20,15 +20,21 @@ use super::{
     shard::{Found, Key, Place, Shard},
     shard_of,
 };
-use crate::handoff::{
-    Form, Outbox, Record, codec,
-    mutants::{self, Mutant},
-    record::{self, Entry, Heat},
+use crate::{
+    handoff::{
+        Form, Outbox, Record, codec,
+        mutants::{self, Mutant},
+        record::{self, Entry, Heat},
+    },
+    value::Value,
 };
 
-/// Larger values are copied in pieces of this size, each under its own hold of the lock; larger commands are not sent,
-/// but what became of their keys.
-pub(super) const PIECE: usize = 256 << 10;
+/// Larger values are copied in pieces, each under its own hold of the lock; larger commands are not sent, but what became of
+/// their keys.
+pub(crate) const PIECE: usize = 256 << 10;
+/// The pieces are no larger than that and no smaller than this, else as large as what is copied under one hold of the lock: so their
+/// buffers are used again, where the allocator maps longer ones anew each time, and the other end works on one while the next comes.
+const LEAST_PIECE: usize = 32 << 10;
 /// Two databases of a slot with more keys than this are not exchanged at the other end, which would take long under
 /// one hold of the lock there: the copy begins anew.
 const MOST_SWAPPED: usize = 50_000;
@@ -255,7 +261,7 @@ impl Shard {
         let (mut long, mut last, mut at) = (outbox.long(), 0, Some(codec::Place::default()));
         while let Some(from) = at {
             let mut out = Vec::with_capacity(PIECE + (1 << 10));
-            at = self.write_piece(handle, slot, db, from, &mut out);
+            at = self.write_piece(handle, slot, db, (from, PIECE), &mut out);
             last = long.append(out);
         }
         last
@@ -294,13 +300,13 @@ impl Shard {
         }
     }
 
-    /// Writes the piece of a key that begins at `at`; where the next one begins.
+    /// Writes the piece of a key that begins at `at`, of about that length; where the next one begins.
     fn write_piece(
         &self,
         handle: Handle,
         slot: u16,
         db: u8,
-        at: codec::Place,
+        (at, len): (codec::Place, usize),
         out: &mut Vec<u8>,
     ) -> Option<codec::Place> {
         let value = self.found(handle).value();
@@ -308,7 +314,7 @@ impl Shard {
             Record::Large(self.entry(handle, db, Form::of_value(&value))).write(slot, out);
         }
         let next = record::piece(out, slot, |out| {
-            let most = out.len() + PIECE;
+            let most = out.len() + len;
             codec::write(&value, at, most, out)
         });
         if next.is_none() {
@@ -348,12 +354,12 @@ impl Shard {
             tap.walk = if next == 0 { (db + 1, 0) } else { (db, next) };
         }
         if out.len() < budget {
-            self.copy_large(tap, slot, out);
+            self.copy_large(tap, slot, budget.clamp(LEAST_PIECE, PIECE), out);
         }
     }
 
-    /// Copies a piece of a large key.
-    fn copy_large(&self, tap: &mut Tap, slot: u16, out: &mut Vec<u8>) {
+    /// Copies a piece of a large key, of about that length.
+    fn copy_large(&self, tap: &mut Tap, slot: u16, len: usize, out: &mut Vec<u8>) {
         let first = |tap: &Tap| {
             let (key, dbs) = tap.late.first_key_value()?;
             Some(Busy { db: dbs.trailing_zeros() as u8, key: key.clone(), at: codec::Place::default() })
@@ -364,7 +370,7 @@ impl Shard {
         let Some(Busy { db, key, at }) = tap.busy.clone() else { return };
         let next = match self.find(&self.key_in(db, slot, &key)) {
             Some(place) if at != codec::Place::default() || self.is_large(place.handle) => {
-                self.write_piece(place.handle, slot, db, at, out)
+                self.write_piece(place.handle, slot, db, (at, len), out)
             }
             Some(place) => {
                 self.write_put(place.handle, slot, db, out);
@@ -400,6 +406,19 @@ impl Shard {
     /// Whether writes to the slot have to wait until a copy that others rely on has caught up.
     pub(super) fn is_behind(&self, slot: u16) -> bool {
         self.taps.of(slot).iter().any(|tap| tap.wait && tap.outbox.is_full())
+    }
+
+    /// Whether a command has to wait that may change this much of the slot and cannot be sent as it is: a long write before it waits to
+    /// be sent to somebody who needs every change at once, and both together are more than may wait.
+    pub(super) fn is_clogged(&self, slot: u16, bytes: usize) -> bool {
+        let needs_all = |tap: &&Tap| tap.steady && tap.is_through();
+        bytes > PIECE && self.taps.of(slot).iter().filter(needs_all).any(|tap| tap.outbox.is_clogged(bytes))
+    }
+
+    /// Bytes of a key's value if that is a large one.
+    pub(super) fn large_memory(&self, db: u8, slot: u16, key: &[u8]) -> usize {
+        let place = self.find(&self.key_in(db, slot, key));
+        place.and_then(|place| self.boxed(place.handle)).map_or(0, Value::memory)
     }
 
     /// The outboxes that replies about the slot wait for, and up to where.
@@ -599,6 +618,15 @@ impl Store {
             tap.send(&out);
         });
         copied
+    }
+
+    /// Whether everything was copied of a slot that is tapped into this stream, which stands, and that was said.
+    pub fn is_copied(&self, slot: u16, outbox: &Arc<Outbox>) -> bool {
+        let shard = self.shards[shard_of(slot)].lock();
+        let mut taps = shard.taps.of(slot).iter();
+        taps.any(|tap| {
+            Arc::ptr_eq(&tap.outbox, outbox) && tap.is_through() && tap.told && !outbox.is_broken()
+        })
     }
 
     /// The position in `outbox` behind the slot's last record, if it is tapped into it.

@@ -9,6 +9,7 @@ use super::{
     index::SlotIndex,
     item::Form,
     keyspace::{Keyspace, local},
+    leftover::FEW,
     log::{Handle, Log},
     shard::{Boxed, Shard, box_of},
 };
@@ -56,7 +57,7 @@ impl Shard {
         let mut taken = Taken::default();
         let before = self.leftovers.keys();
         for space in dbs.map(|db| self.space(db)).collect::<SmallVec<[u8; DATABASES]>>() {
-            taken.keys += self.leave(space, shown.iter().copied(), |value| taken._values.push(value));
+            taken.keys += self.leave(space, shown.iter().copied(), FEW, |value| taken._values.push(value));
         }
         taken.left = self.leftovers.keys() - before;
         // Their indexes are charged as what they have become.
@@ -105,7 +106,7 @@ impl Shard {
     pub(super) fn flush_slot(&mut self, slot: u16, db: Option<u8>, reclaim: &Reclaim) {
         for db in db.map_or(0..DATABASES as u8, |db| db..db + 1) {
             let slots = std::iter::once(local(slot));
-            let count = self.leave(self.space(db), slots, |value| reclaim.discard(value));
+            let count = self.leave(self.space(db), slots, FEW, |value| reclaim.discard(value));
             self.stats.dirty += count as u64;
         }
     }

@@ -35,7 +35,7 @@ fn target(node: Node, slots: &[u16]) -> Taken {
     let begun = target.send(slots[0], Record::Gone(0, b"a"));
     assert_eq!(target.heard(), (APPLIED, begun));
     for slot in slots {
-        target.plane.act(Action::Allow { slot: *slot, from: PEER });
+        target.plane.act(vec![Action::Allow { slot: *slot, from: PEER }]);
     }
     target
 }

@@ -66,7 +66,7 @@ impl Taken {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let _inside = runtime.enter();
         // Before the stream, or the answer would come back among what is looked at here.
-        plane.act(Action::Send { to: PEER, message: Transfer::Taken { slot, id: 1 } });
+        plane.act(vec![Action::Send { to: PEER, message: Transfer::Taken { slot, id: 1 } }]);
         plane.accept(PEER, tokio::net::TcpStream::from_std(theirs).unwrap(), Vec::new());
         node.shared.renew_lease(u64::MAX);
         Self { node, plane, stream, sent: 0 }
@@ -201,7 +201,7 @@ fn nobody_is_sent_back_by_who_has_said_that_it_took_a_slot() {
     taken.node.shared.set_gate(slot, Gate::Away);
     let owns = || taken.node.shared.ownership().owns(slot);
     assert!(!owns());
-    taken.plane.act(Action::Send { to: PEER, message: Transfer::Follow { slot, id: 2, stream: 1 } });
+    taken.plane.act(vec![Action::Send { to: PEER, message: Transfer::Follow { slot, id: 2, stream: 1 } }]);
     assert!(owns(), "commands wait here");
     assert_eq!(taken.node.shared.store.gate(slot), Gate::Away, "and are not executed yet");
 }

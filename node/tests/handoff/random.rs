@@ -270,7 +270,7 @@ impl Pair {
     fn take(&self, from: usize, slot: u16) {
         let [source, target] = [&self.cores[from].store, &self.cores[1 - from].store];
         source.set_gate(slot, Gate::Away);
-        source.drop_slot(slot);
+        source.drop_slot(slot, None);
         assert_eq!(source.slot_stats(slot).keys, 0);
         target.set_gate(slot, Gate::Open);
     }

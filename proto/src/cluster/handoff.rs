@@ -25,12 +25,16 @@ use super::message::{Copied, Report, Transfer};
 use super::mutant::{self, Mutant};
 use super::readable::{Readable, Reading};
 use super::slots::Slots;
-use super::states::{Aim, Export, Hand, Incoming, Offer, Out, of_slot};
+use super::states::{Aim, Export, Hand, Hands, Incoming, Offer, Out, Syncing, of_slot};
 use crate::slot::SLOTS;
 use crate::view::{NodeId, View};
 
 /// Slots that one member sends to another at the same time.
 pub const IN_FLIGHT: usize = 64;
+
+/// More are begun when no more than so many are under way, up to [`IN_FLIGHT`]. One for each that is through would make each take every
+/// step of its way alone, and what a step costs is mostly that threads wake each other.
+const REFILL: usize = IN_FLIGHT / 2;
 
 /// States of all slots at one member. See the module's documentation.
 #[derive(Debug, Default, Clone, Hash)]
@@ -40,14 +44,14 @@ pub struct Handoff {
     /// How many there are, by peer.
     loads: BTreeMap<NodeId, usize>,
     /// Those that are under way, by peer.
-    syncing: BTreeSet<(NodeId, u16)>,
+    syncing: Syncing,
     /// Slots that have a target or are to be copied and wait for their turn, by peer.
     waiting: BTreeMap<NodeId, VecDeque<u16>>,
     /// Where slots go in this view.
     targets: BTreeMap<u16, NodeId>,
     /// Slots that can be handed over, by target.
     ready: BTreeMap<NodeId, BTreeSet<u16>>,
-    hands: BTreeMap<u16, Hand>,
+    hands: Hands,
     /// Copies in sync that the view does not list.
     unlisted: BTreeSet<(u16, NodeId)>,
     broken: BTreeSet<(u16, NodeId)>,
@@ -133,7 +137,7 @@ impl Handoff {
     /// What we keep. Of what we own and have offered nothing changes until the next view if we are wedged; copies may
     /// become more.
     pub fn report(&self) -> Report {
-        let offered = |(slot, hand): (&u16, &Hand)| matches!(hand.state, Offer::Sent(_)).then_some(*slot);
+        let offered = |(slot, hand): (u16, Hand)| matches!(hand.state, Offer::Sent(_)).then_some(slot);
         let offered: Slots = self.hands.iter().filter_map(offered).collect();
         let owned: Slots = self.owned.iter().filter(|slot| !offered.has(*slot)).collect();
         let sent: Slots = offered.iter().chain(self.handed.keys().copied()).collect();
@@ -155,7 +159,7 @@ impl Handoff {
         }
         self.wedged = true;
         let frozen = self.hands.iter().filter(|(_, hand)| matches!(hand.state, Offer::Frozen(_)));
-        for (slot, to) in frozen.map(|(slot, hand)| (*slot, hand.to)).collect::<Vec<_>>() {
+        for (slot, to) in frozen.map(|(slot, hand)| (slot, hand.to)).collect::<Vec<_>>() {
             self.thaw(slot);
             self.ready.entry(to).or_default().insert(slot);
         }
@@ -163,7 +167,7 @@ impl Handoff {
 
     /// Serves a slot again that was to be handed over.
     fn thaw(&mut self, slot: u16) {
-        if self.hands.remove(&slot).is_some() {
+        if self.hands.remove(slot).is_some() {
             self.actions.push_back(Action::Serve { slot, fresh: false });
         }
     }
@@ -229,7 +233,7 @@ impl Handoff {
         // What we have of it is in doubt, or was never ours: it starts empty. But if it is a copy in sync, or was handed
         // over to somebody who is gone, it holds all that was answered.
         self.end_exports(slot);
-        self.hands.remove(&slot);
+        self.hands.remove(slot);
         self.handed.remove(&slot);
         self.incoming.remove(&slot);
         self.owned.insert(slot);
@@ -292,7 +296,7 @@ impl Handoff {
     /// get one, or the slot itself.
     fn disown(&mut self, slot: u16, owner: Option<NodeId>, listed: bool, wanted: bool) {
         self.end_exports(slot);
-        let hand = self.hands.remove(&slot);
+        let hand = self.hands.remove(slot);
         if self.owned.remove(slot) {
             match (hand, owner) {
                 (Some(Hand { to, state: Offer::Sent(id) }), Some(owner))
@@ -340,7 +344,7 @@ impl Handoff {
     }
 
     fn remove_export(&mut self, slot: u16, to: NodeId) -> bool {
-        self.syncing.remove(&(to, slot));
+        self.syncing.remove(to, slot);
         self.unlisted.remove(&(slot, to));
         self.broken.remove(&(slot, to));
         if let Some(ready) = self.ready.get_mut(&to) {
@@ -365,7 +369,7 @@ impl Handoff {
 
     /// Ends an export of a slot that we go on serving.
     fn unexport(&mut self, slot: u16, to: NodeId) {
-        if self.hands.get(&slot).is_some_and(|hand| hand.to == to) {
+        if self.hands.get(slot).is_some_and(|hand| hand.to == to) {
             self.thaw(slot);
         }
         if self.remove_export(slot, to) && self.streams.contains_key(&to) {
@@ -374,8 +378,7 @@ impl Handoff {
     }
 
     fn under_way(&self, to: NodeId) -> usize {
-        let syncing = self.syncing.range((to, 0)..=(to, u16::MAX)).count();
-        syncing + self.hands.values().filter(|hand| hand.to == to).count()
+        self.syncing.count(to) + self.hands.count(to)
     }
 
     /// Begins as many exports as may be under way.
@@ -386,6 +389,9 @@ impl Handoff {
         let peers: Vec<(NodeId, u64)> = self.streams.iter().map(|(to, stream)| (*to, *stream)).collect();
         for (to, stream) in peers {
             let mut under_way = self.under_way(to);
+            if under_way > REFILL {
+                continue;
+            }
             while under_way < IN_FLIGHT
                 && let Some(slot) = self.waiting.get_mut(&to).and_then(VecDeque::pop_front)
             {
@@ -394,7 +400,7 @@ impl Handoff {
                 // Who is a target and is not to keep a copy is no copy: it has not been listed.
                 let lasting = self.targets.get(&slot) != Some(&to);
                 let (copy, guard) = (self.next_id, lasting && self.guard);
-                self.syncing.insert((to, slot));
+                self.syncing.insert(to, slot);
                 self.add_export(slot, to, Export { copy, stream, lasting, guard, state: Out::Syncing });
                 let message = Transfer::Begin { slot, epoch: self.epoch, stream };
                 self.actions.push_back(Action::Send { to, message });
@@ -410,13 +416,13 @@ impl Handoff {
         }
         let peers: Vec<NodeId> = self.ready.keys().copied().collect();
         for to in peers.into_iter().filter(|to| self.streams.contains_key(to)).collect::<Vec<_>>() {
-            let mut under_way = self.hands.values().filter(|hand| hand.to == to).count();
+            let mut under_way = self.hands.count(to);
             while under_way < IN_FLIGHT
                 && let Some(slot) = self.ready.get_mut(&to).and_then(BTreeSet::pop_first)
             {
                 under_way += 1;
                 self.next_id += 1;
-                self.hands.insert(slot, Hand { to, state: Offer::Frozen(self.next_id) });
+                self.hands.set(slot, Hand { to, state: Offer::Frozen(self.next_id) });
                 self.actions.push_back(Action::Freeze { slot, to, id: self.next_id });
             }
         }
@@ -426,11 +432,11 @@ impl Handoff {
     pub fn on_connected(&mut self, peer: NodeId) {
         self.next_id += 1;
         self.streams.insert(peer, self.next_id);
-        for (slot, hand) in &self.hands {
-            if let Hand { to, state: Offer::Sent(id) } = *hand
+        for (slot, hand) in self.hands.iter() {
+            if let Hand { to, state: Offer::Sent(id) } = hand
                 && to == peer
             {
-                let message = Transfer::Take { slot: *slot, epoch: self.epoch, id };
+                let message = Transfer::Take { slot, epoch: self.epoch, id };
                 self.actions.push_back(Action::Send { to, message });
             }
         }
@@ -444,7 +450,7 @@ impl Handoff {
         let of_peer: Vec<(u16, Export)> =
             self.exports.iter().filter(|((_, to), _)| *to == peer).map(|((s, _), e)| (*s, *e)).collect();
         for (slot, export) in of_peer {
-            let hand = self.hands.get(&slot).filter(|hand| hand.to == peer);
+            let hand = self.hands.get(slot).filter(|hand| hand.to == peer);
             let sent = hand.is_some_and(|hand| matches!(hand.state, Offer::Sent(_)));
             if hand.is_some() && !sent {
                 self.thaw(slot);
@@ -481,7 +487,7 @@ impl Handoff {
         };
         export.state = Out::Synced;
         let (to, export) = (*to, *export);
-        self.syncing.remove(&(to, slot));
+        self.syncing.remove(to, slot);
         if export.lasting {
             self.unlisted.insert((slot, to));
             let message = Transfer::Complete { slot, stream: export.stream };
@@ -496,11 +502,11 @@ impl Handoff {
 
     /// Nothing more is executed on the slot, and all of it is in the stream.
     pub fn on_frozen(&mut self, slot: u16, id: u64) {
-        let Some(hand) = self.hands.get_mut(&slot).filter(|hand| hand.state == Offer::Frozen(id)) else {
+        let Some(hand) = self.hands.get(slot).filter(|hand| hand.state == Offer::Frozen(id)) else {
             return;
         };
         self.next_id += 1;
-        hand.state = Offer::Sent(self.next_id);
+        self.hands.set(slot, Hand { state: Offer::Sent(self.next_id), ..hand });
         let message = Transfer::Take { slot, epoch: self.epoch, id: self.next_id };
         self.actions.push_back(Action::Send { to: hand.to, message });
         if mutant::off(Mutant::ServeWhileSent) {

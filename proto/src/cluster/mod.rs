@@ -328,6 +328,18 @@ impl Core {
         pop(&mut self.outputs)
     }
 
+    /// The next of that, if it is something to be done with a slot: while many move there is much of it at once.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        match self.outputs.front() {
+            Some(Output::Slot(action)) => {
+                let action = *action;
+                pop(&mut self.outputs);
+                Some(action)
+            }
+            _ => None,
+        }
+    }
+
     fn send(&mut self, to: NodeId, message: Message) {
         self.outputs.push_back(Output::Send { to, message });
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -105,6 +106,7 @@ pub(super) async fn copy(
         flow: Flow::default(),
         begun: Instant::now(),
         told: Vec::new(),
+        telling: None,
         pacer,
         mover,
         outbox,
@@ -116,10 +118,7 @@ pub(super) async fn copy(
         while let Ok(task) = inbox.try_recv() {
             copying.begin(task).await;
         }
-        if copying.tell().await {
-            // There may be more to do by now.
-            continue;
-        }
+        copying.tell();
         let due = copying.due();
         tokio::select! {
             biased;
@@ -127,6 +126,7 @@ pub(super) async fn copy(
                 Some(task) => copying.begin(task).await,
                 None => return,
             },
+            () = heard(&mut copying.telling) => copying.telling = None,
             () = due.wait(outbox, seen) => {
                 let since = Instant::now();
                 while copying.step() && since.elapsed() < SLICE && inbox.is_empty() {}
@@ -134,6 +134,17 @@ pub(super) async fn copy(
                 tokio::task::yield_now().await;
             }
         }
+    }
+}
+
+/// What the core is being told.
+type Telling<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Waits until the core has heard it, if there is anything.
+async fn heard(telling: &mut Option<Telling<'_>>) {
+    match telling {
+        Some(telling) => telling.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -169,14 +180,15 @@ struct Copying<'a> {
     flow: Flow,
     /// When the stream began.
     begun: Instant,
-    /// What the core is to be told.
+    /// What the core is to be told when it has heard what it is being told.
     told: Vec<SlotEvent>,
+    telling: Option<Telling<'a>>,
     pacer: &'a mut Pacer,
     mover: &'a Mover,
     outbox: &'a Arc<Outbox>,
 }
 
-impl Copying<'_> {
+impl<'a> Copying<'a> {
     /// Sees how far the peer has got.
     fn go_on(&mut self) {
         self.flow.acked(self.begun.elapsed(), self.outbox.acked());
@@ -194,7 +206,7 @@ impl Copying<'_> {
                 let mut drained = self.drain(slot);
                 while matches!(drained, Copied::More | Copied::NoRoom) {
                     // Others that were drained before have nothing to wait for.
-                    self.tell().await;
+                    self.tell_all().await;
                     match drained {
                         Copied::NoRoom => self.outbox.acks().after(seen, LONG).await,
                         _ => tokio::task::yield_now().await,
@@ -218,12 +230,21 @@ impl Copying<'_> {
         self.mover.shared.store.copy_slot(slot, self.outbox, BUDGET)
     }
 
-    /// Tells the core what there is to tell; whether there was anything.
-    async fn tell(&mut self) -> bool {
-        let told = std::mem::take(&mut self.told);
-        let any = !told.is_empty();
-        self.mover.events(told).await;
-        any
+    /// Begins to tell the core what there is to tell, in order: what comes up meanwhile is told next. Copying goes on.
+    fn tell(&mut self) {
+        if self.telling.is_none() && !self.told.is_empty() {
+            let (mover, told) = (self.mover, std::mem::take(&mut self.told));
+            self.telling = Some(Box::pin(mover.events(told)));
+        }
+    }
+
+    /// Tells it everything, and waits until it has heard it.
+    async fn tell_all(&mut self) {
+        while self.telling.is_some() || !self.told.is_empty() {
+            self.tell();
+            heard(&mut self.telling).await;
+            self.telling = None;
+        }
     }
 
     fn due(&mut self) -> Due {

@@ -35,7 +35,7 @@ use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
     command::Wait,
-    handoff::Outbox,
+    handoff::{Outbox, Round},
     server::{Ownership, Shared},
     store::Gate,
 };
@@ -114,6 +114,7 @@ pub struct Mover {
     state: Mutex<State>,
     /// From whom slots come; held while a record is put into effect, and locked after the state.
     intake: Mutex<Intake>,
+    counted: Counted,
     /// Held while a stream from a peer begins or ends.
     accepting: tokio::sync::Mutex<()>,
 }
@@ -132,9 +133,19 @@ struct State {
     failed: BTreeMap<NodeId, ending::Ending>,
 }
 
+/// What is counted of each slot.
+struct Counted {
+    slots_in: metrics::Counter,
+    slots_out: metrics::Counter,
+}
+
 struct Receiver {
     task: JoinHandle<()>,
     answers: Arc<answers::Answers>,
+}
+
+fn counter(node: &str, what: &'static str, direction: &'static str) -> metrics::Counter {
+    metrics::counter!(what, "node" => node.to_owned(), "direction" => direction)
 }
 
 impl std::fmt::Debug for Mover {
@@ -150,6 +161,7 @@ impl Mover {
     /// When the system gives no thread.
     pub fn new(shared: Arc<Shared>, name: &str) -> std::io::Result<Arc<Self>> {
         shared.renew_lease(0);
+        let slots = |direction| counter(name, "shoal_handoff_slots_total", direction);
         Ok(Arc::new(Self {
             shared,
             name: name.to_owned(),
@@ -157,6 +169,7 @@ impl Mover {
             thread: Control::start("node-handoff")?,
             state: Mutex::default(),
             intake: Mutex::default(),
+            counted: Counted { slots_in: slots("in"), slots_out: slots("out") },
             accepting: tokio::sync::Mutex::default(),
         }))
     }
@@ -185,7 +198,7 @@ impl Mover {
 
     /// For those who count often.
     fn counter(&self, what: &'static str, direction: &'static str) -> metrics::Counter {
-        metrics::counter!(what, "node" => self.name.clone(), "direction" => direction)
+        counter(&self.name, what, direction)
     }
 
     fn count_ended(&self, direction: &'static str, ending: ending::Ending) {
@@ -210,7 +223,7 @@ impl Mover {
         self.intake.lock().refuse(slot);
         if fresh {
             self.shared.set_gate(slot, Gate::Away);
-            self.shared.store.drop_slot(slot);
+            self.shared.store.drop_slot(slot, None);
             if state.view.as_ref().is_some_and(|view| view.epoch > 1) {
                 metrics::counter!("shoal_slots_emptied_total", "node" => self.name.clone()).increment(1);
             }
@@ -220,25 +233,40 @@ impl Mover {
             // The view gives what we had as a copy.
             metrics::counter!("shoal_slots_promoted_total", "node" => self.name.clone()).increment(1);
         }
-        self.claim(state, slot);
         self.shared.set_gate(slot, Gate::Open);
     }
 
-    /// Clients are not sent elsewhere any more: commands on the slot wait here until its gate opens.
-    fn claim(&self, state: &mut State, slot: u16) {
-        if let Some(place) = state.me.and_then(|me| Self::place(state, me))
-            && !self.shared.ownership().owns(slot)
-        {
-            state.moved.push((slot, place));
-            self.flush_moved(state);
+    /// Clients are not sent elsewhere any more from the slots that are to be served: commands wait here until the gates open. As soon as a
+    /// former owner has read that we took one it sends clients here; they must not be sent back.
+    fn claim(&self, state: &mut State, actions: &[Action]) {
+        let Some(place) = state.me.and_then(|me| Self::place(state, me)) else { return };
+        let ownership = self.shared.ownership();
+        let served = actions.iter().filter_map(|action| match *action {
+            Action::Serve { slot, .. } | Action::Send { message: Transfer::Follow { slot, .. }, .. } => {
+                Some(slot).filter(|slot| !ownership.owns(*slot))
+            }
+            _ => None,
+        });
+        state.moved.extend(served.map(|slot| (slot, place)));
+        self.flush_moved(state);
+    }
+
+    /// Nothing is executed on the slot any more. Whether nothing is left of it to be sent, so that it is as good as drained.
+    fn freeze(&self, state: &State, (slot, to): (u16, NodeId), id: u64) -> bool {
+        self.shared.set_gate(slot, Gate::Held);
+        let all =
+            state.exports.get(&(slot, to)).is_some_and(|outbox| self.shared.store.is_copied(slot, outbox));
+        if !all && let Some(sender) = state.senders.get(&to) {
+            sender.drain(slot, id);
         }
+        all
     }
 
     fn send(&self, state: &mut State, to: NodeId, message: Transfer) {
         match message {
             Transfer::Taken { .. } | Transfer::Refused { .. } | Transfer::Missing { .. } => {
                 if let Transfer::Taken { slot, .. } = message {
-                    self.count("shoal_handoff_slots_total", "in", 1);
+                    self.counted.slots_in.increment(1);
                     self.intake.lock().on_taken(slot, to);
                 }
                 if let Some(receiver) = state.receivers.get(&to) {
@@ -252,10 +280,8 @@ impl Mover {
             | Transfer::Take { .. }
             | Transfer::Stop { .. } => {
                 if let Transfer::Follow { slot, .. } = message {
-                    self.count("shoal_handoff_slots_total", "in", 1);
+                    self.counted.slots_in.increment(1);
                     self.intake.lock().on_taken(slot, to);
-                    // As soon as the former owner has read this it sends clients here; it must not be sent them back.
-                    self.claim(state, slot);
                 }
                 if let Some(outbox) = state.senders.get(&to).and_then(sender::Handle::outbox) {
                     outbox.send(&wire::message(&message));
@@ -294,12 +320,12 @@ impl Mover {
     fn gone(&self, state: &mut State, slot: u16, to: NodeId, keep: bool) {
         self.shared.set_gate(slot, Gate::Away);
         if let Some(place) = Self::place(state, to) {
+            // Told when all of this is done: commands wait until then.
             state.moved.push((slot, place));
-            self.flush_moved(state);
         }
-        self.count("shoal_handoff_slots_total", "out", 1);
+        self.counted.slots_out.increment(1);
         if !keep {
-            self.shared.store.doom_slot(slot);
+            self.shared.store.drop_slot(slot, None);
         }
     }
 
@@ -360,30 +386,38 @@ impl Slots for DataPlane {
         });
     }
 
-    fn act(&self, action: Action) {
+    fn act(&self, actions: Vec<Action>) -> Vec<SlotEvent> {
+        // A stream is told once of all that is put into it.
+        let round = Round::begin();
         let state = &mut *self.0.state.lock();
-        match action {
-            Action::Serve { slot, fresh } => self.0.serve(state, slot, fresh),
-            Action::Freeze { slot, to, id } => {
-                self.0.shared.set_gate(slot, Gate::Held);
-                if let Some(sender) = state.senders.get(&to) {
-                    sender.drain(slot, id);
+        let mut said = Vec::new();
+        self.0.claim(state, &actions);
+        for action in actions {
+            match action {
+                Action::Serve { slot, fresh } => self.0.serve(state, slot, fresh),
+                Action::Freeze { slot, to, id } => {
+                    if self.0.freeze(state, (slot, to), id) {
+                        said.push(SlotEvent::Frozen { slot, id });
+                    }
+                }
+                Action::Export { slot, to, copy, lasting, guard } => {
+                    self.0.export(state, (slot, to), copy, lasting.then_some(guard));
+                }
+                Action::Follow { slot, to, guard } => self.0.follow(state, (slot, to), guard),
+                Action::Allow { slot, from } => self.0.intake.lock().allow(slot, from),
+                Action::Unexport { slot, to } => self.0.unexport(state, slot, to),
+                Action::Send { to, message } => self.0.send(state, to, message),
+                Action::Gone { slot, to, keep } => self.0.gone(state, slot, to, keep),
+                Action::Drop { slot } => {
+                    self.0.intake.lock().refuse(slot);
+                    self.0.shared.set_gate(slot, Gate::Away);
+                    self.0.shared.store.drop_slot(slot, None);
                 }
             }
-            Action::Export { slot, to, copy, lasting, guard } => {
-                self.0.export(state, (slot, to), copy, lasting.then_some(guard));
-            }
-            Action::Follow { slot, to, guard } => self.0.follow(state, (slot, to), guard),
-            Action::Allow { slot, from } => self.0.intake.lock().allow(slot, from),
-            Action::Unexport { slot, to } => self.0.unexport(state, slot, to),
-            Action::Send { to, message } => self.0.send(state, to, message),
-            Action::Gone { slot, to, keep } => self.0.gone(state, slot, to, keep),
-            Action::Drop { slot } => {
-                self.0.intake.lock().refuse(slot);
-                self.0.shared.set_gate(slot, Gate::Away);
-                self.0.shared.store.doom_slot(slot);
-            }
         }
+        self.0.flush_moved(state);
+        drop(round);
+        said
     }
 
     fn readable(&self, readable: &Readable) {

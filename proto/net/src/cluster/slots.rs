@@ -14,8 +14,9 @@ pub trait Slots: Send + Sync + 'static {
     /// A view is in force.
     fn install(&self, view: &Arc<View>, me: NodeId);
 
-    /// Something is to be done with a slot.
-    fn act(&self, action: Action);
+    /// These things are to be done with slots, in order. What there is to be told of that at once is returned: of a slot that is frozen and
+    /// has nothing left to be sent, [`SlotEvent::Frozen`].
+    fn act(&self, actions: Vec<Action>) -> Vec<SlotEvent>;
 
     /// Copies of these slots may be read here from now on, under the lease.
     fn readable(&self, readable: &Readable);

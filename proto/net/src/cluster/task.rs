@@ -282,10 +282,18 @@ impl Task {
             cluster::Output::Send { to, message } => self.tell(to, message),
             cluster::Output::Install(view) => self.adopt(view),
             cluster::Output::Lease(until) => self.shared.slots.lease(self.started + until),
-            cluster::Output::Slot(action) => self.shared.slots.act(action),
+            cluster::Output::Slot(action) => self.act(action),
             cluster::Output::Readable(readable) => self.shared.slots.readable(&readable),
             cluster::Output::Excluded => self.excluded_now(),
         }
+    }
+
+    /// Does something with a slot, and with it all that is to be done with slots behind it.
+    fn act(&mut self, first: cluster::Action) {
+        let mut actions = vec![first];
+        actions.extend(std::iter::from_fn(|| self.core.poll_action()));
+        let said = self.shared.slots.act(actions);
+        said.into_iter().for_each(|event| self.on_slots(event));
     }
 
     /// Members that slots are to be sent to.

@@ -113,7 +113,31 @@ impl Data {
 impl Slots for Data {
     fn install(&self, _: &Arc<View>, _: NodeId) {}
 
-    fn act(&self, action: Action) {
+    fn act(&self, actions: Vec<Action>) -> Vec<SlotEvent> {
+        actions.into_iter().for_each(|action| self.act_on(action));
+        Vec::new()
+    }
+
+    fn readable(&self, _: &Readable) {}
+
+    fn lease(&self, until: Duration) {
+        *self.lease.lock().unwrap() = until;
+    }
+
+    fn peers(&self, peers: Vec<Member>) {
+        for peer in peers {
+            // What is answered to a peer may have gone there before.
+            if self.connected.lock().unwrap().insert(peer.id) {
+                self.tell(SlotEvent::Connected(peer.id));
+            }
+        }
+    }
+
+    fn accept(&self, _: NodeId, _: TcpStream, _: Vec<u8>) {}
+}
+
+impl Data {
+    fn act_on(&self, action: Action) {
         let set = |slot: u16, served| {
             std::mem::replace(&mut self.served.lock().unwrap()[usize::from(slot)], served)
         };
@@ -140,21 +164,4 @@ impl Slots for Data {
             Action::Unexport { .. } | Action::Follow { .. } | Action::Allow { .. } => {}
         }
     }
-
-    fn readable(&self, _: &Readable) {}
-
-    fn lease(&self, until: Duration) {
-        *self.lease.lock().unwrap() = until;
-    }
-
-    fn peers(&self, peers: Vec<Member>) {
-        for peer in peers {
-            // What is answered to a peer may have gone there before.
-            if self.connected.lock().unwrap().insert(peer.id) {
-                self.tell(SlotEvent::Connected(peer.id));
-            }
-        }
-    }
-
-    fn accept(&self, _: NodeId, _: TcpStream, _: Vec<u8>) {}
 }

@@ -57,7 +57,7 @@ impl Handoff {
 
     /// Whether this is the offer that waits for an answer.
     fn offered(&self, slot: u16, id: u64, to: NodeId) -> bool {
-        self.hands.get(&slot) == Some(&Hand { to, state: Offer::Sent(id) })
+        self.hands.get(slot) == Some(Hand { to, state: Offer::Sent(id) })
     }
 
     /// A slot that we offered is the other's now.
@@ -65,7 +65,7 @@ impl Handoff {
         if !self.offered(slot, id, from) {
             return;
         }
-        self.hands.remove(&slot);
+        self.hands.remove(slot);
         self.end_exports(slot);
         self.owned.remove(slot);
         self.targets.remove(&slot);
