@@ -237,7 +237,8 @@ impl Mover {
     }
 
     /// Clients are not sent elsewhere any more from the slots that are to be served: commands wait here until the gates open. As soon as a
-    /// former owner has read that we took one it sends clients here; they must not be sent back.
+    /// former owner has read that we took one it sends clients here; they must not be sent back. No slot among them is gone by another of
+    /// these actions: within a view each changes hands once, and a view is installed between actions.
     fn claim(&self, state: &mut State, actions: &[Action]) {
         let Some(place) = state.me.and_then(|me| Self::place(state, me)) else { return };
         let ownership = self.shared.ownership();
