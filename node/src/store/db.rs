@@ -6,16 +6,14 @@ use bytes::Bytes;
 use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
-    Edit, Effect, Gate, Guards, Located, Prepared, Settings, Store,
+    Edit, Gate, Guards, Located, Prepared, Settings, Store,
     item::Form,
     prepared::LEAST_PREPARED,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
 use smallvec::SmallVec;
-use std::sync::Arc;
 
-use crate::handoff::Outbox;
 use crate::value::{Encodings, Str, Typed, Value};
 
 /// What a write does to a key's expiry.
@@ -223,6 +221,11 @@ impl<'a> Db<'a> {
             .expect("a command only touches keys whose slots it locked")
     }
 
+    /// The shard of a slot.
+    pub(super) fn of(&self, slot: u16) -> &Shard {
+        &self.guards[self.guard_of(slot)].1
+    }
+
     /// Whether the slot is open and nobody listens to its changes: the usual case.
     #[inline]
     pub(crate) fn is_plain(&self, slot: u16) -> bool {
@@ -242,43 +245,7 @@ impl<'a> Db<'a> {
     }
 
     pub(super) fn gate(&self, slot: u16) -> Gate {
-        self.guards[self.guard_of(slot)].1.gates.state(slot).gate()
-    }
-
-    /// Whether somebody listens to changes of the slot.
-    pub(crate) fn is_tapped(&self, slot: u16) -> bool {
-        self.guards[self.guard_of(slot)].1.gates.state(slot).is_tapped()
-    }
-
-    /// Whether a command that changes this key has to wait until the key was copied, because it is large.
-    pub(crate) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
-        self.guards[self.guard_of(slot)].1.is_busy(slot, key)
-    }
-
-    /// Whether commands that change the slot have to wait until its copies have caught up.
-    pub(crate) fn is_behind(&self, slot: u16) -> bool {
-        self.guards[self.guard_of(slot)].1.is_behind(slot)
-    }
-
-    /// Whether a command that may change this much of the slot has to wait until a long write before it was sent to its copies.
-    pub(crate) fn is_clogged(&self, slot: u16, bytes: usize) -> bool {
-        self.guards[self.guard_of(slot)].1.is_clogged(slot, bytes)
-    }
-
-    /// Bytes of a key's value if that is a large one.
-    pub(crate) fn large_memory(&self, db: u8, slot: u16, key: &[u8]) -> usize {
-        self.guards[self.guard_of(slot)].1.large_memory(db, slot, key)
-    }
-
-    /// The outboxes that replies about the slot wait for, and up to where.
-    pub(crate) fn waits(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
-        self.guards[self.guard_of(slot)].1.waits(slot)
-    }
-
-    /// Tells those who listen to a slot what a command did.
-    pub(crate) fn tell(&mut self, effect: &Effect<'_>) {
-        let guard = self.guard_of(effect.slot);
-        self.shard(guard).tell_effect(effect);
+        self.of(slot).gates.state(slot).gate()
     }
 
     /// Counts changes of data in the locked shards.

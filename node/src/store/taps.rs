@@ -1,6 +1,14 @@
 //! Who listens to the slots of one shard.
 
-use super::{SHARDS, SLOTS_PER_SHARD, keyspace::local, shard_of, tap::Tap};
+use std::sync::Arc;
+
+use super::{
+    Db, SHARDS, SLOTS_PER_SHARD,
+    keyspace::local,
+    shard_of,
+    tap::{Effect, Tap},
+};
+use crate::handoff::Outbox;
 
 /// The taps of each slot, found by its place: every write to a slot that has copies looks for them several times.
 #[derive(Debug, Default)]
@@ -47,5 +55,44 @@ impl Taps {
     pub(super) fn slots(&self) -> impl Iterator<Item = u16> + '_ {
         let tapped = self.of.iter().enumerate().filter(|(_, taps)| !taps.is_empty());
         tapped.map(|(at, _)| (at * SHARDS + self.shard) as u16)
+    }
+}
+
+/// What a command asks and tells whoever listens to its slots.
+impl Db<'_> {
+    /// Whether somebody listens to changes of the slot.
+    pub(crate) fn is_tapped(&self, slot: u16) -> bool {
+        self.of(slot).gates.state(slot).is_tapped()
+    }
+
+    /// Whether a command that changes this key has to wait until the key was copied, because it is large.
+    pub(crate) fn is_busy(&self, slot: u16, key: &[u8]) -> bool {
+        self.of(slot).is_busy(slot, key)
+    }
+
+    /// Whether commands that change the slot have to wait until its copies have caught up.
+    pub(crate) fn is_behind(&self, slot: u16) -> bool {
+        self.of(slot).is_behind(slot)
+    }
+
+    /// Whether a command that may change this much of the slot has to wait until a long write before it was sent to its copies.
+    pub(crate) fn is_clogged(&self, slot: u16, bytes: usize) -> bool {
+        self.of(slot).is_clogged(slot, bytes)
+    }
+
+    /// Bytes of a key's value if that is a large one.
+    pub(crate) fn large_memory(&self, db: u8, slot: u16, key: &[u8]) -> usize {
+        self.of(slot).large_memory(db, slot, key)
+    }
+
+    /// The outboxes that replies about the slot wait for, and up to where.
+    pub(crate) fn waits(&self, slot: u16) -> impl Iterator<Item = (&Arc<Outbox>, u64)> {
+        self.of(slot).waits(slot)
+    }
+
+    /// Tells those who listen to a slot what a command did.
+    pub(crate) fn tell(&mut self, effect: &Effect<'_>) {
+        let guard = self.guard_of(effect.slot);
+        self.shard(guard).tell_effect(effect);
     }
 }
