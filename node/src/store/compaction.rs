@@ -105,7 +105,7 @@ impl Store {
     /// How many bands of a segment have to be dead before others are moved out of it: more where memory is not short.
     #[inline]
     pub(super) fn sparse(&self) -> usize {
-        if self.ample.load(Ordering::Relaxed) { SPARSE_IF_AMPLE } else { SPARSE }
+        if self.is_ample() { SPARSE_IF_AMPLE } else { SPARSE }
     }
 
     /// Notes whether there is anything in a shard that could be squeezed out.

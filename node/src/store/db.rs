@@ -62,7 +62,7 @@ pub struct Scanned {
 /// are a bug in the command table (they panic in tests).
 #[derive(Debug)]
 pub struct Db<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
     guards: Guards<'a>,
     index: u8,
     now: u64,

@@ -195,6 +195,12 @@ impl Store {
         }
     }
 
+    /// Whether memory is not short, as far as is known.
+    #[inline]
+    fn is_ample(&self) -> bool {
+        self.ample.load(Ordering::Relaxed)
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> Settings {
         **self.settings.load()

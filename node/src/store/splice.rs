@@ -19,6 +19,8 @@ use crate::value::{
 /// Room to grow: one in so many bytes, and so many.
 const ROOM_SHARE: usize = 4;
 const ROOM: usize = 16;
+/// Where memory is not short, one in so many, or as much as the change adds: the next one is mostly of that size.
+const AMPLE_ROOM_SHARE: usize = 2;
 /// More room than this behind the elements, and as much again as they take, is given back.
 const MOST_ROOM: usize = 64;
 
@@ -125,11 +127,12 @@ impl Db<'_> {
     /// Changes a small collection of the kind that `plan` takes it for. `None`: nothing was changed or counted.
     #[inline]
     fn splice<'n, R>(&mut self, spot: Spot, plan: impl FnOnce(Dense<'_>) -> Plan<'n, R>) -> Option<R> {
-        let (now, touches, mut place) = (self.now(), self.touches(), spot.place);
+        let (now, touches, mut place, ample) =
+            (self.now(), self.touches(), spot.place, self.store.is_ample());
         let shard = self.shard(spot.guard);
         let (splice, result) = plan(Dense::new(shard.item(place.handle).value()))?;
         if let Some(splice) = splice {
-            place = shard.splice(place, &splice, now)?;
+            place = shard.splice(place, &splice, (now, ample))?;
             shard.stats.dirty += 1;
         }
         if touches {
@@ -154,7 +157,7 @@ impl Db<'_> {
 impl Shard {
     /// Changes a small collection; its place from now on. `None` if it would grow too large.
     #[inline]
-    fn splice(&mut self, place: Place, splice: &Splice<'_>, now: u64) -> Option<Place> {
+    fn splice(&mut self, place: Place, splice: &Splice<'_>, (now, ample): (u64, bool)) -> Option<Place> {
         let (room, used) = (self.item(place.handle).value().len(), splice.used());
         let most = self.longest_value().min(LONGEST_EDITED);
         // One that shrinks is never left to the value, as what it says may have been told by now.
@@ -162,12 +165,19 @@ impl Shard {
             splice.apply(self.log.item_mut(place.handle).value_mut());
             return Some(place);
         }
-        if used > most { None } else { Some(self.splice_anew(place, splice, most, now)) }
+        if used > most { None } else { Some(self.splice_anew(place, splice, most, (now, ample))) }
     }
 
-    fn splice_anew(&mut self, place: Place, splice: &Splice<'_>, most: usize, now: u64) -> Place {
+    fn splice_anew(
+        &mut self,
+        place: Place,
+        splice: &Splice<'_>,
+        most: usize,
+        (now, ample): (u64, bool),
+    ) -> Place {
         let (room, used) = (self.item(place.handle).value().len(), splice.used());
-        let len = if used > room { (used + used / ROOM_SHARE + ROOM).min(most) } else { used };
+        let more = if ample { (used / AMPLE_ROOM_SHARE).max(splice.added()) } else { used / ROOM_SHARE };
+        let len = if used > room { (used + more + ROOM).min(most) } else { used };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.resize(len, 0);
@@ -202,6 +212,10 @@ mod tests {
         let mut sets = [(); 4].map(|()| BTreeSet::<String>::new());
         let mut lists = [(); 4].map(|()| VecDeque::<String>::new());
         for step in 0..20_000 {
+            if step == 10_000 {
+                // From here on it is known that memory is not short.
+                core.store.unneeded();
+            }
             let k = random.random_range(0..4);
             // One key of each kind stays small, one grows long.
             let names = [3, 12, 40, 90][k];
@@ -258,5 +272,23 @@ mod tests {
                 assert_eq!(core.run(&format!("SCARD s{k}")), format!(":{}\r\n", sets[k].len()));
             }
         }
+    }
+
+    /// How often a hash is written anew until it has ten fields that came one by one.
+    fn moves(core: &mut Core) -> u64 {
+        for i in 0..10 {
+            assert_eq!(core.run(&format!("HSET hash field:{i:012} 0123456789abcdef")), ":1\r\n");
+        }
+        core.store.audit();
+        core.store.shards.iter().map(|shard| shard.lock().log.gone()).sum()
+    }
+
+    #[test]
+    fn what_grows_moves_less_often_where_memory_is_not_short() {
+        let mut core = Core::new();
+        assert_eq!(moves(&mut core), 5);
+        core = Core::new();
+        core.store.unneeded();
+        assert_eq!(moves(&mut core), 3);
     }
 }

@@ -222,6 +222,11 @@ impl Splice<'_> {
         self.used - self.old.len() + self.len
     }
 
+    /// Bytes of what is new.
+    pub(crate) fn added(&self) -> usize {
+        self.len
+    }
+
     /// Changes the run where it lies; `bytes` has room for all of it.
     #[inline]
     pub(crate) fn apply(&self, bytes: &mut [u8]) {
