@@ -9,7 +9,7 @@ use shoal_proto::{
 
 use crate::{
     same::same,
-    store::{Located, Store, Wanted, shard_of},
+    store::{Ahead, Located, Store, Wanted, shard_of},
 };
 
 /// Requests of one connection gathered at once; more look-ups than a core can have waiting for memory, and few enough
@@ -249,8 +249,10 @@ impl Lookahead {
 struct Keys<'a>(&'a [Found]);
 
 impl Wanted for Keys<'_> {
-    fn each(&self, mut f: impl FnMut(u8, u16, u32)) {
+    fn each(&self, mut f: impl FnMut(Ahead)) {
         let wanted = self.0.iter().filter(|found| found.has_key && !found.again);
-        wanted.for_each(|found| f(found.db, found.slot, found.hash));
+        wanted.for_each(|&Found { db, slot, hash, element, .. }| {
+            f(Ahead { db, slot, hash, whole: element != 0 });
+        });
     }
 }

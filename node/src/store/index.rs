@@ -107,7 +107,9 @@ pub(super) enum Lead<'a> {
 
 /// The index of one slot.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct SlotIndex {
+    // What a look-up reads comes first.
     buckets: Vec<Bucket>,
     overflow: Vec<Bucket>,
     /// The first overflow line that is not used; they are linked through their first handle.
@@ -166,6 +168,9 @@ impl SlotIndex {
     pub(super) fn memory(&self) -> usize {
         (self.buckets.len() + self.overflow.len()) * size_of::<Bucket>()
     }
+
+    /// Bytes at its beginning that a look-up reads.
+    pub(super) const READ: usize = std::mem::offset_of!(Self, vacant);
 
     /// The line in which an item with this hash would be.
     #[inline]

@@ -11,6 +11,7 @@ use super::{
     item::{Item, ItemMut, Parts},
     litter::{BANDS, Listed, Litter, band},
     pool::{Block, Pool},
+    prefetch,
 };
 
 /// Where an item is: the segment's number and the offset in it.
@@ -418,6 +419,7 @@ impl Log {
             let item = Item(&segment.bytes[at as usize..]);
             let len = item.len() as u32;
             segment.walked += len;
+            prefetch::ask_behind(&segment.bytes, at as usize, len as usize);
             if item.is_dead() {
                 // It is as good as given back.
                 passed += len;

@@ -13,11 +13,21 @@ use smallvec::SmallVec;
 use super::{
     Located, SHARDS, Store,
     index::{Lead, SlotIndex},
+    item::Item,
     keyspace::local,
     log::Handle,
     shard::{Key, Place, Shard},
     shard_of,
 };
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+/// Bytes of an item that are asked for before its length is known.
+const ASKED_FIRST: usize = 3 * LINE;
+/// More of an item's bytes are not asked for: whoever reads so many one after the other is served ahead by the processor.
+const MOST_ASKED: usize = 20 * LINE;
+/// How far behind an item a walk asks for memory.
+const WALK_AHEAD: usize = 12 * LINE;
 
 /// Where each shard's slots of database 0 were when somebody last looked, or 0: good enough for a hint, and it costs
 /// no lock.
@@ -30,10 +40,23 @@ impl Default for Hints {
     }
 }
 
+/// A look-up that is known in advance.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead {
+    /// The database.
+    pub db: u8,
+    /// The key's slot.
+    pub slot: u16,
+    /// The key's hash.
+    pub hash: u32,
+    /// Whether what is found will be read up to its end, if it is a small collection.
+    pub whole: bool,
+}
+
 /// The look-ups of one pass.
 pub trait Wanted {
-    /// Calls `f` with database, slot and hash of each.
-    fn each(&self, f: impl FnMut(u8, u16, u32));
+    /// Calls `f` with each.
+    fn each(&self, f: impl FnMut(Ahead));
 }
 
 impl Store {
@@ -42,14 +65,15 @@ impl Store {
     pub fn ask_slot(&self, slot: u16) {
         let base = self.hints.0[shard_of(slot)].load(Relaxed);
         if base != 0 {
-            prefetch_at(base + local(slot) * size_of::<SlotIndex>());
+            prefetch_index(base + local(slot) * size_of::<SlotIndex>());
         }
     }
 
     /// The other steps: a line of the index, the item it leads to or, from a bucket that is too full, the next line and
-    /// then the item. Each needs what the one before has brought in, so they pay from two look-ups on.
+    /// then the item, and what is behind the beginning of an item that is read as a whole. Each needs what the one before has
+    /// brought in, so they pay from two look-ups on.
     pub fn ask(&self, wanted: &impl Wanted) {
-        wanted.each(|db, slot, hash| {
+        wanted.each(|Ahead { db, slot, hash, .. }| {
             let n = shard_of(slot);
             // A shard that is busy is left alone: it is being brought in by somebody else.
             let Some(shard) = self.shards[n].try_lock() else { return };
@@ -62,26 +86,46 @@ impl Store {
                 prefetch(line);
             }
         });
-        let mut behind = SmallVec::<[(u8, u16, u32); 32]>::new();
-        wanted.each(|db, slot, hash| {
-            let Some(shard) = self.shards[shard_of(slot)].try_lock() else { return };
-            let Some(keys) = shard.keyspace(shard.space(db)) else { return };
-            match keys.slot(slot).lead(hash) {
-                Lead::Item(handle) => prefetch_item(shard.item(handle).0),
+        let (mut behind, mut whole) = (SmallVec::<[Ahead; 32]>::new(), false);
+        wanted.each(|ahead| {
+            let Some(shard) = self.shards[shard_of(ahead.slot)].try_lock() else { return };
+            let Some(keys) = shard.keyspace(shard.space(ahead.db)) else { return };
+            match keys.slot(ahead.slot).lead(ahead.hash) {
+                Lead::Item(handle) => {
+                    prefetch_item(shard.item(handle).0);
+                    whole |= ahead.whole;
+                }
                 Lead::Line(line) => {
                     prefetch(line);
-                    behind.push((db, slot, hash));
+                    behind.push(ahead);
                 }
                 Lead::Nothing => {}
             }
         });
-        for (db, slot, hash) in behind {
+        for Ahead { db, slot, hash, .. } in behind {
             let Some(shard) = self.shards[shard_of(slot)].try_lock() else { continue };
             let Some(keys) = shard.keyspace(shard.space(db)) else { continue };
             if let Some(handle) = keys.slot(slot).candidate(hash) {
                 prefetch_item(shard.item(handle).0);
             }
         }
+        if whole {
+            self.ask_rest(wanted);
+        }
+    }
+
+    /// The rest of the items that are read as a whole.
+    fn ask_rest(&self, wanted: &impl Wanted) {
+        wanted.each(|Ahead { db, slot, hash, whole }| {
+            if !whole {
+                return;
+            }
+            let Some(shard) = self.shards[shard_of(slot)].try_lock() else { return };
+            let Some(keys) = shard.keyspace(shard.space(db)) else { return };
+            if let Lead::Item(handle) = keys.slot(slot).lead(hash) {
+                prefetch_rest(shard.item(handle));
+            }
+        });
     }
 }
 
@@ -97,19 +141,12 @@ impl Store {
     }
 }
 
-/// One database, several keys.
-impl Wanted for (u8, &[Located<'_>]) {
-    fn each(&self, mut f: impl FnMut(u8, u16, u32)) {
-        self.1.iter().for_each(|key| f(self.0, key.slot, key.hash));
-    }
-}
-
 /// What a look-up in a shard that is locked reads one after the other: the slot's index, a line of it, the item.
 pub(super) const STEPS: [fn(&Shard, &Key<'_>); 3] = [slot, line, item];
 
 fn slot(shard: &Shard, key: &Key<'_>) {
     if let Some(keys) = shard.keyspace(key.space) {
-        prefetch(keys.slot(key.slot));
+        prefetch_index(std::ptr::from_ref(keys.slot(key.slot)).addr());
     }
 }
 
@@ -129,7 +166,7 @@ fn item(shard: &Shard, key: &Key<'_>) {
 #[inline]
 pub(super) fn slot_of(shard: &Shard, place: &Place) {
     if let Some(keys) = shard.keyspace(place.space) {
-        prefetch(keys.slot(place.slot));
+        prefetch_index(std::ptr::from_ref(keys.slot(place.slot)).addr());
     }
 }
 
@@ -152,9 +189,32 @@ pub(super) fn ask_item(shard: &Shard, handle: Handle) {
 #[inline(always)]
 fn prefetch_item(item: &[u8]) {
     let at = item.as_ptr().addr();
+    (0..ASKED_FIRST).step_by(LINE).for_each(|line| prefetch_at(at + line));
+}
+
+/// The lines of a longer item behind those, once its header is there.
+#[inline]
+fn prefetch_rest(item: Item<'_>) {
+    let (at, len) = (item.0.as_ptr().addr(), item.len());
+    (ASKED_FIRST..len.min(MOST_ASKED)).step_by(LINE).for_each(|line| prefetch_at(at + line));
+    // An item seldom begins where a line does, and how much room it has stands at its end.
+    if len > ASKED_FIRST {
+        prefetch_at(at + len - 1);
+    }
+}
+
+/// Asks for as many bytes as an item takes, some way behind it: whoever walks over the items of a segment will come there.
+#[inline]
+pub(super) fn ask_behind(segment: &[u8], item: usize, len: usize) {
+    let at = segment.as_ptr().addr() + item + WALK_AHEAD;
+    (0..=len).step_by(LINE).for_each(|line| prefetch_at(at + line));
+}
+
+/// What a look-up reads of a slot's index, which lies in one line or in two.
+#[inline(always)]
+fn prefetch_index(at: usize) {
     prefetch_at(at);
-    prefetch_at(at + 64);
-    prefetch_at(at + 128);
+    prefetch_at(at + SlotIndex::READ - 1);
 }
 
 #[inline(always)]
