@@ -9,7 +9,8 @@ use std::time::Duration;
 use shoal_proto::cluster::plan::{self, Wanted};
 use shoal_proto::cluster::rounds::Next;
 use shoal_proto::cluster::{
-    Action, Ballot, Copied, Core, Emptying, Gate, Message, Output, Report, Rounds, Told, Transfer, is_settled,
+    Action, Ballot, Copied, Core, Emptying, Gate, Message, Output, Report, Rounds, Told, Transfer,
+    is_emptied_alone, is_settled,
 };
 use shoal_proto::view::{Copies, Member, NOBODY, NodeId, Replication, View};
 
@@ -362,6 +363,46 @@ fn what_was_taken_is_emptied_wherever_it_went() -> Result<(), String> {
     ensure(Gate::Held.emptying_taken(false).is_none(), "whoever may have it by now does not hear of it")
 }
 
+/// The first member, which has heard that the second took its slot; its changes come by stream 9. `promised`: after it had promised that it
+/// keeps what it offered.
+fn followed(promised: bool) -> Core {
+    let members: Vec<Member> = (0..3).map(copied_member).collect();
+    let mut owner = Core::new(id(0));
+    owner.on_up(START, BTreeSet::from([id(1), id(2)]));
+    owner.learn(START, &View::new(7, 1, members, &[0, 2]).with_targets(&[1, NOBODY]));
+    let (mut owner, offer) = offered_by(owner);
+    if promised {
+        owner.on_message(
+            START,
+            id(2),
+            Message::Prepare { epoch: 2, ballot: ballot(1), suspects: Vec::new() },
+        );
+    }
+    owner.on_transfer(id(1), Transfer::Follow { slot: 0, id: offer, stream: 9 });
+    owner
+}
+
+/// Whether it gives up what it has of slot 0, and says so to whoever counts on it.
+fn gives_up(core: &mut Core) -> bool {
+    let outputs = outputs(core);
+    let said = Action::Send { to: id(1), message: Transfer::Missing { slot: 0, stream: 9 } };
+    outputs.contains(&Output::Slot(said)) && outputs.contains(&Output::Slot(Action::Drop { slot: 0 }))
+}
+
+/// It emptied the slot that it had offered, and the word of that has not come to whoever took it, which has all that was there.
+fn who_emptied_a_slot_alone_is_no_copy_of_it() -> Result<(), String> {
+    ensure(!is_emptied_alone(0, 0) && !is_emptied_alone(90, 90), "nobody keeps a copy")?;
+    let mut owner = followed(false);
+    ensure(owner.handoff().keeps(0) && !gives_up(&mut owner), "nothing is kept at all")?;
+    if is_emptied_alone(90, 80) {
+        owner.on_slots(|slots| slots.on_emptied_alone(0));
+    }
+    ensure(
+        gives_up(&mut owner) && !owner.handoff().keeps(0),
+        "a copy is in sync that lacks what its owner has",
+    )
+}
+
 /// The target has emptied the slot, and dies before its copy has.
 fn who_empties_waits_for_the_copies_of_the_target() -> Result<(), String> {
     ensure(is_settled(90, 100, 80, 80), "what was settled is waited for")?;
@@ -387,11 +428,40 @@ fn who_does_not_know_the_view_may_go_on_with_a_copy() -> Result<(), String> {
     Ok(())
 }
 
+/// What was promised may be all that there is of the slot in the next view: until that says who has it, it stays. And what the view says to
+/// be a copy is not read.
+#[test]
+fn what_was_emptied_alone_is_kept_if_it_was_promised() {
+    let gone = |owner: usize| {
+        let mut copies = [Copies::default(); 2];
+        copies[0].add(0, owner == 1);
+        let members = (0..3).map(copied_member).collect();
+        View::new(7, 2, members, &[owner as u16, 2]).born_at(&[1, 1]).with_copies(&copies)
+    };
+    let promised = || {
+        let mut owner = followed(true);
+        owner.on_slots(|slots| slots.on_emptied_alone(0));
+        assert!(owner.handoff().keeps(0) && !gives_up(&mut owner));
+        owner
+    };
+    let mut owner = promised();
+    owner.learn(START, &gone(0));
+    let outputs = outputs(&mut owner);
+    assert!(outputs.contains(&Output::Slot(Action::Serve { slot: 0, fresh: false })), "{outputs:?}");
+    let mut copy = promised();
+    copy.learn(START, &gone(1));
+    assert!(!copy.handoff().keeps(0));
+    let outputs: Vec<Output> = std::iter::from_fn(|| copy.poll_output()).collect();
+    assert!(outputs.contains(&Output::Slot(Action::Drop { slot: 0 })), "{outputs:?}");
+    let read = |o: &Output| matches!(o, Output::Readable(readable) if readable.slots.has(0));
+    assert!(!outputs.iter().any(read), "{outputs:?}");
+}
+
 type Story = fn() -> Result<(), String>;
 
 #[test]
 fn all_end_well() {
-    let stories: [Story; 18] = [
+    let stories: [Story; 19] = [
         no_lease_is_granted_after_a_view_was_accepted,
         leases_of_an_older_view_are_waited_for,
         nothing_older_than_the_promise_is_accepted,
@@ -405,6 +475,7 @@ fn all_end_well() {
         nothing_is_taken_without_a_stream_back,
         a_missing_copy_is_given_up,
         what_was_taken_is_emptied_wherever_it_went,
+        who_emptied_a_slot_alone_is_no_copy_of_it,
         who_empties_waits_for_the_copies_of_the_target,
         slots_may_have_gone_to_who_was_not_asked,
         who_does_not_know_the_view_may_go_on_with_a_copy,
@@ -421,7 +492,7 @@ fn all_end_well() {
 fn each_rule_is_missed() {
     use shoal_proto::cluster::mutant::{self, Mutant};
 
-    let stories: [(Mutant, Story); 18] = [
+    let stories: [(Mutant, Story); 19] = [
         (Mutant::GrantAfterAccept, no_lease_is_granted_after_a_view_was_accepted),
         (Mutant::NoOlderLeases, leases_of_an_older_view_are_waited_for),
         (Mutant::AcceptBelowPromise, nothing_older_than_the_promise_is_accepted),
@@ -435,6 +506,7 @@ fn each_rule_is_missed() {
         (Mutant::TakeAlone, nothing_is_taken_without_a_stream_back),
         (Mutant::IgnoreMissing, a_missing_copy_is_given_up),
         (Mutant::EmptyHereOnly, what_was_taken_is_emptied_wherever_it_went),
+        (Mutant::FollowEmptied, who_emptied_a_slot_alone_is_no_copy_of_it),
         (Mutant::Unsettled, who_empties_waits_for_the_copies_of_the_target),
         (Mutant::EmptyByOldView, slots_may_have_gone_to_who_was_not_asked),
         (Mutant::EmptyAheadOfOthers, who_does_not_know_the_view_may_go_on_with_a_copy),

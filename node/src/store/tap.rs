@@ -10,7 +10,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use shoal_proto::{Error, cluster::Emptying, error::Result};
+use shoal_proto::{
+    Error,
+    cluster::{Emptying, is_emptied_alone},
+    error::Result,
+};
 
 use super::{
     DATABASES, Gate, Store,
@@ -83,12 +87,14 @@ pub(super) struct Tap {
     told: bool,
     /// Position behind the slot's last record.
     last: u64,
+    /// The same behind the last word that it was emptied while it was held; 0 if there was none.
+    emptied: u64,
 }
 
 impl Tap {
     fn new(outbox: Arc<Outbox>, wait: bool) -> Self {
         let (late, busy) = (BTreeMap::new(), None);
-        Self { outbox, wait, steady: wait, walk: (0, 0), late, busy, told: false, last: 0 }
+        Self { outbox, wait, steady: wait, walk: (0, 0), late, busy, told: false, last: 0, emptied: 0 }
     }
 
     fn is_through(&self) -> bool {
@@ -440,7 +446,13 @@ impl Shard {
     pub(super) fn tell_clear_of(&mut self, slot: u16, db: Option<u8>) {
         let mut out = Vec::new();
         Record::Clear(db).write(slot, &mut out);
-        self.each_tap(slot, |_, tap| tap.send(&out));
+        let held = self.gates.state(slot).gate() == Gate::Held;
+        self.each_tap(slot, |_, tap| {
+            tap.send(&out);
+            if held {
+                tap.emptied = tap.last;
+            }
+        });
     }
 
     /// The streams of slots that are about to change hands, and the positions behind what was put into them last.
@@ -627,6 +639,14 @@ impl Store {
         taps.any(|tap| {
             Arc::ptr_eq(&tap.outbox, outbox) && tap.is_through() && tap.told && !outbox.is_broken()
         })
+    }
+
+    /// Whether a slot that went into this stream was emptied here while it was held, and perhaps not where it is now. To be asked when its
+    /// gate is shut.
+    pub fn is_emptied_alone(&self, slot: u16, outbox: &Arc<Outbox>) -> bool {
+        let shard = self.shards[shard_of(slot)].lock();
+        let mut taps = shard.taps.of(slot).iter().filter(|tap| Arc::ptr_eq(&tap.outbox, outbox));
+        taps.any(|tap| is_emptied_alone(tap.emptied, tap.outbox.acked()))
     }
 
     /// The position in `outbox` behind the slot's last record, if it is tapped into it.

@@ -433,6 +433,32 @@ fn writes_wait_for_a_copy_that_is_relied_upon() {
     assert_eq!(source.line("SET {t}x 1"), "+OK\r\n");
 }
 
+/// The word that an offered slot was emptied may get lost. Then what is left here is not what whoever took it has.
+#[test]
+fn who_emptied_an_offered_slot_knows_whether_it_did_alone() {
+    let [source, target] = &pair();
+    let mut stream = Stream::new(1 << 20);
+    source.store.tap(slot(), &stream.outbox, false);
+    stream.copy(source, target, slot()).unwrap();
+    let empty = || assert!(source.store.flush_slot(slot(), None, |_| {}));
+    let alone = |stream: &Stream| source.store.is_emptied_alone(slot(), &stream.outbox);
+    empty();
+    assert!(!alone(&stream), "whoever gets the slot gets that before");
+    source.store.set_gate(slot(), Gate::Held);
+    assert!(!alone(&stream), "it was emptied before it was held");
+    empty();
+    assert!(alone(&stream));
+    stream.flow(target).unwrap();
+    assert!(!alone(&stream), "both are empty");
+    empty();
+    stream.outbox.break_off();
+    assert!(alone(&stream));
+    assert!(
+        !source.store.is_emptied_alone(slot(), &Stream::new(1).outbox),
+        "others have nothing to do with it"
+    );
+}
+
 /// Whoever keeps a copy up to date without being waited for gets one long write besides what may wait. The next one waits, as it would break
 /// the stream and cost the whole copy.
 #[test]

@@ -67,7 +67,8 @@ pub enum Action {
         slot: u16,
         /// Where it is.
         to: NodeId,
-        /// What is here stays: it is a copy.
+        /// What is here stays: it is a copy. Unless the slot was emptied here alone ([`is_emptied_alone`](super::is_emptied_alone)), which is to be said
+        /// by [`Handoff::on_emptied_alone`](super::handoff::Handoff::on_emptied_alone).
         keep: bool,
     },
     /// Put into effect what comes of the slot from this peer, and from nobody else.

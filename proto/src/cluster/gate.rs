@@ -3,7 +3,8 @@
 //! Who empties what a node serves is answered when nobody can bring back what was there. A slot that is held may be its
 //! target's already: it is emptied here, the target is told to, behind the offer in the stream, and the answer waits for that.
 //! While the target cannot be told, nobody knows who has the slot, and with what in it: then nothing is emptied before that is
-//! decided. Who took a slot empties it for its former owner, and does the same with whom it hands the slot to.
+//! decided. Who took a slot empties it for its former owner, and does the same with whom it hands the slot to. If its stream breaks before
+//! it has done so, the former owner has emptied the slot alone: what is left there is no copy of it.
 
 use super::mutant::{self, Mutant};
 
@@ -61,4 +62,10 @@ impl Gate {
 /// It has acknowledged `acked`, has said of what is before `pending` that its copies lack something, and of what is before `settled` that they do not any more.
 pub fn is_settled(position: u64, acked: u64, pending: u64, settled: u64) -> bool {
     acked >= position && (settled >= position.min(pending) || mutant::off(Mutant::Unsettled))
+}
+
+/// Whether a slot was emptied where it was offered and perhaps not where it was taken. `emptied` is the position behind the word of that in
+/// the stream to whoever took it, of which `acked` is acknowledged; 0 if there was none.
+pub fn is_emptied_alone(emptied: u64, acked: u64) -> bool {
+    emptied > acked && !mutant::off(Mutant::FollowEmptied)
 }

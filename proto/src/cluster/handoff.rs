@@ -64,6 +64,8 @@ pub struct Handoff {
     reading: Reading,
     /// Slots that we handed over, the offer's id, and whose data we keep.
     handed: BTreeMap<u16, (NodeId, u64)>,
+    /// Some of those that are no copies, which is to be said when the next view is there.
+    alone: Slots,
     /// Owners of slots that we are to get: former owners follow us, so a stream to them must stand.
     sources: BTreeSet<NodeId>,
     /// Offers taken, by slot: the owner may ask again.
@@ -217,6 +219,7 @@ impl Handoff {
         }
         self.kept = kept;
         self.reading.on_view(readable);
+        std::mem::take(&mut self.alone).iter().for_each(|slot| self.on_emptied_alone(slot));
         self.handed.retain(|slot, _| self.kept.has(*slot));
         self.taken.retain(|slot, _| self.owned.has(*slot));
         self.refused.retain(|(_, owner), _| view.place(*owner).is_some());
@@ -295,7 +298,6 @@ impl Handoff {
     /// The view says that `slot` is somebody else's. `listed`: and that we have a copy in sync; `wanted`: or are to
     /// get one, or the slot itself.
     fn disown(&mut self, slot: u16, owner: Option<NodeId>, listed: bool, wanted: bool) {
-        self.end_exports(slot);
         let hand = self.hands.remove(slot);
         if self.owned.remove(slot) {
             match (hand, owner) {
@@ -309,8 +311,9 @@ impl Handoff {
                 (_, Some(to)) => self.actions.push_back(Action::Gone { slot, to, keep: false }),
                 (_, None) => self.actions.push_back(Action::Drop { slot }),
             }
-            return;
+            return self.end_exports(slot);
         }
+        self.end_exports(slot);
         match self.incoming.get(&slot) {
             Some(incoming) if !wanted || Some(incoming.from) != owner => self.forget(slot),
             None if self.handed.contains_key(&slot) && !listed => {
@@ -326,7 +329,7 @@ impl Handoff {
         let follows = owner.is_some() && self.source(slot) == owner;
         (listed || mutant::off(Mutant::ReadUnlisted))
             && (!moves || mutant::off(Mutant::ReadMoving))
-            && self.keeps(slot)
+            && self.incoming.get(&slot).is_some_and(|incoming| incoming.complete)
             && (self.guard || follows)
     }
 

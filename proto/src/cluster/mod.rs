@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::view::{Member, NodeId, View};
 use acceptor::Acceptor;
-pub use gate::{Emptying, Gate, is_settled};
+pub use gate::{Emptying, Gate, is_emptied_alone, is_settled};
 use handoff::Handoff;
 pub use handoff::{Action, IN_FLIGHT};
 pub use intake::{Fate, Intake};

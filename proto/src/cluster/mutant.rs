@@ -81,6 +81,8 @@ pub enum Mutant {
     EmptyHereOnly,
     /// Whoever empties does not wait for the copies of slots that were taken.
     Unsettled,
+    /// Whoever emptied a slot that it had offered counts as its copy, whether that was emptied or not.
+    FollowEmptied,
     /// What comes of a slot that is served from now on is still put into effect.
     TakeInServed,
     /// With a new view it is forgotten from whom slots were taken.
@@ -95,7 +97,7 @@ pub enum Mutant {
 
 /// All of them.
 #[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 39] = [
+pub const ALL: [Mutant; 40] = [
     Mutant::NoLease,
     Mutant::LeaseFromGrant,
     Mutant::NoDrift,
@@ -130,6 +132,7 @@ pub const ALL: [Mutant; 39] = [
     Mutant::EmptyUntold,
     Mutant::EmptyHereOnly,
     Mutant::Unsettled,
+    Mutant::FollowEmptied,
     Mutant::TakeInServed,
     Mutant::ForgetGiver,
     Mutant::EmptyOnce,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use shoal_proto::cluster::{Gate, is_settled};
+use shoal_proto::cluster::{Core, Gate, is_emptied_alone, is_settled};
 use shoal_proto::view::{NodeId, View};
 
 use crate::process::UNKNOWN;
@@ -22,6 +22,8 @@ pub(crate) struct Export {
     pub(crate) guarded: bool,
     /// Position behind the last of the slot; none could be reached if it was lost.
     pub(crate) last: u64,
+    /// Position behind the last word that the slot was emptied while it was held.
+    emptied: u64,
     /// It is in sync when this is acknowledged.
     synced_at: Option<u64>,
 }
@@ -73,7 +75,8 @@ impl World {
                 last = self.put(stream, 0, Item::Base { slot, version, birth });
             }
         }
-        let export = Export { copy, left, stream, lasting, guarded: false, last, synced_at: None };
+        let export =
+            Export { copy, left, stream, lasting, guarded: false, last, emptied: 0, synced_at: None };
         self.processes[p].exports.insert((slot, to), export);
         let delay = self.dice.range(100, if self.is_hot(slot) { 20 * MS } else { MS });
         self.after(delay, Event::Copy { process: p, slot, to, copy });
@@ -83,8 +86,16 @@ impl World {
     pub(crate) fn follow(&mut self, p: usize, slot: u16, to: NodeId, guard: bool) {
         let (stream, left) = (self.stream(p, to), VecDeque::new());
         let lasting = Some(guard);
-        let export = Export { copy: 0, left, stream, lasting, guarded: guard, last: 0, synced_at: None };
+        let (copy, guarded) = (0, guard);
+        let export = Export { copy, left, stream, lasting, guarded, last: 0, emptied: 0, synced_at: None };
         self.processes[p].exports.insert((slot, to), export);
+    }
+
+    /// Whether a slot was emptied here while it was held, and perhaps not where it is now.
+    pub(crate) fn is_emptied_alone(&self, p: usize, slot: u16, to: NodeId) -> bool {
+        self.processes[p].exports.get(&(slot, to)).is_some_and(|export| {
+            is_emptied_alone(export.emptied, export.stream.map_or(0, |stream| self.streams[stream].acked))
+        })
     }
 
     /// Puts what is left of a copy into the stream.
@@ -109,7 +120,14 @@ impl World {
             Some(stream) => self.put(stream, 0, item),
             None => NEVER,
         };
-        self.processes[p].exports.entry((slot, to)).and_modify(|export| export.last = last);
+        let emptied =
+            matches!(item, Item::Clear { .. }) && self.processes[p].gates[usize::from(slot)] == Gate::Held;
+        if let Some(export) = self.processes[p].exports.get_mut(&(slot, to)) {
+            export.last = last;
+            if emptied {
+                export.emptied = last;
+            }
+        }
     }
 
     /// Sends one key of what is left to copy.
@@ -301,7 +319,6 @@ impl World {
     /// Whether nothing is lost if a process ends now, by the word of the newest view.
     pub(crate) fn is_covered(&self, p: usize) -> bool {
         let Some(view) = self.newest() else { return false };
-        let alive = |id: NodeId| self.process_of(id).is_some_and(|other| other != p);
         let settled = |other: usize| {
             let core = &self.processes[other].core;
             !core.inside() || (core.view().epoch == view.epoch && !core.wedged())
@@ -309,6 +326,11 @@ impl World {
         let all = view.members.iter().all(|m| self.process_of(m.id).is_some());
         all && self.live().into_iter().all(settled)
             && (0..view.slots()).filter(|slot| self.processes[p].core.handoff().owns(*slot)).all(|slot| {
+                // A copy that has found that it is none is still listed for a while.
+                let has = |core: &Core| core.handoff().owns(slot) || core.handoff().keeps(slot);
+                let alive = |id: NodeId| {
+                    self.process_of(id).is_some_and(|other| other != p && has(&self.processes[other].core))
+                };
                 let copies = view.copies(slot);
                 let mut synced = copies.synced().map(|at| view.members[usize::from(at)].id);
                 match view.owner(slot).map(|m| m.id) {

@@ -63,6 +63,8 @@ pub(crate) struct Settling {
 
 /// Routers look again after so long if members do not have their view.
 const AGAIN: Time = 25 * MS;
+/// How often a stream breaks that has to say that an offered slot was emptied, of a thousand times.
+const TORN: u64 = 100;
 
 impl World {
     // Clients.
@@ -123,6 +125,13 @@ impl World {
         }
         let ids = [from, self.processes[p].id];
         if let Some(stream) = self.streams.iter().rposition(|s| s.ids == ids && s.open) {
+            self.break_stream(stream);
+        }
+    }
+
+    /// A stream breaks with the word in it that an offered slot was emptied, now and then.
+    pub(crate) fn tear_behind(&mut self, stream: usize) {
+        if !self.planned && self.dice.permille(TORN) {
             self.break_stream(stream);
         }
     }

@@ -33,8 +33,13 @@ fn plan(rule: Mutant, seed: u64) -> Plan {
 /// How often, of a thousand commands.
 const OFTEN: u64 = 80;
 
-const EMPTYING: [Mutant; 4] =
-    [Mutant::EmptyUntold, Mutant::EmptyHereOnly, Mutant::TakeInServed, Mutant::ForgetGiver];
+const EMPTYING: [Mutant; 5] = [
+    Mutant::EmptyUntold,
+    Mutant::EmptyHereOnly,
+    Mutant::TakeInServed,
+    Mutant::ForgetGiver,
+    Mutant::FollowEmptied,
+];
 
 /// Rules that are missed in one run of thousands or not at all there: `cluster_rules.rs` has a story for each.
 const SELDOM: [Mutant; 17] = [

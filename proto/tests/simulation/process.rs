@@ -323,6 +323,9 @@ impl World {
                 process.gone.insert(slot, to);
                 if !keep {
                     process.data.remove(&slot);
+                } else if self.is_emptied_alone(p, slot, to) {
+                    self.note(|| format!("{p} has emptied slot {slot} alone"));
+                    self.processes[p].core.on_slots(|handoff| handoff.on_emptied_alone(slot));
                 }
             }
             Action::Drop { slot } => {
@@ -456,6 +459,9 @@ impl World {
         let at = (self.now + delay).max(self.streams[stream].last[end]);
         self.streams[stream].last[end] = at;
         self.at(at, Event::Item { stream, end, item, position });
+        if self.is_behind_offer(stream, item) {
+            self.tear_behind(stream);
+        }
         position
     }
 

@@ -318,7 +318,8 @@ impl Mover {
         }
     }
 
-    fn gone(&self, state: &mut State, slot: u16, to: NodeId, keep: bool) {
+    /// The slot is another's. Whether what is kept of it is no copy.
+    fn gone(&self, state: &mut State, slot: u16, to: NodeId, keep: bool) -> bool {
         self.shared.set_gate(slot, Gate::Away);
         if let Some(place) = Self::place(state, to) {
             // Told when all of this is done: commands wait until then.
@@ -328,6 +329,8 @@ impl Mover {
         if !keep {
             self.shared.store.drop_slot(slot, None);
         }
+        let alone = |outbox| self.shared.store.is_emptied_alone(slot, outbox);
+        keep && state.exports.get(&(slot, to)).is_some_and(alone)
     }
 
     /// A database (or all) was emptied in a slot at its former owner after that had offered it to us, and before it heard that we took it.
@@ -408,7 +411,11 @@ impl Slots for DataPlane {
                 Action::Allow { slot, from } => self.0.intake.lock().allow(slot, from),
                 Action::Unexport { slot, to } => self.0.unexport(state, slot, to),
                 Action::Send { to, message } => self.0.send(state, to, message),
-                Action::Gone { slot, to, keep } => self.0.gone(state, slot, to, keep),
+                Action::Gone { slot, to, keep } => {
+                    if self.0.gone(state, slot, to, keep) {
+                        said.push(SlotEvent::EmptiedAlone(slot));
+                    }
+                }
                 Action::Drop { slot } => {
                     self.0.intake.lock().refuse(slot);
                     self.0.shared.set_gate(slot, Gate::Away);

@@ -15,7 +15,7 @@ pub trait Slots: Send + Sync + 'static {
     fn install(&self, view: &Arc<View>, me: NodeId);
 
     /// These things are to be done with slots, in order. What there is to be told of that at once is returned: of a slot that is frozen and
-    /// has nothing left to be sent, [`SlotEvent::Frozen`].
+    /// has nothing left to be sent, [`SlotEvent::Frozen`]; of one that is gone, [`SlotEvent::EmptiedAlone`].
     fn act(&self, actions: Vec<Action>) -> Vec<SlotEvent>;
 
     /// Copies of these slots may be read here from now on, under the lease.
@@ -48,6 +48,8 @@ pub enum SlotEvent {
         /// Of [`Action::Freeze`].
         id: u64,
     },
+    /// What is kept of a slot that is gone is no copy: it was emptied here alone.
+    EmptiedAlone(u16),
     /// A stream to this member stands, nothing is in it.
     Connected(NodeId),
     /// It broke; what is put into it is lost from now on.

@@ -343,6 +343,7 @@ impl Task {
         match event {
             SlotEvent::Synced { slot, copy } => self.core.on_slots(|slots| slots.on_synced(slot, copy)),
             SlotEvent::Frozen { slot, id } => self.core.on_slots(|slots| slots.on_frozen(slot, id)),
+            SlotEvent::EmptiedAlone(slot) => self.core.on_slots(|slots| slots.on_emptied_alone(slot)),
             SlotEvent::Connected(peer) => self.core.on_slots(|slots| slots.on_connected(peer)),
             SlotEvent::Disconnected(peer) => self.core.on_slots(|slots| slots.on_disconnected(peer)),
             SlotEvent::SourceLost(peer) => self.core.on_slots(|slots| slots.on_source_lost(peer)),

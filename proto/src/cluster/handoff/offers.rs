@@ -66,7 +66,6 @@ impl Handoff {
             return;
         }
         self.hands.remove(slot);
-        self.end_exports(slot);
         self.owned.remove(slot);
         self.targets.remove(&slot);
         self.moved += 1;
@@ -74,6 +73,7 @@ impl Handoff {
             self.handed.insert(slot, (from, id));
         }
         self.actions.push_back(Action::Gone { slot, to: from, keep: self.copies });
+        self.end_exports(slot);
         self.start();
         self.hand_over();
     }
@@ -87,6 +87,24 @@ impl Handoff {
         } else {
             // A view came before, which does not count us as its copy.
             self.say_missing(slot, stream, from);
+        }
+    }
+
+    /// What we keep of a slot that we handed over is no copy of it: it was emptied here, and perhaps not by whoever has it. That one hears
+    /// that we lack it, or says itself that it cannot reach us. If we have promised that we keep it, it may be all that there is in the next view.
+    pub fn on_emptied_alone(&mut self, slot: u16) {
+        if !self.handed.contains_key(&slot) {
+            // It comes anew.
+        } else if self.wedged {
+            self.alone.insert(slot);
+        } else {
+            self.handed.remove(&slot);
+            self.kept.remove(slot);
+            self.reading.remove(slot);
+            if let Some(Incoming { from, stream, .. }) = self.incoming.remove(&slot) {
+                self.say_missing(slot, stream, from);
+            }
+            self.actions.push_back(Action::Drop { slot });
         }
     }
 
