@@ -9,6 +9,7 @@ use shoal_node::{
     store::Gate,
 };
 use shoal_proto::{
+    command::{Flags, Status, table},
     slot::{SLOTS, key_slot},
     view::{Member, NodeId, View},
 };
@@ -160,6 +161,75 @@ fn databases_are_exchanged_when_no_slot_is_held() {
     node.shared.set_gate(key_slot(b"b"), Gate::Open);
     assert_eq!(text(other.receive().unwrap()), "OK");
     assert_eq!(answer(&mut one, "DBSIZE"), text(Frame::Int(0)));
+}
+
+/// Each command that reads keys, as one that finds nothing.
+const READS: &str = "\
+GET a|STRLEN a|GETRANGE a 0 5|SUBSTR a 0 5|GETBIT a 7|BITCOUNT a|BITPOS a 1|BITPOS a 0|BITPOS a 1 0 -1|MGET a a|\
+EXISTS a|EXISTS a a|TOUCH a|TTL a|PTTL a|EXPIRETIME a|PEXPIRETIME a|TYPE a|OBJECT ENCODING a|OBJECT REFCOUNT a|OBJECT IDLETIME a|\
+SORT_RO a|SORT_RO a BY nosort GET #|\
+HGET a f|HMGET a f g|HGETALL a|HKEYS a|HVALS a|HLEN a|HEXISTS a f|HSTRLEN a f|HRANDFIELD a|HRANDFIELD a 2|HRANDFIELD a 2 WITHVALUES|\
+HSCAN a 0|HSCAN a 0 COUNT 5|\
+LINDEX a 0|LLEN a|LRANGE a 0 -1|LPOS a x|LPOS a x RANK 1|LPOS a x COUNT 0|LPOS a x RANK 1 count 2|\
+SCARD a|SISMEMBER a m|SMISMEMBER a m n|SMEMBERS a|SRANDMEMBER a|SRANDMEMBER a 2|SSCAN a 0|SINTER a|SUNION a a|SDIFF a a|SINTERCARD 1 a|\
+ZCARD a|ZCOUNT a -inf +inf|ZLEXCOUNT a - +|ZSCORE a m|ZMSCORE a m n|ZRANK a m|ZRANK a m WITHSCORE|ZREVRANK a m|ZREVRANK a m WITHSCORE|\
+ZRANGE a 0 -1|ZRANGE a 0 -1 WITHSCORES|ZRANGEBYSCORE a -inf +inf|ZRANGEBYLEX a - +|ZREVRANGE a 0 -1|ZREVRANGEBYSCORE a +inf -inf|\
+ZREVRANGEBYLEX a + -|ZRANDMEMBER a|ZRANDMEMBER a 3|ZRANDMEMBER a 3 WITHSCORES|ZSCAN a 0|ZDIFF 1 a|ZDIFF 1 a WITHSCORES|ZINTER 1 a|ZUNION 1 a|\
+ZINTERCARD 1 a";
+
+/// These depend on more than their keys, or are not about keys, so that they are errors still.
+const NOT_MISSED: [&str; 12] = [
+    "bitfield_ro",
+    "eval_ro",
+    "evalsha_ro",
+    "fcall_ro",
+    "keys",
+    "lcs",
+    "memory|usage",
+    "object|freq",
+    "randomkey",
+    "scan",
+    "dbsize",
+    "lolwut",
+];
+
+/// If the user wants that, what cannot be served reads as what is not there, for every command that reads and in both protocols.
+#[test]
+fn reads_that_cannot_be_served_may_be_misses() {
+    let (empty, shut) = (owner(), owner());
+    let (mut there, mut here) = (client(&empty), client(&shut));
+    for setting in ["cluster-hold-timeout 0", "cluster-when-down miss"] {
+        assert!(answer(&mut here, &format!("CONFIG SET {setting}")).contains("OK"));
+    }
+    assert!(answer(&mut here, "SET a 1").contains("OK"));
+    shut.shared.set_gate(key_slot(b"a"), Gate::Held);
+    for protocol in ["HELLO 2", "HELLO 3"] {
+        there.line(protocol).unwrap();
+        here.line(protocol).unwrap();
+        for line in READS.split('|') {
+            let wanted = there.line(line).unwrap();
+            assert!(!wanted.is_error(), "{line}: {wanted:?}");
+            assert_eq!(here.line(line).unwrap(), wanted, "{line}");
+        }
+    }
+    // Writes never are, nor reads when nothing was said about them.
+    assert!(answer(&mut here, "SET a 2").contains("CLUSTERDOWN"));
+    assert!(answer(&mut here, "GETEX a").contains("CLUSTERDOWN"));
+    assert!(answer(&mut here, "LCS a a").contains("CLUSTERDOWN"));
+    assert!(answer(&mut here, "CONFIG SET cluster-when-down error").contains("OK"));
+    assert!(answer(&mut here, "GET a").contains("CLUSTERDOWN"));
+    shut.shared.set_gate(key_slot(b"a"), Gate::Open);
+    assert_eq!(answer(&mut here, "GET a"), "1");
+    // None was forgotten.
+    let asked: Vec<&str> = READS.split('|').collect();
+    for entry in table().entries() {
+        let reads = entry.command.flags.contains(Flags::READONLY)
+            && entry.command.status == Status::Built
+            && entry.has_keys();
+        let line = entry.name.to_uppercase().replace('|', " ");
+        let known = asked.iter().any(|a| *a == line || a.starts_with(&format!("{line} ")));
+        assert!(!reads || known || NOT_MISSED.contains(&entry.name.as_str()), "{line} is not in the list");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use shoal_net::{
     flags::{CopyFlags, Flags},
 };
 
-use crate::ClusterView;
+use crate::{ClusterView, WhenDown};
 
 /// Where a router listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 6379);
@@ -100,6 +100,11 @@ pub struct RouterFlags {
     )]
     pub hold_ms: u32,
 
+    /// What a read is answered that no node could serve in that time: an error, or as if the key was not there. Writes get an
+    /// error always.
+    #[arg(long, value_enum, env = "SHOAL_WHEN_DOWN", default_value = "error", help_heading = "Nodes")]
+    pub when_down: CliWhenDown,
+
     /// Most such requests at a time, for each thread; one more is an error at once.
     #[arg(
         long,
@@ -137,6 +142,24 @@ impl From<CliClusterView> for ClusterView {
         match view {
             CliClusterView::Itself => Self::Itself,
             CliClusterView::Nodes => Self::Nodes,
+        }
+    }
+}
+
+/// `--when-down`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CliWhenDown {
+    /// An error that begins with CLUSTERDOWN or TRYAGAIN.
+    Error,
+    /// As if the key was not there.
+    Miss,
+}
+
+impl From<CliWhenDown> for WhenDown {
+    fn from(what: CliWhenDown) -> Self {
+        match what {
+            CliWhenDown::Error => Self::Error,
+            CliWhenDown::Miss => Self::Miss,
         }
     }
 }

@@ -96,6 +96,7 @@ fn settings(flags: &RouterFlags) -> Settings {
         upstream_password: node_password.or(embedded).map(String::into_bytes),
         cluster_view: flags.cluster_view.into(),
         patience: Duration::from_millis(flags.hold_ms.into()),
+        when_down: flags.when_down.into(),
         max_held: flags.max_held as usize,
         ..Settings::default()
     }

@@ -30,6 +30,6 @@ mod whole;
 mod worker;
 
 pub use server::{Router, RouterHandle, Views};
-pub use settings::{ClusterView, Settings};
+pub use settings::{ClusterView, Settings, WhenDown};
 pub use shared::Hook;
 pub use stats::METRICS;

@@ -12,6 +12,16 @@ pub enum ClusterView {
     Nodes,
 }
 
+/// What a read is answered that no node could serve in time. Writes get an error always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenDown {
+    /// Why it could not be served.
+    #[default]
+    Error,
+    /// As if the key was not there.
+    Miss,
+}
+
 /// Settings of a [`Router`](crate::Router). Every queue of the data path has its bound here.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -40,6 +50,8 @@ pub struct Settings {
     /// How long a request may take that a node cannot serve at once: one that is redirected, refused for now, sent to a
     /// node that cannot be reached, or to a slot without an owner.
     pub patience: Duration,
+    /// What a read is answered after that, or when no more can be held.
+    pub when_down: WhenDown,
     /// Such requests that one worker holds.
     pub max_held: usize,
     /// Their bytes.
@@ -70,6 +82,7 @@ impl Default for Settings {
             client_output_hard: 1 << 30,
             upstream_buffer: 4 << 20,
             patience: Duration::from_millis(2500),
+            when_down: WhenDown::Error,
             max_held: 20_000,
             max_held_bytes: 64 << 20,
             farewell: Duration::from_millis(500),

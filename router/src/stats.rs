@@ -70,6 +70,7 @@ counters! {
     reborn, "shoal_router_writes_resent_total", "Writes sent again after their slot was made anew without the node that may have executed them.";
     lost, "shoal_router_lost_total", "Requests answered with an error because a connection was lost after they were sent.";
     unreachable, "shoal_router_unreachable_total", "Requests that waited in vain for a node that serves them.";
+    missed, "shoal_router_missed_total", "Reads that no node could serve in time, answered as if their keys were not there.";
     connects, "shoal_router_node_connects_total", "Connections opened to nodes.";
     connect_failures, "shoal_router_node_connect_failures_total", "Attempts to connect to a node that failed.";
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use shoal_proto::slot::key_slot;
-use shoal_router::Settings;
+use shoal_router::{Settings, WhenDown};
 use support::{Act, Bench, FakeNode, born, eventually, settings, thirds, view};
 
 const LOST: &str = "-ERR The connection to a node was lost while the command was under way; it may or may not have been executed";
@@ -277,6 +277,30 @@ fn what_is_held_is_bounded() {
     for client in &mut clients {
         assert_eq!(client.reply(), "+OK");
     }
+}
+
+/// With `--when-down miss`: whether it was held too long for a connection, refused too long, or came when too many were held.
+#[test]
+fn reads_that_nobody_serves_may_count_as_misses() {
+    let settings = Settings { when_down: WhenDown::Miss, patience: Duration::from_millis(50), ..settings() };
+    let bench = Bench::with(2, Settings { max_held: 1, ..settings });
+    let (key, other) = (bench.key_of(0, "k"), bench.key_of(1, "k"));
+    let mut client = bench.client();
+    assert_eq!(client.ask(&format!("MSET {key} 1 {other} 2")), "+OK");
+    refuse(&bench.nodes[0], usize::MAX, "GET", TRYAGAIN);
+    assert_eq!(client.ask(&format!("GET {key}")), "nil");
+    cut_off(&bench.nodes[0]);
+    assert_eq!(client.ask(&format!("GET {key}")), "nil");
+    assert_eq!(client.ask(&format!("MGET {key} {other} {key}")), "[nil, \"2\", nil]");
+    assert_eq!(
+        client.ask(&format!("SET {key} 3")),
+        "-CLUSTERDOWN The node that serves the hash slot cannot be reached"
+    );
+    // A command that a router cannot know the answer to is an error, too.
+    assert!(client.ask(&format!("LCS {key} {key}")).starts_with("-CLUSTERDOWN"));
+    assert!(client.ask(&format!("DEL {key} {other}")).starts_with("-CLUSTERDOWN"));
+    bench.nodes[0].unscript();
+    eventually("the node serves again", || client.ask(&format!("GET {key}")) == "\"1\"");
 }
 
 #[test]

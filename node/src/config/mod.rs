@@ -8,7 +8,7 @@ mod parameters;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ pub struct Config {
     max_bulk_len: AtomicU64,
     query_buffer_limit: AtomicUsize,
     hold_timeout: AtomicU64,
+    misses_when_down: AtomicBool,
     handoff_latency: AtomicU64,
     handoff_rates: [AtomicU64; 2],
     output_limit: buffers::Normal,
@@ -41,6 +42,7 @@ impl Default for Config {
             max_bulk_len: AtomicU64::new(512 << 20),
             query_buffer_limit: AtomicUsize::new(1 << 30),
             hold_timeout: AtomicU64::new(2500),
+            misses_when_down: AtomicBool::new(false),
             handoff_latency: AtomicU64::new(2000),
             handoff_rates: [16 << 20, 0].map(AtomicU64::new),
             output_limit: buffers::Normal::default(),
@@ -81,6 +83,7 @@ impl Config {
                 self.query_buffer_limit.store(text.parse().unwrap_or(1 << 30), Relaxed)
             }
             "cluster-hold-timeout" => self.hold_timeout.store(text.parse().unwrap_or(2500), Relaxed),
+            "cluster-when-down" => self.misses_when_down.store(text == "miss", Relaxed),
             "cluster-handoff-latency" => self.handoff_latency.store(text.parse().unwrap_or(2000), Relaxed),
             "cluster-handoff-min-rate" => {
                 self.handoff_rates[0].store(text.parse().unwrap_or(16 << 20), Relaxed)
@@ -178,6 +181,11 @@ impl Config {
     /// Longest time in ms for which a command waits for a slot or for the lease.
     pub fn hold_timeout(&self) -> u64 {
         self.hold_timeout.load(Relaxed)
+    }
+
+    /// Whether a read is answered after that time as if its keys were not there.
+    pub(crate) fn misses_when_down(&self) -> bool {
+        self.misses_when_down.load(Relaxed)
     }
 
     /// From when on a turn is so long that slots move more slowly.

@@ -86,6 +86,8 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     p("cluster-hold-timeout", "2500", COUNT),
     p("cluster-node-timeout", "15000", COUNT),
     p("cluster-require-full-coverage", "no", Kind::Flag),
+    // What a read is answered that was held for too long.
+    p("cluster-when-down", "error", Kind::OneOf(&["error", "miss"])),
     fixed("daemonize", "no", Kind::Flag),
     fixed("databases", "16", COUNT),
     fixed("dbfilename", "dump.rdb", Kind::Text),

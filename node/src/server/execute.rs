@@ -2,7 +2,7 @@
 
 use shoal_proto::{
     Error,
-    command::{Entry, Flags, table},
+    command::{Entry, Flags, absent, table},
     error::Result,
     resp::{Args, Limits, Protocol, Reply, Scanner},
     session::{self, Identity, Session},
@@ -253,6 +253,15 @@ impl<'a> Batch<'a> {
         None
     }
 
+    /// Whether a read that nobody could serve in time is answered as if its keys were not there. A router decides that itself.
+    #[cold]
+    fn is_miss(&self, error: &Error, args: Args<'_>, out: &mut Reply<'_>) -> bool {
+        let down = matches!(error, Error::Held | Error::ClusterDown);
+        down && !*self.upstream
+            && self.shared.config.misses_when_down()
+            && table().resolve(args).is_some_and(|entry| absent::reply(entry, args, out))
+    }
+
     /// Executes a request of which nothing is known yet.
     #[cold]
     fn one_alone(&mut self, args: Args<'_>, out: &mut Replies) -> Outcome {
@@ -294,6 +303,12 @@ impl<'a> Batch<'a> {
                     }
                 }
                 self.counters.rejected(self.last);
+                if self.is_miss(&error, ready.args, &mut reply) {
+                    if !self.session.replies() {
+                        out.truncate(mark);
+                    }
+                    return Outcome::Done;
+                }
             }
             reply.error(&error);
             self.shared.totals.errors.note(&error);

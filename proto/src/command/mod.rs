@@ -3,6 +3,7 @@
 //!
 //! Node dispatch and router planning look commands up in [`table()`]; neither knows names of its own.
 
+pub mod absent;
 pub mod docs;
 mod flags;
 pub mod info;

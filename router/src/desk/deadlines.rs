@@ -1,7 +1,7 @@
 //! Time: what waited for too long is answered, what was to be tried later is tried.
 
 use super::{Desk, close, lost::UNREACHABLE};
-use crate::upstream::State;
+use crate::{merge, upstream::State};
 
 /// How often connections are looked at while one has something to wait for, in ms.
 const STEP: u32 = 25;
@@ -66,7 +66,7 @@ impl Desk {
                     Some(_) => self.tally.lost += 1,
                     None => self.tally.unreachable += 1,
                 }
-                self.deliver(held.pending.asker, &held.why);
+                self.excuse(&held.pending, &held.request, &held.why);
             }
             self.pump(trouble);
         }
@@ -101,9 +101,10 @@ impl Desk {
         }
         let waiters = std::mem::take(&mut upstream.waiters);
         self.release(&waiters);
-        for pending in late {
+        let why = merge::error(&UNREACHABLE);
+        for (pending, request) in late {
             self.tally.unreachable += 1;
-            self.fail(pending.asker, &UNREACHABLE);
+            self.excuse(&pending, &request, &why);
         }
         self.open_gates(place);
     }

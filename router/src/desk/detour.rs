@@ -111,7 +111,7 @@ impl Desk {
         let Asker { client: place, generation, .. } = held.pending.asker;
         if self.is_full() {
             self.tally.overloads += 1;
-            return self.deliver(held.pending.asker, &held.why);
+            return self.excuse(&held.pending, &held.request, &held.why);
         }
         let now = self.now;
         let client = self.clients.get_mut(place as usize).filter(|c| c.generation == generation);
@@ -353,7 +353,8 @@ impl Desk {
 }
 
 /// Finds the arguments of a request that was scanned when it came.
-fn scan(request: &[u8]) -> Scanner {
+/// Finds the arguments of a request that was scanned before.
+pub(super) fn scan(request: &[u8]) -> Scanner {
     let mut scanner = Scanner::new();
     let limits = Limits { max_bulk_len: u64::MAX, ..Limits::default() };
     let scanned = scanner.next(request, &limits);

@@ -3,11 +3,12 @@
 //! All of it runs on the worker's thread, in the tasks of its sockets; nothing here waits or does I/O.
 //! Files: [`send`] towards nodes, [`deliver`] towards clients; for requests that cannot take the usual way
 //! [`refusal`] (a node says so), [`lost`] (connections), [`views`], [`detour`] (where they queue), [`stray`] (those
-//! about the whole cluster), [`deadlines`].
+//! about the whole cluster), [`deadlines`], [`excuse`] (what is answered in the end).
 
 mod deadlines;
 mod deliver;
 mod detour;
+mod excuse;
 mod lost;
 mod refusal;
 mod send;

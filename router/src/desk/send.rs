@@ -113,7 +113,7 @@ impl Desk {
     fn forward_to(&mut self, order: &Order<'_>, node: u32, way: Way) -> Option<u32> {
         let place = self.upstream(node, order.lane);
         if self.upstreams[place as usize].stuck && self.is_full() {
-            self.overloaded(order);
+            self.overloaded(order, way);
             return None;
         }
         let client = &mut self.clients[order.client as usize];
@@ -143,12 +143,12 @@ impl Desk {
 
     /// Answers a request that cannot wait because too many do already.
     #[cold]
-    fn overloaded(&mut self, order: &Order<'_>) {
+    fn overloaded(&mut self, order: &Order<'_>, way: Way) {
         self.tally.overloads += 1;
         let client = &mut self.clients[order.client as usize];
-        let asker = order.pending(client.next_seq(), 0, self.now, Way::Node).asker;
+        let pending = order.pending(client.next_seq(), 0, self.now, way);
         client.tickets.push_back(order.ticket());
-        self.fail(asker, &OVERLOADED);
+        self.excuse(&pending, order.args.raw(), &merge::error(&OVERLOADED));
     }
 
     /// Splits a request by node; forwards it as it is if all keys are at one. Returns the last connection used.
@@ -197,7 +197,9 @@ impl Desk {
             let place = self.upstream(u32::from(part.to), order.lane);
             if self.upstreams[place as usize].stuck && self.is_full() {
                 self.tally.overloads += 1;
-                self.fail(pending.asker, &OVERLOADED);
+                let mut request = Vec::new();
+                parts.encode(number as u16, order.args, step, &mut request);
+                self.excuse(&pending, &request, &merge::error(&OVERLOADED));
                 continue;
             }
             let log = &mut self.upstreams[place as usize].log;

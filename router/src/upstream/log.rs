@@ -186,7 +186,10 @@ impl Log {
 
     /// Takes the requests that are late, of a log of which nothing is written. The others get new numbers: the second
     /// result is, for each of the old ones in order, the number that now tells that it and all before it are gone.
-    pub(crate) fn take_late(&mut self, is_late: impl Fn(&Pending) -> bool) -> (Vec<Pending>, Vec<u64>) {
+    pub(crate) fn take_late(
+        &mut self,
+        is_late: impl Fn(&Pending) -> bool,
+    ) -> (Vec<(Pending, Vec<u8>)>, Vec<u64>) {
         debug_assert_eq!(self.written, self.start, "late requests are not under way");
         let passed = self.passed + self.pending.iter().filter(|p| is_late(p)).count() as u64;
         if passed == self.passed {
@@ -195,7 +198,7 @@ impl Log {
         let (mut late, mut numbers) = (Vec::new(), Vec::new());
         for (pending, _, request) in self.take() {
             if is_late(&pending) {
-                late.push(pending);
+                late.push((pending, request));
             } else {
                 self.push(&request, pending);
             }
@@ -253,7 +256,7 @@ mod tests {
             log.push(b"x", pending(seq));
         }
         let (late, numbers) = log.take_late(|p| p.asker.seq % 2 == 1);
-        assert_eq!(late.iter().map(|p| p.asker.seq).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(late.iter().map(|(p, _)| p.asker.seq).collect::<Vec<_>>(), [1, 3]);
         assert_eq!((log.passed(), numbers), (2, vec![2, 3, 3, 4]));
         assert_eq!(log.numbered().map(|(n, p)| (n, p.asker.seq)).collect::<Vec<_>>(), [(3, 2), (4, 4)]);
         assert_eq!(log.unwritten(), b"xx");
