@@ -130,6 +130,8 @@ fn debug(args: Args<'_>) -> Plan {
         "stringmatch-len",
     ];
     match args.get(2) {
+        // That of whom the client talks to, as with Redis: not of the whole cluster.
+        None if args.is(1, "panic") => Plan::Local,
         Some(key) if BY_KEY.iter().any(|name| args.is(1, name)) => Plan::Slot(key_slot(key)),
         _ => Plan::AllNodes(Merge::Special),
     }
@@ -180,6 +182,8 @@ mod tests {
         assert_eq!(plan("DBSIZE"), Ok(Plan::AllNodes(Merge::Sum)));
         assert_eq!(plan("PING"), Ok(Plan::Local));
         assert_eq!(plan("DEBUG SLEEP 0"), Ok(Plan::AllNodes(Merge::Special)));
+        assert_eq!(plan("debug panic"), Ok(Plan::Local));
+        assert_eq!(plan("DEBUG PANIC x"), Ok(Plan::AllNodes(Merge::Special)));
     }
 
     #[test]

@@ -60,14 +60,18 @@ fn debug(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     if args.is(1, "protocol") && args.len() == 3 {
         return protocol(args, out);
     }
+    if args.is(1, "panic") && args.len() == 2 {
+        panic!("a client sent DEBUG PANIC");
+    }
     if args.is(1, "help") {
-        out.array(7);
+        out.array(8);
         out.simple("DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
         out.simple("DIGEST");
         out.simple("DIGEST-VALUE <key> [<key> ...]");
         out.simple("SET-ACTIVE-EXPIRE <0|1>");
         out.simple("SLEEP <seconds>");
         out.simple("OBJECT <key>");
+        out.simple("PANIC");
         out.simple("PROTOCOL <type>");
         return Ok(());
     }

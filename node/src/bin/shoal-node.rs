@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use shoal_net::{Control, shutdown, telemetry};
+use shoal_net::{Control, fatal, shutdown, telemetry};
 use shoal_node::{
     config::Config,
     flags::NodeFlags,
@@ -12,6 +12,7 @@ use shoal_node::{
 };
 
 fn main() -> ExitCode {
+    fatal::end_process_on_panic();
     match run(NodeFlags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

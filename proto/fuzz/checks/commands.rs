@@ -1,6 +1,9 @@
 //! What must hold for sequences of commands: the store answers as a naive map of plain collections with a clock would, whatever
 //! types, sizes, expiries, databases, sweeps and evictions come together, and its accounts agree with a full walk.
 
+#[path = "odd.rs"]
+mod odd;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use shoal_node::{
@@ -53,7 +56,8 @@ impl Input<'_> {
     fn member(&mut self) -> Vec<u8> {
         match self.byte() {
             n @ 0..=199 => format!("{}", n % 40).into_bytes(),
-            n @ 200..=240 => format!("member{}", n % 12).into_bytes(),
+            n @ 200..=230 => format!("member{}", n % 12).into_bytes(),
+            n @ 231..=240 => format!("{}€", n % 3).into_bytes(),
             n => vec![n; 70],
         }
     }
@@ -466,7 +470,8 @@ struct Pair {
 }
 
 impl Pair {
-    fn run(&mut self, words: &[Vec<u8>]) {
+    /// What the store answers.
+    fn answer(&mut self, words: &[Vec<u8>]) -> Frame {
         self.room();
         let scope = Scope {
             db: self.model.db,
@@ -480,7 +485,11 @@ impl Pair {
         let mut out = Vec::new();
         let request = OwnedArgs::new(words);
         self.dispatch.execute(&self.store, scope, request.args(), &mut Reply::new(&mut out, Protocol::Resp2));
-        let reply = Frame::parse(&out).expect("a reply is a whole frame");
+        Frame::parse(&out).expect("a reply is a whole frame")
+    }
+
+    fn run(&mut self, words: &[Vec<u8>]) {
+        let reply = self.answer(words);
         let expected = self.model.execute(words);
         let reply = ordered(&words[0], reply);
         if reply != expected {
@@ -488,6 +497,46 @@ impl Pair {
             let command =
                 words.iter().map(|w| String::from_utf8_lossy(w).chars().take(40).collect::<String>());
             panic!("{:?}: {} instead of {}", command.collect::<Vec<_>>(), shown(&reply), shown(&expected));
+        }
+    }
+
+    /// A number that is none is refused, whatever is at the key, and nothing changes.
+    fn refused(&mut self, input: &mut Input<'_>) {
+        let words = odd::WITH_NUMBERS[usize::from(input.byte()) % odd::WITH_NUMBERS.len()];
+        let (key, odd) = (input.key(), odd::no_number(|| input.byte()));
+        let words = words.split(' ').map(|word| match word {
+            "k" => key.clone(),
+            "?" => odd.clone(),
+            word => word.as_bytes().to_vec(),
+        });
+        let words: Vec<Vec<u8>> = words.collect();
+        // As in Redis, some do not look at their numbers if there is nothing at the key.
+        let there = self.model.get(&key).is_some();
+        let reply = self.answer(&words);
+        assert!(!there || matches!(reply, Frame::Error(_)), "{words:?}: {reply:?}");
+    }
+
+    /// Elements that are no numbers cannot be sorted as numbers; what cannot be sorted is refused in whole.
+    fn sorted(&mut self, input: &mut Input<'_>) {
+        let key = input.key();
+        let elements: Option<Vec<Vec<u8>>> = self.model.get(&key).and_then(|(value, _)| match value {
+            Naive::List(list) => Some(list.iter().cloned().collect()),
+            Naive::Set(set) => Some(set.iter().cloned().collect()),
+            Naive::Zset(zset) => Some(zset.keys().cloned().collect()),
+            _ => None,
+        });
+        let there = self.model.get(&key).is_some();
+        match (elements, self.answer(&[b"SORT".to_vec(), key])) {
+            (None, reply) if there => assert_eq!(reply, wrong_type()),
+            (None, reply) => assert_eq!(reply, Frame::Array(Vec::new())),
+            (Some(elements), Frame::Array(sorted)) => {
+                assert!(elements.iter().all(|element| element.is_ascii()), "a number in other letters");
+                assert_eq!(sorted.len(), elements.len());
+            }
+            (Some(elements), Frame::Error(_)) => {
+                assert!(elements.iter().any(|element| integer(element).is_none()), "{elements:?}");
+            }
+            (_, other) => panic!("SORT answers {other:?}"),
         }
     }
 
@@ -515,6 +564,14 @@ impl Pair {
                 self.model.keys = keys.into_iter().map(|((db, key), kept)| ((1 - db, key), kept)).collect();
             }
             20 => self.run(&[b"FLUSHDB".to_vec()]),
+            21..=31 => {
+                self.model.tidy();
+                self.refused(input);
+            }
+            32..=36 => {
+                self.model.tidy();
+                self.sorted(input);
+            }
             _ => {
                 self.model.tidy();
                 let words = command(input, self.model.now);

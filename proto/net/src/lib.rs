@@ -8,6 +8,7 @@ pub mod admin;
 pub mod bus;
 pub mod cluster;
 pub mod control;
+pub mod fatal;
 pub mod flags;
 pub mod listen;
 pub mod shutdown;

@@ -56,6 +56,8 @@ pub(super) fn answer(
     }
     match entry.name.split('|').next().unwrap_or_default() {
         "command" => info::command(args, out)?,
+        // Nothing else of DEBUG is planned as the router's own.
+        "debug" => panic!("a client sent DEBUG PANIC"),
         "time" => {
             let now = since_epoch();
             out.array(2);

@@ -1,0 +1,28 @@
+//! A router whose thread panics ends as a whole.
+
+#![cfg(all(feature = "embedded", target_os = "linux"))]
+
+use std::time::{Duration, Instant};
+
+use shoal_testkit::process::Process;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_panic_ends_the_process() {
+    let started = Process::start(env!("CARGO_BIN_EXE_shoal-router"), 2, |ports| {
+        let address = |i: usize| format!("127.0.0.1:{}", ports[i]);
+        let words = ["--listen", &address(0), "--admin", &address(1), "--threads", "2", "--embedded", "1"];
+        words.map(str::to_owned).to_vec()
+    });
+    let mut router = started.expect("the router is up");
+    let mut client = router.client().expect("it listens");
+    assert!(client.call(["DEBUG", "PANIC"]).is_err(), "nobody answers");
+    assert_eq!(router.wait(PATIENCE).expect("it ends"), None, "by a signal, not in order");
+    let (deadline, reason) =
+        (Instant::now() + PATIENCE, "a panic ends this process: a client sent DEBUG PANIC");
+    while !router.output().contains(reason) {
+        assert!(Instant::now() < deadline, "{}", router.output());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
