@@ -354,6 +354,63 @@ fn a_missing_copy_is_given_up() -> Result<(), String> {
     ensure(owner.handoff().copying().2, "it waits for ever")
 }
 
+/// Its owner knows the view that takes it in before it does, and sends it the slot by that one; then it hears of an older view from
+/// somebody who was late. If the owner did not hear that the copy is gone, it would go on to claim it, and one view after the other
+/// would be made to list it, for ever.
+fn who_forgets_a_copy_says_so() -> Result<(), String> {
+    let mut newcomer = Core::new(id(2));
+    newcomer.on_up(START, BTreeSet::from([id(0), id(1)]));
+    newcomer.on_transfer(id(0), Transfer::Begin { slot: 0, epoch: 3, stream: 5 });
+    newcomer.on_transfer(id(0), Transfer::Complete { slot: 0, stream: 5 });
+    outputs(&mut newcomer);
+    newcomer.learn(START, &View::new(7, 2, (0..2).map(copied_member).collect(), &[0]));
+    let outputs = outputs(&mut newcomer);
+    let missing = Action::Send { to: id(0), message: Transfer::Missing { slot: 0, stream: 5 } };
+    ensure(!newcomer.handoff().keeps(0), "it keeps a slot as nobody")?;
+    ensure(outputs.contains(&Output::Slot(Action::Drop { slot: 0 })), "what came is left there")?;
+    ensure(outputs.contains(&Output::Slot(missing)), "the owner does not hear of it")
+}
+
+/// Whatever the reason why a copy does not say that it is there, the next view must not go by the same two words again.
+fn a_copy_that_no_view_lists_is_asked_again() -> Result<(), String> {
+    let mut owner = Core::new(id(0));
+    owner.on_up(START, BTreeSet::from([id(1), id(2)]));
+    let view = |epoch| {
+        let mut copies = Copies::default();
+        copies.add(2, false);
+        let members = (0..3).map(copied_member).collect();
+        View::new(7, epoch, members, &[0]).born_at(&[1]).with_copies(&[copies])
+    };
+    owner.learn(START, &view(1));
+    owner.on_slots(|slots| slots.on_connected(id(2)));
+    let export = outputs(&mut owner).into_iter().find_map(|output| match output {
+        Output::Slot(Action::Export { copy, .. }) => Some(copy),
+        _ => None,
+    });
+    owner.on_slots(|slots| slots.on_synced(0, export.expect("it is copied")));
+    let complete = |core: &mut Core| {
+        outputs(core).into_iter().find_map(|output| match output {
+            Output::Slot(Action::Send { message: Transfer::Complete { stream, .. }, .. }) => Some(stream),
+            _ => None,
+        })
+    };
+    ensure(complete(&mut owner).is_some(), "it is never complete")?;
+    owner.learn(START, &view(2));
+    let stream = complete(&mut owner).ok_or("it is not asked")?;
+    let mut copy = Core::new(id(2));
+    copy.learn(START, &view(2));
+    outputs(&mut copy);
+    copy.on_transfer(id(0), Transfer::Complete { slot: 0, stream });
+    let answer = outputs(&mut copy).into_iter().find_map(|output| match output {
+        Output::Slot(Action::Send { message, .. }) => Some(message),
+        _ => None,
+    });
+    owner.on_transfer(id(2), answer.ok_or("it does not say that nothing is there")?);
+    owner.learn(START, &view(3));
+    let begins = |o: &Output| matches!(o, Output::Slot(Action::Export { slot: 0, .. }));
+    ensure(outputs(&mut owner).iter().any(begins), "it is not copied anew")
+}
+
 /// What a former owner emptied late has gone on, or may have.
 fn what_was_taken_is_emptied_wherever_it_went() -> Result<(), String> {
     ensure(Gate::Open.emptying_taken(true) == Some(Emptying::Now), "it is not emptied where it is")?;
@@ -461,7 +518,7 @@ type Story = fn() -> Result<(), String>;
 
 #[test]
 fn all_end_well() {
-    let stories: [Story; 19] = [
+    let stories: [Story; 21] = [
         no_lease_is_granted_after_a_view_was_accepted,
         leases_of_an_older_view_are_waited_for,
         nothing_older_than_the_promise_is_accepted,
@@ -474,6 +531,8 @@ fn all_end_well() {
         who_was_owner_does_not_say_who_has_copies,
         nothing_is_taken_without_a_stream_back,
         a_missing_copy_is_given_up,
+        who_forgets_a_copy_says_so,
+        a_copy_that_no_view_lists_is_asked_again,
         what_was_taken_is_emptied_wherever_it_went,
         who_emptied_a_slot_alone_is_no_copy_of_it,
         who_empties_waits_for_the_copies_of_the_target,
@@ -492,7 +551,7 @@ fn all_end_well() {
 fn each_rule_is_missed() {
     use shoal_proto::cluster::mutant::{self, Mutant};
 
-    let stories: [(Mutant, Story); 19] = [
+    let stories: [(Mutant, Story); 21] = [
         (Mutant::GrantAfterAccept, no_lease_is_granted_after_a_view_was_accepted),
         (Mutant::NoOlderLeases, leases_of_an_older_view_are_waited_for),
         (Mutant::AcceptBelowPromise, nothing_older_than_the_promise_is_accepted),
@@ -505,6 +564,8 @@ fn each_rule_is_missed() {
         (Mutant::ClaimLost, who_was_owner_does_not_say_who_has_copies),
         (Mutant::TakeAlone, nothing_is_taken_without_a_stream_back),
         (Mutant::IgnoreMissing, a_missing_copy_is_given_up),
+        (Mutant::ForgetUntold, who_forgets_a_copy_says_so),
+        (Mutant::SayCompleteOnce, a_copy_that_no_view_lists_is_asked_again),
         (Mutant::EmptyHereOnly, what_was_taken_is_emptied_wherever_it_went),
         (Mutant::FollowEmptied, who_emptied_a_slot_alone_is_no_copy_of_it),
         (Mutant::Unsettled, who_empties_waits_for_the_copies_of_the_target),

@@ -278,8 +278,16 @@ impl Handoff {
     }
 
     fn note_listed(&mut self, slot: u16, aim: &Aim, export: &Export) {
-        if export.lasting && !aim.listed {
-            self.unlisted.insert((slot, aim.to));
+        if !export.lasting || aim.listed {
+            return;
+        }
+        self.unlisted.insert((slot, aim.to));
+        // It may have said what it has before it heard that. But if it has lost it, the next view will not list it either, nor any
+        // other: so it is told again, and says if nothing is there.
+        let stands = self.streams.get(&aim.to) == Some(&export.stream);
+        if stands && !mutant::off(Mutant::SayCompleteOnce) {
+            let message = Transfer::Complete { slot, stream: export.stream };
+            self.actions.push_back(Action::Send { to: aim.to, message });
         }
     }
 
@@ -574,6 +582,18 @@ impl Handoff {
         let (actions, mut reading) = (std::mem::take(&mut self.actions), std::mem::take(&mut self.reading));
         reading.end();
         *self = Self { next_id, streams, actions, reading, ..Self::default() };
+    }
+
+    /// We are nobody yet, by a view that somebody who was late told us. What has come by a later one, which knows us, goes with
+    /// the rest, and whoever takes it for a copy in sync must hear of that.
+    pub fn wait(&mut self) {
+        for (slot, incoming) in std::mem::take(&mut self.incoming) {
+            self.actions.push_back(Action::Drop { slot });
+            if incoming.complete && !mutant::off(Mutant::ForgetUntold) {
+                self.say_missing(slot, incoming.stream, incoming.from);
+            }
+        }
+        self.end();
     }
 }
 

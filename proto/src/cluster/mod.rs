@@ -563,10 +563,12 @@ impl Core {
             if mutant::off(Mutant::StayExcluded) {
                 return;
             }
-            self.handoff.end();
             self.holder.end();
             if was_inside {
+                self.handoff.end();
                 self.outputs.push_back(Output::Excluded);
+            } else {
+                self.handoff.wait();
             }
         }
         self.tell_lease();

@@ -69,6 +69,10 @@ pub enum Mutant {
     LoseOffered,
     /// An owner waits for ever for a copy that is not there.
     IgnoreMissing,
+    /// A copy hears once that it is complete, whatever views say of it.
+    SayCompleteOnce,
+    /// Who is not yet a member by its own view forgets the copies that came by a later one, and does not say so.
+    ForgetUntold,
     /// Copies are read while a view is being made.
     ReadWedged,
     /// Copies are read that the view does not list.
@@ -97,7 +101,7 @@ pub enum Mutant {
 
 /// All of them.
 #[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 40] = [
+pub const ALL: [Mutant; 42] = [
     Mutant::NoLease,
     Mutant::LeaseFromGrant,
     Mutant::NoDrift,
@@ -126,6 +130,8 @@ pub const ALL: [Mutant; 40] = [
     Mutant::TakeAlone,
     Mutant::LoseOffered,
     Mutant::IgnoreMissing,
+    Mutant::SayCompleteOnce,
+    Mutant::ForgetUntold,
     Mutant::ReadWedged,
     Mutant::ReadUnlisted,
     Mutant::ReadMoving,

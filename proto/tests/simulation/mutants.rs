@@ -42,7 +42,7 @@ const EMPTYING: [Mutant; 5] = [
 ];
 
 /// Rules that are missed in one run of thousands or not at all there: `cluster_rules.rs` has a story for each.
-const SELDOM: [Mutant; 17] = [
+const SELDOM: [Mutant; 19] = [
     Mutant::GrantAfterAccept,
     Mutant::NoOlderLeases,
     Mutant::AcceptBelowPromise,
@@ -54,6 +54,8 @@ const SELDOM: [Mutant; 17] = [
     Mutant::TakeAlone,
     Mutant::ClaimLost,
     Mutant::IgnoreMissing,
+    Mutant::SayCompleteOnce,
+    Mutant::ForgetUntold,
     Mutant::EmptyHereOnly,
     Mutant::Unsettled,
     Mutant::EmptyByOldView,
