@@ -79,6 +79,11 @@ impl Shared {
         Identity { mode: "standalone" }
     }
 
+    /// When the router was started, in seconds since 1970.
+    pub(crate) fn started_s(&self) -> u64 {
+        self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
     /// What `INFO` says about the router itself.
     pub(crate) fn own_info(&self) -> Own {
         let uptime = self.started.elapsed().unwrap_or_default().as_secs();
@@ -91,6 +96,7 @@ impl Shared {
                 ("shoal_version", env!("CARGO_PKG_VERSION").to_owned()),
                 ("executable", executable),
                 ("tcp_port", self.port.to_string()),
+                ("rdb_last_save_time", self.started_s().to_string()),
                 ("process_id", std::process::id().to_string()),
                 ("run_id", self.run_id.clone()),
                 ("server_time_usec", since_epoch().as_micros().to_string()),

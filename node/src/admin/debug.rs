@@ -19,12 +19,10 @@ const ACCEPTED: &[&str] = &[
     "quicklist-packed-threshold",
     "replybuffer",
     "set-disable-deny-scripts",
-    "stringmatch-len",
     "pause-cron",
     "dict-resizing",
     "reload",
     "loadaof",
-    "jmap",
 ];
 
 fn debug(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {

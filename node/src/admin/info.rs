@@ -162,7 +162,7 @@ fn persistence(cx: &Cx<'_>, text: &mut String) {
         // Nothing is ever saved, so these are all changes there were.
         ("rdb_changes_since_last_save", &cx.shared.store.stats().dirty.to_string()),
         ("rdb_bgsave_in_progress", "0"),
-        ("rdb_last_save_time", "0"),
+        ("rdb_last_save_time", &(cx.shared.started / 1000).to_string()),
         ("rdb_last_bgsave_status", "ok"),
         ("aof_enabled", "0"),
         ("aof_rewrite_in_progress", "0"),

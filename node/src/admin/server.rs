@@ -1,4 +1,4 @@
-//! `COMMAND`, `TIME`, `ROLE`, `LOLWUT`, `SHUTDOWN`.
+//! `COMMAND`, `TIME`, `ROLE`, `LASTSAVE`, `MODULE LIST`, `LOLWUT`, `SHUTDOWN`.
 
 use shoal_proto::{
     Error, command,
@@ -20,6 +20,9 @@ pub(super) const HANDLERS: Handlers = &[
     ("command|help", help),
     ("client|help", help),
     ("object|help", help),
+    ("module|help", help),
+    ("module|list", modules),
+    ("lastsave", last_save),
     ("time", time),
     ("role", role),
     ("lolwut", lolwut),
@@ -43,6 +46,17 @@ fn role(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     out.bulk(b"master");
     out.int(0);
     out.array(0);
+    Ok(())
+}
+
+fn modules(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.array(0);
+    Ok(())
+}
+
+/// Nothing is ever saved; a Redis that has not saved yet tells when it was started.
+fn last_save(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.int((cx.shared.started / 1000) as i64);
     Ok(())
 }
 

@@ -184,7 +184,7 @@ impl Connection {
     /// Limits on the next request.
     pub(super) fn limits(&self, shared: &Shared) -> Limits {
         Limits {
-            authenticated: self.session.authenticated,
+            authenticated: self.session.authenticated(),
             max_bulk_len: shared.config.max_bulk_len(),
             ..Limits::default()
         }

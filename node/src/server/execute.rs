@@ -176,7 +176,7 @@ impl<'a> Batch<'a> {
                     return (input.len(), Some(Stop::Close));
                 }
             }
-            limits.authenticated = self.session.authenticated;
+            limits.authenticated = self.session.authenticated();
             deep.clear();
             gathered = deep.gather((&self.shared.store, self.session.db), scanner, (input, at), limits);
             deep.ask(&self.shared.store, gathered.range.clone());
@@ -327,9 +327,10 @@ impl<'a> Batch<'a> {
         held: &mut Held<'a>,
         out: &mut Reply<'_>,
     ) -> Result {
-        if !self.session.authenticated && !entry.command.flags.contains(Flags::NO_AUTH) {
-            self.counters.rejected(entry.id);
-            return Err(Error::NoAuth);
+        if !self.session.is_free()
+            && let Some(answer) = self.session.bar(entry)
+        {
+            return self.not_executed(entry, answer, out);
         }
         self.last = entry.id;
         let action = self.shared.actions[usize::from(entry.id)];
@@ -345,6 +346,13 @@ impl<'a> Batch<'a> {
         let result = self.run(action, entry, ready, held, out);
         self.count(entry, 0, &result);
         result
+    }
+
+    /// Answers a command that the session bars.
+    #[cold]
+    fn not_executed(&self, entry: &Entry, answer: Result, out: &mut Reply<'_>) -> Result {
+        self.counters.rejected(entry.id);
+        answer.map(|()| out.ok())
     }
 
     #[inline(never)]

@@ -1,8 +1,9 @@
-//! `PING`, `ECHO`, `HELLO`, `AUTH`, `SELECT`, `RESET`, `QUIT`, `READONLY`, `READWRITE`, `ASKING`.
+//! `PING`, `ECHO`, `HELLO`, `AUTH`, `SELECT`, `RESET`, `QUIT`, `READONLY`, `READWRITE`, `ASKING`, `MULTI`, `ACL WHOAMI`.
 
-use super::{Cx, DATABASES, Handler, REDIS_VERSION, client::valid_name, registry};
+use super::{Cx, DATABASES, Handler, REDIS_VERSION, bars::Bars, client::valid_name, registry};
 use crate::{
     Error,
+    command::table,
     error::Result,
     number,
     resp::{Args, Protocol, Reply},
@@ -19,6 +20,8 @@ pub(super) static HANDLERS: &[(&str, Handler)] = &[
     ("readonly", readonly),
     ("readwrite", readwrite),
     ("asking", asking),
+    ("multi", multi),
+    ("acl|whoami", whoami),
 ];
 
 fn ping(_: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -60,7 +63,7 @@ fn auth(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         return Err(Error::text("WRONGPASS invalid username-password pair or user is disabled."));
     }
     cx.access.check(user, password)?;
-    cx.session.authenticated = true;
+    cx.session.authenticate();
     out.ok();
     Ok(())
 }
@@ -95,9 +98,9 @@ fn hello(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
             return Err(Error::text("WRONGPASS invalid username-password pair or user is disabled."));
         }
         cx.access.check(user, password)?;
-        cx.session.authenticated = true;
+        cx.session.authenticate();
     }
-    if !cx.session.authenticated {
+    if !cx.session.authenticated() {
         return Err(Error::text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
@@ -132,7 +135,7 @@ fn reset(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let session = &mut *cx.session;
     session.protocol = Protocol::Resp2;
     session.db = 0;
-    session.authenticated = !cx.access.required();
+    session.bars = Bars::new(!cx.access.required());
     session.reply_mode = super::ReplyMode::On;
     session.no_touch = false;
     session.readonly = false;
@@ -167,6 +170,18 @@ fn readwrite(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 /// Slots are handed over in one step, so there is never anything to ask for: accepted for cluster clients.
 fn asking(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     out.ok();
+    Ok(())
+}
+
+/// Transactions are refused as wholes: what follows, up to EXEC, is not executed.
+fn multi(cx: &mut Cx<'_>, args: Args<'_>, _: &mut Reply<'_>) -> Result {
+    cx.session.refuse_transaction();
+    Err(table().find(args)?.unsupported())
+}
+
+/// There are no other users.
+fn whoami(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.bulk(b"default");
     Ok(())
 }
 

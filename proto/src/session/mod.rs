@@ -3,6 +3,7 @@
 //! Node and router share this, so that both look like the same Redis server. Nothing here does I/O: time is a
 //! parameter, and ending another client's connection goes through a hook that its owner registered.
 
+mod bars;
 mod client;
 mod connection;
 mod filter;
@@ -48,8 +49,7 @@ pub struct Session {
     pub protocol: Protocol,
     /// Selected database.
     pub db: u8,
-    /// Whether commands other than AUTH and HELLO are allowed.
-    pub authenticated: bool,
+    bars: bars::Bars,
     /// Whether replies are sent.
     pub reply_mode: ReplyMode,
     /// `CLIENT NO-TOUCH`.
@@ -140,7 +140,7 @@ impl Session {
             record,
             protocol: Protocol::Resp2,
             db: 0,
-            authenticated: !access.required(),
+            bars: bars::Bars::new(!access.required()),
             reply_mode: ReplyMode::On,
             no_touch: false,
             readonly: false,

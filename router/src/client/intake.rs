@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shoal_proto::{
     Error,
-    command::{Entry, Flags, table},
+    command::{Entry, table},
     resp::{Args, Limits, Protocol, Reply, Request, Scanner},
     session::{ReplyMode, Session},
 };
@@ -60,7 +60,7 @@ impl Intake {
     pub(crate) fn take(&mut self, desk: &mut Desk, input: &[u8]) -> (usize, Go) {
         let Desk { clients, crowd, now, .. } = desk;
         crowd.saw(&mut clients[self.place as usize].asked, *now);
-        let mut limits = Limits { authenticated: self.session.authenticated, ..Limits::default() };
+        let mut limits = Limits { authenticated: self.session.authenticated(), ..Limits::default() };
         // The scanner is taken out because arguments borrow from it. A request that has to wait is scanned again.
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut at = 0;
@@ -103,7 +103,7 @@ impl Intake {
                 }
             }
             at += consumed;
-            limits.authenticated = self.session.authenticated;
+            limits.authenticated = self.session.authenticated();
             if self.session.closing {
                 go = Go::Close;
                 at = input.len();
@@ -122,12 +122,14 @@ impl Intake {
             Ok(entry) => entry,
             Err(error) => return self.answer(desk, &error),
         };
-        if !self.session.authenticated && !entry.command.flags.contains(Flags::NO_AUTH) {
-            return self.answer(desk, &Error::NoAuth);
+        if !self.session.is_free()
+            && let Some(answer) = self.session.bar(entry)
+        {
+            return self.not_executed(desk, answer);
         }
         let plan = match self.shared.planner.plan(entry, args) {
             Ok(plan) => plan,
-            Err(error) => return self.answer(desk, &error),
+            Err(error) => return self.refuse(desk, entry, &error),
         };
         if self.shared.registry.may_be_paused()
             && !entry.ignores_pause()
@@ -218,6 +220,29 @@ impl Intake {
             desk.touch_client(self.place);
         }
         Fate::Done
+    }
+
+    /// Answers a command that is not executed through the router.
+    #[cold]
+    fn refuse(&mut self, desk: &mut Desk, entry: &Entry, error: &Error) -> Fate {
+        if entry.name == "multi" {
+            self.session.refuse_transaction();
+        }
+        self.answer(desk, error)
+    }
+
+    /// Answers a command that the session bars.
+    #[cold]
+    fn not_executed(&mut self, desk: &mut Desk, answer: Result<(), Error>) -> Fate {
+        let Err(error) = answer else {
+            desk.tally.requests += 1;
+            if self.session.replies() {
+                desk.clients[self.place as usize].reply(b"+OK\r\n");
+                desk.touch_client(self.place);
+            }
+            return Fate::Done;
+        };
+        self.answer(desk, &error)
     }
 
     /// Answers a request with an error, unless the client wants no replies.

@@ -51,6 +51,10 @@ pub(super) fn answer(
             }
             "cluster" => cluster(shared, session, desk, sub, args, out),
             "shoal" => shoal(desk, sub, out),
+            "module" if sub == "list" => {
+                out.array(0);
+                Ok(())
+            }
             _ => Err(entry.unsupported()),
         };
     }
@@ -70,6 +74,7 @@ pub(super) fn answer(
             out.int(0);
             out.array(0);
         }
+        "lastsave" => out.int(shared.started_s() as i64),
         "lolwut" => out.verbatim(&lolwut()),
         "shutdown" => shutdown(shared, session, args)?,
         _ => return Err(entry.unsupported()),

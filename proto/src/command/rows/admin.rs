@@ -24,7 +24,7 @@ pub(super) static COMMANDS: &[Command] = &[
         .about("Looks at what memory is used for.", "O(1)")
         .local()
         .subcommands(MEMORY),
-    server("module", -2, "4.0.0", "").about("Manages modules.", "O(1)").local().planned().subcommands(MODULE),
+    server("module", -2, "4.0.0", "").about("Manages modules.", "O(1)").local().subcommands(MODULE),
     server("slowlog", -2, "2.2.12", "")
         .about("Looks at the slowest commands.", "O(1)")
         .local()
@@ -89,8 +89,7 @@ const ACL: &[Command] = &[
         .planned(),
     server("whoami", 2, "6.0.0", "noscript loading stale")
         .about("Names the user of this connection.", "O(1)")
-        .local()
-        .planned(),
+        .local(),
 ];
 
 const CONFIG: &[Command] = &[
@@ -174,12 +173,11 @@ const MEMORY: &[Command] = &[
 ];
 
 const MODULE: &[Command] = &[
-    server("help", 2, "5.0.0", "loading stale").about("Explains the subcommands.", "O(1)").local().planned(),
+    server("help", 2, "5.0.0", "loading stale").about("Explains the subcommands.", "O(1)").local(),
     server("list", 2, "4.0.0", "admin noscript")
         .about("Lists the modules that are loaded.", "O(N), N modules")
         .tips(&["nondeterministic_output_order"])
-        .local()
-        .planned(),
+        .local(),
     server("load", -3, "4.0.0", "no_async_loading admin noscript protected")
         .syntax("path [arg [arg ...]]")
         .about("Loads a module from a file.", "O(1)")

@@ -56,8 +56,7 @@ pub(super) static COMMANDS: &[Command] = &[
         .about("Tells when data was last saved.", "O(1)")
         .acl("admin dangerous")
         .tips(&["nondeterministic_output"])
-        .all_nodes(Merge::Special)
-        .planned(),
+        .local(),
     server("lolwut", -1, "5.0.0", "readonly fast")
         .syntax("[VERSION version]")
         .about("Draws something and shows the version.", "O(1)")
