@@ -20,7 +20,9 @@ use crate::server::TurnCounts;
 #[derive(Debug, Default)]
 pub(crate) struct PerCommand {
     calls: AtomicU64,
-    micros: AtomicU64,
+    nanos: AtomicU64,
+    /// Of the calls, those for which `nanos` holds a time.
+    covered: AtomicU64,
     failed: AtomicU64,
     rejected: AtomicU64,
 }
@@ -68,15 +70,34 @@ impl Counters {
     }
 
     #[inline]
-    pub(crate) fn called(&self, id: u16, micros: u64, failed: bool) {
+    pub(crate) fn called(&self, id: u16, failed: bool) {
         let command = &self.calls[usize::from(id)];
         add(&command.calls, 1);
-        if micros > 0 {
-            add(&command.micros, micros);
-        }
         if failed {
             add(&command.failed, 1);
         }
+    }
+
+    /// How long the call took that was counted last.
+    pub(crate) fn timed(&self, id: u16, took: Duration) {
+        let command = &self.calls[usize::from(id)];
+        add(&command.nanos, took.as_nanos() as u64);
+        add(&command.covered, 1);
+    }
+
+    /// How long the call took that was counted last, which was chosen by chance: it stands for all others since the one
+    /// before that was.
+    pub(crate) fn sampled(&self, id: u16, took: Duration) {
+        let command = &self.calls[usize::from(id)];
+        let calls = command.calls.load(Relaxed);
+        let since = calls.saturating_sub(command.covered.load(Relaxed));
+        add(&command.nanos, since.saturating_mul(took.as_nanos() as u64));
+        command.covered.store(calls, Relaxed);
+    }
+
+    /// Whether the time of any call is known.
+    pub(crate) fn is_timed(&self, id: u16) -> bool {
+        self.calls[usize::from(id)].covered.load(Relaxed) > 0
     }
 }
 
@@ -84,9 +105,23 @@ impl Counters {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Calls {
     pub(crate) calls: u64,
-    pub(crate) micros: u64,
+    /// Of the calls, those whose time is known or was estimated.
+    pub(crate) covered: u64,
+    pub(crate) nanos: u64,
     pub(crate) failed: u64,
     pub(crate) rejected: u64,
+}
+
+impl Calls {
+    /// Microseconds that all calls took whose time is known or was estimated. Never less than before.
+    pub(crate) fn micros(&self) -> u64 {
+        self.nanos / 1000
+    }
+
+    /// Microseconds that one took on average.
+    pub(crate) fn mean(&self) -> f64 {
+        self.nanos as f64 / 1000.0 / self.covered.max(1) as f64
+    }
 }
 
 /// Error replies by their code.
@@ -184,7 +219,8 @@ impl Totals {
         for counters in self.workers.lock().iter() {
             let command = &counters.calls[usize::from(id)];
             total.calls += command.calls.load(Relaxed);
-            total.micros += command.micros.load(Relaxed);
+            total.covered += command.covered.load(Relaxed);
+            total.nanos += command.nanos.load(Relaxed);
             total.failed += command.failed.load(Relaxed);
             total.rejected += command.rejected.load(Relaxed);
         }
@@ -198,7 +234,9 @@ impl Totals {
                 counter.store(0, Relaxed);
             }
             for command in &counters.calls {
-                for counter in [&command.calls, &command.micros, &command.failed, &command.rejected] {
+                for counter in
+                    [&command.calls, &command.nanos, &command.covered, &command.failed, &command.rejected]
+                {
                     counter.store(0, Relaxed);
                 }
             }
@@ -348,5 +386,34 @@ impl Latency {
             !names.is_empty() && !names.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()))
         });
         before - events.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_stands_for_the_calls_since_the_last() {
+        let totals = Totals::default();
+        let counters = totals.worker();
+        let call = |times: u64| (0..times).for_each(|_| counters.called(3, false));
+        let micros = Duration::from_micros;
+        assert!(!counters.is_timed(3));
+        call(1);
+        counters.sampled(3, micros(2));
+        call(9);
+        assert_eq!((totals.calls(3).micros(), totals.calls(3).mean()), (2, 2.0));
+        // One among them was timed for itself.
+        counters.timed(3, micros(100));
+        call(1);
+        counters.sampled(3, micros(4));
+        let calls = totals.calls(3);
+        assert_eq!((calls.calls, calls.covered, calls.micros()), (11, 11, 2 + 100 + 9 * 4));
+        assert!(counters.is_timed(3));
+        totals.reset();
+        call(1);
+        counters.sampled(3, micros(5));
+        assert_eq!(totals.calls(3).micros(), 5);
     }
 }

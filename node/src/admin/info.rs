@@ -297,11 +297,15 @@ fn command_stats(cx: &Cx<'_>, text: &mut String) {
     for entry in table().entries() {
         let calls = cx.shared.totals.calls(entry.id);
         if calls.calls + calls.rejected > 0 {
-            let mean = calls.micros as f64 / calls.calls.max(1) as f64;
+            let mean = calls.mean();
             write!(
                 text,
                 "cmdstat_{}:calls={},usec={},usec_per_call={mean:.2},rejected_calls={},failed_calls={}\r\n",
-                entry.name, calls.calls, calls.micros, calls.rejected, calls.failed
+                entry.name,
+                calls.calls,
+                calls.micros(),
+                calls.rejected,
+                calls.failed
             )
             .expect("writing to memory cannot fail");
         }
@@ -324,7 +328,8 @@ fn keyspace(cx: &Cx<'_>, text: &mut String) {
     for db in 0..DATABASES as u8 {
         let (keys, expires) = cx.shared.store.len(db);
         if keys > 0 {
-            write!(text, "db{db}:keys={keys},expires={expires},avg_ttl=0\r\n")
+            let ttl = if expires > 0 { cx.shared.store.average_ttl(db, cx.now) } else { 0 };
+            write!(text, "db{db}:keys={keys},expires={expires},avg_ttl={ttl}\r\n")
                 .expect("writing to memory cannot fail");
         }
     }

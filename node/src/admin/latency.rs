@@ -91,7 +91,7 @@ fn graph(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     Ok(())
 }
 
-/// Calls per command. The cumulative buckets need per-call times, which fast commands are not given; what is
+/// Calls per command. The cumulative buckets need per-call times, which few of the fast commands are given; what is
 /// known is the mean, so each command has one bucket.
 fn histogram(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let names: Vec<&[u8]> = args.from(2).iter().collect();
@@ -119,7 +119,7 @@ fn histogram(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         out.int(calls.calls as i64);
         out.bulk(b"histogram_usec");
         out.map(1);
-        out.int((calls.micros / calls.calls).max(1).next_power_of_two() as i64);
+        out.int((calls.mean().ceil() as u64).max(1).next_power_of_two() as i64);
         out.int(calls.calls as i64);
     }
     Ok(())

@@ -16,6 +16,7 @@ use super::{
     lookahead::{Gathered, Lookahead, Next, Ready},
     output::Replies,
     shared::Action,
+    worker_clock::Clock,
 };
 use crate::{
     admin,
@@ -37,32 +38,6 @@ pub(super) enum Stop {
     Hold(u64),
 }
 
-/// The time as a worker knows it: read once a turn, and again when much was done since.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
-    /// Ms since 1970.
-    pub(super) now: u64,
-    /// Commands since it was read.
-    since: u32,
-}
-
-impl Clock {
-    pub(super) fn read(shared: &Shared) -> Self {
-        Self { now: shared.now_ms(), since: 0 }
-    }
-
-    /// Counts a quick command.
-    #[inline]
-    fn pass(&mut self, shared: &Shared) {
-        self.since += 1;
-        if self.since >= COMMANDS_PER_CLOCK {
-            *self = Self::read(shared);
-        }
-    }
-}
-
-/// Quick commands executed on one reading of the clock.
-const COMMANDS_PER_CLOCK: u32 = 32;
 /// Requests of more bytes than this are timed whatever they do.
 const LONG_REQUEST: usize = 16 << 10;
 
@@ -342,9 +317,11 @@ impl<'a> Batch<'a> {
             held.release();
             return self.timed(action, entry, ready, out);
         }
-        self.clock.pass(self.shared);
+        if self.clock.pass() {
+            return self.looked_at(action, entry, ready, held, out);
+        }
         let result = self.run(action, entry, ready, held, out);
-        self.count(entry, 0, &result);
+        self.count(entry, &result);
         result
     }
 
@@ -353,6 +330,29 @@ impl<'a> Batch<'a> {
     fn not_executed(&self, entry: &Entry, answer: Result, out: &mut Reply<'_>) -> Result {
         self.counters.rejected(entry.id);
         answer.map(|()| out.ok())
+    }
+
+    /// Executes a quick command, and reads the clock. Of some, chosen by chance, the time is taken.
+    #[cold]
+    #[inline(never)]
+    fn looked_at(
+        &mut self,
+        action: Action,
+        entry: &'static Entry,
+        ready: &Ready<'_>,
+        held: &mut Held<'a>,
+        out: &mut Reply<'_>,
+    ) -> Result {
+        let sample = self.clock.look(self.shared) || !self.counters.is_timed(entry.id);
+        let begun = sample.then(std::time::Instant::now);
+        let result = self.run(action, entry, ready, held, out);
+        let took = begun.map(|begun| begun.elapsed());
+        if self.count(entry, &result)
+            && let Some(took) = took
+        {
+            self.counters.sampled(entry.id, took);
+        }
+        result
     }
 
     #[inline(never)]
@@ -367,23 +367,30 @@ impl<'a> Batch<'a> {
         let ready = Ready { keep: false, ..*ready };
         let result = self.run(action, entry, &ready, &mut Held::default(), out);
         let took = begun.elapsed();
-        self.count(entry, took.as_micros() as u64, &result);
+        if self.count(entry, &result) {
+            self.counters.timed(entry.id, took);
+        }
         if !entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
             self.shared.slow.note(ready.args, took, &self.session.record, self.clock.now);
             self.shared.latency.note("command", took, self.clock.now);
         }
-        *self.clock = Clock::read(self.shared);
+        self.clock.read(self.shared);
         result
     }
 
+    /// Counts what became of a command; whether it was executed.
     #[inline]
-    fn count(&self, entry: &Entry, micros: u64, result: &Result) {
+    fn count(&self, entry: &Entry, result: &Result) -> bool {
         match result {
             // It may still be executed.
-            Err(error) if error.is_barred() => {}
-            Err(error) if error.before_execution() => self.counters.rejected(entry.id),
-            result => self.counters.called(entry.id, micros, result.is_err()),
+            Err(error) if error.is_barred() => return false,
+            Err(error) if error.before_execution() => {
+                self.counters.rejected(entry.id);
+                return false;
+            }
+            result => self.counters.called(entry.id, result.is_err()),
         }
+        true
     }
 
     /// Executes a command on a slot that is another's if the client is content with a copy and one may be read here; else

@@ -23,6 +23,7 @@ mod turn;
 mod turns;
 mod upkeep;
 mod worker;
+mod worker_clock;
 
 pub use changes::Changes;
 pub use lease::{Lease, uptime_ms};

@@ -21,12 +21,13 @@ use super::{
     Shared,
     backlog::LOOK_EVERY,
     connection::{After, Connection, Intake, Registered, Taken},
-    execute::{Batch, Clock},
+    execute::Batch,
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead},
     mailbox::{Mail, Mailbox, WAKE},
     output::Replies,
     turns::Delay,
+    worker_clock::Clock,
 };
 use crate::{handoff::Round, stats::Counters};
 
@@ -133,6 +134,7 @@ impl Worker {
     /// Serves until it is told to stop.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        let mut clock = Clock::new(&self.shared);
         loop {
             if let Err(error) = self.poll.poll(&mut events, self.patience())
                 && error.kind() != io::ErrorKind::Interrupted
@@ -140,7 +142,7 @@ impl Worker {
                 tracing::error!(%error, "a worker thread cannot wait for its sockets");
                 return;
             }
-            let mut clock = Clock::read(&self.shared);
+            clock.turn(&self.shared);
             let begun = self.begin_turn(clock.now);
             let mut woken = false;
             for event in &events {

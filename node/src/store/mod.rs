@@ -35,6 +35,7 @@ mod splice;
 mod sweep;
 mod tap;
 mod taps;
+mod ttl;
 mod whole;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
