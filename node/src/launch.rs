@@ -145,6 +145,9 @@ pub fn start(
     }
     let listener = listen::tcp(&settings.listen, "--listen")?;
     let resp = listener.local_addr()?;
+    for (name, value) in [("port", resp.port().to_string()), ("bind", resp.ip().to_string())] {
+        settings.config.set_at_start(name, &value).expect("these settings take any port and any text");
+    }
     let name = settings.name.clone().unwrap_or_else(|| default_name(resp));
     let handle: Arc<OnceLock<ClusterHandle>> = Arc::default();
     let shared = shared(settings.config, &handle, stop);

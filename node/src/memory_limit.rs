@@ -1,13 +1,16 @@
 //! How much memory keys and values may take when the user says it as a share of what there is, or not at all.
 
-use std::fs;
+use std::{fmt, fs, path::Path};
+
+use crate::config::memory;
 
 /// The share of a container's limit that keys and values take by default; the rest is for connections, replies
 /// under way and the process itself.
 const DEFAULT_PERCENT: u64 = 75;
 
-/// Where the limit of a container is written: cgroup v2, v1.
-const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// Of cgroup v2 and v1: the controllers in `/proc/self/cgroup`, where they are mounted, and the file of the limit.
+const CGROUPS: [(&str, &str, &str); 2] =
+    [("", "sys/fs/cgroup", "memory.max"), ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes")];
 
 /// A number above this is cgroup v1's way to say that there is no limit.
 const NO_LIMIT: u64 = 1 << 60;
@@ -21,35 +24,120 @@ pub struct Available {
     pub machine: u64,
 }
 
+/// A `maxmemory`, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maxmemory {
+    /// Bytes; 0 is no limit.
+    pub bytes: u64,
+    /// For people.
+    pub source: String,
+    /// What all nodes of this process may take and the container has not, if they may take too much.
+    pub excess: Option<String>,
+}
+
+impl fmt::Display for Maxmemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bytes {
+            0 => write!(f, "no limit ({})", self.source),
+            bytes => write!(f, "{} ({})", Bytes(bytes), self.source),
+        }
+    }
+}
+
+/// Bytes for people.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 3] = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10)];
+        match UNITS.iter().find(|(_, size)| self.0 >= *size) {
+            Some((unit, size)) if self.0.is_multiple_of(*size) => write!(f, "{} {unit}", self.0 / size),
+            Some((unit, size)) => write!(f, "{:.1} {unit}", self.0 as f64 / *size as f64),
+            None => write!(f, "{} bytes", self.0),
+        }
+    }
+}
+
 impl Available {
     /// What this process has.
     pub fn here() -> Self {
-        let container = LIMITS.iter().find_map(|path| limit(&fs::read_to_string(path).ok()?));
         let machine = fs::read_to_string("/proc/meminfo").map_or(0, |text| total(&text));
-        Self { container, machine }
+        Self { container: container(Path::new("/")), machine }
     }
 
-    fn most(self) -> u64 {
-        self.container.filter(|limit| self.machine == 0 || *limit < self.machine).unwrap_or(self.machine)
-    }
-
-    /// The setting that `--maxmemory` stands for: a percentage is taken of what there is; without any, a container's limit
-    /// leaves head-room, and elsewhere there is no limit. Anything else is returned as it is.
-    ///
-    /// # Errors
-    /// A sentence, if it is no percentage from 1 to 100.
-    pub fn maxmemory(self, given: Option<&str>) -> Result<String, String> {
-        let Some(given) = given else {
-            let limit = self.container.unwrap_or(0);
-            return Ok((limit / 100 * DEFAULT_PERCENT).to_string());
-        };
-        let Some(percent) = given.strip_suffix('%') else { return Ok(given.to_owned()) };
-        match percent.parse::<u64>() {
-            Ok(percent @ 1..=100) if self.most() > 0 => Ok((self.most() / 100 * percent).to_string()),
-            Ok(1..=100) => Err("the machine does not tell how much memory it has".to_owned()),
-            _ => Err("a share of the memory is a whole number from 1% to 100%".to_owned()),
+    fn most(self) -> (u64, &'static str) {
+        match self.container {
+            Some(limit) if self.machine == 0 || limit < self.machine => (limit, "the container's limit"),
+            _ => (self.machine, "the machine's memory"),
         }
     }
+
+    /// What `--maxmemory` stands for, for each of `nodes` in this process; `given` is its text and who said it. A
+    /// percentage is taken of what there is; without any, a container's limit leaves head-room, and elsewhere there is
+    /// no limit.
+    ///
+    /// # Errors
+    /// A sentence, if it is neither a number of bytes nor a percentage from 1 to 100.
+    pub fn maxmemory(self, given: Option<(&str, &str)>, nodes: u16) -> Result<Maxmemory, String> {
+        let nodes = u64::from(nodes.max(1));
+        let among = if nodes > 1 { format!(", among {nodes} nodes") } else { String::new() };
+        let share = |percent: u64, (all, what): (u64, &str)| {
+            let bytes = u128::from(all) * u128::from(percent) / 100 / u128::from(nodes);
+            (bytes as u64, format!("{percent}% of {what}, {}{among}", Bytes(all)))
+        };
+        let (bytes, source) = match given {
+            None => match self.container {
+                Some(limit) => share(DEFAULT_PERCENT, (limit, "the container's limit")),
+                None => (0, "not set, and no container has a limit".to_owned()),
+            },
+            Some((text, by)) => match text.strip_suffix('%').map(str::parse::<u64>) {
+                None => (bytes(text)?, by.to_owned()),
+                Some(Ok(percent @ 1..=100)) if self.most().0 > 0 => {
+                    let (bytes, source) = share(percent, self.most());
+                    (bytes, format!("{by}: {source}"))
+                }
+                Some(Ok(1..=100)) => {
+                    return Err("the machine does not tell how much memory it has".to_owned());
+                }
+                Some(_) => return Err("a share of the memory is a whole number from 1% to 100%".to_owned()),
+            },
+        };
+        let excess = self.container.and_then(|limit| match bytes.saturating_mul(nodes) {
+            0 => Some(format!("there is no maxmemory, but the container has {}", Bytes(limit))),
+            all if all > limit => {
+                Some(format!("maxmemory is {} in all, but the container has {}", Bytes(all), Bytes(limit)))
+            }
+            _ => None,
+        });
+        Ok(Maxmemory { bytes, source, excess })
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    memory(text).ok_or_else(|| {
+        "it must be a whole number of bytes, with one of the units kb, mb, gb, tb (or k, m, g, t for powers of 1000) \
+         if any, or a share such as 70%"
+            .to_owned()
+    })
+}
+
+/// The smallest limit of the cgroup that this process is in and of those around it, as far as they can be seen below
+/// `root`. In a container they cannot: there its own is the outermost.
+fn container(root: &Path) -> Option<u64> {
+    let own = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let limits = CGROUPS.iter().flat_map(|(controller, mount, file)| {
+        let path = own.lines().find_map(|line| path(line, controller)).unwrap_or_default();
+        let up = Path::new(path.trim_start_matches('/')).ancestors();
+        let files = up.map(|dir| root.join(mount).join(dir).join(file));
+        files.filter_map(|file| limit(&fs::read_to_string(file).ok()?)).collect::<Vec<_>>()
+    });
+    limits.min()
+}
+
+/// The path in a line of `/proc/self/cgroup`, such as `4:cpu,memory:/a/b`, if it is of this controller.
+fn path<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
+    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+    controllers.split(',').any(|c| c == controller).then_some(path)
 }
 
 /// The limit in a cgroup's file.
@@ -66,6 +154,8 @@ fn total(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -78,17 +168,89 @@ mod tests {
         assert_eq!(total("nothing"), 0);
     }
 
+    /// A made-up root directory, gone when dropped.
+    struct Root(PathBuf);
+
+    impl Root {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let root = std::env::temp_dir().join(format!("shoal-cgroup-{name}-{}", std::process::id()));
+            for (path, text) in files {
+                let path = root.join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            Self(root)
+        }
+    }
+
+    impl Drop for Root {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_smallest_limit_from_the_own_cgroup_upwards_counts() {
+        let own = ("proc/self/cgroup", "0::/a.slice/b.service\n");
+        let (b, a) = ("sys/fs/cgroup/a.slice/b.service/memory.max", "sys/fs/cgroup/a.slice/memory.max");
+        let of = |name: &str, files: &[(&str, &str)]| container(&Root::new(name, files).0);
+        assert_eq!(of("own", &[own, (b, "1000\n"), (a, "max\n")]), Some(1000));
+        assert_eq!(of("above", &[own, (b, "1000\n"), (a, "900\n")]), Some(900));
+        let other = ("sys/fs/cgroup/c.slice/memory.max", "5\n");
+        assert_eq!(of("none", &[own, (b, "max\n"), (a, "max\n"), other]), None);
+        assert_eq!(of("nothing", &[]), None);
+        // A container sees its own as the root, by the path outside if it has no namespace.
+        let root = ("sys/fs/cgroup/memory.max", "700\n");
+        assert_eq!(of("outside", &[own, root]), Some(700));
+        assert_eq!(of("namespace", &[("proc/self/cgroup", "0::/\n"), root]), Some(700));
+        assert_eq!(of("unknown", &[root]), Some(700));
+    }
+
+    #[test]
+    fn the_first_version_of_cgroups_is_known() {
+        let own = ("proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/docker/f00\n0::/y\n");
+        let file = "sys/fs/cgroup/memory/docker/f00/memory.limit_in_bytes";
+        let root = "sys/fs/cgroup/memory/memory.limit_in_bytes";
+        let of = |name: &str, files: &[(&str, &str)]| container(&Root::new(name, files).0);
+        assert_eq!(of("v1", &[own, (file, "3000\n"), (root, "9223372036854771712\n")]), Some(3000));
+        assert_eq!(of("v1-inside", &[own, (root, "2000\n")]), Some(2000));
+    }
+
+    const CONTAINER: Available = Available { container: Some(1000), machine: 100_000 };
+    const MACHINE: Available = Available { container: None, machine: 100_000 };
+
     #[test]
     fn shares_are_taken_of_what_there_is() {
-        let container = Available { container: Some(1000), machine: 100_000 };
-        let machine = Available { container: None, machine: 100_000 };
-        assert_eq!(container.maxmemory(None).as_deref(), Ok("750"));
-        assert_eq!(machine.maxmemory(None).as_deref(), Ok("0"));
-        assert_eq!(container.maxmemory(Some("50%")).as_deref(), Ok("500"));
-        assert_eq!(machine.maxmemory(Some("50%")).as_deref(), Ok("50000"));
-        assert_eq!(machine.maxmemory(Some("2gb")).as_deref(), Ok("2gb"));
-        for wrong in ["0%", "101%", "x%", "-1%", "%"] {
-            assert!(machine.maxmemory(Some(wrong)).is_err(), "{wrong}");
+        let of = |what: Available, text: Option<&str>, nodes| {
+            what.maxmemory(text.map(|text| (text, "--maxmemory")), nodes).unwrap().bytes
+        };
+        assert_eq!((of(CONTAINER, None, 1), of(CONTAINER, None, 3)), (750, 250));
+        assert_eq!((of(MACHINE, None, 1), of(MACHINE, None, 3)), (0, 0));
+        assert_eq!((of(CONTAINER, Some("50%"), 1), of(CONTAINER, Some("50%"), 5)), (500, 100));
+        assert_eq!(of(MACHINE, Some("50%"), 1), 50_000);
+        assert_eq!((of(MACHINE, Some("2gb"), 1), of(MACHINE, Some("2gb"), 3)), (2 << 30, 2 << 30));
+        for wrong in ["0%", "101%", "x%", "-1%", "%", "1.5gb", "2x", "-1", ""] {
+            assert!(MACHINE.maxmemory(Some((wrong, "--maxmemory")), 1).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_in_force_is_said_with_its_source() {
+        let text = |what: Available, given, nodes| {
+            let found = what.maxmemory(given, nodes).unwrap();
+            (found.to_string(), found.excess)
+        };
+        let roomy = Available { container: Some(1 << 30), machine: 0 };
+        assert_eq!(text(roomy, None, 1), ("768 MB (75% of the container's limit, 1 GB)".into(), None));
+        let three = "256 MB (75% of the container's limit, 1 GB, among 3 nodes)";
+        assert_eq!(text(roomy, None, 3), (three.into(), None));
+        let half = "512 MB (SHOAL_MAXMEMORY: 50% of the container's limit, 1 GB)";
+        assert_eq!(text(roomy, Some(("50%", "SHOAL_MAXMEMORY")), 1), (half.into(), None));
+        assert_eq!(text(MACHINE, Some(("0", "--maxmemory")), 1), ("no limit (--maxmemory)".into(), None));
+        let excess = |given, nodes| text(roomy, Some((given, "--maxmemory")), nodes).1;
+        let far = "maxmemory is 1.5 GB in all, but the container has 1 GB";
+        assert_eq!(excess("512mb", 3).as_deref(), Some(far));
+        assert_eq!(excess("512mb", 2), None);
+        assert!(excess("0", 1).is_some());
     }
 }

@@ -40,15 +40,10 @@ pub struct RouterFlags {
     )]
     pub embedded: u16,
 
-    /// Memory for keys and values of each embedded node: bytes, or with a unit (100mb, 2gb). 0: no limit.
-    #[arg(
-        long,
-        value_name = "BYTES",
-        env = "SHOAL_MAXMEMORY",
-        default_value = "0",
-        help_heading = "Embedded nodes"
-    )]
-    pub maxmemory: String,
+    /// Memory for keys and values of each embedded node: bytes, with a unit (100mb, 2gb), or a share of the container's or
+    /// the machine's that all of them divide (70%). 0: no limit. Without it, 75% of the container's limit, divided.
+    #[arg(long, value_name = "BYTES", env = "SHOAL_MAXMEMORY", help_heading = "Embedded nodes")]
+    pub maxmemory: Option<String>,
 
     /// What embedded nodes evict when their memory is full; as for a node.
     #[arg(

@@ -11,6 +11,7 @@ use shoal_net::{
 };
 
 use shoal_proto::view::View;
+use tokio::sync::watch;
 
 use crate::{Router, RouterHandle, Settings, Views, flags::RouterFlags};
 
@@ -20,6 +21,9 @@ const FIRST_VIEW: Duration = Duration::from_secs(5);
 /// How often the exported metrics follow the workers' counters.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// How long it may take to find the nodes before the log says that they are not there.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Nodes that live in this process.
 #[cfg(feature = "embedded")]
 type Nodes = Vec<shoal_node::launch::Running>;
@@ -28,9 +32,11 @@ type Nodes = Vec<std::convert::Infallible>;
 
 /// Runs a router until a signal or a client's `SHUTDOWN`.
 ///
+/// `source` names who gave the value of a flag.
+///
 /// # Errors
 /// One sentence for the user, when it cannot start.
-pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
+pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), Box<dyn Error>> {
     let quiet = flags.common.join.is_empty() && flags.common.log_level == "info";
     // The page that is printed says what a first user wants to know; the nodes' log lines would bury it.
     telemetry::init_logs(if quiet { "warn" } else { &flags.common.log_level }, flags.common.log_format)?;
@@ -41,7 +47,7 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
     if !flags.common.join.is_empty() && flags.copies.replicas > 0 {
         return Err("--replicas is for embedded nodes: with --join, give it to the nodes".into());
     }
-    if !flags.common.join.is_empty() && flags.maxmemory != "0" {
+    if !flags.common.join.is_empty() && flags.maxmemory.is_some() {
         tracing::warn!("with --join there are no embedded nodes: --maxmemory has no effect");
     }
     let listener = listen::tcp(&addresses.listen, "--listen")?;
@@ -51,7 +57,7 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
     // Before anything counts, or the first counts are lost.
     let recorder = telemetry::init_metrics()?;
     describe_metrics();
-    let nodes = embedded_nodes(flags, &control, &ending)?;
+    let nodes = embedded_nodes(flags, source, &control, &ending)?;
     let (views, task) = ViewWatch::start(seeds(flags, &nodes), ending.clone());
     control.spawn(task);
     let admin = serve_admin(&addresses.admin, bound, recorder, &views, &control, &ending)?;
@@ -65,7 +71,8 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
     print_page(&router, admin, &nodes);
     let (signal, signalled) = shutdown::channel();
     control.spawn(shutdown::on_signals(signal));
-    tracing::info!("ready on {}, metrics and health on http://{admin}", router.addr());
+    control
+        .spawn(announce(views.clone(), format!("{}, metrics and health on http://{admin}", router.addr())));
     let export = async move {
         let mut tick = tokio::time::interval(EXPORT_EVERY);
         loop {
@@ -83,6 +90,24 @@ pub fn run(flags: &RouterFlags) -> Result<(), Box<dyn Error>> {
     drop(nodes);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Logs that clients can be served, when there is a view; and before that, if it takes long, what it waits for.
+async fn announce(views: ViewWatch, place: String) {
+    let mut current = views.subscribe();
+    if !tokio::time::timeout(SOON, served(&mut current)).await.unwrap_or(false) {
+        let why = views.ready().err().unwrap_or_default();
+        tracing::warn!("listening on {place}, but not ready: {why}");
+        if !served(&mut current).await {
+            return;
+        }
+    }
+    tracing::info!("ready on {place}");
+}
+
+/// Waits until every slot has an owner; false if the process ends.
+async fn served(views: &mut watch::Receiver<Arc<View>>) -> bool {
+    views.wait_for(|view| view.epoch > 0 && view.covers_all()).await.is_ok()
 }
 
 fn settings(flags: &RouterFlags) -> Settings {
@@ -105,23 +130,36 @@ fn settings(flags: &RouterFlags) -> Settings {
 #[cfg(feature = "embedded")]
 fn embedded_nodes(
     flags: &RouterFlags,
+    source: &dyn Fn(&str) -> String,
     control: &Control,
     ending: &Shutdown,
 ) -> Result<Nodes, Box<dyn Error>> {
-    use shoal_node::config::Config;
+    use shoal_node::{config::Config, memory_limit::Available};
     if !flags.common.join.is_empty() {
         return Ok(Vec::new());
     }
+    let by = source("maxmemory");
+    let given = flags.maxmemory.as_deref().map(|text| (text, by.as_str()));
+    let maxmemory = Available::here()
+        .maxmemory(given, flags.embedded)
+        .map_err(|why| format!("{by} '{}': {why}", flags.maxmemory.as_deref().unwrap_or_default()))?;
+    tracing::info!("maxmemory of each embedded node is {maxmemory}");
+    if let Some(excess) = &maxmemory.excess {
+        tracing::warn!("{excess}: the system may end the process before anything is evicted");
+    }
+    let bytes = maxmemory.bytes.to_string();
     let config = || {
         let config = Config::default();
         let given = [
-            ("maxmemory", Some(&flags.maxmemory)),
+            ("maxmemory", Some(&bytes)),
             ("maxmemory-policy", Some(&flags.maxmemory_policy)),
             ("requirepass", flags.requirepass.as_ref()),
         ];
         for (name, value) in given {
             if let Some(value) = value {
-                config.set_at_start(name, value).map_err(|why| format!("--{name} '{value}': {why}"))?;
+                config
+                    .set_at_start(name, value)
+                    .map_err(|why| format!("{} '{value}': {why}", source(name)))?;
             }
         }
         Ok(config)
@@ -131,7 +169,12 @@ fn embedded_nodes(
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded_nodes(flags: &RouterFlags, _: &Control, _: &Shutdown) -> Result<Nodes, Box<dyn Error>> {
+fn embedded_nodes(
+    flags: &RouterFlags,
+    _: &dyn Fn(&str) -> String,
+    _: &Control,
+    _: &Shutdown,
+) -> Result<Nodes, Box<dyn Error>> {
     if flags.common.join.is_empty() {
         return Err(
             "this router was built without embedded nodes: say with --join which nodes to serve".into()

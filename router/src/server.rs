@@ -58,7 +58,7 @@ impl Router {
     ) -> io::Result<RouterHandle> {
         let addr = listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?;
         let threads = settings.threads.max(1);
-        let shared = Arc::new(Shared::new(settings, addr.port(), views.refresh, on_shutdown));
+        let shared = Arc::new(Shared::new(settings, addr, views.refresh, on_shutdown));
         let first = Arc::new(Routing::new(views.current.borrow().clone()));
         let (routing, routings) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);

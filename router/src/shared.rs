@@ -1,6 +1,7 @@
 //! What all workers of a router share: read-only things, counters, and the registry of clients.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) stop: Hook,
     pub(crate) totals: Vec<Arc<Totals>>,
     /// Where clients connect.
-    pub(crate) port: u16,
+    pub(crate) addr: SocketAddr,
     /// 40 hexadecimal digits, drawn at each start.
     pub(crate) run_id: String,
     started: SystemTime,
@@ -41,7 +42,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, port: u16, refresh: Hook, stop: Hook) -> Self {
+    pub(crate) fn new(settings: Settings, addr: SocketAddr, refresh: Hook, stop: Hook) -> Self {
         let mut sessions = vec![None; table().entries().len()];
         for (name, handler) in session::handlers() {
             if let Some(entry) = table().by_full_name(name.as_bytes()) {
@@ -56,7 +57,7 @@ impl Shared {
             refresh,
             stop,
             totals: (0..settings.threads.max(1)).map(|_| Arc::default()).collect(),
-            port,
+            addr,
             run_id: (0..5).map(|_| format!("{:08x}", rand::random::<u32>())).collect(),
             started: SystemTime::now(),
             rejected: AtomicU64::new(0),
@@ -84,7 +85,7 @@ impl Shared {
         self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
-    /// What `INFO` says about the router itself.
+    /// What `INFO` and `CONFIG GET` say about the router itself.
     pub(crate) fn own_info(&self) -> Own {
         let uptime = self.started.elapsed().unwrap_or_default().as_secs();
         let executable = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default();
@@ -95,7 +96,7 @@ impl Shared {
                 ("redis_mode", "standalone".to_owned()),
                 ("shoal_version", env!("CARGO_PKG_VERSION").to_owned()),
                 ("executable", executable),
-                ("tcp_port", self.port.to_string()),
+                ("tcp_port", self.addr.port().to_string()),
                 ("rdb_last_save_time", self.started_s().to_string()),
                 ("process_id", std::process::id().to_string()),
                 ("run_id", self.run_id.clone()),
@@ -111,6 +112,11 @@ impl Shared {
                 ("connected_slaves", "0".to_owned()),
                 ("loading", "0".to_owned()),
                 ("cluster_enabled", "0".to_owned()),
+            ],
+            settings: vec![
+                ("cluster-enabled", "no".to_owned()),
+                ("port", self.addr.port().to_string()),
+                ("bind", self.addr.ip().to_string()),
             ],
         }
     }

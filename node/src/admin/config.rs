@@ -54,7 +54,13 @@ fn apply(shared: &Shared, changed: &[&str]) {
             _ => {}
         }
     }
-    tracing::info!(settings = ?changed, "CONFIG SET");
+    let said: Vec<String> = changed.iter().map(|name| said(name, &config.get(name))).collect();
+    tracing::info!("CONFIG SET {}", said.join(", "));
+}
+
+/// A setting for the log, which is no place for passwords.
+fn said(name: &str, value: &str) -> String {
+    if name == "requirepass" { name.to_owned() } else { format!("{name} '{value}'") }
 }
 
 fn resetstat(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -62,4 +68,15 @@ fn resetstat(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     cx.shared.store.reset_stats();
     out.ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said;
+
+    #[test]
+    fn passwords_are_not_logged() {
+        assert_eq!(said("maxmemory", "100"), "maxmemory '100'");
+        assert_eq!(said("requirepass", "secret"), "requirepass");
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use shoal_net::{Control, fatal, shutdown, telemetry};
+use clap::ArgMatches;
+use shoal_net::{Control, fatal, flags, shutdown, telemetry};
 use shoal_node::{
     config::Config,
     flags::NodeFlags,
@@ -13,7 +13,8 @@ use shoal_node::{
 
 fn main() -> ExitCode {
     fatal::end_process_on_panic();
-    match run(NodeFlags::parse()) {
+    let (flags, matches) = flags::parse();
+    match run(flags, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shoal-node: {error}");
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
+fn run(flags: NodeFlags, matches: &ArgMatches) -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "adjacent")]
     if let Ok(version) = std::env::var("SHOAL_SPEAK") {
         shoal_proto::version::all_speak(version.parse()?);
@@ -48,7 +49,7 @@ fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
         weight: flags.weight,
         zone: flags.zone.clone(),
         replication: flags.copies.replication(),
-        config: config(&flags)?,
+        config: config(&flags, matches)?,
         ..NodeSettings::new(flags.common.addresses(&NodeFlags::default_listen()).listen)
     };
     let control = Control::start("node-control")?;
@@ -77,21 +78,29 @@ fn run(flags: NodeFlags) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The settings that have flags, checked as `CONFIG SET` would.
-fn config(flags: &NodeFlags) -> Result<Config, String> {
+fn config(flags: &NodeFlags, matches: &ArgMatches) -> Result<Config, String> {
     let config = Config::default();
+    let by = flags::source(matches, "maxmemory");
+    let given = flags.maxmemory.as_deref().map(|text| (text, by.as_str()));
     let maxmemory = Available::here()
-        .maxmemory(flags.maxmemory.as_deref())
-        .map_err(|why| format!("--maxmemory '{}': {why}", flags.maxmemory.as_deref().unwrap_or_default()))?;
+        .maxmemory(given, 1)
+        .map_err(|why| format!("{by} '{}': {why}", flags.maxmemory.as_deref().unwrap_or_default()))?;
+    let bytes = maxmemory.bytes.to_string();
     let given = [
-        ("maxmemory", Some(&maxmemory)),
+        ("maxmemory", Some(&bytes)),
         ("maxmemory-policy", Some(&flags.maxmemory_policy)),
         ("maxclients", Some(&flags.maxclients)),
         ("requirepass", flags.requirepass.as_ref()),
     ];
     for (name, value) in given {
         if let Some(value) = value {
-            config.set_at_start(name, value).map_err(|why| format!("--{name} '{value}': {why}"))?;
+            let wrong = |why: String| format!("{} '{value}': {why}", flags::source(matches, name));
+            config.set_at_start(name, value).map_err(wrong)?;
         }
+    }
+    tracing::info!("maxmemory is {maxmemory}, maxmemory-policy {}", config.get("maxmemory-policy"));
+    if let Some(excess) = maxmemory.excess {
+        tracing::warn!("{excess}: the system may end the process before anything is evicted");
     }
     Ok(config)
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 pub(crate) use buffers::OutputLimit;
+pub(crate) use parameters::memory;
 use parameters::{Kind, PARAMETERS, Parameter};
 use parking_lot::RwLock;
 use shoal_proto::{Error, error::Result, glob};

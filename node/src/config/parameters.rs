@@ -231,7 +231,7 @@ impl Kind {
     }
 }
 
-/// Bytes: a number and an optional unit (`k` = 1000, `kb` = 1024, ... `gb`), as in redis.conf.
+/// Bytes: a number and an optional unit (`k` = 1000, `kb` = 1024, ... `tb`), as in redis.conf.
 pub(crate) fn memory(text: &str) -> Option<u64> {
     let text = text.to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -244,6 +244,8 @@ pub(crate) fn memory(text: &str) -> Option<u64> {
         "mb" => 1 << 20,
         "g" => 1_000_000_000,
         "gb" => 1 << 30,
+        "t" => 1_000_000_000_000,
+        "tb" => 1 << 40,
         _ => return None,
     };
     number.checked_mul(unit)
@@ -274,7 +276,7 @@ mod tests {
     fn memory_units() {
         assert_eq!(memory("100mb"), Some(100 << 20));
         assert_eq!(memory("1GB"), Some(1 << 30));
-        assert_eq!(memory("1k"), Some(1000));
+        assert_eq!((memory("1k"), memory("2tb")), (Some(1000), Some(2 << 40)));
         assert_eq!(memory("1x"), None);
         assert_eq!(memory(""), None);
     }

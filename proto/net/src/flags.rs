@@ -1,10 +1,36 @@
 //! The flags that both daemons have. Each daemon flattens [`Flags`] into its own.
 
-use clap::Args;
+use std::ffi::OsStr;
+
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, parser::ValueSource};
 use shoal_proto::view::{MAX_REPLICAS, Replication};
 
 use crate::address::{ADMIN_OFFSET, GOSSIP_OFFSET, HostPort};
 use crate::telemetry::LogFormat;
+
+/// The flags of this process, and who said them; ends the process as clap does if they are wrong. A variable that is empty
+/// counts as not set.
+pub fn parse<T: CommandFactory + FromArgMatches>() -> (T, ArgMatches) {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let matches = without(T::command(), is_empty).get_matches();
+    let flags = T::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    (flags, matches)
+}
+
+/// The command without the variables for which this holds.
+fn without(command: Command, unset: impl Fn(&OsStr) -> bool) -> Command {
+    command.mut_args(|arg| match arg.get_env() {
+        Some(name) if unset(name) => arg.env(None::<&str>),
+        _ => arg,
+    })
+}
+
+/// Who gave the value of a flag, for people: `--maxmemory`, or `SHOAL_MAXMEMORY`.
+pub fn source(matches: &ArgMatches, flag: &str) -> String {
+    let variable = matches!(matches.try_get_raw(&flag.replace('-', "_")), Ok(Some(_)))
+        && matches.value_source(&flag.replace('-', "_")) == Some(ValueSource::EnvVariable);
+    if variable { format!("SHOAL_{}", flag.replace('-', "_").to_uppercase()) } else { format!("--{flag}") }
+}
 
 /// Flags of whatever starts nodes: copies of their slots.
 #[derive(Debug, Clone, Args)]
@@ -132,7 +158,7 @@ impl Flags {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
+    use clap::Parser;
 
     use super::*;
 
@@ -163,6 +189,18 @@ mod tests {
         let addresses = daemon.flags.addresses(&HostPort::new("127.0.0.1", 6379));
         assert_eq!(addresses.gossip.to_string(), "h:17000");
         assert_eq!(addresses.admin.to_string(), "h:27000");
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_not_set() {
+        let named = |arg: &&clap::Arg| arg.get_id() == "join";
+        let with = without(Daemon::command(), |name| name == "SHOAL_GOSSIP");
+        assert!(with.get_arguments().find(named).unwrap().get_env().is_some());
+        let without = without(Daemon::command(), |name| name == "SHOAL_JOIN");
+        assert!(without.get_arguments().find(named).unwrap().get_env().is_none());
+        let matches = without.try_get_matches_from(["x", "--log-level", "warn"]).unwrap();
+        assert!(Daemon::from_arg_matches(&matches).unwrap().flags.join.is_empty());
+        assert_eq!(source(&matches, "log-level"), "--log-level");
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use shoal_net::fatal;
-use shoal_router::{flags::RouterFlags, launch};
+use shoal_net::{fatal, flags};
+use shoal_router::launch;
 
 fn main() -> ExitCode {
     fatal::end_process_on_panic();
-    match launch::run(&RouterFlags::parse()) {
+    let (given, matches) = flags::parse();
+    match launch::run(&given, &|flag: &str| flags::source(&matches, flag)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shoal-router: {error}");

@@ -111,7 +111,7 @@ fn nodes(shared: &Shared, session: &Session, desk: &Desk) -> Vec<Node> {
     vec![Node {
         id: shared.run_id.clone(),
         host: host.trim_matches(['[', ']']).to_owned(),
-        port: port.parse().unwrap_or(shared.port),
+        port: port.parse().unwrap_or(shared.addr.port()),
         bus_port: 0,
         name: String::new(),
         ranges: vec![(0, SLOTS - 1)],

@@ -6,11 +6,13 @@ use shoal_proto::{error::Result, resp::frame};
 
 use crate::merge::UNEXPECTED;
 
-/// What the router says of itself: fields that replace the nodes'.
+/// What the router says of itself instead of what the nodes do: names and values.
 #[derive(Debug, Default)]
 pub(crate) struct Own {
-    /// Names and values.
+    /// Of `INFO`.
     pub(crate) fields: Vec<(&'static str, String)>,
+    /// Of `CONFIG GET`.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// A section's name and its fields, in order.
@@ -184,8 +186,10 @@ mod tests {
              used_memory_human:1.00K\r\nmaxmemory_policy:noeviction\r\n\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=300\r\n\
              db2:keys=1,expires=0,avg_ttl=0\r\n",
         );
-        let own =
-            Own { fields: vec![("tcp_port", "6379".to_owned()), ("redis_mode", "standalone".to_owned())] };
+        let own = Own {
+            fields: vec![("tcp_port", "6379".to_owned()), ("redis_mode", "standalone".to_owned())],
+            ..Own::default()
+        };
         assert_eq!(
             merge(&[&one, &two], &own).unwrap(),
             "# Server\r\ntcp_port:6379\r\nredis_mode:standalone\r\n\r\n# Memory\r\nused_memory:2048\r\n\

@@ -78,7 +78,7 @@ enum Rule {
     /// Texts for people, one node after another.
     Texts,
     MemoryStats,
-    ConfigGet,
+    ConfigGet(Box<Own>),
     Slowlog,
     LatencyLatest,
     LatencyHistory,
@@ -94,7 +94,7 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// For a request of this command. `own` is what the router says of itself in `INFO`.
+    /// For a request of this command. `own` is what the router says of itself in `INFO` and `CONFIG GET`.
     pub(crate) fn new(
         entry: &Entry,
         merge: Merge,
@@ -119,7 +119,7 @@ impl Whole {
                 "latency|histogram" => Rule::LatencyHistogram,
                 "memory|stats" => Rule::MemoryStats,
                 "memory|doctor" | "memory|malloc-stats" | "latency|doctor" | "latency|graph" => Rule::Texts,
-                "config|get" => Rule::ConfigGet,
+                "config|get" => Rule::ConfigGet(Box::new(own())),
                 // DEBUG: whoever has something to say.
                 _ => Rule::Any,
             },
@@ -234,7 +234,7 @@ impl Whole {
                 Reply::new(out, protocol).verbatim(&String::from_utf8_lossy(&text));
             }
             Rule::MemoryStats => stats::memory(replies, &mut Reply::new(out, protocol)),
-            Rule::ConfigGet => config::get(replies.first().ok_or(UNEXPECTED)?, out),
+            Rule::ConfigGet(own) => config::get(replies.first().ok_or(UNEXPECTED)?, own, out),
             Rule::Slowlog => slowlog::get(args, replies, out),
             Rule::LatencyLatest => latency::latest(replies, out),
             Rule::LatencyHistory => latency::history(replies, out),
