@@ -9,7 +9,7 @@ use std::{
 };
 
 use shoal_net::{
-    Cluster, ClusterHandle, Control, HostPort, Shutdown,
+    Cluster, ClusterHandle, Control, HostPort, OpenFiles, Shutdown,
     admin::{self, Admin, Check},
     cluster, listen,
     telemetry::{self, Metric},
@@ -123,6 +123,9 @@ impl Running {
 /// How long a node that has left goes on answering `MOVED`: clients ask for the slots' owners anew meanwhile.
 pub const LINGER: Duration = Duration::from_secs(3);
 
+/// Event queues and wakers of a thread.
+const FILES_PER_THREAD: usize = 4;
+
 /// How long a cluster of one may take to make its first view.
 const FIRST_VIEW: Duration = Duration::from_secs(5);
 
@@ -143,6 +146,7 @@ pub fn start(
         telemetry::init_metrics()?;
         describe_metrics();
     }
+    settings.config.limit_clients(OpenFiles::new(settings.threads * FILES_PER_THREAD, 1));
     let listener = listen::tcp(&settings.listen, "--listen")?;
     let resp = listener.local_addr()?;
     for (name, value) in [("port", resp.port().to_string()), ("bind", resp.ip().to_string())] {

@@ -75,6 +75,9 @@ pub enum Error {
     /// Wrong number of arguments for the named command (`get`, `config|get`).
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(Cow<'static, str>),
+    /// An option that a command does not know; clients get its bytes as they were.
+    #[error("ERR Unsupported option {}", String::from_utf8_lossy(.0))]
+    UnsupportedOption(Vec<u8>),
     /// Any other text, code included (`ERR ...`).
     #[error("{0}")]
     Text(Cow<'static, str>),

@@ -26,12 +26,31 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Parses an unsigned 64-bit integer in canonical form (cursors).
+/// Parses an unsigned 64-bit integer in canonical form.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     if text.len() > 1 && text[0] == b'0' || text.first() == Some(&b'+') {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Parses the cursor of a scan as Redis does, by C's `strtoul`: a NUL byte ends it, nothing is 0, and `-1` is the largest.
+pub fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let text = text.split(|c| *c == 0).next().unwrap_or_default();
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let value = digits.iter().try_fold(0u64, |n, c| {
+        let digit = char::from(*c).to_digit(10)?;
+        n.checked_mul(10)?.checked_add(u64::from(digit))
+    })?;
+    Some(if negative { value.wrapping_neg() } else { value })
 }
 
 /// Parses a float as commands take them, which is as C's `strtod` reads a whole text: decimal or hexadecimal (`0x1.8p3`), with
@@ -202,6 +221,28 @@ mod tests {
     }
 
     #[test]
+    fn cursors_are_what_strtoul_reads() {
+        for bad in
+            ["x", "-", "+", "+-1", "- 1", " 1", "1 ", "0x1", "1.5", "18446744073709551616", "1€", "1x\0"]
+        {
+            assert_eq!(parse_cursor(bad.as_bytes()), None, "{bad}");
+        }
+        for (text, value) in [
+            ("", 0),
+            ("\u{0}x", 0),
+            ("00", 0),
+            ("-0", 0),
+            ("+1", 1),
+            ("1\u{0}0", 1),
+            ("-5", u64::MAX - 4),
+            ("18446744073709551615", u64::MAX),
+            ("-18446744073709551615", 1),
+        ] {
+            assert_eq!(parse_cursor(text.as_bytes()), Some(value), "{text}");
+        }
+    }
+
+    #[test]
     fn doubles_that_do_not_fit_are_refused() {
         for bad in ["1e400", "-1e400", "1e-400", "0.1e-400", "nan", "", " 1", "1 ", "1x"] {
             assert_eq!(parse_f64(bad.as_bytes()), None, "{bad}");
@@ -286,6 +327,7 @@ mod tests {
                 if let Some(value) = parse_i64(&all) {
                     prop_assert_eq!(value.to_string().into_bytes(), all.clone());
                 }
+                prop_assert!(parse_cursor(&all).is_none() || all.is_ascii() || all.contains(&0));
                 if let Some(value) = parse_u64(&all) {
                     prop_assert_eq!(value.to_string().into_bytes(), all.clone());
                 }

@@ -4,7 +4,7 @@
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use shoal_net::{
-    Control, HostPort, Shutdown, ViewWatch,
+    Control, HostPort, OpenFiles, Shutdown, ViewWatch,
     admin::{self, Admin, Check},
     listen, shutdown,
     telemetry::{self, Kind, Metric, PrometheusHandle},
@@ -23,6 +23,12 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long it may take to find the nodes before the log says that they are not there.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Most clients of an embedded node.
+const NODE_CLIENTS: usize = 10_000;
+
+/// Event queues of a thread, and its connections to nodes.
+const FILES_PER_THREAD: usize = 64;
 
 /// Nodes that live in this process.
 #[cfg(feature = "embedded")]
@@ -57,7 +63,8 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
     // Before anything counts, or the first counts are lost.
     let recorder = telemetry::init_metrics()?;
     describe_metrics();
-    let nodes = embedded_nodes(flags, source, &control, &ending)?;
+    let (max_clients, of_node) = max_clients(flags);
+    let nodes = embedded_nodes(flags, source, of_node, &control, &ending)?;
     let (views, task) = ViewWatch::start(seeds(flags, &nodes), ending.clone());
     control.spawn(task);
     let admin = serve_admin(&addresses.admin, bound, recorder, &views, &control, &ending)?;
@@ -67,7 +74,8 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
     let (stop, stopped) = shutdown::channel();
     let doubted = views.clone();
     let source = Views { current: views.subscribe(), refresh: Box::new(move || doubted.refresh()) };
-    let router = Router::start(settings(flags), vec![listener], source, Box::new(move || stop.fire()))?;
+    let router =
+        Router::start(settings(flags, max_clients), vec![listener], source, Box::new(move || stop.fire()))?;
     print_page(&router, admin, &nodes);
     let (signal, signalled) = shutdown::channel();
     control.spawn(shutdown::on_signals(signal));
@@ -110,13 +118,29 @@ async fn served(views: &mut watch::Receiver<Arc<View>>) -> bool {
     views.wait_for(|view| view.epoch > 0 && view.covers_all()).await.is_ok()
 }
 
-fn settings(flags: &RouterFlags) -> Settings {
+/// How many clients the router may have, and each of its embedded nodes: they share the process's open files.
+fn max_clients(flags: &RouterFlags) -> (usize, usize) {
+    let wanted = flags.maxclients as usize;
+    let nodes = if flags.common.join.is_empty() { usize::from(flags.embedded) } else { 0 };
+    let most = if nodes > 0 { wanted.max(NODE_CLIENTS) } else { wanted };
+    let files = OpenFiles::new(flags.common.thread_count() * FILES_PER_THREAD, 1 + nodes);
+    let room = files.fit(most);
+    if room < wanted {
+        tracing::warn!(
+            "maxclients has been reduced to {room}, because {wanted} clients need more open files than this process may have; \
+             raise 'ulimit -n'"
+        );
+    }
+    (room.min(wanted), room.min(NODE_CLIENTS))
+}
+
+fn settings(flags: &RouterFlags, max_clients: usize) -> Settings {
     let node_password = flags.node_password.clone();
     // Embedded nodes have the router's own password, so that nobody goes round it.
     let embedded = flags.requirepass.clone().filter(|_| flags.common.join.is_empty());
     Settings {
         threads: flags.common.thread_count(),
-        max_clients: flags.maxclients as usize,
+        max_clients,
         password: flags.requirepass.clone().map(String::into_bytes),
         upstream_password: node_password.or(embedded).map(String::into_bytes),
         cluster_view: flags.cluster_view.into(),
@@ -131,6 +155,7 @@ fn settings(flags: &RouterFlags) -> Settings {
 fn embedded_nodes(
     flags: &RouterFlags,
     source: &dyn Fn(&str) -> String,
+    max_clients: usize,
     control: &Control,
     ending: &Shutdown,
 ) -> Result<Nodes, Box<dyn Error>> {
@@ -148,9 +173,11 @@ fn embedded_nodes(
         tracing::warn!("{excess}: the system may end the process before anything is evicted");
     }
     let bytes = maxmemory.bytes.to_string();
+    let max_clients = max_clients.to_string();
     let config = || {
         let config = Config::default();
         let given = [
+            ("maxclients", Some(&max_clients)),
             ("maxmemory", Some(&bytes)),
             ("maxmemory-policy", Some(&flags.maxmemory_policy)),
             ("requirepass", flags.requirepass.as_ref()),
@@ -172,6 +199,7 @@ fn embedded_nodes(
 fn embedded_nodes(
     flags: &RouterFlags,
     _: &dyn Fn(&str) -> String,
+    _: usize,
     _: &Control,
     _: &Shutdown,
 ) -> Result<Nodes, Box<dyn Error>> {

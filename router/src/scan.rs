@@ -24,7 +24,7 @@ pub(crate) const MAX_HOPS: u8 = 16;
 
 /// The slot at which a request's cursor goes on; `None` when it is no cursor of ours (a node words the error).
 pub(crate) fn slot(args: Args<'_>) -> Option<u16> {
-    cursor_slot(number::parse_u64(args.get(1)?)?)
+    cursor_slot(number::parse_cursor(args.get(1)?)?)
 }
 
 fn cursor_slot(cursor: u64) -> Option<u16> {

@@ -365,6 +365,16 @@ fn too_many_clients_are_told_so() {
 }
 
 #[test]
+fn web_requests_are_closed_without_an_answer() {
+    let bench = Bench::new(1);
+    for request in ["POST / HTTP/1.1\r\nPING\r\n", "host: a\r\nPING\r\n"] {
+        let mut client = bench.client();
+        client.send_raw(request.as_bytes());
+        assert_eq!(client.receive(), None, "{request}");
+    }
+}
+
+#[test]
 fn a_client_that_does_not_read_is_not_read() {
     let bench = Bench::with(1, Settings { max_outstanding: 64, client_output_soft: 64 << 10, ..settings() });
     bench.nodes[0].put("a", &"x".repeat(10_000));

@@ -9,7 +9,7 @@ use shoal_proto::{
 
 /// Reads a cursor.
 pub(super) fn cursor(arg: &[u8]) -> Result<u64> {
-    number::parse_u64(arg).ok_or(Error::text("ERR invalid cursor"))
+    number::parse_cursor(arg).ok_or(Error::text("ERR invalid cursor"))
 }
 
 /// The reply for a key that does not exist; options are then not even looked at.

@@ -89,8 +89,9 @@ impl Condition {
                 () if args.is(i, "gt") => &mut only.gt,
                 () if args.is(i, "lt") => &mut only.lt,
                 () => {
-                    let option = String::from_utf8_lossy(args.at(i));
-                    return Err(Error::owned(format!("ERR Unsupported option {option}")));
+                    // Redis echoes it as a C string.
+                    let option = args.at(i).split(|c| *c == 0).next().unwrap_or_default();
+                    return Err(Error::UnsupportedOption(option.to_vec()));
                 }
             };
             *option = true;

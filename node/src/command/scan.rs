@@ -26,9 +26,7 @@ fn keys(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) ->
 }
 
 fn scan(store: &Store, scope: Scope<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    // An empty cursor is a zero, as it is for strtoul.
-    let cursor = if args.at(1).is_empty() { Some(0) } else { number::parse_u64(args.at(1)) };
-    let cursor = cursor.ok_or(Error::text("ERR invalid cursor"))?;
+    let cursor = number::parse_cursor(args.at(1)).ok_or(Error::text("ERR invalid cursor"))?;
     let filter = Filter::parse(args)?;
     let (mut elements, mut found) = (Vec::new(), 0);
     let mut list = Reply::new(&mut elements, out.protocol());

@@ -8,7 +8,10 @@ mod parameters;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ pub(crate) use buffers::OutputLimit;
 pub(crate) use parameters::memory;
 use parameters::{Kind, PARAMETERS, Parameter};
 use parking_lot::RwLock;
+use shoal_net::OpenFiles;
 use shoal_proto::{Error, error::Result, glob};
 
 use crate::store::{Policy, Settings};
@@ -32,6 +36,8 @@ pub struct Config {
     handoff_latency: AtomicU64,
     handoff_rates: [AtomicU64; 2],
     output_limit: buffers::Normal,
+    /// What limits `maxclients`; nothing until a node is started with it.
+    files: OnceLock<OpenFiles>,
 }
 
 impl Default for Config {
@@ -47,6 +53,7 @@ impl Default for Config {
             handoff_latency: AtomicU64::new(2000),
             handoff_rates: [16 << 20, 0].map(AtomicU64::new),
             output_limit: buffers::Normal::default(),
+            files: OnceLock::new(),
         }
     }
 }
@@ -74,6 +81,31 @@ impl Config {
         let text = parameter.kind.check(value)?;
         self.store(parameter, text);
         Ok(())
+    }
+
+    /// Fits `maxclients` to how many files may be open, now and whenever it is changed.
+    pub fn limit_clients(&self, files: OpenFiles) {
+        let (wanted, files) = (self.max_clients(), *self.files.get_or_init(|| files));
+        let room = files.fit(wanted);
+        if room < wanted {
+            tracing::warn!(
+                "maxclients has been reduced to {room}, because {wanted} clients need more open files than this process may \
+                 have; raise 'ulimit -n'"
+            );
+            // It is in the table, and a smaller number is as valid.
+            let _ = self.set_at_start("maxclients", &room.to_string());
+        }
+    }
+
+    /// Whether as many files may be open as these clients need.
+    fn files_for(&self, clients: &str) -> std::result::Result<(), String> {
+        let (Some(files), Ok(wanted)) = (self.files.get(), clients.parse()) else { return Ok(()) };
+        match files.fit(wanted) {
+            room if room < wanted => Err(format!(
+                "The operating system is not able to handle the specified number of clients, try with {room}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn store(&self, parameter: &'static Parameter, text: String) {
@@ -146,6 +178,9 @@ impl Config {
                 Kind::Buffers => buffers::change(&self.get(parameter.name), &value).map_err(failed)?,
                 kind => kind.check(&value).map_err(|why| failed(&why))?,
             };
+            if parameter.name == "maxclients" {
+                self.files_for(&text).map_err(|why| failed(&why))?;
+            }
             checked.push((parameter, text));
         }
         let names = checked.iter().map(|(p, _)| p.name).collect();

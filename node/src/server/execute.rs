@@ -1,10 +1,11 @@
 //! Executing a batch of requests: table, checks, handler, counters.
 
+use shoal_net::telemetry;
 use shoal_proto::{
     Error,
     command::{Entry, Flags, absent, table},
     error::Result,
-    resp::{Args, Limits, Protocol, Reply, Scanner},
+    resp::{Args, Limits, Protocol, ProtocolError, Reply, Scanner},
     session::{self, Identity, Session},
 };
 use smallvec::SmallVec;
@@ -143,6 +144,10 @@ impl<'a> Batch<'a> {
                     if self.session.closing {
                         return (input.len(), Some(Stop::Close));
                     }
+                }
+                Next::Error(ProtocolError::WebRequest) => {
+                    telemetry::warn_of_web_request(&self.session.record.addr);
+                    return (input.len(), Some(Stop::Close));
                 }
                 Next::Error(error) => {
                     let text = Error::owned(format!("ERR Protocol error: {error}"));

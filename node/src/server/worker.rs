@@ -127,7 +127,9 @@ async fn accept(shared: &Arc<Shared>, listener: StdListener, slots: Vec<Slot>) {
 
 async fn hand_over(shared: &Arc<Shared>, socket: TcpStream, slots: &[Slot]) {
     shared.totals.connections.fetch_add(1, Ordering::Relaxed);
-    if shared.registry.len() >= shared.config.max_clients() {
+    // Those that are on their way to a worker count as well: it looks at them later.
+    let total: usize = slots.iter().map(|slot| slot.clients.load(Ordering::Relaxed)).sum();
+    if total >= shared.config.max_clients() {
         shared.totals.rejected.fetch_add(1, Ordering::Relaxed);
         // Best effort, as in Redis: whoever cannot take 40 bytes does not get them.
         let _ = socket.try_write(b"-ERR max number of clients reached\r\n");

@@ -4,7 +4,10 @@
 //! DEBUG = per connection, TRACE = per request.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use metrics::Unit;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -63,6 +66,22 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         subscriber.with_target(false).try_init()
     };
     Ok(())
+}
+
+/// Logs that a client sent a line of a web request, once a minute at most: anybody can send such lines.
+pub fn warn_of_web_request(client: &str) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = crate::control::uptime().as_secs();
+    let next = NEXT.load(Ordering::Relaxed);
+    let due =
+        now >= next && NEXT.compare_exchange(next, now + 60, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if due {
+        tracing::warn!(
+            client,
+            "Possible SECURITY ATTACK detected: a client sends POST or Host: as a command, as browsers do that a web page \
+             makes talk to other servers. Its connection is closed."
+        );
+    }
 }
 
 /// What a metric counts.

@@ -121,7 +121,13 @@ impl<'a> Reply<'a> {
         use std::io::Write;
         self.out.push(b'-');
         let at = self.out.len();
-        write!(self.out, "{error}").expect("writing to memory cannot fail");
+        match error {
+            Error::UnsupportedOption(option) => {
+                self.out.extend_from_slice(b"ERR Unsupported option ");
+                self.out.extend_from_slice(option);
+            }
+            error => write!(self.out, "{error}").expect("writing to memory cannot fail"),
+        }
         // As in Redis, an error is one line whatever a client put into it.
         for byte in &mut self.out[at..] {
             if matches!(*byte, b'\r' | b'\n') {

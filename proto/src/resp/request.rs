@@ -61,6 +61,9 @@ pub enum ProtocolError {
     /// A negative, malformed or oversized argument length.
     #[error("invalid bulk length")]
     InvalidBulkLen,
+    /// A line of a web request, `POST ...` or `Host: ...`: somebody makes a browser talk to us. Closed without a word.
+    #[error("a line of a web request")]
+    WebRequest,
     /// An argument above 16384 bytes before authentication.
     #[error("unauthenticated bulk length")]
     UnauthenticatedBulkLen,
@@ -451,6 +454,9 @@ impl Scanner {
         let consumed = lf + 1;
         if words.is_empty() {
             return Ok(Some(Request::Empty { consumed }));
+        }
+        if [&b"post"[..], b"host:"].iter().any(|name| words[0].eq_ignore_ascii_case(name)) {
+            return Err(ProtocolError::WebRequest);
         }
         let owned = OwnedArgs::new(words);
         self.inline = owned.bytes;

@@ -40,6 +40,9 @@ fn echo(_: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn select(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let index = number::parse_i64(args.at(1)).ok_or(Error::NotInteger)?;
+    if i32::try_from(index).is_err() {
+        return Err(Error::text("ERR value is out of range, value must between -2147483648 and 2147483647"));
+    }
     let db = u8::try_from(index).ok().filter(|db| *db < DATABASES).ok_or(Error::DbOutOfRange)?;
     cx.session.db = db;
     publish(cx);

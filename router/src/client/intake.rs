@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use shoal_net::telemetry;
 use shoal_proto::{
     Error,
     command::{Entry, table},
-    resp::{Args, Limits, Protocol, Reply, Request, Scanner},
+    resp::{Args, Limits, Protocol, ProtocolError, Reply, Request, Scanner},
     session::{ReplyMode, Session},
 };
 
@@ -77,6 +78,10 @@ impl Intake {
                 Ok(None) => {
                     self.scanner = scanner;
                     break;
+                }
+                Err(ProtocolError::WebRequest) => {
+                    telemetry::warn_of_web_request(&self.session.record.addr);
+                    return (input.len(), Go::Close);
                 }
                 Err(error) => {
                     desk.tally.protocol_errors += 1;
