@@ -28,6 +28,7 @@ const ACCEPTED: &[&str] = &[
 fn debug(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     if args.is(1, "sleep") && args.len() == 3 {
         let seconds = number::parse_f64(args.at(2)).ok_or(Error::NotFloat)?;
+        cx.session.record.must_be_local()?;
         // As in Redis, this stops the thread that serves this client; nobody needs longer than a minute.
         std::thread::sleep(Duration::from_secs_f64(seconds.clamp(0.0, 60.0)));
         out.ok();
@@ -59,6 +60,7 @@ fn debug(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
         return protocol(args, out);
     }
     if args.is(1, "panic") && args.len() == 2 {
+        cx.session.record.must_be_local()?;
         panic!("a client sent DEBUG PANIC");
     }
     if args.is(1, "help") {

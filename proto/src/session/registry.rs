@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::command::table;
+use crate::{Error, command::table};
 
 /// What everybody may know of one connection. Its owner writes, anybody reads; nothing is locked
 /// on the hot path.
@@ -50,6 +51,24 @@ impl fmt::Debug for Record {
         f.debug_struct("Record").field("id", &self.id).field("addr", &self.addr).finish_non_exhaustive()
     }
 }
+
+impl Record {
+    /// That the peer is this machine, for what only an operator may do (`enable-debug-command local`).
+    ///
+    /// # Errors
+    /// Redis's text when it is not.
+    pub fn must_be_local(&self) -> Result<(), Error> {
+        match self.addr.parse::<SocketAddr>() {
+            Ok(addr) if addr.ip().to_canonical().is_loopback() => Ok(()),
+            _ => Err(NOT_LOCAL),
+        }
+    }
+}
+
+const NOT_LOCAL: Error = Error::text(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local \
+     connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+);
 
 /// `CLIENT NO-EVICT ON`.
 pub(super) const NO_EVICT: u8 = 1;
@@ -250,5 +269,22 @@ impl Registry {
     pub fn paused(&self, writes: bool, now: u64) -> Option<u64> {
         let until = self.paused_until.load(Ordering::Relaxed);
         (until > now && (writes || self.paused_all.load(Ordering::Relaxed))).then_some(until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_of_this_machine_are_told_from_others() {
+        let registry = Registry::new();
+        let local = |addr: &str| registry.add(addr.to_owned(), String::new(), 0).must_be_local().is_ok();
+        for addr in ["127.0.0.1:5", "127.9.0.1:5", "[::1]:5", "[::ffff:127.0.0.1]:5"] {
+            assert!(local(addr), "{addr}");
+        }
+        for addr in ["10.0.0.1:5", "[::ffff:10.0.0.1]:5", "[fe80::1]:5", "", "?:0"] {
+            assert!(!local(addr), "{addr}");
+        }
     }
 }

@@ -61,7 +61,10 @@ pub(super) fn answer(
     match entry.name.split('|').next().unwrap_or_default() {
         "command" => info::command(args, out)?,
         // Nothing else of DEBUG is planned as the router's own.
-        "debug" => panic!("a client sent DEBUG PANIC"),
+        "debug" => {
+            session.record.must_be_local()?;
+            panic!("a client sent DEBUG PANIC");
+        }
         "time" => {
             let now = since_epoch();
             out.array(2);
