@@ -1,5 +1,7 @@
 //! What keeps a connection's commands from being executed: a password that was not given, a `MULTI` that was refused.
 
+use std::time::{Duration, Instant};
+
 use super::Session;
 use crate::{
     Error,
@@ -10,13 +12,21 @@ use crate::{
 const PASSWORD: u8 = 1;
 const TRANSACTION: u8 = 2;
 
+/// For how long what follows a refused `MULTI` counts as sent behind it. Who waits for its answer and then gives the connection back to a
+/// pool, without DISCARD, must not spoil it for whoever uses it next.
+const FOLLOWS: Duration = Duration::from_secs(1);
+
 /// One look at it tells whether there is anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bars(u8);
+pub(super) struct Bars {
+    what: u8,
+    /// When a `MULTI` was refused.
+    refused: Option<Instant>,
+}
 
 impl Bars {
     pub(super) fn new(authenticated: bool) -> Self {
-        Self(if authenticated { 0 } else { PASSWORD })
+        Self { what: if authenticated { 0 } else { PASSWORD }, refused: None }
     }
 }
 
@@ -24,22 +34,23 @@ impl Session {
     /// Whether nothing keeps this connection's commands from being executed.
     #[inline]
     pub fn is_free(&self) -> bool {
-        self.bars.0 == 0
+        self.bars.what == 0
     }
 
     /// Whether commands other than AUTH and HELLO are allowed.
     #[inline]
     pub fn authenticated(&self) -> bool {
-        self.bars.0 & PASSWORD == 0
+        self.bars.what & PASSWORD == 0
     }
 
     pub(super) fn authenticate(&mut self) {
-        self.bars.0 &= !PASSWORD;
+        self.bars.what &= !PASSWORD;
     }
 
     /// `MULTI` was refused: what the client sent behind it, believing that it is queued, must not be executed one by one.
     pub fn refuse_transaction(&mut self) {
-        self.bars.0 |= TRANSACTION;
+        self.bars.what |= TRANSACTION;
+        self.bars.refused = Some(Instant::now());
     }
 
     /// What is answered instead of executing a command, `Ok` being `+OK`. `None`: it is executed.
@@ -47,6 +58,9 @@ impl Session {
     pub fn bar(&mut self, entry: &Entry) -> Option<Result> {
         if !self.authenticated() {
             return (!entry.command.flags.contains(Flags::NO_AUTH)).then_some(Err(Error::NoAuth));
+        }
+        if self.bars.refused.is_some_and(|refused| refused.elapsed() > FOLLOWS) {
+            self.bars.what &= !TRANSACTION;
         }
         if self.is_free() {
             return None;
@@ -61,7 +75,30 @@ impl Session {
                 )));
             }
         };
-        self.bars.0 &= !TRANSACTION;
+        self.bars.what &= !TRANSACTION;
         Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::table,
+        session::{Access, Registry},
+    };
+
+    #[test]
+    fn a_refused_transaction_does_not_last_for_ever() {
+        let entry = |name: &str| table().by_full_name(name.as_bytes()).unwrap();
+        let mut session =
+            Session::new(Registry::new().add(String::new(), String::new(), 0), &Access::default());
+        session.refuse_transaction();
+        assert!(matches!(session.bar(entry("incr")), Some(Err(_))));
+        assert!(matches!(session.bar(entry("discard")), Some(Ok(()))));
+        assert!(session.is_free() && session.bar(entry("incr")).is_none());
+        session.refuse_transaction();
+        session.bars.refused = Instant::now().checked_sub(FOLLOWS * 2);
+        assert!(session.bar(entry("incr")).is_none() && session.is_free());
     }
 }
