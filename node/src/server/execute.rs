@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::{
     Ownership, Shared,
+    clock::now_ms,
     fence::{Fence, Times},
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead, Next, Ready},
@@ -308,7 +309,7 @@ impl<'a> Batch<'a> {
         out: &mut Reply<'_>,
     ) -> Result {
         if !self.session.is_free()
-            && let Some(answer) = self.session.bar(entry)
+            && let Some(answer) = self.session.bar(entry, now_ms())
         {
             return self.not_executed(entry, answer, out);
         }

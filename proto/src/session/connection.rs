@@ -178,7 +178,7 @@ fn asking(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 /// Transactions are refused as wholes: what follows, up to EXEC, is not executed.
 fn multi(cx: &mut Cx<'_>, args: Args<'_>, _: &mut Reply<'_>) -> Result {
-    cx.session.refuse_transaction();
+    cx.session.refuse_transaction(cx.now);
     Err(table().find(args)?.unsupported())
 }
 

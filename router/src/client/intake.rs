@@ -128,7 +128,7 @@ impl Intake {
             Err(error) => return self.answer(desk, &error),
         };
         if !self.session.is_free()
-            && let Some(answer) = self.session.bar(entry)
+            && let Some(answer) = self.session.bar(entry, now_ms())
         {
             return self.not_executed(desk, answer);
         }
@@ -231,7 +231,7 @@ impl Intake {
     #[cold]
     fn refuse(&mut self, desk: &mut Desk, entry: &Entry, error: &Error) -> Fate {
         if entry.name == "multi" {
-            self.session.refuse_transaction();
+            self.session.refuse_transaction(now_ms());
         }
         self.answer(desk, error)
     }
