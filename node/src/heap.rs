@@ -3,22 +3,26 @@
 //! Items and large strings lie in memory of the store's own, which goes back to the system by itself. Collections, indexes and
 //! connections use the allocator, which keeps what was freed between pieces still in use. Once in a while the difference is
 //! measured: while it is large, the allocator is told to give back what it can, and what it cannot is held against
-//! `maxmemory`, so that the process stays within its limit whatever comes and goes.
+//! `maxmemory`, so that the process stays within its limit whatever comes and goes. Where much has gone, what is left of the
+//! index lies scattered, a little of it in each page: it is moved together first.
 
 #![allow(unsafe_code, reason = "calls of the C library's allocator")]
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use crate::server::Shared;
 
-/// How often the difference is looked at.
-const EVERY: Duration = Duration::from_millis(250);
+/// How often the difference is looked at: at every few glances, which see only whether it grows out of bounds.
+const GLANCE: Duration = Duration::from_millis(50);
+const GLANCES_PER_LOOK: u32 = 5;
+/// A glance acts on what is above the bound by one in so many bytes of the limit.
+const GLANCE_SHARE: u64 = 64;
 /// Bytes of the pool that go back to the system at once, and the pause behind them: a worker on the same core is not to wait.
 const PIECE: usize = 1 << 20;
 const BETWEEN: Duration = Duration::from_millis(1);
@@ -35,6 +39,14 @@ const FEWEST_LOOKS: u32 = 2;
 const MOST_LOOKS: u32 = 128;
 /// The most that is held against `maxmemory`: one in so many bytes of it.
 const MOST_PADDING_SHARE: u64 = 2;
+/// The index is moved together when one in so many bytes has gone since it was so last, and if as many are lost as one in so
+/// many of its own.
+const GONE_SHARE: u64 = 4;
+const INDEX_SHARE: u64 = 2;
+/// Looks between two moves because much is held against the limit; after one that gained little twice as many pass, up to the
+/// second number.
+const FEWEST_BETWEEN_MOVES: u32 = 32;
+const MOST_BETWEEN_MOVES: u32 = 4096;
 /// The store has made the room that was asked for when it holds at most so much too much: one in so many bytes of the limit.
 const DONE_SHARE: u64 = 64;
 /// Allocations above this have their own mapping, which goes when they go.
@@ -53,10 +65,13 @@ pub(crate) fn resident() -> u64 {
 /// Fixes what the allocator would otherwise adapt: after the first large value it would never map one on its own again.
 pub(crate) fn prepare() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: both settings are plain numbers that may be set at any time.
+    // SAFETY: the settings are plain numbers that may be set at any time.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
         libc::mallopt(libc::M_TRIM_THRESHOLD, HEAP_END);
+        // Small pieces are joined as they are freed, not all at once with the lock held: after those of a large collection
+        // that takes tens of milliseconds, for which everybody who allocates waits.
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 
@@ -101,25 +116,41 @@ struct Keeper {
     pause: u32,
     before: u64,
     held: u64,
+    /// The most that was held since the index was moved together last, and what was resident before that.
+    peak: u64,
+    moved_at: u64,
+    /// Looks since then, and how many pass at least before it is moved because much is held against the limit.
+    since: u32,
+    rest: u32,
+    /// It will be moved when nothing is going any more.
+    pending: bool,
 }
 
 impl Keeper {
     fn new(base: u64) -> Self {
-        Self { base, padding: 0, wait: 0, pause: FEWEST_LOOKS, before: 0, held: 0 }
+        Self {
+            base,
+            padding: 0,
+            wait: 0,
+            pause: FEWEST_LOOKS,
+            before: 0,
+            held: 0,
+            peak: 0,
+            moved_at: 0,
+            since: 1,
+            rest: FEWEST_BETWEEN_MOVES,
+            pending: false,
+        }
     }
 
     /// One look; whether to trim now. `held` is without the padding.
     fn look(&mut self, resident: u64, held: u64, maxmemory: u64) -> bool {
         let resident = resident.saturating_sub(self.base);
-        let goal = maxmemory + maxmemory / PADDED_SHARE + PADDED.saturating_sub(self.base).max(SLACK);
+        let goal = self.goal(maxmemory);
         if maxmemory == 0 {
             self.padding = 0;
         } else if resident > goal {
-            // What was asked for before may not have been done yet: nothing is evicted while nobody writes.
-            let done = held + self.padding <= maxmemory + maxmemory / DONE_SHARE;
-            if done {
-                self.padding = (self.padding + (resident - goal) / 2).min(maxmemory / MOST_PADDING_SHARE);
-            }
+            self.ask_for(resident - goal, held, maxmemory);
         } else {
             self.padding -= self.padding.min((goal - resident) / 2);
         }
@@ -141,6 +172,61 @@ impl Keeper {
         }
         much
     }
+}
+
+impl Keeper {
+    /// What may be resident beside the process itself.
+    fn goal(&self, maxmemory: u64) -> u64 {
+        maxmemory + maxmemory / PADDED_SHARE + PADDED.saturating_sub(self.base).max(SLACK)
+    }
+
+    /// So much should go.
+    fn ask_for(&mut self, excess: u64, held: u64, maxmemory: u64) {
+        // What was asked for before may not have been done yet: little is evicted while nobody writes.
+        let done = held + self.padding <= maxmemory + maxmemory / DONE_SHARE;
+        // Where much has just gone its memory will follow.
+        if done && !self.pending {
+            self.padding = (self.padding + excess / 2).min(maxmemory / MOST_PADDING_SHARE);
+        }
+    }
+
+    /// A look between others, at what is far above the bound only.
+    fn glance(&mut self, resident: u64, held: u64, maxmemory: u64) {
+        let goal = self.goal(maxmemory);
+        let excess = resident.saturating_sub(self.base + goal);
+        if maxmemory > 0 && excess > maxmemory / GLANCE_SHARE {
+            self.ask_for(excess, held, maxmemory);
+        }
+    }
+
+    /// Whether the index, of that many bytes, should be moved together: to be asked before each [`look`](Self::look). Not while
+    /// much is going, as it would only be scattered anew.
+    fn is_scattered(&mut self, resident: u64, held: u64, index: u64) -> bool {
+        self.peak = self.peak.max(held);
+        self.since += 1;
+        if self.since == 1 {
+            let gained = resident + SLACK / 2 < self.moved_at;
+            self.rest = if gained { FEWEST_BETWEEN_MOVES } else { (self.rest * 2).min(MOST_BETWEEN_MOVES) };
+        }
+        let worth = SLACK + index / INDEX_SHARE;
+        let going = held + SLACK < self.held;
+        let gone = self.peak - held > SLACK + self.peak / GONE_SHARE;
+        let lost = gone && resident.saturating_sub(self.base + held) > worth;
+        self.pending = lost && going;
+        let scattered = !going && (lost || (self.padding > worth && self.since >= self.rest));
+        if scattered {
+            (self.peak, self.since, self.moved_at) = (held, 0, resident);
+        }
+        scattered
+    }
+}
+
+/// What was resident before there was a key.
+static BASE: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of the process itself: what was resident before there was a key; 0 where that was not measured.
+pub(crate) fn base() -> u64 {
+    BASE.load(Relaxed)
 }
 
 /// Nodes in this process that are looked after.
@@ -167,7 +253,9 @@ impl Drop for Counted {
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let _counted = Counted::new();
     let mut keeper = Keeper::new(resident());
-    let mut tick = tokio::time::interval(EVERY);
+    BASE.store(keeper.base, Relaxed);
+    let mut tick = tokio::time::interval(GLANCE);
+    let mut glances = 0;
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
@@ -175,6 +263,14 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         let held = store.held_memory().saturating_sub(store.padding());
         let alone = NODES.load(Relaxed) == 1;
         let limit = if alone { store.settings().maxmemory } else { 0 };
+        glances = (glances + 1) % GLANCES_PER_LOOK;
+        if glances > 0 && !store.became_short() {
+            if limit > 0 {
+                keeper.glance(resident(), held, limit);
+                store.set_padding(keeper.padding);
+            }
+            continue;
+        }
         let mut unneeded = store.unneeded();
         while unneeded > 0 {
             store.give_back(unneeded.min(PIECE));
@@ -186,6 +282,16 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                 break;
             }
             tokio::time::sleep(BETWEEN).await;
+        }
+        if keeper.is_scattered(resident(), held, store.index_memory()) {
+            let shared = shared.clone();
+            // From a thread that allocates nothing else, whose allocations lie apart from all others.
+            let moved = tokio::task::spawn_blocking(move || {
+                shared.store.move_index(|| std::thread::sleep(BETWEEN));
+                trim();
+            });
+            // It cannot fail but with the process.
+            let _ = moved.await;
         }
         if keeper.look(resident(), held, limit) {
             store.reclaim().trim();
@@ -237,6 +343,59 @@ mod tests {
         // When it was done and is not enough, more is asked for.
         keeper.look(29 * MB, 16 * MB - asked, 16 * MB);
         assert!(keeper.padding > asked);
+    }
+
+    #[test]
+    fn a_glance_acts_on_what_is_far_above() {
+        let mut keeper = Keeper::new(8 * MB);
+        let bound = 8 * MB + keeper.goal(100 * MB);
+        keeper.glance(bound + MB, 100 * MB, 100 * MB);
+        keeper.glance(bound + 50 * MB, 100 * MB, 0);
+        assert_eq!(keeper.padding, 0);
+        keeper.glance(bound + 8 * MB, 100 * MB, 100 * MB);
+        keeper.glance(bound + 8 * MB, 100 * MB, 100 * MB);
+        assert_eq!(keeper.padding, 4 * MB, "no more before it was done");
+        keeper.glance(bound + 4 * MB, 96 * MB, 100 * MB);
+        assert_eq!(keeper.padding, 6 * MB);
+    }
+
+    #[test]
+    fn the_index_is_moved_once_after_much_has_gone() {
+        let mut keeper = Keeper::new(8 * MB);
+        let look = |keeper: &mut Keeper, resident, held| {
+            let scattered = keeper.is_scattered(resident, held, 2 * MB);
+            keeper.look(resident, held, 0);
+            scattered
+        };
+        assert!(!look(&mut keeper, 140 * MB, 128 * MB));
+        assert!(!look(&mut keeper, 100 * MB, 60 * MB), "it is still going");
+        assert!(!look(&mut keeper, 44 * MB, 20 * MB), "it is still going");
+        assert!(look(&mut keeper, 44 * MB, 20 * MB));
+        assert!(!look(&mut keeper, 44 * MB, 20 * MB), "once");
+        // It comes and goes little by little.
+        (20..=40).for_each(|held| assert!(!look(&mut keeper, 60 * MB, held * MB)));
+        let moves = (10..=40).rev().filter(|held| look(&mut keeper, 60 * MB, held * MB)).count();
+        assert!((1..=3).contains(&moves), "{moves}");
+        // Nothing is lost.
+        (2..=9).rev().for_each(|held| assert!(!look(&mut keeper, (9 + held) * MB, held * MB)));
+    }
+
+    /// Where much is held against the limit it is moved again, but rarely if that gains nothing.
+    #[test]
+    fn moves_that_gain_nothing_become_rare() {
+        let mut keeper = Keeper::new(8 * MB);
+        let moves = |keeper: &mut Keeper, looks: u32, resident: u64| {
+            let moved = |_: &u32| {
+                let held = 20 * MB - keeper.padding;
+                let scattered = keeper.is_scattered(resident, held, 2 * MB);
+                keeper.look(resident, held, 20 * MB);
+                scattered
+            };
+            (0..looks).filter(moved).count()
+        };
+        let few = moves(&mut keeper, 4096, 40 * MB);
+        assert!((4..=9).contains(&few), "{few}");
+        assert_eq!(moves(&mut keeper, 10_000, 28 * MB), 0, "nothing is held against the limit");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How much memory keys and values may take when the user says it as a share of what there is, or not at all.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, path::Path, sync::LazyLock};
 
 use crate::config::memory;
 
@@ -138,6 +138,12 @@ fn container(root: &Path) -> Option<u64> {
 fn path<'a>(line: &'a str, controller: &str) -> Option<&'a str> {
     let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
     controllers.split(',').any(|c| c == controller).then_some(path)
+}
+
+/// The machine's memory in bytes, 0 if it is not known; read once.
+pub(crate) fn machine() -> u64 {
+    static MACHINE: LazyLock<u64> = LazyLock::new(|| Available::here().machine);
+    *MACHINE
 }
 
 /// The limit in a cgroup's file.

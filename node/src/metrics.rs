@@ -56,7 +56,7 @@ pub(crate) const METRICS: &[Metric] = &[
         "shoal_memory_held_bytes",
         Kind::Gauge,
         Unit::Bytes,
-        "Bytes of keys and values and those lost around them; held against the limit.",
+        "Bytes of keys and values, those lost around them and what was measured beyond; held against the limit.",
     ),
     row("shoal_slots_owned", Kind::Gauge, Unit::Count, "Hash slots that this node serves."),
 ];

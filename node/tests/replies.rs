@@ -32,6 +32,17 @@ fn info(client: &mut Client, field: &str) -> u64 {
 }
 
 #[test]
+fn info_tells_what_counts_against_the_limit() {
+    let node = start();
+    let mut one = client(&node);
+    one.call([&b"SET"[..], b"k", &text(100_000, 1)]).unwrap();
+    assert!(info(&mut one, "shoal_memory_held") >= info(&mut one, "used_memory"));
+    assert!(info(&mut one, "used_memory") > 100_000);
+    assert_eq!(info(&mut one, "shoal_memory_measured"), 0, "there is no limit");
+    assert!(info(&mut one, "total_system_memory") > info(&mut one, "used_memory_rss"));
+}
+
+#[test]
 fn long_strings_come_whole_from_every_command_that_shows_them() {
     let node = start();
     let mut one = client(&node);

@@ -1,6 +1,6 @@
 //! Where memory is short: what holds nothing goes before what clients can see, and everything that goes is told as what it was.
 
-use shoal_node::store::{Expiry, Policy, Settings, Store, shard_of};
+use shoal_node::store::{Easing, Expiry, Policy, Settings, Store, shard_of};
 use shoal_proto::slot::key_slot;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -170,4 +170,90 @@ fn slots_that_are_flushed_take_no_memory_of_their_own() {
     while store.drop_left(1) {}
     assert_eq!((store.len(0).0, store.reclaim().pending()), (50 * tags.len(), 0));
     store.audit();
+}
+
+/// A node holds much more than a limit that is set then. Whoever writes does a bounded amount of work and is not refused, though
+/// that does not bring memory within the limit, and what is written takes no more room than goes for it.
+#[test]
+fn writes_far_above_a_limit_are_accepted_and_take_away_what_they_bring() {
+    for policy in ALL_KEYS {
+        let store = limited(policy, 0);
+        for n in 0..100_000 {
+            assert!(write(&store, 0, &format!("old{n}"), Expiry::Never, NOW));
+        }
+        store.configure(|settings| settings.maxmemory = 2 << 20);
+        let (before, keys) = (store.accounted(), store.len(0).0);
+        assert!(before > 5 * (2 << 20));
+        for n in 0..100 {
+            assert!(write(&store, 0, &format!("new{n}"), Expiry::Never, NOW), "{policy:?} {n}");
+        }
+        let evicted = store.stats().evicted;
+        assert!((100..100 * 1024).contains(&evicted), "{policy:?} {evicted}");
+        assert_eq!(store.len(0).0, keys + 100 - evicted as usize);
+        // Large values bring more than so many small keys take away.
+        let large = vec![b'x'; 300 << 10];
+        let mut most = store.accounted();
+        for n in 0..200 {
+            let key = format!("large{n}");
+            assert!(store.make_room(NOW), "{policy:?} {n}");
+            most = most.min(store.accounted());
+            store.lock_slot(0, key_slot(key.as_bytes()), NOW).set_str(key.as_bytes(), &large, Expiry::Never);
+            let limit = most.max(4 << 20) + (310 << 10);
+            assert!(store.accounted() <= limit, "{policy:?} {n}: {} above {limit}", store.accounted());
+        }
+        store.audit();
+    }
+}
+
+/// What is above a limit goes in the background, while nobody writes, a little at a time.
+#[test]
+fn what_is_above_a_lowered_limit_goes_by_itself() {
+    for policy in ALL_KEYS {
+        let store = limited(policy, 0);
+        for n in 0..60_000 {
+            assert!(write(&store, 0, &format!("old{n}"), Expiry::Never, NOW));
+        }
+        let mut easing = Easing::default();
+        assert!(!store.ease(&mut easing, NOW), "there is no limit");
+        store.configure(|settings| settings.maxmemory = 3 << 20);
+        let mut steps = 0;
+        loop {
+            let (before, more) = (store.len(0).0, store.ease(&mut easing, NOW));
+            assert!(before - store.len(0).0 <= 256, "{policy:?}");
+            if !more {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(store.held_memory() <= 3 << 20, "{policy:?} {}", store.held_memory());
+        // Nothing of its structures is left as large as it was.
+        assert!(store.used_memory() > (3 << 20) * 85 / 100, "{policy:?} {}", store.used_memory());
+        assert!((60..2000).contains(&steps), "{policy:?} {steps}");
+        let keys = store.len(0).0;
+        assert!(!store.ease(&mut easing, NOW) && store.len(0).0 == keys);
+        store.audit();
+    }
+}
+
+/// Where nothing may go, the background rests and writes are refused.
+#[test]
+fn where_nothing_may_go_there_is_an_end() {
+    for policy in [Policy::NoEviction, Policy::VolatileLru, Policy::VolatileTtl] {
+        let store = limited(policy, 0);
+        for n in 0..60_000 {
+            let expiry = if n < 10 { Expiry::At(NOW + 1000) } else { Expiry::Never };
+            assert!(write(&store, 0, &format!("old{n}"), expiry, NOW));
+        }
+        store.configure(|settings| settings.maxmemory = 3 << 20);
+        let mut easing = Easing::default();
+        let steps = (0..).take_while(|_| store.ease(&mut easing, NOW)).count();
+        assert!(steps < 10_000, "{policy:?} {steps}");
+        let left = if policy == Policy::NoEviction { 60_000 } else { 59_990 };
+        assert_eq!(store.len(0).0, left, "{policy:?}");
+        assert!(!write(&store, 0, "new", Expiry::Never, NOW), "{policy:?}");
+        // It begins again when the limit allows it.
+        store.configure(|settings| settings.policy = Policy::AllkeysLru);
+        let steps = (0..2000).filter(|_| store.ease(&mut easing, NOW)).count();
+        assert!(steps > 10 && store.held_memory() <= 3 << 20, "{policy:?} {steps}");
+    }
 }

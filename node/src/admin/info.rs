@@ -11,8 +11,13 @@ use shoal_proto::{
     view::{Replication, View},
 };
 
-use super::{Cx, Handlers};
-use crate::{heap::resident, server::clock, store::DATABASES};
+use super::{Cx, Handlers, memory};
+use crate::{
+    heap::{self, resident},
+    memory_limit,
+    server::clock,
+    store::DATABASES,
+};
 
 pub(super) const HANDLERS: Handlers = &[("info", info)];
 
@@ -119,9 +124,10 @@ fn clients(cx: &Cx<'_>, text: &mut String) {
 }
 
 fn memory(cx: &Cx<'_>, text: &mut String) {
-    let (used, peak, rss) = (cx.shared.store.used_memory(), cx.shared.store.used_memory_peak(), resident());
-    let settings = cx.shared.store.settings();
-    let reclaim = cx.shared.store.reclaim();
+    let store = &cx.shared.store;
+    let (used, peak, rss) = (store.used_memory(), store.used_memory_peak(), resident());
+    let (settings, reclaim, needed) = (store.settings(), store.reclaim(), memory::needed(store));
+    let machine = memory_limit::machine();
     put(
         text,
         "Memory",
@@ -137,14 +143,19 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
             ("used_memory_startup", "0".into()),
             ("used_memory_dataset", used.to_string()),
             ("used_memory_dataset_perc", "100.00%".into()),
+            ("total_system_memory", machine.to_string()),
+            ("total_system_memory_human", human(machine)),
             ("used_memory_lua", "0".into()),
             ("used_memory_scripts", "0".into()),
             ("maxmemory", settings.maxmemory.to_string()),
             ("maxmemory_human", human(settings.maxmemory)),
             ("maxmemory_policy", settings.policy.name().into()),
             ("maxmemory_policy_effective", settings.policy.effective().name().into()),
-            ("mem_fragmentation_ratio", format!("{:.2}", rss as f64 / used.max(1) as f64)),
-            ("mem_fragmentation_bytes", (rss as i64 - used as i64).to_string()),
+            ("shoal_memory_held", store.held_memory().to_string()),
+            ("shoal_memory_measured", store.padding().to_string()),
+            ("shoal_memory_process", heap::base().to_string()),
+            ("mem_fragmentation_ratio", format!("{:.2}", memory::fragmentation(rss, needed))),
+            ("mem_fragmentation_bytes", (rss as i64 - needed as i64).to_string()),
             ("mem_clients_normal", "0".into()),
             ("mem_clients_slaves", "0".into()),
             ("mem_allocator", "libc".into()),

@@ -8,7 +8,7 @@ use shoal_proto::{
 use super::{Cx, Handlers, help};
 use crate::{
     heap::{self, resident},
-    store::DATABASES,
+    store::{DATABASES, Store},
 };
 
 pub(super) const HANDLERS: Handlers = &[
@@ -18,6 +18,17 @@ pub(super) const HANDLERS: Handlers = &[
     ("memory|malloc-stats", malloc_stats),
     ("memory|help", help),
 ];
+
+/// Bytes that are resident for a reason: keys and values and what lies around them, blocks that are kept for new ones, and the
+/// process itself, so that a node without keys is not seen as fragmented.
+pub(super) fn needed(store: &Store) -> u64 {
+    store.accounted() + store.pooled_memory().1 as u64 + heap::base()
+}
+
+/// What is resident for each byte needed; 1 where neither is known.
+pub(super) fn fragmentation(resident: u64, needed: u64) -> f64 {
+    if resident == 0 || needed == 0 { 1.0 } else { resident as f64 / needed as f64 }
+}
 
 fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let store = &cx.shared.store;
@@ -49,7 +60,7 @@ fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
         out.int(0);
     }
     out.bulk(b"fragmentation");
-    out.double(resident() as f64 / store.used_memory().max(1) as f64);
+    out.double(fragmentation(resident(), needed(store)));
     Ok(())
 }
 
@@ -90,4 +101,20 @@ fn malloc_stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let text: String = lines.iter().map(|(what, bytes)| format!("{what}: {bytes}\n")).collect();
     out.verbatim(&text);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Settings;
+
+    #[test]
+    fn an_empty_node_is_not_fragmented() {
+        let store = Store::new(Settings::default());
+        assert_eq!(needed(&store), heap::base());
+        let ratio = fragmentation(heap::base() * 5 / 4, needed(&store));
+        assert!((0.9..1.3).contains(&ratio), "{ratio}");
+        assert_eq!((fragmentation(0, 8 << 20), fragmentation(8 << 20, 0)), (1.0, 1.0));
+        assert_eq!(fragmentation(30 << 20, 20 << 20), 1.5);
+    }
 }

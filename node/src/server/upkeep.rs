@@ -1,4 +1,5 @@
-//! What is done in the background, a little at a time: expired keys go, so does what flushes left and slots that went elsewhere.
+//! What is done in the background, a little at a time: expired keys go, so does what flushes left and slots that went elsewhere,
+//! and what is above a limit that was lowered.
 //!
 //! A thread of its own does it, in short slices with a rest behind each: a worker that shares its core with this thread waits
 //! for a slice at most, usually 0.3 ms and rarely 0.9 (large values take longer to free), whatever the system's scheduler does, and one
@@ -15,7 +16,7 @@ use std::{
 };
 
 use super::{Shared, worker::join};
-use crate::store::Sweep;
+use crate::store::{Easing, Sweep};
 
 /// How long it works without a rest, give or take one call of [`Work::step`].
 const SLICE: Duration = Duration::from_micros(200);
@@ -72,6 +73,7 @@ impl Drop for Upkeep {
 #[derive(Debug, Default)]
 struct Work {
     walk: Sweep,
+    easing: Easing,
     /// Whether anything was done since there was nothing to do.
     active: bool,
     /// Slices since there was nothing to do.
@@ -105,7 +107,8 @@ impl Work {
             (0, false)
         };
         let left = shared.store.drop_left(1);
-        self.active |= left || removed > 0;
-        more || left
+        let above = shared.store.ease(&mut self.easing, shared.now_ms());
+        self.active |= left || above || removed > 0;
+        more || left || above
     }
 }

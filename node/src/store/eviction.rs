@@ -6,9 +6,13 @@
 //! queues are all you need for cache eviction", SOSP 2023.) Size credits: a hit earns the mean size of items divided by the item's
 //! own, so that small items, of which more fit, stay longer; this raises the share of requests that hit at
 //! the expense of the share of bytes. The work for one write is bounded; a write that still finds no room is refused.
+//!
+//! Where a limit was lowered, what is above it goes in the background, a hold of a lock at a time ([`Easing`]); writes go on
+//! meanwhile, and each takes away at least what the one before it brought.
 
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::{
@@ -95,7 +99,7 @@ impl Policy {
 const MOST_PER_WRITE: usize = 64;
 /// Items looked at at most for one write.
 const MOST_LOOKED_AT: usize = 1024;
-/// The same while memory is far above the limit.
+/// The same while memory is far above the limit and above what it was before.
 const MOST_LOOKED_AT_EVER: usize = 1 << 20;
 /// Memory is far above the limit when it is one in this many above.
 const FAR_ABOVE: u64 = 50;
@@ -105,6 +109,8 @@ const FAR_BYTES: u64 = 1 << 20;
 const LOOKED_AT_PER_HOLD: usize = 256;
 /// Items looked at for one write that would be refused otherwise.
 const MOST_SQUEEZED: usize = 4096;
+/// Calls after which the background looks again whether anything may go.
+const EASED_AGAIN_AFTER: u32 = 256;
 /// Items whose memory is asked for at the same time.
 const AT_ONCE: usize = 16;
 /// Bytes by which an eviction goes below the limit, so that not every write begins another.
@@ -268,50 +274,107 @@ impl Store {
         if settings.policy == Policy::NoEviction {
             return self.squeeze(settings);
         }
-        let (mut evicted, mut fruitless, mut looked) = (0, 0, 0);
+        let mut work = Work::default();
         // Above this, writes bring more than the bounded work takes away: they pay for what they bring.
-        let far = settings.maxmemory + settings.maxmemory / FAR_ABOVE + FAR_BYTES;
-        while fruitless < 2 * SHARDS {
+        let far = far_above(settings);
+        // Unless it was there before they came.
+        let before = self.ceiling.fetch_min(self.accounted(), Ordering::Relaxed).min(self.accounted());
+        let goes_down = |work: &Work| work.gained && self.accounted() <= before;
+        while !work.is_fruitless() {
             let held = self.held_memory();
-            let enough = evicted >= MOST_PER_WRITE || looked >= MOST_LOOKED_AT;
-            if held <= settings.maxmemory || (enough && (held <= far || looked >= MOST_LOOKED_AT_EVER)) {
+            let endless = work.looked >= MOST_LOOKED_AT_EVER;
+            if held <= settings.maxmemory
+                || (work.is_enough() && (held <= far || endless || goes_down(&work)))
+            {
                 break;
             }
-            // What is dead and what flushes left go before what lives.
-            match self.clear_away(Price::Earned) {
-                0 => {}
-                met => {
-                    looked += met;
-                    continue;
-                }
-            }
-            let turn = self.next_victim.load(Ordering::Relaxed) % SHARDS;
-            let mut shard = self.shards[turn].lock();
-            // Shards that hold less than their share are spared at first.
-            let used = self.used.load(Ordering::Relaxed);
-            let spared = fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < used;
-            let wanted = (held - settings.maxmemory) as i64 + AHEAD.min(settings.maxmemory as i64 / 64);
-            let mut task = Task { wanted, left: LOOKED_AT_PER_HOLD, evicted: 0 };
-            if !spared {
-                evict_some(&mut shard, settings, &self.reclaim, now, &mut task);
-            }
-            fruitless = if task.left == LOOKED_AT_PER_HOLD { fruitless + 1 } else { 0 };
-            // One segment after the other: all that are begun and not yet given back are resident.
-            if fruitless > 0 || !QUEUES.into_iter().any(|queue| shard.log.is_begun(queue)) {
-                self.next_victim.store(turn + 1, Ordering::Relaxed);
-            }
-            evicted += task.evicted;
-            looked += LOOKED_AT_PER_HOLD - task.left;
-            self.settle(&mut shard);
+            self.evict_next(settings, now, &mut work);
         }
         // A little above the limit, the write may go on: the next ones evict further. Items that were looked at and
         // stayed have less credit than before.
+        self.ceiling.fetch_min(self.accounted(), Ordering::Relaxed);
         let held = self.held_memory();
-        if held <= settings.maxmemory || (held <= far && (evicted > 0 || looked > 0)) {
+        if held <= settings.maxmemory || (held <= far && work.looked > 0) || goes_down(&work) {
             return true;
         }
         // Nothing may go, or too little: what is left is what dead items hold.
         self.squeeze(settings)
+    }
+
+    /// Evicts under one hold of the lock of the shard that is at its turn.
+    fn evict_next(&self, settings: &Settings, now: u64, work: &mut Work) {
+        // What is dead and what flushes left go before what lives.
+        match self.clear_away(Price::Earned) {
+            0 => {}
+            met => {
+                work.looked += met;
+                work.gained = true;
+                return;
+            }
+        }
+        let turn = self.next_victim.load(Ordering::Relaxed) % SHARDS;
+        let mut shard = self.shards[turn].lock();
+        // Shards that hold less than their share are spared at first.
+        let used = self.used.load(Ordering::Relaxed);
+        let spared = work.fruitless < SHARDS && shard.used() * SHARDS as i64 * 2 < used;
+        let above = self.held_memory() as i64 - settings.maxmemory as i64;
+        let wanted = above + AHEAD.min(settings.maxmemory as i64 / 64);
+        let mut task = Task { wanted, left: LOOKED_AT_PER_HOLD, evicted: 0, spent: 0 };
+        if !spared {
+            evict_some(&mut shard, settings, &self.reclaim, now, &mut task);
+        }
+        work.fruitless = if task.left == LOOKED_AT_PER_HOLD { work.fruitless + 1 } else { 0 };
+        // One segment after the other: all that are begun and not yet given back are resident.
+        if work.fruitless > 0 || !QUEUES.into_iter().any(|queue| shard.log.is_begun(queue)) {
+            self.next_victim.store(turn + 1, Ordering::Relaxed);
+        }
+        work.evicted += task.evicted;
+        work.looked += LOOKED_AT_PER_HOLD - task.left;
+        work.gained |= task.evicted + task.spent > 0;
+        self.settle(&mut shard);
+        // It may be locked again at once: whoever waits for it comes first.
+        MutexGuard::unlock_fair(shard);
+    }
+
+    /// Writes need not bring memory below what it is now, however far above the limit that is.
+    pub(super) fn tolerate(&self) {
+        self.ceiling.fetch_max(self.accounted(), Ordering::Relaxed);
+    }
+
+    /// Goes on evicting what is above the limit, under one hold of a lock; whether there is more to do. It begins where memory
+    /// is far above the limit and ends where it is within, so that it leaves alone what writes do by themselves.
+    pub fn ease(&self, easing: &mut Easing, now: u64) -> bool {
+        let settings = self.settings.load();
+        let begins = if easing.underway { settings.maxmemory } else { far_above(&settings) };
+        let above = settings.maxmemory > 0 && self.held_memory() > begins;
+        if !above || settings.policy == Policy::NoEviction {
+            if std::mem::take(&mut easing.underway) {
+                *easing = Easing::default();
+                self.fit_ghosts();
+            }
+            return false;
+        }
+        if easing.pause > 0 {
+            easing.pause -= 1;
+            return false;
+        }
+        easing.underway = true;
+        easing.work.gained = false;
+        self.evict_next(&settings, now, &mut easing.work);
+        self.ceiling.fetch_min(self.accounted(), Ordering::Relaxed);
+        if easing.work.gained {
+            easing.work.looked = 0;
+        } else if easing.work.is_fruitless() || easing.work.looked >= MOST_LOOKED_AT_EVER {
+            // Nothing may go; that can change.
+            *easing = Easing { pause: EASED_AGAIN_AFTER, ..Easing::default() };
+            return false;
+        }
+        true
+    }
+
+    /// What is remembered of keys that went takes no more memory than those that are left are worth.
+    fn fit_ghosts(&self) {
+        self.each_shard(|_, shard| shard.hand.ghost.fit_closely(shard.hand.items));
     }
 
     /// Makes room in shards whose logs are nearly full, wherever the limit is. Whether all have room.
@@ -325,7 +388,7 @@ impl Store {
         for shard in &self.shards {
             let mut shard = shard.lock();
             if shard.log.is_nearly_full() {
-                let mut task = Task { wanted: RELIEVED, left: MOST_LOOKED_AT, evicted: 0 };
+                let mut task = Task { wanted: RELIEVED, left: MOST_LOOKED_AT, evicted: 0, spent: 0 };
                 evict_some(&mut shard, &settings, &self.reclaim, now, &mut task);
                 room &= task.evicted > 0 || !shard.log.is_nearly_full();
                 self.settle(&mut shard);
@@ -350,6 +413,42 @@ impl Store {
     }
 }
 
+/// Above this, memory is far above the limit.
+fn far_above(settings: &Settings) -> u64 {
+    settings.maxmemory + settings.maxmemory / FAR_ABOVE + FAR_BYTES
+}
+
+/// Eviction in the background, that goes on where it stopped.
+#[derive(Debug, Default)]
+pub struct Easing {
+    underway: bool,
+    work: Work,
+    /// Calls for which it rests, because nothing may go.
+    pause: u32,
+}
+
+/// What making room has come to so far.
+#[derive(Debug, Default)]
+struct Work {
+    evicted: usize,
+    looked: usize,
+    /// Shards in a row in which there was nothing to look at.
+    fruitless: usize,
+    /// Whether anything went, or has less credit than before, so that it will.
+    gained: bool,
+}
+
+impl Work {
+    /// For one write.
+    fn is_enough(&self) -> bool {
+        self.evicted >= MOST_PER_WRITE || self.looked >= MOST_LOOKED_AT
+    }
+
+    fn is_fruitless(&self) -> bool {
+        self.fruitless >= 2 * SHARDS
+    }
+}
+
 /// What there is to do in one shard, and what has been done there.
 pub(super) struct Task {
     /// Bytes that should go.
@@ -357,6 +456,8 @@ pub(super) struct Task {
     /// Items that may be looked at.
     pub(super) left: usize,
     pub(super) evicted: usize,
+    /// Items that stayed for credit, of which they have less now.
+    pub(super) spent: usize,
 }
 
 /// Evicts from one shard until enough has gone, enough was looked at, or a segment has come to its end.
@@ -400,7 +501,11 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
                     task.evicted += 1;
                     evict_item(shard, place, reclaim, now);
                 }
-                Fate::Stays(to, credit) => stay(shard, place, (queue, to), credit),
+                Fate::Stays(to, credit) => {
+                    let spends = credit < shard.item(place.handle).credit();
+                    task.spent += usize::from(spends);
+                    stay(shard, place, (queue, to), credit);
+                }
             }
         }
         if !shard.log.is_underway(segment) {

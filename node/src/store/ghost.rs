@@ -20,6 +20,10 @@ fn fingerprint(hash: u32) -> u16 {
     (hash >> 16).max(1) as u16
 }
 
+fn lines_for(items: usize) -> usize {
+    ((items as f64 * SHARE) as usize).div_ceil(WIDTH)
+}
+
 impl Ghost {
     fn line(&self, hash: u32) -> usize {
         // The low bits, spread over the lines.
@@ -28,13 +32,25 @@ impl Ghost {
 
     /// Adapts to the number of items; what it knew is forgotten when its size changes.
     pub(super) fn fit(&mut self, items: usize) {
-        let wanted = ((items as f64 * SHARE) as usize).div_ceil(WIDTH);
+        let wanted = lines_for(items);
         // It shrinks as well, but late: what it knew is forgotten then.
         if wanted > self.lines.len() + self.lines.len() / 4 || wanted * 4 < self.lines.len() {
-            let lines = wanted + wanted / 8;
-            self.lines = vec![[0; WIDTH]; lines];
-            self.next = vec![0; lines];
+            self.resize(wanted + wanted / 8);
         }
+    }
+
+    /// The same where many items have gone at once: what it knew of them is of less use than its memory.
+    pub(super) fn fit_closely(&mut self, items: usize) {
+        self.fit(items);
+        let wanted = lines_for(items);
+        if wanted + wanted / 4 < self.lines.len() {
+            self.resize(wanted + wanted / 8);
+        }
+    }
+
+    fn resize(&mut self, lines: usize) {
+        self.lines = vec![[0; WIDTH]; lines];
+        self.next = vec![0; lines];
     }
 
     /// Asks for the line of this hash.

@@ -172,6 +172,12 @@ impl SlotIndex {
     /// Bytes at its beginning that a look-up reads.
     pub(super) const READ: usize = std::mem::offset_of!(Self, vacant);
 
+    /// Puts all lines into new allocations, with no more room than they need.
+    pub(super) fn reallocate(&mut self) {
+        self.buckets = self.buckets.as_slice().to_vec();
+        self.overflow = self.overflow.as_slice().to_vec();
+    }
+
     /// The line in which an item with this hash would be.
     #[inline]
     pub(super) fn line_of(&self, hash: u32) -> Option<&Bucket> {

@@ -35,6 +35,7 @@ mod splice;
 mod sweep;
 mod tap;
 mod taps;
+mod together;
 mod ttl;
 mod whole;
 
@@ -44,7 +45,7 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 pub use db::{Db, Expiry, Scanned, Text};
 pub use edit::Edit;
-pub use eviction::Policy;
+pub use eviction::{Easing, Policy};
 pub use gate::Gate;
 pub use held::Held;
 pub(crate) use held::{Access, Guards};
@@ -120,6 +121,8 @@ pub struct Store {
     lost: AtomicI64,
     /// Bytes that the process holds beyond these, as measured: they count against the limit as well.
     padding: AtomicU64,
+    /// Bytes accounted for at the least since the limit was lowered: as much as writes may leave, see [`tolerate`](Self::tolerate).
+    ceiling: AtomicU64,
     /// A shard's log is nearly full: writes are refused.
     full: AtomicBool,
     next_victim: AtomicUsize,
@@ -182,6 +185,7 @@ impl Store {
             used_peak: AtomicU64::new(0),
             lost: AtomicI64::new(0),
             padding: AtomicU64::new(0),
+            ceiling: AtomicU64::new(0),
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
             ample: AtomicBool::new(false),
@@ -220,6 +224,7 @@ impl Store {
             Arc::new(new)
         });
         let settings = self.settings();
+        self.tolerate();
         self.limit.store(settings.maxmemory, Ordering::Relaxed);
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -318,8 +323,14 @@ impl Store {
     /// Bytes that keys and values take, and bytes lost around them: what is held against the limit.
     #[inline]
     pub fn held_memory(&self) -> u64 {
+        self.accounted() + self.padding()
+    }
+
+    /// The same without what was measured: of which the store itself knows.
+    #[inline]
+    pub fn accounted(&self) -> u64 {
         let lost = self.lost.load(Ordering::Relaxed) + self.incoming.load(Ordering::Relaxed);
-        (self.used.load(Ordering::Relaxed) + lost).max(0) as u64 + self.padding()
+        (self.used.load(Ordering::Relaxed) + lost).max(0) as u64
     }
 
     /// Bytes that count against the limit beyond those of which the store knows.
@@ -330,16 +341,29 @@ impl Store {
 
     /// Sets them, from what was measured.
     pub fn set_padding(&self, bytes: u64) {
+        if bytes > self.padding() {
+            // No write has brought it.
+            self.tolerate();
+        }
         self.padding.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of the pool that are not needed at the moment and should go back to the system; called a few times a second.
     pub(crate) fn unneeded(&self) -> usize {
-        // Near the limit memory counts; nothing that is kept for later is held against it.
-        let limit = self.limit.load(Ordering::Relaxed);
-        let ample = limit == 0 || self.held_memory() < limit / 2;
+        let ample = self.is_ample();
         self.ample.store(ample, Ordering::Relaxed);
         self.pool.look(ample)
+    }
+
+    /// Near the limit memory counts; nothing that is kept for later is held against it.
+    fn is_ample(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit == 0 || self.held_memory() < limit / 2
+    }
+
+    /// Whether memory has become short since [`unneeded`](Self::unneeded) was called.
+    pub(crate) fn became_short(&self) -> bool {
+        self.ample.load(Ordering::Relaxed) && !self.is_ample()
     }
 
     /// Gives that many bytes of the pool back, if it still has them.

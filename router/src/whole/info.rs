@@ -76,7 +76,7 @@ fn section(name: &str, nodes: &[&Vec<(&str, &str)>], own: &Own, out: &mut String
             None => match field.strip_suffix("_human") {
                 Some(bytes) => total(&all(bytes)).map_or_else(|| values[0].to_owned(), |n| human(n as f64)),
                 None if field == "mem_fragmentation_ratio" => {
-                    ratio(&all("used_memory_rss"), &all("used_memory"))
+                    fragmentation(&all("used_memory_rss"), &all("mem_fragmentation_bytes"))
                 }
                 None => merged(name, field, &values),
             },
@@ -110,10 +110,13 @@ fn total(values: &[&str]) -> Option<i64> {
     numbers.filter(|n| !n.is_empty()).map(|n| n.iter().sum())
 }
 
-fn ratio(above: &[&str], below: &[&str]) -> String {
-    match (total(above), total(below)) {
-        (Some(a), Some(b)) if b > 0 => format!("{:.2}", a as f64 / b as f64),
-        _ => "0.00".to_owned(),
+/// What is resident for each byte of what is so for a reason.
+fn fragmentation(resident: &[&str], without: &[&str]) -> String {
+    match (total(resident), total(without)) {
+        (Some(resident), Some(without)) if resident > 0 && without < resident => {
+            format!("{:.2}", resident as f64 / (resident - without) as f64)
+        }
+        _ => "1.00".to_owned(),
     }
 }
 
@@ -173,6 +176,25 @@ mod tests {
 
     fn bulk(text: &str) -> Vec<u8> {
         format!("${}\r\n{text}\r\n", text.len()).into_bytes()
+    }
+
+    #[test]
+    fn fragmentation_is_that_of_all_memory() {
+        let node = |rss: u64, without: i64| {
+            let text = format!(
+                "# Memory\r\nused_memory_rss:{rss}\r\nmem_fragmentation_ratio:9.99\r\nmem_fragmentation_bytes:{without}\r\n"
+            );
+            bulk(&text)
+        };
+        let own = Own { fields: Vec::new() };
+        let ratio = |a: (u64, i64), b: (u64, i64)| {
+            let text = merge(&[&node(a.0, a.1), &node(b.0, b.1)], &own).unwrap();
+            text.lines().find_map(|l| l.strip_prefix("mem_fragmentation_ratio:").map(str::to_owned)).unwrap()
+        };
+        assert_eq!(ratio((300, 100), (100, 100)), "2.00");
+        assert_eq!(ratio((100, 0), (100, -100)), "0.67");
+        assert_eq!(ratio((0, 0), (0, 0)), "1.00");
+        assert_eq!(ratio((100, 100), (100, 100)), "1.00");
     }
 
     #[test]
