@@ -350,20 +350,20 @@ impl Store {
 
     /// Bytes of the pool that are not needed at the moment and should go back to the system; called a few times a second.
     pub(crate) fn unneeded(&self) -> usize {
-        let ample = self.is_ample();
+        let ample = self.has_room();
         self.ample.store(ample, Ordering::Relaxed);
         self.pool.look(ample)
     }
 
     /// Near the limit memory counts; nothing that is kept for later is held against it.
-    fn is_ample(&self) -> bool {
+    fn has_room(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         limit == 0 || self.held_memory() < limit / 2
     }
 
     /// Whether memory has become short since [`unneeded`](Self::unneeded) was called.
     pub(crate) fn became_short(&self) -> bool {
-        self.ample.load(Ordering::Relaxed) && !self.is_ample()
+        self.is_ample() && !self.has_room()
     }
 
     /// Gives that many bytes of the pool back, if it still has them.

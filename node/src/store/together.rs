@@ -75,7 +75,7 @@ mod tests {
         for n in 0..KEYS {
             at(n).set_str(&key(n), b"value", if n % 2 == 0 { Expiry::Never } else { Expiry::At(1 << 50) });
         }
-        let gone = |n: usize| n % 10 > 0;
+        let gone = |n: usize| !n.is_multiple_of(10);
         (0..KEYS).filter(|n| gone(*n)).for_each(|n| assert!(at(n).discard(&key(n))));
         let (before, mut rests) = (store.index_memory(), 0);
         store.move_index(|| rests += 1);
