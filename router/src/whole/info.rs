@@ -186,7 +186,7 @@ mod tests {
             );
             bulk(&text)
         };
-        let own = Own { fields: Vec::new() };
+        let own = Own::default();
         let ratio = |a: (u64, i64), b: (u64, i64)| {
             let text = merge(&[&node(a.0, a.1), &node(b.0, b.1)], &own).unwrap();
             text.lines().find_map(|l| l.strip_prefix("mem_fragmentation_ratio:").map(str::to_owned)).unwrap()
