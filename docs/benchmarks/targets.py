@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """All targets of a single node, measured beside redis-server and memcached: a row for each, with what is aimed at.
 
+  targets.py --plot OUT.svg RESULTS.json
   targets.py [--runs 5] [--only memory,resident,ratio,commands,threads,churn,expiry,growth,idle,hits] [--json OUT]
              [--ratio ratio.py] [--replay replay.py --traces FILE.rtr,...]
 
@@ -30,8 +31,9 @@ class Report:
     def __init__(self):
         self.rows = []
 
-    def add(self, what, aim, measured, reached, beside=""):
-        self.rows.append(dict(what=what, aim=aim, measured=measured, reached=reached, beside=beside))
+    def add(self, what, aim, measured, reached, beside="", bar=None):
+        """`bar`: name, ratio to redis-server and aim, for the plot."""
+        self.rows.append(dict(what=what, aim=aim, measured=measured, reached=reached, beside=beside, bar=bar))
         print(f"{'reached' if reached else 'MISSED':8} {what}: {measured} (aim {aim}) {beside}", flush=True)
 
     def table(self):
@@ -60,7 +62,7 @@ def memory(report, arguments):
                 report.add(row["case"], f"{aim} B", f"{shoal:.1f} B", SMALLER(round(shoal, 1), aim), beside)
             else:
                 report.add(row["case"] + ", of redis-server's bytes", "0.75", f"{shoal / redis:.2f}", SMALLER(shoal / redis, 0.75),
-                           f"{shoal:.0f} B, redis-server {redis:.0f} B")
+                           f"{shoal:.0f} B, redis-server {redis:.0f} B", ("memory of a " + row["case"], shoal / redis, 0.75))
 
 
 def resident(report, arguments):
@@ -92,7 +94,8 @@ def ratio(report, arguments):
         for row in json.loads(printed):
             if row["server"] == "shoal-node":
                 depth = int(row["case"][1:])
-                report.add(what.format(depth), f"{aims[depth]}", f"{row['ratio']:.2f}", SMALLER(round(row["ratio"], 2), aims[depth]))
+                report.add(what.format(depth), f"{aims[depth]}", f"{row['ratio']:.2f}", SMALLER(round(row["ratio"], 2), aims[depth]),
+                           f"{row['cpu_us']:.2f} us", (f"GET:SET 9:1, pipeline {depth}", row["ratio"], aims[depth]))
         return
     for depth, aim in aims.items():
         running = {name: (measure.Server(0, *with_port(name, port)), port) for name, port in
@@ -111,7 +114,8 @@ def ratio(report, arguments):
             for server, _ in running.values():
                 server.stop()
         report.add(what.format(depth), f"{aim}", f"{cpu['ratio']:.2f} [{cpu['smallest']:.2f}-{cpu['largest']:.2f}]",
-                   SMALLER(round(cpu["ratio"], 2), aim), f"{cpu['other']:.2f} us, redis-server {cpu['first']:.2f} us")
+                   SMALLER(round(cpu["ratio"], 2), aim), f"{cpu['other']:.2f} us, redis-server {cpu['first']:.2f} us",
+                   (f"GET:SET 9:1, pipeline {depth}", cpu["ratio"], aim))
 
 
 def commands(report, arguments):
@@ -120,7 +124,8 @@ def commands(report, arguments):
     for row in rows:
         if row["server"] != "redis-server":
             report.add(f"CPU of {row['case']}, pipeline 16", "0.6", f"{row['ratio']:.2f} [{row['lowest']:.2f}-{row['highest']:.2f}]",
-                       SMALLER(round(row["ratio"], 2), 0.6), f"{row['us']:.2f} us, redis-server {redis[row['case']]['us']:.2f} us")
+                       SMALLER(round(row["ratio"], 2), 0.6), f"{row['us']:.2f} us, redis-server {redis[row['case']]['us']:.2f} us",
+                       (row["case"] + ", pipeline 16", row["ratio"], 0.6))
 
 
 def limits(part, report, arguments):
@@ -169,6 +174,28 @@ def hits(report, arguments):
     out.unlink()
 
 
+def plot(results, out):
+    """A bar for each ratio to redis-server, with what is aimed at as a line."""
+    bars = [row["bar"] for row in json.loads(pathlib.Path(results).read_text()) if row["bar"]]
+    left, scale, step, top = 240, 420, 22, 46
+    height = top + step * len(bars) + 14
+    width = left + scale + 70
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+             f'<rect width="{width}" height="{height}" fill="white"/>',
+             '<text x="10" y="20" font-size="14">shoal-node, of redis-server (1: the same; line: the aim; orange: missed)</text>']
+    for tenth in range(0, 11, 2):
+        x = left + scale * tenth / 10
+        parts.append(f'<path d="M{x:.0f} {top - 8}V{height - 8}" stroke="#ddd"/><text x="{x - 8:.0f}" y="{top - 12}" fill="#555">{tenth / 10:.1f}</text>')
+    for n, (name, ratio, aim) in enumerate(bars):
+        y, length = top + step * n, scale * min(ratio, 1.1)
+        colour = "#1f77b4" if round(ratio, 2) <= aim else "#c9662b"
+        parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{name}</text>'
+                     f'<rect x="{left}" y="{y + 3}" width="{length:.1f}" height="{step - 6}" fill="{colour}"/>'
+                     f'<path d="M{left + scale * aim:.1f} {y}v{step}" stroke="black" stroke-width="2"/>'
+                     f'<text x="{left + max(length, scale * aim) + 6:.1f}" y="{y + 15}">{ratio:.2f}</text>')
+    pathlib.Path(out).write_text("\n".join([*parts, "</svg>"]) + "\n")
+
+
 PARTS = {"memory": memory, "resident": resident, "idle": idle, "hits": hits, "ratio": ratio, "commands": commands,
          "threads": lambda *a: limits("threads", *a), "churn": lambda *a: limits("churn", *a),
          "expiry": lambda *a: limits("expiry", *a), "growth": growth}
@@ -182,7 +209,11 @@ def main():
     parser.add_argument("--replay", help="see hit_ratio.py")
     parser.add_argument("--traces", help="files, with commas between them")
     parser.add_argument("--json", help="write the rows to this file as well")
+    parser.add_argument("--plot", help="draw results that --json has written")
+    parser.add_argument("results", nargs="?")
     arguments = parser.parse_args()
+    if arguments.plot:
+        return plot(arguments.results, arguments.plot)
     commit = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print(f"{commit}, {time.strftime('%Y-%m-%d')}, {platform.platform()}, {arguments.runs} runs", flush=True)
     report = Report()
