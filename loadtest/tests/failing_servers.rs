@@ -225,8 +225,10 @@ fn answers_after_the_end_do_not_count_for_the_rate() {
     assert_eq!((figures.total.answered, figures.unanswered), (20, 0));
     assert_eq!((figures.total.per_s, figures.elapsed_s), (0.0, 0.2));
     assert_eq!(figures.seconds.iter().map(|second| second.answered).sum::<u64>(), 0);
-    let kept_up = "the server kept up with 0 of 100 requests/s";
-    assert!(figures.warnings.iter().any(|warning| warning.contains(kept_up)), "{:?}", figures.warnings);
+    // On a machine that disturbed the generator it is not called the server's.
+    let told = ["the server kept up with 0 of 100 requests/s", "0 of 100 requests/s were answered"];
+    let is_told = |warning: &String| told.iter().any(|text| warning.contains(text));
+    assert!(figures.warnings.iter().any(is_told), "{:?}", figures.warnings);
 }
 
 #[test]
