@@ -179,7 +179,7 @@ def plot(results, out):
     bars = [row["bar"] for row in json.loads(pathlib.Path(results).read_text()) if row["bar"]]
     left, scale, step, top = 240, 420, 22, 46
     height = top + step * len(bars) + 14
-    width = left + scale + 70
+    width = left + scale + 120
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
              f'<rect width="{width}" height="{height}" fill="white"/>',
              '<text x="10" y="20" font-size="14">shoal-node, of redis-server (1: the same; line: the aim; orange: missed)</text>']
