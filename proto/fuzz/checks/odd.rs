@@ -10,7 +10,8 @@ pub(crate) fn no_number(mut byte: impl FnMut() -> u8) -> Vec<u8> {
     [start, odd, &rest].concat()
 }
 
-/// Commands whose `?` has to be a number (or a range, or a cursor).
+/// Commands whose `?` has to be a number (or a range of numbers, or a cursor): a range of texts may begin with any
+/// character.
 pub(crate) const WITH_NUMBERS: &[&str] = &[
     "ZADD k ? m",
     "ZADD k 1 m ? n",
@@ -26,7 +27,6 @@ pub(crate) const WITH_NUMBERS: &[&str] = &[
     "ZRANGE k ? 1 BYSCORE",
     "ZRANGE k 0 1 BYSCORE LIMIT ? 1",
     "ZRANGESTORE k k 0 ?",
-    "ZLEXCOUNT k ? +",
     "ZPOPMIN k ?",
     "ZRANDMEMBER k ?",
     "ZMPOP ? k MIN",
