@@ -76,6 +76,9 @@ pub(super) fn state(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
             let _ = writeln!(text, " copies {synced} syncing {others}");
         }
     }
+    for (to, count, slots) in cluster.lacks_room() {
+        let _ = writeln!(text, "{count} slots stay here until {to} has memory for them: {slots}");
+    }
     out.bulk(text.as_bytes());
     Ok(())
 }

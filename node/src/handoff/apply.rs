@@ -238,6 +238,11 @@ impl Applier {
         result.map_err(|error| ApplyError::Differs(slot, format!("{}: {error}", entry.name)))
     }
 
+    /// No more of the slot is put into effect: what is being put together of it is dropped.
+    pub fn give_up(&mut self, slot: u16) {
+        self.large.remove(&slot);
+    }
+
     fn begin(&mut self, store: &Store, slot: u16, entry: &Entry<'_>) {
         let Entry { db, expires_at, heat, form, key } = *entry;
         let (key, builder, charge) = (key.to_vec(), Builder::new(form), store.charge());

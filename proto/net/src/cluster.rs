@@ -71,6 +71,12 @@ pub const METRICS: &[Metric] = &[
         help: "Slots that this node has yet to hand over in the view in force.",
     },
     Metric {
+        name: "shoal_handoff_lacks_room",
+        kind: Kind::Gauge,
+        unit: Unit::Count,
+        help: "Slots that stay with this node because there is no memory for them, or for copies of them, where they are to go.",
+    },
+    Metric {
         name: "shoal_gossip_datagrams_total",
         kind: Kind::Counter,
         unit: Unit::Count,
@@ -237,6 +243,15 @@ impl ClusterHandle {
             Some(_) if !view.covers_all() => Err("some slots have no owner".to_owned()),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Slots of this node that wait for room where they, or copies of them, are to go: by name, how many, and which, in short. By a quarter of
+    /// a second late.
+    pub fn lacks_room(&self) -> Vec<(String, usize, String)> {
+        let (view, waits) = (self.view(), self.shared.lacks_room.load());
+        let name = |id: &NodeId| view.members.iter().find(|m| m.id == *id).map(|m| m.name.clone());
+        let of = |(id, ranges)| Some((name(id)?, task::count(ranges), task::brief(ranges)));
+        waits.iter().filter_map(of).collect()
     }
 
     /// Leaves: hands over all slots, waits until there is a view without us, at most [`Settings::leave_limit`] without progress,

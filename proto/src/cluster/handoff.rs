@@ -16,9 +16,11 @@
 //! behind: the former owner follows the new one.
 
 mod offers;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use super::action::Action;
 use super::message::{Copied, Report, Transfer};
@@ -28,6 +30,7 @@ use super::slots::Slots;
 use super::states::{Aim, Export, Hand, Hands, Incoming, Offer, Out, Syncing, of_slot};
 use crate::slot::SLOTS;
 use crate::view::{NodeId, View};
+use room::Room;
 
 /// Slots that one member sends to another at the same time.
 pub const IN_FLIGHT: usize = 64;
@@ -47,6 +50,8 @@ pub struct Handoff {
     syncing: Syncing,
     /// Slots that have a target or are to be copied and wait for their turn, by peer.
     waiting: BTreeMap<NodeId, VecDeque<u16>>,
+    /// Those among them that there was no room for.
+    room: Room,
     /// Where slots go in this view.
     targets: BTreeMap<u16, NodeId>,
     /// Slots that can be handed over, by target.
@@ -133,7 +138,8 @@ impl Handoff {
     pub fn peers(&self) -> BTreeSet<NodeId> {
         let exports = self.loads.keys().copied();
         let waiting = self.waiting.iter().filter(|(_, w)| !w.is_empty()).map(|(id, _)| *id);
-        exports.chain(waiting).chain(self.sources.iter().copied()).collect()
+        let lacking = self.room.peers();
+        exports.chain(waiting).chain(lacking).chain(self.sources.iter().copied()).collect()
     }
 
     /// What we keep. Of what we own and have offered nothing changes until the next view if we are wedged; copies may
@@ -188,6 +194,11 @@ impl Handoff {
         let id = |place: u16| view.members.get(usize::from(place)).map(|m| m.id);
         let (owners, targets, copies) = (view.owners(), view.targets(), view.all_copies());
         let (mut kept, mut readable) = (Slots::default(), Slots::default());
+        self.room.keep(|slot, to| {
+            let at = usize::from(slot);
+            let aims = copies[at].iter().map(|(at, _)| at).chain([targets[at]]);
+            Some(owners[at]) == mine && aims.into_iter().any(|at| id(at) == Some(to))
+        });
         for slot in 0..view.slots() {
             let at = usize::from(slot);
             let (owner, target) = (owners[at], id(targets[at]));
@@ -262,7 +273,7 @@ impl Handoff {
                 _ if aim.listed && lost && !mutant::off(Mutant::CopyListedAnew) => self.breaks(slot, *to),
                 _ if lost || other => {
                     self.unexport(slot, *to);
-                    self.waiting.entry(*to).or_default().push_back(slot);
+                    self.enqueue(slot, *to);
                 }
                 Out::Synced if self.targets.get(&slot) == Some(to) => {
                     self.ready.entry(*to).or_default().insert(slot);
@@ -273,7 +284,7 @@ impl Handoff {
             }
         }
         for aim in aims.iter().filter(|aim| exports.iter().all(|(to, _)| *to != aim.to)) {
-            self.waiting.entry(aim.to).or_default().push_back(slot);
+            self.enqueue(slot, aim.to);
         }
     }
 
@@ -470,7 +481,9 @@ impl Handoff {
                 self.breaks(slot, peer);
             } else if !sent {
                 self.unexport(slot, peer);
-                self.waiting.entry(peer).or_default().push_front(slot);
+                if !self.room.waits(slot, peer) {
+                    self.waiting.entry(peer).or_default().push_front(slot);
+                }
             }
         }
     }
@@ -500,6 +513,7 @@ impl Handoff {
         let (to, export) = (*to, *export);
         self.syncing.remove(to, slot);
         if export.lasting {
+            self.room.found(slot, to);
             self.unlisted.insert((slot, to));
             let message = Transfer::Complete { slot, stream: export.stream };
             self.actions.push_back(Action::Send { to, message });
@@ -537,8 +551,10 @@ impl Handoff {
                 _ => self.say_missing(slot, stream, from),
             },
             Transfer::Missing { slot, stream } => {
-                let ours = |e: &Export| (e.stream, e.state) == (stream, Out::Synced);
-                if self.exports.get(&(slot, from)).is_some_and(ours) && !mutant::off(Mutant::IgnoreMissing) {
+                let ours = |e: &Export| (e.stream, e.state, e.lasting) == (stream, Out::Synced, true);
+                if !self.exports.get(&(slot, from)).is_some_and(ours) {
+                    self.on_lacking(slot, from, stream);
+                } else if !mutant::off(Mutant::IgnoreMissing) {
                     self.breaks(slot, from);
                 }
             }
@@ -570,7 +586,8 @@ impl Handoff {
     }
 
     /// Tries again what was refused or had to wait. To be called now and then.
-    pub fn retry(&mut self) {
+    pub fn retry(&mut self, now: Duration) {
+        self.try_room(now);
         self.start();
         self.hand_over();
     }

@@ -179,7 +179,7 @@ pub enum Transfer {
         /// As in [`Begin`](Self::Begin).
         stream: u64,
     },
-    /// There is no such copy here: it was not begun, or is gone.
+    /// There is no such copy here: it was not begun, is gone, or there was no room for more of it.
     Missing {
         /// Which.
         slot: u16,

@@ -277,7 +277,7 @@ impl Core {
     pub fn on_timeout(&mut self, now: Duration) {
         if self.tick_at() <= now {
             self.ticked = now;
-            self.handoff.retry();
+            self.handoff.retry(now);
             self.tell_progress();
             self.tell_view(now);
         }

@@ -306,6 +306,13 @@ impl Mover {
         }
     }
 
+    /// Whether a slot is held because the peer has not answered the offer of it.
+    fn is_offered(&self, to: NodeId) -> bool {
+        let state = self.state.lock();
+        let mut exports = state.exports.keys().filter(|(_, peer)| *peer == to);
+        exports.any(|(slot, _)| self.shared.store.gate(*slot) == Gate::Held)
+    }
+
     fn follow(&self, state: &mut State, (slot, to): (u16, NodeId), wait: bool) {
         let outbox = Self::outbox(state, to);
         self.shared.store.follow(slot, &outbox, wait);

@@ -152,6 +152,14 @@ impl Unsaid {
     }
 }
 
+/// What was done with the next records.
+enum Step {
+    /// So many bytes of them were put into effect.
+    Done(usize),
+    /// None: there is no memory for more of this slot.
+    NoRoom(u16),
+}
+
 struct Incoming {
     mover: Arc<Mover>,
     from: NodeId,
@@ -297,11 +305,11 @@ impl Incoming {
                 // What follows depends on what the core says.
                 self.say().await?;
             }
-            let consumed = self.step(done)?;
-            if consumed == 0 {
-                break;
+            match self.step(done)? {
+                Step::Done(0) => break,
+                Step::Done(consumed) => done += consumed,
+                Step::NoRoom(slot) => self.give_up(slot).await?,
             }
-            done += consumed;
             if since.elapsed() >= SLICE {
                 tokio::task::yield_now().await;
                 since = Instant::now();
@@ -318,8 +326,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Puts the next records into effect, as many as fit into one hold of a lock; their length.
-    fn step(&mut self, done: usize) -> Result<usize, Failure> {
+    /// Puts the next records into effect, as many as fit into one hold of a lock.
+    fn step(&mut self, done: usize) -> Result<Step, Failure> {
         let bytes = &self.bytes.bytes[done..];
         let (applied, emptied) = {
             // Held meanwhile: what is refused from now on is not put into effect any more.
@@ -333,6 +341,7 @@ impl Incoming {
                     let taken = |(slot, _): &(u16, _)| intake.fate(*slot, self.from) == Fate::Taken;
                     (applied, emptied.filter(taken))
                 }
+                Err(ApplyError::NoRoom(slot)) => return Ok(Step::NoRoom(slot)),
                 applied => (applied.map_err(|error| failure(&error))?, None),
             }
         };
@@ -355,7 +364,22 @@ impl Incoming {
         if let Some((slot, db)) = emptied {
             self.empty(slot, db, self.position + (done + consumed) as u64)?;
         }
-        Ok(consumed)
+        Ok(Step::Done(consumed))
+    }
+
+    /// There is no memory for more of a slot: what came of it is dropped, the peer told, and the rest left out.
+    ///
+    /// # Errors
+    /// It is a copy that answers wait for. Then the stream has to end.
+    async fn give_up(&mut self, slot: u16) -> Result<(), Failure> {
+        self.say().await?;
+        self.mover.event(SlotEvent::NoRoom { slot, from: self.from }).await;
+        if self.mover.intake.lock().fate(slot, self.from) == Fate::Take {
+            return Err(failure(&ApplyError::NoRoom(slot)));
+        }
+        self.applier.give_up(slot);
+        self.begun.remove(&slot);
+        Ok(())
     }
 
     /// Tells the core what the peer said, all at once, and begins the slots that it allows.

@@ -208,7 +208,8 @@ impl Sender {
             tracing::debug!(node, peer, reason, "a stream of slots ended again");
         }
         self.mover.event(SlotEvent::Disconnected(self.peer.id)).await;
-        Some(pause)
+        // Clients wait until it is known whether the peer has what it was offered.
+        Some(if self.mover.is_offered(self.peer.id) { PAUSE } else { pause })
     }
 
     async fn open(&self) -> Option<(tokio::net::TcpStream, Vec<u8>)> {

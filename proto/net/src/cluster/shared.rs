@@ -1,6 +1,6 @@
 //! What the cluster's task, its bus connections and the rest of the process share: snapshots, never locks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use shoal_proto::bus::{Hello, Joined, Members, Tell};
 use shoal_proto::member::{Health, Identity, node_of};
 use shoal_proto::version;
-use shoal_proto::view::{Member, NodeId, View};
+use shoal_proto::view::{Member, NodeId, Ranges, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{MemberState, Settings, SlotEvent, Slots};
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub members: ArcSwap<Vec<MemberState>>,
     /// Whether this boot has been in a view.
     pub admitted: AtomicBool,
+    /// Slots of ours that wait for room, by where they are to go.
+    pub lacks_room: ArcSwap<BTreeMap<NodeId, Ranges>>,
     /// What we wait for before we joined, for people.
     pub state: ArcSwap<String>,
     /// To the task.
@@ -97,6 +99,7 @@ impl Shared {
             views: watch::Sender::new(view),
             members: ArcSwap::from_pointee(Vec::new()),
             admitted: AtomicBool::new(false),
+            lacks_room: ArcSwap::default(),
             state: ArcSwap::from_pointee("has not joined a cluster yet".to_owned()),
             commands,
             far: Mutex::default(),

@@ -50,6 +50,14 @@ pub enum SlotEvent {
     },
     /// What is kept of a slot that is gone is no copy: it was emptied here alone.
     EmptiedAlone(u16),
+    /// There is no memory for more of a slot that comes in from this member. If the slot was given up, [`Action::Drop`] was carried out when
+    /// this has been dealt with; if not, the stream has to end.
+    NoRoom {
+        /// Which.
+        slot: u16,
+        /// Whose stream.
+        from: NodeId,
+    },
     /// A stream to this member stands, nothing is in it.
     Connected(NodeId),
     /// It broke; what is put into it is lost from now on.

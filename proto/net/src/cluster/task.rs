@@ -4,6 +4,7 @@
 //! to peers run as tasks of their own and come back as commands, so the loop never waits for anybody.
 
 mod exchange;
+mod handoff;
 mod lease;
 mod leave;
 
@@ -31,6 +32,7 @@ use crate::address::HostPort;
 use crate::bus::{self, Service};
 use crate::control::uptime;
 use crate::shutdown::Shutdown;
+pub(super) use handoff::{brief, count};
 use leave::Leaving;
 
 /// How often loose ends are looked at: strangers, leaving, missing members.
@@ -344,6 +346,7 @@ impl Task {
             SlotEvent::Synced { slot, copy } => self.core.on_slots(|slots| slots.on_synced(slot, copy)),
             SlotEvent::Frozen { slot, id } => self.core.on_slots(|slots| slots.on_frozen(slot, id)),
             SlotEvent::EmptiedAlone(slot) => self.core.on_slots(|slots| slots.on_emptied_alone(slot)),
+            SlotEvent::NoRoom { slot, from } => self.core.on_slots(|slots| slots.on_no_room(slot, from)),
             SlotEvent::Connected(peer) => self.core.on_slots(|slots| slots.on_connected(peer)),
             SlotEvent::Disconnected(peer) => self.core.on_slots(|slots| slots.on_disconnected(peer)),
             SlotEvent::SourceLost(peer) => self.core.on_slots(|slots| slots.on_source_lost(peer)),
@@ -602,8 +605,7 @@ impl Task {
     fn tick(&mut self) {
         self.ticks += 1;
         self.publish_members();
-        let (_, left) = self.core.handoff().progress();
-        metrics::gauge!("shoal_handoff_left", "node" => self.settings.name.clone()).set(f64::from(left));
+        self.report_handoff();
         if self.leaving.is_some() {
             self.go_on_leaving();
         }

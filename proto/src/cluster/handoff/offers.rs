@@ -68,6 +68,7 @@ impl Handoff {
         self.hands.remove(slot);
         self.owned.remove(slot);
         self.targets.remove(&slot);
+        self.room.found(slot, from);
         self.moved += 1;
         if self.copies {
             self.handed.insert(slot, (from, id));
@@ -127,7 +128,7 @@ impl Handoff {
             Some(export) if export.lasting => self.breaks(slot, from),
             Some(_) | None => {
                 self.unexport(slot, from);
-                self.waiting.entry(from).or_default().push_back(slot);
+                self.enqueue(slot, from);
             }
         }
     }

@@ -6,7 +6,7 @@ use shoal_proto::bus::{Latest, Leave, Verb};
 use shoal_proto::view::Member;
 use tokio::sync::oneshot;
 
-use super::{CALL, Task};
+use super::{CALL, Task, count};
 use crate::bus;
 
 /// How often the log says how much is left.
@@ -75,7 +75,13 @@ impl Task {
         }
         if now >= leaving.told + TELL {
             leaving.told = now;
-            tracing::info!(node = self.settings.name, left, "leaving: slots are handed over");
+            let lacking = self.core.handoff().lacks_room().values().map(count).sum::<usize>();
+            tracing::info!(
+                node = self.settings.name,
+                left,
+                waiting_for_room = lacking,
+                "leaving: slots are handed over"
+            );
         }
         if now >= leaving.deadline {
             tracing::error!(
