@@ -30,6 +30,7 @@ pub(crate) enum Small {
     Hash,
     Set,
     List,
+    Zset,
 }
 
 impl Small {
@@ -38,6 +39,7 @@ impl Small {
             Self::Hash => Form::Hash,
             Self::Set => Form::Set,
             Self::List => Form::List,
+            Self::Zset => Form::Zset,
         }
     }
 }
@@ -202,14 +204,15 @@ mod tests {
         format!("${}\r\n{text}\r\n", text.len())
     }
 
-    /// Hashes, sets and lists that grow and shrink around the sizes at which they leave the log and get room to grow answer as
-    /// maps, sets and deques do, and every byte is accounted for.
+    /// Collections that grow and shrink around the sizes at which they leave the log and get room to grow answer as maps, sets
+    /// and deques do, and every byte is accounted for.
     #[test]
     fn collections_change_where_they_lie_as_their_values_would() {
         let mut random = StdRng::seed_from_u64(9);
         let mut core = Core::new();
         let mut hashes = [(); 4].map(|()| BTreeMap::<String, String>::new());
         let mut sets = [(); 4].map(|()| BTreeSet::<String>::new());
+        let mut zsets = [(); 4].map(|()| BTreeMap::<String, i64>::new());
         let mut lists = [(); 4].map(|()| VecDeque::<String>::new());
         for step in 0..20_000 {
             if step == 10_000 {
@@ -226,7 +229,7 @@ mod tests {
             };
             let value = "v".repeat(random.random_range(1..70));
             let removes = random.random_range(0..100) < if step / 2000 % 2 == 0 { 40 } else { 60 };
-            let (command, expected) = match (random.random_range(0..4), removes) {
+            let (command, expected) = match (random.random_range(0..5), removes) {
                 (0, false) => {
                     let new = hashes[k].insert(name.clone(), value.clone()).is_none();
                     (format!("HSET h{k} {name} {value}"), format!(":{}\r\n", u8::from(new)))
@@ -240,6 +243,15 @@ mod tests {
                 }
                 (1, true) => {
                     (format!("SREM s{k} {name}"), format!(":{}\r\n", u8::from(sets[k].remove(&name))))
+                }
+                (4, false) => {
+                    let score = random.random_range(-4..4) * 50;
+                    let new = zsets[k].insert(name.clone(), score).is_none();
+                    (format!("ZADD z{k} {score} {name}"), format!(":{}\r\n", u8::from(new)))
+                }
+                (4, true) => {
+                    let there = zsets[k].remove(&name).is_some();
+                    (format!("ZREM z{k} {name}"), format!(":{}\r\n", u8::from(there)))
                 }
                 (2, false) => {
                     lists[k].push_front(name.clone());
@@ -263,8 +275,15 @@ mod tests {
             assert_eq!(core.run(&format!("HGET h{k} {name}")), held);
             let there = u8::from(sets[k].contains(&name));
             assert_eq!(core.run(&format!("SISMEMBER s{k} {name}")), format!(":{there}\r\n"));
+            let score = zsets[k].get(&name).map_or("$-1\r\n".to_owned(), |score| bulk(&score.to_string()));
+            assert_eq!(core.run(&format!("ZSCORE z{k} {name}")), score);
             if step % 100 == 0 {
                 core.store.audit();
+                let mut pairs: Vec<(i64, &String)> =
+                    zsets[k].iter().map(|(name, score)| (*score, name)).collect();
+                pairs.sort();
+                let all: String = pairs.iter().map(|(_, name)| bulk(name)).collect();
+                assert_eq!(core.run(&format!("ZRANGE z{k} 0 -1")), format!("*{}\r\n{all}", pairs.len()));
                 let all: String = lists[k].iter().map(|element| bulk(element)).collect();
                 let all = format!("*{}\r\n{all}", lists[k].len());
                 assert_eq!(core.run(&format!("LRANGE l{k} 0 -1")), all);

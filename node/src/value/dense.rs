@@ -16,6 +16,7 @@ use super::{
     Encodings,
     list::{End, Fill},
     packed::{Elem, LENGTHS, Written, decode},
+    zset::{Put, comes_before, score_of},
 };
 
 /// Bytes before the elements.
@@ -152,6 +153,52 @@ impl<'a> Dense<'a> {
         }
     }
 
+    /// Gives a member a score, which is also there as text, as [`Zset::put`](super::Zset::put) does. Members that change their place
+    /// are left to the value.
+    #[inline]
+    pub(crate) fn put<'n>(
+        self,
+        member: &'n [u8],
+        (score, text): (f64, &'n [u8]),
+        limits: &Encodings,
+    ) -> Plan<'n, Put> {
+        let written = Written::of(member);
+        match self.search(&written, 2) {
+            Some(at) => {
+                let old = self.next(at);
+                if score_of(decode(&self.0[old..]).0) == score {
+                    return Some((None, Put::Unchanged));
+                }
+                let after = self.next(old);
+                // Of the others, those before it still have to come before it, and those behind it behind.
+                let place = self.place(member, score);
+                let stays = place == at || place == after;
+                stays.then(|| (Some(self.splice(old..after, [Written::of(text)], self.len())), Put::Updated))
+            }
+            None if self.len() / 2 >= limits.zset_entries || member.len() > limits.zset_value => None,
+            None => {
+                let at = self.place(member, score);
+                let splice = self.splice(at..at, [written, Written::of(text)], self.len() + 2);
+                Some((Some(splice), Put::Added))
+            }
+        }
+    }
+
+    /// Where the first pair begins that does not come before a member of this score.
+    #[inline]
+    fn place(self, member: &[u8], score: f64) -> usize {
+        let mut at = COUNT;
+        for _ in 0..self.len() / 2 {
+            let behind = self.next(at);
+            let (other, len) = decode(&self.0[behind..]);
+            if !comes_before((decode(&self.0[at..]).0, score_of(other)), (member, score)) {
+                break;
+            }
+            at = behind + len;
+        }
+        at
+    }
+
     /// Removes an element that is found among every `step`th, and the `step - 1` behind it; whether it was there. The last one
     /// is left to the value.
     pub(crate) fn remove<'n>(self, element: &[u8], step: usize) -> Plan<'n, bool> {
@@ -275,7 +322,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::value::{Hash, List, Set, packed::Packed};
+    use crate::value::{Hash, List, Set, Zset, packed::Packed, zset::score_text};
 
     fn text() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
@@ -364,6 +411,42 @@ mod tests {
                 match made {
                     Some(made) => prop_assert_eq!(made, (set.as_packed().unwrap().clone(), result)),
                     None => prop_assert!(set.is_empty() || set.as_packed().is_none()),
+                }
+            }
+        }
+
+        #[test]
+        fn a_sorted_set_changes_as_its_value(
+            ops in proptest::collection::vec((any::<bool>(), 0u8..8, -4i32..4, any::<bool>(), 0usize..90), 1..60)
+        ) {
+            let (mut zset, limits) = (Zset::default(), Encodings { zset_entries: 6, zset_value: 70, ..limits() });
+            for (put, name, score, whole, room) in ops {
+                let Some(run) = zset.as_packed() else { break };
+                let score = if whole { f64::from(score) } else { f64::from(score) / 3.0 };
+                // Some members read as scores, and one is too long.
+                let member = match name {
+                    0..4 => name.to_string().into_bytes(),
+                    7 => vec![b'x'; 71],
+                    _ => vec![b'x', name],
+                };
+                let bytes = dense(run, room);
+                prop_assert_eq!(Dense::new(&bytes).value_of(&member).map(score_of), zset.score(&member));
+                if put {
+                    let text = score_text(score);
+                    let there = zset.score(&member);
+                    let made = made(&bytes, Dense::new(&bytes).put(&member, (score, text.as_bytes()), &limits));
+                    let result = zset.put(&member, &limits, Some(score), |_| Some(score));
+                    match made {
+                        Some(made) => prop_assert_eq!(made, (zset.as_packed().unwrap().clone(), result)),
+                        None => prop_assert!(there.is_some() || zset.as_packed().is_none()),
+                    }
+                } else {
+                    let made = made(&bytes, Dense::new(&bytes).remove(&member, 2));
+                    let result = zset.remove(&member);
+                    match made {
+                        Some(made) => prop_assert_eq!(made, (zset.as_packed().unwrap().clone(), result)),
+                        None => prop_assert!(zset.is_empty()),
+                    }
                 }
             }
         }

@@ -9,8 +9,12 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use crate::{
-    store::Db,
-    value::{Encodings, Zset, zset::Put},
+    store::{Db, Small},
+    value::{
+        Encodings, Zset,
+        dense::Dense,
+        zset::{Put, score_text},
+    },
 };
 
 pub(super) fn zadd(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -22,7 +26,7 @@ pub(super) fn zincrby(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> R
 }
 
 /// The words between key and first score.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Options {
     nx: bool,
     xx: bool,
@@ -86,6 +90,13 @@ fn add(db: &mut Db<'_>, args: Args<'_>, options: Options, out: &mut Reply<'_>) -
     for score in pairs.iter().step_by(2) {
         scores.push(number::parse_f64(score).ok_or(Error::NotFloat)?);
     }
+    if let [score] = scores[..]
+        && options == Options::default()
+    {
+        let put = add_one(db, args.at(1), pairs.at(1), score)?;
+        out.int(i64::from(put == Put::Added));
+        return Ok(());
+    }
     let limits = db.encodings();
     let edit = if options.xx { db.edit::<Zset>(args.at(1))? } else { Some(db.edit_or_new(args.at(1))?) };
     let Some(mut edit) = edit else {
@@ -113,6 +124,14 @@ fn add(db: &mut Db<'_>, args: Args<'_>, options: Options, out: &mut Reply<'_>) -
         (false, _) => out.int(if options.ch { added + updated } else { added }),
     }
     Ok(())
+}
+
+/// Gives one member a score.
+fn add_one(db: &mut Db<'_>, key: &[u8], member: &[u8], score: f64) -> Result<Put> {
+    let (limits, text) = (db.encodings(), score_text(score));
+    let plan = |small: Dense<'_>| small.put(member, (score, text.as_bytes()), &limits);
+    let value = |zset: &mut Zset| zset.put(member, &limits, Some(score), |_| Some(score));
+    db.change_or_new(key, Small::Zset, plan, value)
 }
 
 /// Gives a sorted set the form that all pairs will need, so that it is not converted on the way.

@@ -9,7 +9,10 @@ use shoal_proto::{
 };
 
 use super::{lex_range, score_range};
-use crate::{store::Db, value::Zset};
+use crate::{
+    store::{Db, Small},
+    value::{Zset, zset::score_of},
+};
 
 pub(super) fn zcard(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let zset = db.get::<Zset>(args.at(1))?;
@@ -18,6 +21,10 @@ pub(super) fn zcard(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Res
 }
 
 pub(super) fn zscore(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
+    if let Some(small) = db.read_small(args.at(1), Small::Zset) {
+        score(out, small.value_of(args.at(2)).map(score_of));
+        return Ok(());
+    }
     let zset = db.get::<Zset>(args.at(1))?;
     score(out, zset.and_then(|zset| zset.score(args.at(2))));
     Ok(())

@@ -11,19 +11,18 @@ use shoal_proto::{
 
 use super::{lex_range, range::clamp, score_range};
 use crate::{
-    store::{Db, prefetch_at},
-    value::Zset,
+    store::{Db, Small, prefetch_at},
+    value::{Zset, dense::Dense},
 };
 
 pub(super) fn zrem(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    let mut removed = 0;
-    if let Some(mut edit) = db.edit::<Zset>(args.at(1))? {
-        let zset: &mut Zset = &mut edit;
-        for member in args.from(2).iter() {
-            removed += i64::from(zset.remove(member));
-        }
-    }
-    out.int(removed);
+    let plan = |small: Dense<'_>, (): &mut ()| {
+        let (splice, there) = if args.len() == 3 { small.remove(args.at(2), 2)? } else { return None };
+        Some((splice, i64::from(there)))
+    };
+    let value =
+        |zset: &mut Zset, (): &mut ()| args.from(2).iter().map(|member| i64::from(zset.remove(member))).sum();
+    out.int(db.change(args.at(1), Small::Zset, &mut (), plan, value)?.unwrap_or(0));
     Ok(())
 }
 

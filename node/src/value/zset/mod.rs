@@ -17,6 +17,7 @@ use std::{borrow::Cow, ops::Range};
 
 pub use bounds::{LexRange, ScoreRange};
 pub use large::Large;
+pub(crate) use small::{comes_before, score_of, score_text};
 
 use super::{
     Encodings,

@@ -27,22 +27,35 @@ fn pair(packed: &Packed, at: usize) -> Option<(Elem<'_>, f64, usize)> {
     Some((member, score_of(score), at))
 }
 
-fn score_of(elem: Elem<'_>) -> f64 {
+/// The score that an element says.
+#[inline]
+pub(crate) fn score_of(elem: Elem<'_>) -> f64 {
     match elem {
         Elem::Int(n) => n as f64,
         Elem::Bytes(text) => number::parse_f64(text).expect("every second element is a score"),
     }
 }
 
-fn compare(elem: Elem<'_>, member: &[u8]) -> Ordering {
-    elem.text(&mut itoa::Buffer::new()).cmp(member)
+/// The text that says a score. As in Redis, what is stored as an integer has no negative zero.
+pub(crate) fn score_text(score: f64) -> String {
+    match number::exact_int(score) {
+        Some(n) => itoa::Buffer::new().format(n).to_owned(),
+        None => number::format_f64(score),
+    }
+}
+
+/// Whether a pair comes before another.
+#[inline]
+pub(crate) fn comes_before((other, other_score): (Elem<'_>, f64), (member, score): (&[u8], f64)) -> bool {
+    other_score < score
+        || other_score == score && other.text(&mut itoa::Buffer::new()).cmp(member) != Ordering::Greater
 }
 
 /// Adds a member that is not there, at its place.
 pub(super) fn insert(packed: &mut Packed, member: &[u8], score: f64) {
     let mut at = 0;
     while let Some((other, other_score, next)) = pair(packed, at) {
-        if other_score > score || other_score == score && compare(other, member).is_gt() {
+        if !comes_before((other, other_score), (member, score)) {
             break;
         }
         at = next;
@@ -58,11 +71,7 @@ pub(super) fn push(packed: &mut Packed, member: &[u8], score: f64) {
 fn insert_at(packed: &mut Packed, at: usize, member: &[u8], score: f64) {
     packed.insert(at, member);
     let after = packed.read(at).map_or(at, |(_, next)| next);
-    // As in Redis, what is stored as an integer has no negative zero.
-    match number::exact_int(score) {
-        Some(n) => packed.insert(after, itoa::Buffer::new().format(n).as_bytes()),
-        None => packed.insert(after, number::format_f64(score).as_bytes()),
-    }
+    packed.insert(after, score_text(score).as_bytes());
 }
 
 /// Removes the pair at position `at`.
