@@ -11,7 +11,8 @@ use std::{
 use shoal_net::{
     Cluster, ClusterHandle, Control, HostPort, OpenFiles, Shutdown,
     admin::{self, Admin, Check},
-    cluster, listen,
+    cluster::{self, NotHandedOver},
+    listen,
     telemetry::{self, Metric},
 };
 use shoal_proto::view::Replication;
@@ -109,8 +110,11 @@ pub struct Running {
 
 impl Running {
     /// Leaves the cluster: hands over all slots, goes on telling clients where they are for [`LINGER`], then ends the
-    /// data plane. False if something could not be handed over.
-    pub async fn leave(self) -> bool {
+    /// data plane.
+    ///
+    /// # Errors
+    /// When something was not handed over.
+    pub async fn leave(self) -> Result<(), NotHandedOver> {
         let handed_over = self.cluster.leave().await;
         if self.cluster.view().members.iter().any(|m| Some(m.id) != self.cluster.me()) {
             tokio::time::sleep(self.linger).await;

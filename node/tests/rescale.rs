@@ -221,6 +221,56 @@ fn come_and_go(replicas: u8) {
     assert_eq!(swap(last.address()), "+OK", "it is alone");
 }
 
+/// Who is to leave and is not heard of meanwhile has not handed over what it had: it says so, and how much of it is lost.
+#[test]
+fn who_is_excluded_while_it_leaves_says_what_was_not_handed_over() {
+    let first = node(None, 0);
+    let (second, mut third) = (node(Some(&first), 0), node(Some(&first), 0));
+    settle(&[&first, &second, &third]);
+    let mut client = third.client().unwrap();
+    let value = "x".repeat(16 << 10);
+    let mut keys = 0;
+    for k in 0..3000 {
+        keys += usize::from(
+            client.call(["SET", &format!("{k}"), &value]).unwrap() == Frame::Simple(b"OK".to_vec()),
+        );
+    }
+    assert!(keys > 500, "only {keys} keys are there");
+    // 8 MB and more at this rate take longer than all else.
+    for (name, value) in [("cluster-handoff-max-rate", "65536"), ("cluster-handoff-min-rate", "65536")] {
+        assert_eq!(client.call(["CONFIG", "SET", name, value]).unwrap(), Frame::Simple(b"OK".to_vec()));
+    }
+    third.signal("TERM").unwrap();
+    let mut at_first = first.client().unwrap();
+    let mut wait = |what: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let reply = at_first.call(["SHOAL", "CLUSTER"]).unwrap();
+            let text = String::from_utf8(reply.text().unwrap().to_vec()).unwrap();
+            if what(&text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait(&|text| text.contains(" leaving"));
+    third.signal("STOP").unwrap();
+    wait(&|text| text.lines().count() == 3);
+    third.signal("CONT").unwrap();
+    assert_eq!(third.wait(PATIENCE).unwrap(), Some(3), "{}", third.output());
+    let output = third.output();
+    let last = output.lines().last().unwrap_or_default();
+    let words: Vec<&str> = last.split(' ').collect();
+    let number = |word: &str| {
+        words[words.iter().position(|w| w.starts_with(word)).unwrap() - 1].parse::<u32>().unwrap()
+    };
+    assert!(last.starts_with("shoal-node: the cluster went on without this node: "), "{output}");
+    let slots = number("slots");
+    assert!((1..=5462).contains(&slots) && last.contains(&format!("{slots} of them had no copy")), "{last}");
+    settle(&[&first, &second]);
+}
+
 /// Exchanges two databases; the answer.
 fn swap(at: SocketAddr) -> String {
     match Client::connect(at).unwrap().line("SWAPDB 0 1").unwrap() {

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use shoal_net::{Control, fatal, flags, shutdown, telemetry};
+use shoal_net::{Control, cluster::NotHandedOver, fatal, flags, shutdown, telemetry};
 use shoal_node::{
     config::Config,
     flags::NodeFlags,
     launch::{self, NodeSettings},
     memory_limit::Available,
 };
+
+/// Exit status of a node that left before it had handed over all its slots. 1: it could not start; 2: wrong flags; 130: a second signal.
+const NOT_HANDED_OVER: u8 = 3;
 
 fn main() -> ExitCode {
     fatal::end_process_on_panic();
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shoal-node: {error}");
-            ExitCode::FAILURE
+            if error.is::<NotHandedOver>() { ExitCode::from(NOT_HANDED_OVER) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -70,9 +73,7 @@ fn run(flags: NodeFlags, matches: &ArgMatches) -> Result<(), Box<dyn std::error:
         trigger.fire();
         handed_over
     })?;
-    if !handed_over {
-        return Err("stopped before all slots were handed over".into());
-    }
+    handed_over?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -185,6 +185,32 @@ impl Cluster {
     }
 }
 
+/// Why a node that left did not hand over all that it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotHandedOver {
+    /// The others did not hear from it, and went on without it.
+    #[error(
+        "the cluster went on without this node: {slots} slots were not handed over, {lost} of them had no copy and are empty now"
+    )]
+    Excluded {
+        /// How many slots it still had.
+        slots: u16,
+        /// Those among them that began anew elsewhere, empty.
+        lost: u16,
+    },
+    /// Nothing moved for [`Settings::leave_limit`].
+    #[error(
+        "{slots} slots were not handed over: no other node took one in time; those without copies are lost"
+    )]
+    Stuck {
+        /// How many slots it still had.
+        slots: u16,
+    },
+    /// Whoever keeps the node's place in the cluster had ended before.
+    #[error("the node was stopped before it could hand over its slots")]
+    Ended,
+}
+
 /// A member as this node sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberState {
@@ -255,13 +281,16 @@ impl ClusterHandle {
     }
 
     /// Leaves: hands over all slots, waits until there is a view without us, at most [`Settings::leave_limit`] without progress,
-    /// then tells gossip. Peers' questions are still answered until the shutdown. False if something was not handed over.
-    pub async fn leave(&self) -> bool {
+    /// then tells gossip. Peers' questions are still answered until the shutdown.
+    ///
+    /// # Errors
+    /// When something was not handed over.
+    pub async fn leave(&self) -> Result<(), NotHandedOver> {
         let (done, left) = oneshot::channel();
         if self.shared.commands.send(Command::LeaveSelf(done)).await.is_err() {
-            return false;
+            return Err(NotHandedOver::Ended);
         }
-        left.await.unwrap_or(false)
+        left.await.unwrap_or(Err(NotHandedOver::Ended))
     }
 
     /// Tells of slots and streams; returns when that was dealt with, and all that follows from it was done.

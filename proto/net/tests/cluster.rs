@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shoal_net::cluster::Settings;
+use shoal_net::cluster::{NotHandedOver, Settings};
 use shoal_net::shutdown::{self, Trigger};
 use shoal_net::{Cluster, ClusterHandle, HostPort, ViewWatch};
 use shoal_proto::bus::{Hello, Members, Verb, decode, encode};
@@ -133,16 +133,16 @@ async fn nodes_find_each_other_and_outlive_one_another() {
     let four = agree(&[&b, &c, &d], 10).await;
 
     // One leaves: the others have a view without it when it is done.
-    assert!(c.handle.leave().await);
+    assert_eq!(c.handle.leave().await, Ok(()));
     assert_eq!(names(&b.handle.view()), ["b", "d"]);
     agree(&[&b, &d], 5).await;
     assert!(b.handle.view().epoch > four.epoch);
     assert_eq!(c.excluded.load(Ordering::SeqCst), 0, "who leaves is not excluded");
 
     // The leader leaves, too.
-    assert!(b.handle.leave().await);
+    assert_eq!(b.handle.leave().await, Ok(()));
     agree(&[&d], 5).await;
-    assert!(d.handle.leave().await, "the last one has nobody to tell");
+    assert_eq!(d.handle.leave().await, Ok(()), "the last one has nobody to tell");
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
         assert_eq!(owned.len(), 8192);
     }
     assert_eq!(a.data.given_away(), 8192, "no slot moved without need");
-    assert!(a.handle.leave().await);
+    assert_eq!(a.handle.leave().await, Ok(()));
     agree(&[&b], 20).await;
     assert_eq!(b.data.served().len(), 16384);
     assert_eq!(a.data.given_away(), 16384);
@@ -306,11 +306,11 @@ async fn leaving_ends_when_nothing_moves_any_more() {
     let rounds = 16384 / 3 / (2 * IN_FLIGHT) as u32;
     b.data.take(2 * LIMIT / rounds);
     let begun = tokio::time::Instant::now();
-    assert!(b.handle.leave().await, "all was handed over");
+    assert_eq!(b.handle.leave().await, Ok(()), "all was handed over");
     assert!(begun.elapsed() > LIMIT, "after {:?} it was no matter of the limit", begun.elapsed());
     agree(&[&a, &c], 20).await;
     c.data.take(Duration::from_secs(3600));
-    assert!(!c.handle.leave().await, "something was left");
+    assert!(matches!(c.handle.leave().await, Err(NotHandedOver::Stuck { slots: 1.. })), "something was left");
 }
 
 #[tokio::test]
@@ -400,9 +400,9 @@ async fn a_watcher_follows_until_every_node_was_replaced() {
     follows(&[&b, &c]).await;
     let d = Node::start("d", &[b.seed()]);
     follows(&[&b, &c, &d]).await;
-    assert!(b.handle.leave().await);
+    assert_eq!(b.handle.leave().await, Ok(()));
     follows(&[&c, &d]).await;
-    assert!(c.handle.leave().await);
+    assert_eq!(c.handle.leave().await, Ok(()));
     follows(&[&d]).await;
     // Both are still there, but have left: a view that they no longer hear of arrives all the same.
     let e = Node::start("e", &[d.seed()]);

@@ -70,7 +70,7 @@ impl Node {
 
     /// Hands everything over and ends.
     fn leave(self) {
-        assert!(runtime().block_on(self.handle.leave()), "{} hands over", self.name);
+        assert_eq!(runtime().block_on(self.handle.leave()), Ok(()), "{} hands over", self.name);
         // Unless the machine stood still so long that the others went on without it.
         let excluded = self.excluded.load(Ordering::SeqCst) > 0;
         assert!(excluded || self.data.lost() == 0, "{} has lost nothing", self.name);

@@ -39,6 +39,15 @@ pub const IN_FLIGHT: usize = 64;
 /// step of its way alone, and what a step costs is mostly that threads wake each other.
 const REFILL: usize = IN_FLIGHT / 2;
 
+/// Slots of a member that the cluster went on without before it had handed them over.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Unhanded {
+    /// How many.
+    pub slots: u16,
+    /// Those among them that began anew elsewhere, empty, since there was no copy.
+    pub lost: u16,
+}
+
 /// States of all slots at one member. See the module's documentation.
 #[derive(Debug, Default, Clone, Hash)]
 pub struct Handoff {
@@ -101,6 +110,21 @@ impl Handoff {
     /// Whether we own `slot`.
     pub fn owns(&self, slot: u16) -> bool {
         self.owned.has(slot)
+    }
+
+    /// What was not handed over, now that `view` lacks us. What was offered counts as handed over if it did not begin anew: then its
+    /// target has taken it.
+    pub fn unhanded(&self, view: &View) -> Unhanded {
+        let mut unhanded = Unhanded::default();
+        for slot in self.owned.iter() {
+            let offered = self.hands.get(slot).is_some_and(|hand| matches!(hand.state, Offer::Sent(_)));
+            let lost = view.born(slot) > self.epoch;
+            if lost || !offered {
+                unhanded.slots += 1;
+                unhanded.lost += u16::from(lost);
+            }
+        }
+        unhanded
     }
 
     /// Slots handed over in this view, and those yet to be.

@@ -37,7 +37,7 @@ use crate::view::{Member, NodeId, View};
 use acceptor::Acceptor;
 pub use gate::{Emptying, Gate, is_emptied_alone, is_settled};
 use handoff::Handoff;
-pub use handoff::{Action, IN_FLIGHT};
+pub use handoff::{Action, IN_FLIGHT, Unhanded};
 pub use intake::{Fate, Intake};
 pub use message::{Ballot, Copied, Message, Report, Transfer};
 use mutant::Mutant;
@@ -66,7 +66,7 @@ pub enum Output {
     /// Copies that may be read here from now on.
     Readable(Arc<Readable>),
     /// The cluster went on without this process: nothing is kept, and it must come back as a new one.
-    Excluded,
+    Excluded(Unhanded),
 }
 
 /// How often what may have got lost is looked at.
@@ -565,8 +565,9 @@ impl Core {
             }
             self.holder.end();
             if was_inside {
+                let unhanded = self.handoff.unhanded(&self.view);
                 self.handoff.end();
-                self.outputs.push_back(Output::Excluded);
+                self.outputs.push_back(Output::Excluded(unhanded));
             } else {
                 self.handoff.wait();
             }

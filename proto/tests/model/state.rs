@@ -414,7 +414,7 @@ impl State {
                 Output::Lease(until) => node.lease = until,
                 Output::Slot(action) => self.act(n, &mut node, action),
                 Output::Readable(_) => {}
-                Output::Excluded => over = true,
+                Output::Excluded(_) => over = true,
             }
         }
         self.nodes[n] = (node.hash_of(), Arc::new(node));

@@ -190,7 +190,7 @@ impl World {
                     changed = true;
                     self.processes[p].readable = readable;
                 }
-                Output::Excluded => self.excluded(p),
+                Output::Excluded(_) => self.excluded(p),
             }
         }
         if changed {

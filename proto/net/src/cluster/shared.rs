@@ -13,7 +13,7 @@ use shoal_proto::version;
 use shoal_proto::view::{Member, NodeId, Ranges, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{MemberState, Settings, SlotEvent, Slots};
+use super::{MemberState, NotHandedOver, Settings, SlotEvent, Slots};
 
 /// What others want of the task.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) enum Command {
     /// A member asks for a view without itself.
     Leave(NodeId),
     /// This process leaves.
-    LeaveSelf(oneshot::Sender<bool>),
+    LeaveSelf(oneshot::Sender<Result<(), NotHandedOver>>),
     /// After an exclusion: the answer to our joining anew, or none.
     Rejoined(Option<Box<Joined>>),
     /// A member says something.

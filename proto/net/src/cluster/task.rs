@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shoal_proto::bus::{Latest, Members, Push, Tell, Verb};
-use shoal_proto::cluster::{self, Core};
+use shoal_proto::cluster::{self, Core, Unhanded};
 use shoal_proto::member::{Dropped, Health, Identity, Membership, Output, Role};
 use shoal_proto::view::{Member, NOBODY, NodeId, View};
 use tokio::net::{TcpListener, UdpSocket};
@@ -27,7 +27,7 @@ use tokio::time::MissedTickBehavior;
 use super::join::{self, Start};
 use super::shared::{Command, Shared};
 use super::tell::{self, Peers};
-use super::{MemberState, Settings, SlotEvent};
+use super::{MemberState, NotHandedOver, Settings, SlotEvent};
 use crate::address::HostPort;
 use crate::bus::{self, Service};
 use crate::control::uptime;
@@ -286,7 +286,7 @@ impl Task {
             cluster::Output::Lease(until) => self.shared.slots.lease(self.started + until),
             cluster::Output::Slot(action) => self.act(action),
             cluster::Output::Readable(readable) => self.shared.slots.readable(&readable),
-            cluster::Output::Excluded => self.excluded_now(),
+            cluster::Output::Excluded(unhanded) => self.excluded_now(unhanded),
         }
     }
 
@@ -471,9 +471,11 @@ impl Task {
     }
 
     /// The view in force lacks us, who were in the one before.
-    fn excluded_now(&mut self) {
+    fn excluded_now(&mut self, unhanded: Unhanded) {
         if self.leaving.is_some() {
-            self.finish_leaving(true);
+            let Unhanded { slots, lost } = unhanded;
+            let handed_over = if slots == 0 { Ok(()) } else { Err(NotHandedOver::Excluded { slots, lost }) };
+            self.finish_leaving(handed_over);
         } else if !self.left {
             self.notice_exclusion();
         }
@@ -655,7 +657,7 @@ async fn send_view(address: HostPort, message: Push) {
 async fn left_before_joining(inbox: &mut mpsc::Receiver<Command>) {
     while let Some(command) = inbox.recv().await {
         if let Command::LeaveSelf(done) = command {
-            let _ = done.send(true);
+            let _ = done.send(Ok(()));
             return;
         }
     }

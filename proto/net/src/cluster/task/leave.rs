@@ -6,7 +6,7 @@ use shoal_proto::bus::{Latest, Leave, Verb};
 use shoal_proto::view::Member;
 use tokio::sync::oneshot;
 
-use super::{CALL, Task, count};
+use super::{CALL, NotHandedOver, Task, count};
 use crate::bus;
 
 /// How often the log says how much is left.
@@ -14,7 +14,7 @@ const TELL: Duration = Duration::from_secs(15);
 
 /// A wish to leave that is under way.
 pub(super) struct Leaving {
-    pub done: Vec<oneshot::Sender<bool>>,
+    pub done: Vec<oneshot::Sender<Result<(), NotHandedOver>>>,
     /// The least that was left to be done so far: see [`Task::left_to_leave`].
     least: usize,
     /// Not to go on without progress after this.
@@ -25,13 +25,13 @@ pub(super) struct Leaving {
 }
 
 impl Task {
-    pub(super) fn start_leaving(&mut self, done: oneshot::Sender<bool>) {
+    pub(super) fn start_leaving(&mut self, done: oneshot::Sender<Result<(), NotHandedOver>>) {
         let view = self.shared.view.load();
         let me = self.membership.me().id();
         let alone = view.members.len() <= 1 || view.place(me).is_none();
         if self.left {
             // A caller that is gone needs no answer.
-            let _ = done.send(true);
+            let _ = done.send(Ok(()));
             return;
         }
         let now = self.now();
@@ -44,7 +44,7 @@ impl Task {
         }
         self.core.on_leave(now, me);
         if alone {
-            self.finish_leaving(true);
+            self.finish_leaving(Ok(()));
         } else {
             self.go_on_leaving();
         }
@@ -67,7 +67,7 @@ impl Task {
         let view = self.core.view();
         if view.members.iter().all(|m| view.leaving.contains(&m.id)) {
             // All go: there is nobody to hand over to.
-            self.finish_leaving(true);
+            self.finish_leaving(Ok(()));
             return;
         }
         if left < leaving.least {
@@ -90,7 +90,8 @@ impl Task {
                 "no slot could be handed over for {} s: leaving as if crashed; what has no copies is lost",
                 self.settings.leave_limit.as_secs()
             );
-            self.finish_leaving(false);
+            let slots = (0..view.slots()).filter(|slot| self.core.handoff().owns(*slot)).count() as u16;
+            self.finish_leaving(Err(NotHandedOver::Stuck { slots }));
             return;
         }
         let attempt = leaving.attempt;
@@ -112,19 +113,22 @@ impl Task {
         });
     }
 
-    pub(super) fn finish_leaving(&mut self, known: bool) {
+    pub(super) fn finish_leaving(&mut self, handed_over: Result<(), NotHandedOver>) {
         let now = self.now();
         self.membership.leave(now);
         self.left = true;
         self.outputs();
-        tracing::info!(node = self.settings.name, "left the cluster");
+        match &handed_over {
+            Ok(()) => tracing::info!(node = self.settings.name, "left the cluster"),
+            Err(why) => tracing::error!(node = self.settings.name, "left the cluster: {why}"),
+        }
         let done = self.leaving.take().map(|l| l.done).unwrap_or_default();
         // If we led, the others must have the view before the process ends.
         let mut pushes = std::mem::take(&mut self.pushes);
         tokio::spawn(async move {
             while pushes.join_next().await.is_some() {}
             for done in done {
-                let _ = done.send(known);
+                let _ = done.send(handed_over);
             }
         });
     }
