@@ -1,7 +1,10 @@
 //! The bus: requests of [`shoal_proto::bus`] over TCP, asked and answered.
 //!
 //! The server listens on gossip's port number. A peer that sends nonsense costs one warning and its connection;
-//! sizes, times and numbers of connections are bounded. What requests mean is the [`Service`]'s business.
+//! sizes, times and numbers of connections are bounded. One that is half-way through a request, or sends none, keeps nobody
+//! else out: where there are too many, those go first ([`Door`]). What requests mean is the [`Service`]'s business.
+
+mod door;
 
 use std::future::Future;
 use std::io;
@@ -16,16 +19,25 @@ use shoal_proto::resp::reply::header;
 use shoal_proto::resp::{Args, Limits, Request, Scanner};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::shutdown::Shutdown;
+use door::{Door, Place};
 
 /// Most connections that are served at once: every node of a full cluster and some hundred routers.
 const MAX_CONNECTIONS: usize = 2048;
 
-/// How long a connection may take to send its next request.
+/// How long a connection may take to begin its next request.
 const IDLE: Duration = Duration::from_secs(90);
+
+/// How long a request may take to arrive, and the first one of a connection also to begin. Those who ask wait for two seconds at most.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// Requests longer than this arrive a few at a time: views are rare and seldom so large.
+const LARGE: usize = 16 << 10;
+
+/// So many.
+const MAX_LARGE: usize = 16;
 
 /// How long a reply may take to be taken off our hands.
 const WRITE: Duration = Duration::from_secs(10);
@@ -48,15 +60,57 @@ pub trait Service: Send + Sync + 'static {
     /// A request was refused before it came to that, and is answered so. Whether the connection is to be closed, with a
     /// warning.
     fn refused(&self, peer: SocketAddr, refusal: &bus::Refusal) -> bool;
+
+    /// A connection was closed against its peer's will; for people.
+    fn closed(&self, why: Closed);
+}
+
+/// Why a connection was closed against its peer's will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// Its request did not arrive in time.
+    Late,
+    /// It had waited for longest when there were too many.
+    Crowded,
+    /// There were too many when it came, all of them at work.
+    Full,
+    /// It sent something else than a request.
+    Protocol,
+}
+
+impl Closed {
+    /// For metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Crowded => "crowded",
+            Self::Full => "full",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// What the connections of a server may take; see the constants.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    connections: usize,
+    idle: Duration,
+    request: Duration,
 }
 
 /// Answers until the shutdown.
 pub async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, shutdown: Shutdown) {
-    serve_at_most(MAX_CONNECTIONS, listener, service, shutdown).await;
+    let bounds = Bounds { connections: MAX_CONNECTIONS, idle: IDLE, request: REQUEST };
+    serve_within(bounds, listener, service, shutdown).await;
 }
 
-async fn serve_at_most<S: Service>(limit: usize, listener: TcpListener, service: Arc<S>, shutdown: Shutdown) {
-    let slots = Arc::new(Semaphore::new(limit));
+async fn serve_within<S: Service>(
+    bounds: Bounds,
+    listener: TcpListener,
+    service: Arc<S>,
+    shutdown: Shutdown,
+) {
+    let door = Arc::new(Door::new(bounds.connections));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -71,29 +125,84 @@ async fn serve_at_most<S: Service>(limit: usize, listener: TcpListener, service:
                 continue;
             }
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, limit, "too many connections to the bus");
+        let Some(place) = door.enter() else {
+            tracing::warn!(%peer, limit = bounds.connections, "too many connections to the bus");
+            service.closed(Closed::Full);
             continue;
         };
         let (service, shutdown) = (service.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let _slot = slot;
             let served = tokio::select! {
-                served = converse(stream, peer, service) => served,
+                served = converse(stream, peer, place, service.clone(), bounds) => served,
                 () = shutdown.wait() => Ok(()),
             };
-            if let Err(error) = served {
-                tracing::warn!(%peer, %error, "closing a connection of the bus");
+            let Err(ending) = served else { return };
+            match ending {
+                Ending::Protocol(error) => {
+                    tracing::warn!(%peer, %error, "closing a connection of the bus");
+                    service.closed(Closed::Protocol);
+                }
+                // Whoever does so does it often.
+                Ending::Closed(why) => {
+                    tracing::debug!(%peer, why = why.label(), "closing a connection of the bus");
+                    service.closed(why);
+                }
             }
         });
     }
 }
 
-/// One connection, request by request. Errors are for the log: the peer broke the protocol.
-async fn converse<S: Service>(mut stream: TcpStream, peer: SocketAddr, service: Arc<S>) -> io::Result<()> {
+/// Why a connection ends before its peer wants it to.
+enum Ending {
+    /// The peer broke the protocol.
+    Protocol(io::Error),
+    Closed(Closed),
+}
+
+impl From<io::Error> for Ending {
+    fn from(error: io::Error) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+/// Reads more of a request that is awaited since `since`; false at the end.
+async fn read_on(
+    stream: &mut TcpStream,
+    input: &mut Vec<u8>,
+    place: &mut Place,
+    since: Instant,
+    bounds: Bounds,
+) -> Result<bool, Ending> {
+    let idle = input.is_empty() && place.has_asked();
+    let until = since + if idle { bounds.idle } else { bounds.request };
+    let late = if idle { Ok(false) } else { Err(Ending::Closed(Closed::Late)) };
+    if input.len() > LARGE && timeout_at(until, place.take_large()).await.is_err() {
+        return late;
+    }
+    input.reserve(4096);
+    tokio::select! {
+        () = place.turned_out() => Err(Ending::Closed(Closed::Crowded)),
+        // Gone or silent peers are usual; only nonsense is an error.
+        read = timeout_at(until, stream.read_buf(input)) => match read {
+            Ok(read) => Ok(matches!(read, Ok(1..))),
+            Err(_) => late,
+        },
+    }
+}
+
+/// One connection, request by request.
+async fn converse<S: Service>(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    mut place: Place,
+    service: Arc<S>,
+    bounds: Bounds,
+) -> Result<(), Ending> {
     let limits = Limits { max_bulk_len: MAX_BLOB as u64, max_args: 4, ..Limits::default() };
     let mut scanner = Scanner::new();
     let mut input: Vec<u8> = Vec::new();
+    // When the next request began, or the wait for it.
+    let mut since = Instant::now();
     stream.set_nodelay(true)?;
     loop {
         let request = scanner.next(&input, &limits).map_err(io::Error::other);
@@ -106,21 +215,25 @@ async fn converse<S: Service>(mut stream: TcpStream, peer: SocketAddr, service: 
             Ok(Some(Request::Inline { .. })) => {
                 let refusal = bus::Refusal::NotABusRequest;
                 reply(&mut stream, Err(refusal.to_string())).await?;
-                return Err(io::Error::other(refusal));
+                return Err(io::Error::other(refusal).into());
             }
             Err(error) => {
                 reply(&mut stream, Err(format!("ERR Protocol error: {error}"))).await?;
-                return Err(error);
+                return Err(error.into());
             }
             Ok(None) => {
-                input.reserve(4096);
-                // Gone or silent peers are usual; only nonsense is an error.
-                match timeout(IDLE, stream.read_buf(&mut input)).await {
-                    Ok(Ok(1..)) => continue,
-                    _ => return Ok(()),
+                place.waits();
+                let begins = input.is_empty() && place.has_asked();
+                if !read_on(&mut stream, &mut input, &mut place, since, bounds).await? {
+                    return Ok(());
                 }
+                if begins {
+                    since = Instant::now();
+                }
+                continue;
             }
         };
+        place.is_at_work();
         let parsed = bus::Request::parse(Args::new(&input, scanner.spans()));
         let answer = match &parsed {
             Ok(request) => service.answer(*request, peer.ip()).await,
@@ -129,7 +242,7 @@ async fn converse<S: Service>(mut stream: TcpStream, peer: SocketAddr, service: 
         let granted = answer.is_ok();
         reply(&mut stream, answer).await?;
         match parsed {
-            Err(refusal) if service.refused(peer, &refusal) => return Err(io::Error::other(refusal)),
+            Err(refusal) if service.refused(peer, &refusal) => return Err(io::Error::other(refusal).into()),
             Err(bus::Refusal::Version(_)) => return Ok(()),
             Err(_) => {}
             Ok(request) if request.verb == Verb::Stream && granted => {
@@ -139,9 +252,11 @@ async fn converse<S: Service>(mut stream: TcpStream, peer: SocketAddr, service: 
             Ok(_) => {}
         }
         input.drain(..consumed);
+        place.asked();
+        since = Instant::now();
         if input.is_empty() {
             // A large view is rare; idle connections should not keep room for one.
-            input.shrink_to(64 << 10);
+            input.shrink_to(LARGE);
         }
     }
 }
@@ -291,7 +406,8 @@ mod tests {
 
     use super::*;
 
-    struct Echo;
+    #[derive(Default)]
+    struct Echo(parking_lot::Mutex<Vec<Closed>>);
 
     impl Service for Echo {
         async fn answer(&self, request: bus::Request<'_>, _: IpAddr) -> Result<Vec<u8>, String> {
@@ -307,15 +423,39 @@ mod tests {
         fn refused(&self, _: SocketAddr, _: &bus::Refusal) -> bool {
             true
         }
+
+        fn closed(&self, why: Closed) {
+            self.0.lock().push(why);
+        }
     }
 
     async fn server() -> (SocketAddr, crate::shutdown::Trigger) {
+        let (addr, _, trigger) = bounded(MAX_CONNECTIONS, REQUEST).await;
+        (addr, trigger)
+    }
+
+    async fn bounded(
+        connections: usize,
+        request: Duration,
+    ) -> (SocketAddr, Arc<Echo>, crate::shutdown::Trigger) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (trigger, shutdown) = crate::shutdown::channel();
-        tokio::spawn(serve(listener, Arc::new(Echo), shutdown));
-        (addr, trigger)
+        let service = Arc::new(Echo::default());
+        let bounds = Bounds { connections, idle: IDLE, request };
+        tokio::spawn(serve_within(bounds, listener, service.clone(), shutdown));
+        (addr, service, trigger)
     }
+
+    /// Reads until the server closes; what came.
+    async fn to_the_end(stream: &mut TcpStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        // A reset is an end, too: the server had not read everything.
+        let _ = timeout(LIMIT, stream.read_to_end(&mut all)).await.expect("it is closed in time");
+        all
+    }
+
+    const HALF: &[u8] = b"*4\r\n$5\r\nSHOAL\r\n$4\r\nVI";
 
     const LIMIT: Duration = Duration::from_secs(5);
 
@@ -333,21 +473,76 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_limit_are_closed_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let (_trigger, shutdown) = crate::shutdown::channel();
-        tokio::spawn(serve_at_most(2, listener, Arc::new(Echo), shutdown));
+    async fn beyond_the_limit_who_never_asked_goes_first_and_then_who_waits_for_longest() {
         let since = Since { cluster: 1, epoch: 1 };
-        let mut served = Vec::new();
-        for _ in 0..2 {
-            let mut connection = Connection::open(addr, LIMIT).await.unwrap();
-            connection.call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
-            served.push(connection);
+        for bytes in [HALF, b""] {
+            let (addr, service, _trigger) = bounded(3, REQUEST).await;
+            let ask = async || {
+                let mut connection = Connection::open(addr, LIMIT).await.unwrap();
+                connection.call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
+                connection
+            };
+            let (mut first, mut second) = (ask().await, ask().await);
+            let mut half = TcpStream::connect(addr).await.unwrap();
+            half.write_all(bytes).await.unwrap();
+            let _third = ask().await;
+            assert_eq!(to_the_end(&mut half).await, b"");
+            // All have asked, the second least lately.
+            first.call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
+            let _fourth = ask().await;
+            first.call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
+            assert!(matches!(second.call::<Latest>(Verb::View, &since, LIMIT).await, Err(CallError::Io(_))));
+            assert_eq!(*service.0.lock(), [Closed::Crowded; 2]);
         }
-        let mut third = Connection::open(addr, LIMIT).await.unwrap();
-        assert!(matches!(third.call::<Latest>(Verb::View, &since, LIMIT).await, Err(CallError::Io(_))));
-        served[0].call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_arrive_in_time_ends_its_connection() {
+        let (addr, service, _trigger) = bounded(MAX_CONNECTIONS, Duration::from_millis(300)).await;
+        // Nothing, a part, and a part of something as large as may be.
+        let large =
+            [b"*4\r\n$5\r\nSHOAL\r\n$4\r\nPUSH\r\n$1\r\n3\r\n$1000000\r\n", &[7; 40_000][..]].concat();
+        for bytes in [&b""[..], HALF, &large] {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            assert_eq!(to_the_end(&mut stream).await, b"");
+        }
+        // One that trickles is as late.
+        let (mut reader, mut writer) = TcpStream::connect(addr).await.unwrap().into_split();
+        let trickle = tokio::spawn(async move {
+            for byte in HALF {
+                if writer.write_all(&[*byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let mut all = Vec::new();
+        let _ = timeout(LIMIT, reader.read_to_end(&mut all)).await.expect("it is closed in time");
+        timeout(LIMIT, trickle).await.expect("its end is seen").unwrap();
+        assert!(
+            service.0.lock().iter().filter(|why| **why == Closed::Late).count() >= 3,
+            "{:?}",
+            service.0.lock()
+        );
+    }
+
+    #[tokio::test]
+    async fn large_requests_wait_for_each_other_and_small_ones_for_nobody() {
+        let (addr, service, _trigger) = bounded(MAX_CONNECTIONS, Duration::from_millis(500)).await;
+        let begun = b"*4\r\n$5\r\nSHOAL\r\n$4\r\nPUSH\r\n$1\r\n3\r\n$1000000\r\n";
+        let mut large = Vec::new();
+        for _ in 0..2 * MAX_LARGE {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(&[begun, &[7; 30_000][..]].concat()).await.unwrap();
+            large.push(stream);
+        }
+        let since = Since { cluster: 1, epoch: 1 };
+        Connection::open(addr, LIMIT).await.unwrap().call::<Latest>(Verb::View, &since, LIMIT).await.unwrap();
+        for stream in &mut large {
+            to_the_end(stream).await;
+        }
+        assert_eq!(*service.0.lock(), vec![Closed::Late; 2 * MAX_LARGE]);
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use metrics::Unit;
 use shoal_proto::bus::{Request, Verb};
 use shoal_proto::member::{Health, Identity, Profile};
-use shoal_proto::view::{NodeId, Replication, View};
+use shoal_proto::view::{Member, NodeId, Replication, View};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::address::HostPort;
@@ -87,6 +87,12 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         unit: Unit::Count,
         help: "Messages of kinds that only a newer version knows; they do not count.",
+    },
+    Metric {
+        name: "shoal_bus_connections_closed_total",
+        kind: Kind::Counter,
+        unit: Unit::Count,
+        help: "Connections to the gossip port (TCP) closed against their peers' will, by reason: late, crowded, full, protocol.",
     },
 ];
 
@@ -245,6 +251,11 @@ impl ClusterHandle {
     /// This process; none before it joined. Changes when the cluster went on without it.
     pub fn me(&self) -> Option<NodeId> {
         self.shared.identity.load().as_ref().map(|i| i.id())
+    }
+
+    /// This process as a member describes itself; its boot is 0 before it joined.
+    pub fn own(&self) -> Arc<Member> {
+        self.shared.me.load_full()
     }
 
     /// Everyone known, this process first, then by age.

@@ -60,6 +60,8 @@ impl bus::Service for Silent {
 
     fn stream(&self, _: Request<'_>, _: TcpStream, _: Vec<u8>) {}
 
+    fn closed(&self, _: bus::Closed) {}
+
     fn refused(&self, _: SocketAddr, _: &Refusal) -> bool {
         true
     }

@@ -12,7 +12,7 @@ use shoal_proto::view::NodeId;
 use tokio::net::TcpStream;
 
 use super::shared::{Command, Shared};
-use crate::bus::Service;
+use crate::bus::{Closed, Service};
 
 /// How long a watch waits for a newer view before it is answered with the current one.
 pub(crate) const WATCH: Duration = Duration::from_secs(30);
@@ -38,6 +38,12 @@ impl Service for Shared {
             Refusal::NotABusRequest | Refusal::Malformed(_) => return true,
         }
         false
+    }
+
+    fn closed(&self, why: Closed) {
+        let node = self.me.load().name.clone();
+        metrics::counter!("shoal_bus_connections_closed_total", "node" => node, "reason" => why.label())
+            .increment(1);
     }
 }
 
