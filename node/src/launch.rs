@@ -184,7 +184,7 @@ pub fn start(
     handle.set(cluster.clone()).expect("this is the only place that sets it");
     mover.tell(cluster.clone());
     let admin = match settings.admin {
-        Some(address) => Some(serve_admin(&address, &name, &cluster, control, shutdown)?),
+        Some(address) => Some(serve_admin(&address, &name, (&cluster, &shared), control, shutdown)?),
         None => None,
     };
     control.spawn(task);
@@ -237,17 +237,20 @@ pub fn describe_metrics() {
 fn serve_admin(
     address: &HostPort,
     name: &str,
-    cluster: &ClusterHandle,
+    (cluster, shared): (&ClusterHandle, &Arc<Shared>),
     control: &Control,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr, StartError> {
     let listener = listen::tcp(address, "--admin")?;
     let bound = listener.local_addr()?;
-    let ready = cluster.clone();
+    let (ready, serving) = (cluster.clone(), shared.clone());
     let admin = Admin {
         title: format!("shoal-node {} {name}", env!("CARGO_PKG_VERSION")),
         metrics: Some(telemetry::init_metrics()?),
-        checks: vec![Check::new("cluster", move || ready.ready())],
+        checks: vec![
+            Check::new("cluster", move || ready.ready()),
+            Check::new("serving", move || serving.serves().map_err(str::to_owned)),
+        ],
     };
     let shutdown = shutdown.clone();
     control.spawn(async move {

@@ -59,6 +59,12 @@ pub(crate) const METRICS: &[Metric] = &[
         "Bytes of keys and values, those lost around them and what was measured beyond; held against the limit.",
     ),
     row("shoal_slots_owned", Kind::Gauge, Unit::Count, "Hash slots that this node serves."),
+    row(
+        "shoal_lease_held",
+        Kind::Gauge,
+        Unit::Count,
+        "1 while a majority lets this node serve, or it has nothing to serve; else 0.",
+    ),
 ];
 
 /// How often the exported values follow the counters.
@@ -102,4 +108,5 @@ fn refresh(shared: &Shared, node: &str) {
     count("shoal_moved_bytes_total", keys.moved_bytes);
     set("shoal_memory_held_bytes", shared.store.held_memory() as f64);
     set("shoal_slots_owned", f64::from(shared.ownership().count()));
+    set("shoal_lease_held", f64::from(u8::from(shared.lease.is_valid())));
 }

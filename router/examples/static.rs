@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let threads = rest.first().and_then(|t| t.parse().ok()).unwrap_or(1);
     let settings = Settings { threads, upstream_handshake: false, ..Settings::default() };
     let main = std::thread::current();
-    let views = Views { current, refresh: Box::new(|| {}) };
+    let views = Views { current, refresh: Box::new(|| {}), ready: Box::new(|| true) };
     let router = Router::start(settings, vec![listener], views, Box::new(move || main.unpark()));
     match router {
         Ok(router) => {

@@ -72,8 +72,12 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
         await_first_view(&views, nodes.len(), &control)?;
     }
     let (stop, stopped) = shutdown::channel();
-    let doubted = views.clone();
-    let source = Views { current: views.subscribe(), refresh: Box::new(move || doubted.refresh()) };
+    let (doubted, known) = (views.clone(), views.clone());
+    let source = Views {
+        current: views.subscribe(),
+        refresh: Box::new(move || doubted.refresh()),
+        ready: Box::new(move || known.ready().is_ok()),
+    };
     let router =
         Router::start(settings(flags, max_clients), vec![listener], source, Box::new(move || stop.fire()))?;
     print_page(&router, admin, &nodes);
@@ -252,7 +256,12 @@ fn describe_metrics() {
         "shoal_router_connections_rejected_total",
         "Clients refused because there were too many.",
     )));
-    rows.push(Metric { kind: Kind::Gauge, ..counter(&("shoal_router_clients", "Clients at present.")) });
+    let gauge = |name, help| Metric { kind: Kind::Gauge, ..counter(&(name, help)) };
+    rows.push(gauge("shoal_router_clients", "Clients at present."));
+    rows.push(gauge(
+        "shoal_router_cluster_ok",
+        "1 while a majority of the nodes that vote answers and every slot has an owner; else 0.",
+    ));
     telemetry::describe(&rows);
     #[cfg(feature = "embedded")]
     shoal_node::launch::describe_metrics();

@@ -30,6 +30,8 @@ pub struct Views {
     pub current: watch::Receiver<Arc<View>>,
     /// Asks for a newer one, because a node says that this one is out of date. Must not block.
     pub refresh: Hook,
+    /// Whether the cluster can serve, as far as that is known. Must not block.
+    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Starts routers.
@@ -58,7 +60,7 @@ impl Router {
     ) -> io::Result<RouterHandle> {
         let addr = listeners.first().ok_or(io::ErrorKind::InvalidInput)?.local_addr()?;
         let threads = settings.threads.max(1);
-        let shared = Arc::new(Shared::new(settings, addr, views.refresh, on_shutdown));
+        let shared = Arc::new(Shared::new(settings, addr, (views.refresh, views.ready), on_shutdown));
         let first = Arc::new(Routing::new(views.current.borrow().clone()));
         let (routing, routings) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);
@@ -94,6 +96,7 @@ impl RouterHandle {
         let rejected = self.shared.rejected.load(Ordering::Relaxed);
         metrics::counter!("shoal_router_connections_rejected_total").absolute(rejected);
         metrics::gauge!("shoal_router_clients").set(self.shared.registry.len() as f64);
+        metrics::gauge!("shoal_router_cluster_ok").set(f64::from(u8::from(self.shared.is_ready())));
     }
 
     /// Stops accepting, closes all connections and waits for the threads.

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Vec<Option<session::Handler>>,
     /// Looks for a newer view.
     refresh: Hook,
+    /// Whether the cluster can serve.
+    ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// `SHUTDOWN`.
     pub(crate) stop: Hook,
     pub(crate) totals: Vec<Arc<Totals>>,
@@ -42,7 +44,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, addr: SocketAddr, refresh: Hook, stop: Hook) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        addr: SocketAddr,
+        (refresh, ready): (Hook, Box<dyn Fn() -> bool + Send + Sync>),
+        stop: Hook,
+    ) -> Self {
         let mut sessions = vec![None; table().entries().len()];
         for (name, handler) in session::handlers() {
             if let Some(entry) = table().by_full_name(name.as_bytes()) {
@@ -55,6 +62,7 @@ impl Shared {
             access: Access::new(settings.password.clone()),
             sessions,
             refresh,
+            ready,
             stop,
             totals: (0..settings.threads.max(1)).map(|_| Arc::default()).collect(),
             addr,
@@ -68,6 +76,11 @@ impl Shared {
     /// Asks for a newer view.
     pub(crate) fn refresh(&self) {
         (self.refresh)();
+    }
+
+    /// Whether the cluster can serve, as far as that is known here.
+    pub(crate) fn is_ready(&self) -> bool {
+        (self.ready)()
     }
 
     /// A client was refused because there were too many.

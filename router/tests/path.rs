@@ -27,7 +27,7 @@ fn keys_go_to_their_owners() {
         assert!(!data.is_empty());
         assert!(data.keys().all(|(_, k)| bench.owner(std::str::from_utf8(k).unwrap()) == i));
     }
-    assert!(bench.nodes[0].saw(&["SHOAL", "UPSTREAM", "1"]));
+    assert!(bench.nodes[0].saw(&["SHOAL", "UPSTREAM", "1", "1000"]));
 }
 
 #[test]

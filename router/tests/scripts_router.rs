@@ -34,7 +34,7 @@ fn a_router_follows_the_scripts() {
     };
     assert!(control.run(complete).unwrap(), "the nodes did not find each other");
     let listener = listen::tcp(&HostPort::new("127.0.0.1", 0), "--listen").unwrap();
-    let source = Views { current: views.subscribe(), refresh: Box::new(|| {}) };
+    let source = Views { current: views.subscribe(), refresh: Box::new(|| {}), ready: Box::new(|| true) };
     let settings = Settings { threads: 2, ..Settings::default() };
     let router = Router::start(settings, vec![listener], source, Box::new(|| {})).unwrap();
     let mut target = Tcp::new("router", router.addr()).unwrap();

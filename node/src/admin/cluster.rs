@@ -84,7 +84,7 @@ fn nodes(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn info(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let ownership = cx.shared.ownership.load();
-    redis::info(&members(cx, &ownership), epoch(&ownership), out);
+    redis::info(&members(cx, &ownership), epoch(&ownership), cx.shared.serves().is_ok(), out);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) session: &'a mut Session,
     /// Whether the client is a router.
-    pub(crate) upstream: &'a mut bool,
+    pub(crate) upstream: &'a mut Option<u64>,
     /// Ms since 1970.
     pub(crate) now: u64,
 }

@@ -3,6 +3,7 @@
 use shoal_proto::{
     Error,
     error::Result,
+    number,
     resp::{Args, Reply},
 };
 
@@ -22,12 +23,14 @@ pub(super) const HANDLERS: Handlers = &[
 /// node that is older. There is none before.
 const UPSTREAM_VERSIONS: [&[u8]; 2] = [b"1", b"2"];
 
-/// `SHOAL UPSTREAM <version>`: the other end is a router and splits commands by node.
+/// `SHOAL UPSTREAM <version> [ms]`: the other end is a router and splits commands by node. Its requests are held here for so many ms at
+/// most, since it asks again itself; without that, as anybody's.
 fn upstream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     if !args.get(2).is_some_and(|version| UPSTREAM_VERSIONS.contains(&version)) {
         return Err(Error::text("ERR this node speaks version 1 of SHOAL UPSTREAM"));
     }
-    *cx.upstream = true;
+    let ms = |text| number::parse_i64(text).and_then(|ms| u64::try_from(ms).ok()).ok_or(Error::NotInteger);
+    *cx.upstream = Some(args.get(3).map_or(Ok(u64::MAX), ms)?);
     out.ok();
     Ok(())
 }

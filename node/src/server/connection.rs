@@ -73,7 +73,7 @@ pub(super) struct Connection {
     pub(super) socket: TcpStream,
     pub(super) session: Session,
     /// Whether the other end is a router (`SHOAL UPSTREAM`).
-    pub(super) upstream: bool,
+    pub(super) upstream: Option<u64>,
     pub(super) scanner: Scanner,
     /// Bytes of requests that are not complete, or that wait behind a flush or a pause.
     pending: Vec<u8>,
@@ -158,7 +158,7 @@ impl Connection {
         Self {
             socket,
             session,
-            upstream: false,
+            upstream: None,
             scanner: Scanner::new(),
             pending: Vec::new(),
             landing: None,

@@ -43,13 +43,25 @@ pub(super) enum Stop {
 /// Requests of more bytes than this are timed whatever they do.
 const LONG_REQUEST: usize = 16 << 10;
 
+/// Who looks for the end of a wait so many ms after it was there did not run meanwhile.
+const PAUSED: u64 = 100;
+
+/// How long a node that did not run may take to get its lease again, in ms: time for several rounds.
+const RECOVERY: u64 = 1000;
+
+/// Until when commands are held that were to be held until `until`, at most for `most` ms: longer if that passed while the process did
+/// not run, since it has lost its lease for no other reason, and gets it again at once.
+fn held_until(until: u64, now: u64, most: u64, leased: bool) -> u64 {
+    if !leased && now > until.saturating_add(PAUSED) { now + most.min(RECOVERY) } else { until }
+}
+
 /// One batch of requests of one connection.
 pub(super) struct Batch<'a> {
     pub(super) shared: &'a Shared,
     pub(super) counters: &'a Counters,
     pub(super) session: &'a mut Session,
-    /// Whether the other end is a router (`SHOAL UPSTREAM`).
-    pub(super) upstream: &'a mut bool,
+    /// If the other end is a router (`SHOAL UPSTREAM`): for how many ms its requests may be held here.
+    pub(super) upstream: &'a mut Option<u64>,
     pub(super) clock: &'a mut Clock,
     /// Until when commands wait for a gate, by [`uptime_ms`]; set by the first that does.
     pub(super) patience: &'a mut Option<u64>,
@@ -82,7 +94,7 @@ impl<'a> Batch<'a> {
     pub(super) fn new(
         shared: &'a Shared,
         counters: &'a Counters,
-        (session, upstream, patience): (&'a mut Session, &'a mut bool, &'a mut Option<u64>),
+        (session, upstream, patience): (&'a mut Session, &'a mut Option<u64>, &'a mut Option<u64>),
         clock: &'a mut Clock,
         landed: Option<&'a Landed>,
     ) -> Self {
@@ -214,17 +226,21 @@ impl<'a> Batch<'a> {
         if let Error::NotHere(slot) = error {
             let ownership = self.shared.ownership();
             if !ownership.owns(slot) {
-                return Some(ownership.elsewhere(slot));
+                let elsewhere = ownership.elsewhere(slot);
+                if elsewhere != Error::Held {
+                    return Some(elsewhere);
+                }
             }
-            // The view is in force, the gate is about to open.
-        } else if error == Error::KeyHeld && *self.upstream {
+            // The view is in force, the gate is about to open; or another view will come.
+        } else if error == Error::KeyHeld && self.upstream.is_some() {
             // One key must not hold up what others ask a router for.
             return Some(error);
         }
         let now = uptime_ms();
+        let most = self.shared.config.hold_timeout().min(self.upstream.unwrap_or(u64::MAX));
         let until = match *self.patience {
-            Some(until) if self.data == 0 => until,
-            _ => now.saturating_add(self.shared.config.hold_timeout()),
+            Some(until) if self.data == 0 => held_until(until, now, most, self.leased),
+            _ => now.saturating_add(most),
         };
         *self.patience = Some(until);
         if now >= until {
@@ -238,7 +254,7 @@ impl<'a> Batch<'a> {
     #[cold]
     fn is_miss(&self, error: &Error, args: Args<'_>, out: &mut Reply<'_>) -> bool {
         let down = matches!(error, Error::Held | Error::ClusterDown);
-        down && !*self.upstream
+        down && self.upstream.is_none()
             && self.shared.config.misses_when_down()
             && table().resolve(args).is_some_and(|entry| absent::reply(entry, args, out))
     }
@@ -445,7 +461,7 @@ impl<'a> Batch<'a> {
                     db: self.session.db,
                     now: self.clock.now,
                     touch: !self.session.no_touch,
-                    within: self.upstream.then(|| self.ownership.slots()),
+                    within: self.upstream.map(|_| self.ownership.slots()),
                     alone: self.ownership.alone(),
                     waits: Some(&self.waits),
                     landed: self.landed,
@@ -462,7 +478,7 @@ impl<'a> Batch<'a> {
                 held.release();
                 let keys = Dispatch::keys(store, entry, args);
                 let slots: SmallVec<[u16; 16]> = keys.iter().map(|key| key.slot).collect();
-                if let Err(error) = self.ownership.check(&slots, *self.upstream && entry.splits()) {
+                if let Err(error) = self.ownership.check(&slots, self.upstream.is_some() && entry.splits()) {
                     return self.at_copy(entry, scope, &keys, (error, args), out);
                 }
                 dispatch.run(store, entry, scope, &keys, args, out)
@@ -492,5 +508,19 @@ impl<'a> Batch<'a> {
                 handler(&mut cx, args, out)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_ended_while_the_process_did_not_run_goes_on() {
+        assert_eq!(held_until(5000, 4000, 2500, false), 5000);
+        assert_eq!(held_until(5000, 5003, 2500, false), 5000, "it is over");
+        assert_eq!(held_until(5000, 9000, 2500, false), 9000 + RECOVERY);
+        assert_eq!(held_until(5000, 9000, 250, false), 9250, "no longer than at first");
+        assert_eq!(held_until(5000, 9000, 2500, true), 5000, "it is the slot that is not there");
     }
 }

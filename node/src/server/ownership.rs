@@ -6,13 +6,13 @@ use shoal_proto::{
     Error,
     error::Result,
     slot::SLOTS,
-    view::{NodeId, View},
+    view::{Member, NodeId, View},
 };
 
 use crate::store::{SlotSet, contains};
 
 /// The view in force as one node sees it, made for a look-up per request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ownership {
     owned: SlotSet,
     /// Whether this node is the only member: it then serves commands across slots, as a single server does.
@@ -21,6 +21,9 @@ pub struct Ownership {
     view: Option<(Arc<View>, Option<usize>)>,
     /// Of each slot at present.
     owners: Vec<u16>,
+    /// Places of members that were here before: this node under another boot, or whoever had its address. Clients that were sent to them
+    /// would come back.
+    former: Vec<u16>,
     /// The view with these: made when somebody asks for it, since slots change hands by thousands.
     shown: OnceLock<Arc<View>>,
 }
@@ -37,7 +40,7 @@ impl Ownership {
     }
 
     fn without_view(owned: SlotSet, alone: bool) -> Self {
-        Self { owned, alone, view: None, owners: Vec::new(), shown: OnceLock::new() }
+        Self { owned, alone, view: None, owners: Vec::new(), former: Vec::new(), shown: OnceLock::new() }
     }
 
     /// What `view` gives to node `me`.
@@ -52,7 +55,24 @@ impl Ownership {
         }
         let alone = view.members.len() == 1 && place.is_some();
         let shown = OnceLock::from(view.clone());
-        Self { owned, alone, view: Some((view, place)), owners, shown }
+        let mut ownership =
+            Self { owned, alone, view: Some((view, place)), owners, former: Vec::new(), shown };
+        ownership.note_former(|member| member.id.node == me.node);
+        ownership
+    }
+
+    /// The same, for a node to which clients come at this address.
+    #[must_use]
+    pub fn at(mut self, host: &str, port: u16) -> Self {
+        self.note_former(|member| member.resp_port == port && member.host == host);
+        self
+    }
+
+    fn note_former(&mut self, is_here: impl Fn(&Member) -> bool) {
+        let Some((view, place)) = &self.view else { return };
+        let former =
+            view.members.iter().enumerate().filter(|(at, member)| Some(*at) != *place && is_here(member));
+        self.former.extend(former.map(|(at, _)| at as u16));
     }
 
     /// The same, but for these slots and the places of their owners.
@@ -67,7 +87,7 @@ impl Ownership {
             *word = if *place == Some(usize::from(*owner)) { *word | bit } else { *word & !bit };
         }
         let (alone, view) = (self.alone, Some((view.clone(), *place)));
-        Self { owned, alone, view, owners, shown: OnceLock::new() }
+        Self { owned, alone, view, owners, former: self.former.clone(), shown: OnceLock::new() }
     }
 
     /// Whether this node serves `slot`.
@@ -136,13 +156,58 @@ impl Ownership {
         if self.owns(slot) { Ok(()) } else { Err(self.elsewhere(slot)) }
     }
 
-    /// Where the slot is: `MOVED`, or `CLUSTERDOWN` when it is nowhere.
+    /// Where the slot is: `MOVED`, or `CLUSTERDOWN` when it is nowhere. [`Error::Held`] if the view names somebody who is here no more: the
+    /// next one will not.
     #[cold]
     pub(super) fn elsewhere(&self, slot: u16) -> Error {
         let owner = self.owners.get(usize::from(slot)).copied().unwrap_or(u16::MAX);
         match self.view.as_ref().and_then(|(view, _)| view.members.get(usize::from(owner))) {
+            Some(_) if self.former.contains(&owner) => Error::Held,
             Some(member) => Error::Moved { slot, host: member.host.clone(), port: member.resp_port },
             None => Error::ClusterDown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(node: u64, boot: u64, port: u16) -> Member {
+        Member {
+            id: NodeId { node, boot },
+            name: format!("n{node}"),
+            host: "here".to_owned(),
+            resp_port: port,
+            gossip_port: 0,
+            weight: 100,
+            zone: String::new(),
+            replication: Default::default(),
+        }
+    }
+
+    /// Slot 0 is the first member's, slot 1 the second's, slot 2 nobody's.
+    fn view() -> Arc<View> {
+        View::new(1, 1, vec![member(1, 1, 7001), member(2, 1, 7002)], &[0, 1, u16::MAX]).into()
+    }
+
+    #[test]
+    fn nobody_is_sent_to_whom_he_asks() {
+        let moved = Err(Error::Moved { slot: 1, host: "here".to_owned(), port: 7002 });
+        let restarted = Ownership::of(view(), NodeId { node: 1, boot: 2 });
+        let renamed = Ownership::of(view(), NodeId { node: 9, boot: 2 }).at("here", 7001);
+        for ownership in [restarted, renamed] {
+            for ownership in [ownership.moved(&[]), ownership] {
+                assert_eq!(ownership.check_one(0), Err(Error::Held));
+                assert_eq!(
+                    (ownership.check_one(1), ownership.check_one(2)),
+                    (moved.clone(), Err(Error::ClusterDown))
+                );
+            }
+        }
+        let member = Ownership::of(view(), NodeId { node: 1, boot: 1 }).at("here", 7001);
+        assert_eq!((member.check_one(0), member.check_one(1)), (Ok(()), moved));
+        let elsewhere = Ownership::of(view(), NodeId { node: 9, boot: 2 }).at("there", 7001);
+        assert!(matches!(elsewhere.check_one(0), Err(Error::Moved { .. })));
     }
 }

@@ -154,6 +154,21 @@ impl Shared {
         })
     }
 
+    /// Whether this node may serve; if not, why.
+    ///
+    /// # Errors
+    /// What is missing, for `/readyz` and for people.
+    pub fn serves(&self) -> Result<(), &'static str> {
+        let ownership = self.ownership.load();
+        match () {
+            () if !self.lease.is_valid() => Err("no lease: this node does not hear from a majority"),
+            () if ownership.view().is_none() && !ownership.alone() => Err("no view of the cluster yet"),
+            () if ownership.view().is_some() && ownership.place().is_none() => Err("not in the view"),
+            () if !ownership.covered() => Err("some slots have no owner"),
+            () => Ok(()),
+        }
+    }
+
     /// The part of the view that requests are checked against.
     pub fn ownership(&self) -> Arc<Ownership> {
         self.ownership.load_full()
@@ -216,9 +231,12 @@ impl Shared {
         }
     }
 
-    /// Drops everything and serves nothing: this process was declared dead and starts anew.
+    /// Drops everything and serves nothing: this process was declared dead and starts anew. If the view that says so is there, clients
+    /// are sent where it says.
     pub fn forget_everything(&self) {
-        self.serve_nothing(Ownership::nothing());
+        let ownership = self.ownership();
+        let elsewhere = ownership.view().filter(|_| ownership.place().is_none());
+        self.serve_nothing(elsewhere.map_or_else(Ownership::nothing, |_| ownership.as_ref().clone()));
     }
 
     /// Drops everything and serves nothing; clients are sent where `ownership` says.

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use shoal_proto::bus::{Hello, Latest, Members, Since, Verb};
-use shoal_proto::view::View;
+use shoal_proto::cluster::quorum;
+use shoal_proto::view::{Member, NodeId, View};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 use crate::address::HostPort;
-use crate::bus::{CallError, Connection};
+use crate::bus::{self, CallError, Connection};
 use crate::shutdown::Shutdown;
 
 /// How many nodes are watched: one may hang without our noticing.
@@ -43,6 +45,13 @@ const ASKED: usize = 2;
 const ASK_PAUSE: Duration = Duration::from_millis(100);
 const MAX_ASK_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is counted who of those that vote answers: while nothing is amiss, and while too few do or somebody doubts the view.
+const COUNT: Duration = Duration::from_secs(10);
+const COUNT_AGAIN: Duration = Duration::from_secs(1);
+
+/// So many counts in a row must find too few: a busy machine may be late once.
+const COUNTS: u32 = 2;
+
 /// Starts following a cluster. See [`ViewWatch::start`].
 #[derive(Debug, Clone)]
 pub struct ViewWatch {
@@ -66,6 +75,10 @@ struct Shared {
     lost: AtomicBool,
     /// Somebody doubts the view in force.
     doubted: Notify,
+    /// And who answers.
+    count: Notify,
+    /// Why the cluster cannot serve, or not those that can be reached from here.
+    minority: ArcSwapOption<String>,
 }
 
 impl ViewWatch {
@@ -85,6 +98,8 @@ impl ViewWatch {
             last_live: Mutex::new(Instant::now()),
             lost: AtomicBool::new(false),
             doubted: Notify::new(),
+            count: Notify::new(),
+            minority: ArcSwapOption::empty(),
         });
         let handle = ViewWatch { shared: shared.clone() };
         let task = async move {
@@ -92,6 +107,7 @@ impl ViewWatch {
             tokio::select! {
                 () = join_all(watches) => {}
                 () = ask_around(&shared) => {}
+                () = count_voters(&shared) => {}
                 () = shutdown.wait() => {}
             }
         };
@@ -112,9 +128,10 @@ impl ViewWatch {
     /// watched nodes may hang, or be cut off from those that have it. Costs nothing if called often.
     pub fn refresh(&self) {
         self.shared.doubted.notify_one();
+        self.shared.count.notify_one();
     }
 
-    /// Whether there is a view that gives every slot an owner. A view stays good if all nodes fall silent.
+    /// Whether there is a view that gives every slot an owner, and a majority of its voters answers: fewer let nobody serve.
     ///
     /// # Errors
     /// What is missing, for `/readyz` and for people.
@@ -124,7 +141,10 @@ impl ViewWatch {
             let seeds: Vec<String> = self.shared.seeds.iter().map(ToString::to_string).collect();
             return Err(format!("no node has answered yet ({})", seeds.join(", ")));
         }
-        if view.covers_all() { Ok(()) } else { Err("some slots have no owner".to_owned()) }
+        if !view.covers_all() {
+            return Err("some slots have no owner".to_owned());
+        }
+        self.shared.minority.load().as_ref().map_or(Ok(()), |why| Err(why.as_ref().clone()))
     }
 
     /// How many nodes are being watched at present.
@@ -173,6 +193,64 @@ async fn ask_around(shared: &Shared) {
         pause = if shared.epoch() > before { ASK_PAUSE } else { (pause * 2).min(MAX_ASK_PAUSE) };
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
     }
+}
+
+/// Counts, now and then, who of those that vote answers.
+async fn count_voters(shared: &Shared) {
+    let mut few = 0;
+    loop {
+        let rest = if few == 0 { COUNT } else { COUNT_AGAIN };
+        // In time or not, it is counted now.
+        let _ = tokio::time::timeout(rest, shared.count.notified()).await;
+        let view = shared.view.load_full();
+        let who = answering(&view).await;
+        few = if view.epoch == 0 || quorum::decides(&view, &who) { 0 } else { few + 1 };
+        let why = (few >= COUNTS).then(|| {
+            let all = quorum::voters(&view).count();
+            Arc::new(format!(
+                "only {} of the {all} nodes that vote can be reached, which is no majority",
+                who.len()
+            ))
+        });
+        if why.is_some() != shared.minority.load().is_some() {
+            match &why {
+                Some(why) => tracing::warn!("the cluster cannot serve: {why}"),
+                None => tracing::info!("a majority of the nodes that vote answers again"),
+            }
+        }
+        shared.minority.store(why);
+        tokio::time::sleep(COUNT_AGAIN.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+}
+
+/// The voters of a view that answer.
+async fn answering(view: &View) -> BTreeSet<NodeId> {
+    let voters: BTreeSet<NodeId> = quorum::voters(view).collect();
+    let mut questions = JoinSet::new();
+    for voter in view.members.iter().filter(|member| voters.contains(&member.id)).cloned() {
+        questions.spawn(async move {
+            tokio::time::timeout(LIMIT, answers(&voter)).await.is_ok_and(|a| a).then_some(voter.id)
+        });
+    }
+    let mut who = BTreeSet::new();
+    while let Some(answer) = questions.join_next().await {
+        who.extend(answer.ok().flatten());
+    }
+    who
+}
+
+/// Whether a member answers: it, and not a later process at its address.
+async fn answers(member: &Member) -> bool {
+    let hello = Hello { epoch: u64::MAX, ..Hello::default() };
+    let bus = HostPort::new(member.host.clone(), member.gossip_port);
+    for addr in bus.resolve().await.unwrap_or_default() {
+        if let Ok(members) = bus::call::<Members>(addr, Verb::Members, &hello, LIMIT).await
+            && members.me.id == member.id
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// Holds an address among the watched ones, and counts as live once it answered.

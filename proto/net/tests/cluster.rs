@@ -408,3 +408,32 @@ async fn a_watcher_follows_until_every_node_was_replaced() {
     let e = Node::start("e", &[d.seed()]);
     follows(&[&d, &e]).await;
 }
+
+/// Who follows a cluster says that it cannot serve when those that vote are out of reach, though the view gives every slot an owner.
+#[tokio::test]
+async fn a_watch_that_reaches_a_minority_is_not_ready() {
+    let a = Node::start("a", &[]);
+    let b = Node::start("b", &[a.seed()]);
+    let c = Node::start("c", &[a.seed()]);
+    agree(&[&a, &b, &c], 20).await;
+    let (trigger, shutdown) = shutdown::channel();
+    let (watch, task) = ViewWatch::start(vec![a.seed()], shutdown);
+    let task = tokio::spawn(task);
+    let becomes = async |ready: bool| {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while watch.ready().is_ok() != ready {
+            assert!(tokio::time::Instant::now() < deadline, "{:?}", watch.ready());
+            watch.refresh();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    becomes(true).await;
+    for node in [&a, &c] {
+        node.trigger.fire();
+    }
+    becomes(false).await;
+    let why = watch.ready().unwrap_err();
+    assert!(why.starts_with("only 1 of the 3 nodes that vote"), "{why}");
+    trigger.fire();
+    task.await.unwrap();
+}

@@ -193,10 +193,10 @@ pub fn replicas(nodes: &[Node], runs: &[Run], of: usize, epoch: u64, out: &mut R
     }
 }
 
-/// `CLUSTER INFO`.
-pub fn info(nodes: &[Node], epoch: u64, out: &mut Reply<'_>) {
+/// `CLUSTER INFO`. `served`: as far as who answers knows, requests are served.
+pub fn info(nodes: &[Node], epoch: u64, served: bool, out: &mut Reply<'_>) {
     let assigned: u32 = nodes.iter().flat_map(|n| &n.ranges).map(|(a, b)| u32::from(b - a) + 1).sum();
-    let state = if assigned == u32::from(SLOTS) { "ok" } else { "fail" };
+    let state = if served && assigned == u32::from(SLOTS) { "ok" } else { "fail" };
     let size = nodes.iter().filter(|n| !n.ranges.is_empty()).count();
     // Who is no member of the view that it knows has none of its own.
     let mine = if nodes.iter().any(|n| n.myself) { epoch } else { 0 };

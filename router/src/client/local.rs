@@ -157,7 +157,7 @@ fn cluster(
         }
         "shards" => redis::shards(&nodes(shared, session, desk), out),
         "nodes" => redis::nodes(&nodes(shared, session, desk), epoch, out),
-        "info" => redis::info(&nodes(shared, session, desk), epoch, out),
+        "info" => redis::info(&nodes(shared, session, desk), epoch, shared.is_ready(), out),
         "myid" | "myshardid" => out.bulk(shared.run_id.as_bytes()),
         "keyslot" => out.int(i64::from(key_slot(args.at(2)))),
         "links" => out.array(0),

@@ -31,6 +31,15 @@ const KEEP: usize = 1 << 20;
 #[cfg(target_os = "linux")]
 const SILENCE: u32 = 4;
 
+/// The part of a request's patience for which a node may hold it before it says that it cannot serve it now: the router asks again
+/// then, perhaps somebody else, and ends it when its time is up. Less, and requests would be sent to and fro while a slot changes hands; more,
+/// and they would be late by that, and with them what is behind them on the connection.
+const HOLD: u32 = 10;
+
+fn hold(settings: &Settings) -> Duration {
+    settings.patience / HOLD
+}
+
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -151,7 +160,7 @@ async fn shake_hands(
         words.push(vec![b"AUTH".to_vec(), password.clone()]);
     }
     if settings.upstream_handshake {
-        words.push(line("SHOAL UPSTREAM 1"));
+        words.push(line(&format!("SHOAL UPSTREAM 1 {}", hold(settings).as_millis())));
     }
     if resp3 {
         words.push(line("HELLO 3"));

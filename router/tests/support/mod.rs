@@ -294,7 +294,7 @@ impl Bench {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let views_of_router = Views { current, refresh };
+        let views_of_router = Views { current, refresh, ready: Box::new(|| true) };
         let router = Router::start(settings, vec![listener], views_of_router, Box::new(|| {})).unwrap();
         Self { nodes, router, views, refreshes }
     }

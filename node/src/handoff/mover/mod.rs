@@ -377,7 +377,10 @@ impl Slots for DataPlane {
         // Before anything else: not even the record that is being put into effect may come into a slot that begins anew.
         self.0.intake.lock().on_view(view);
         self.0.measure_copies(view, me);
-        let ownership = Ownership::of(view.clone(), me);
+        let mut ownership = Ownership::of(view.clone(), me);
+        if let Some(own) = self.0.cluster.get().map(ClusterHandle::own) {
+            ownership = ownership.at(&own.host, own.resp_port);
+        }
         if view.place(me).is_none() && self.0.shared.ownership().count() > 0 {
             // Nothing here counts any more; clients hear where it is.
             self.0.shared.serve_nothing(ownership);
