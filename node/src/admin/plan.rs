@@ -1,13 +1,16 @@
 //! `SHOAL CLUSTER`, `SHOAL PLAN`, `SHOAL FORCE` and `CLUSTER FORGET`: what the cluster does with slots, for operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use shoal_net::ClusterHandle;
 use shoal_proto::{
     Error,
+    cluster::plan::imagined as imagine,
     error::Result,
     member::Health,
+    number,
     resp::{Args, Reply},
     slot::SLOTS,
     view::{Member, NOBODY, NodeId, View},
@@ -83,26 +86,27 @@ pub(super) fn state(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// `SHOAL PLAN`: what is on the move, and which copies are being made. `SHOAL PLAN JOIN [count]`, `SHOAL PLAN LEAVE name...`: what would be.
-/// Keys and bytes are those of this node's slots.
+/// `SHOAL PLAN`: what is on the move, and which copies are being made. With `JOIN [count] [WEIGHT weight] [ZONE zone]` and `LEAVE name...`, as
+/// often as one likes: what would be if all of that was done at once. Keys and bytes are those of this node's slots.
 pub(super) fn plan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let view = cluster(cx)?.view();
     let ownership = cx.shared.ownership();
     let view = ownership.view().cloned().unwrap_or(view);
     let owners = view.owners();
-    let (members, shares) = match args.get(2) {
-        None => (view.members.clone(), view.targets()),
-        Some(_) => {
-            let members = imagined(&view, args)?;
-            let shares = view.shares(&members);
-            (members, shares)
-        }
-    };
     let imagined = args.get(2).is_some();
-    let homes: Vec<u16> =
-        owners.iter().zip(&shares).map(|(o, s)| if *s == NOBODY { *o } else { *s }).collect();
-    let copies = if imagined { view.copies_among(&members, &homes) } else { view.all_copies() };
-    let (mut moves, mut made) = (Transfers::default(), Transfers::default());
+    let next = if imagined {
+        let Wishes { join, leave } = wishes(&view, args)?;
+        Arc::new(imagine(&view, join, &leave))
+    } else {
+        view.clone()
+    };
+    let (members, copies) = (&next.members, next.all_copies());
+    let homes: Vec<u16> = (next.owners().into_iter().zip(next.targets()))
+        .map(|(owner, target)| if target == NOBODY { owner } else { target })
+        .collect();
+    let mut moves =
+        Transfers { own: cx.shared.wiring.cluster.get().and_then(ClusterHandle::me), ..Transfers::default() };
+    let mut made = Transfers { own: moves.own, ..Transfers::default() };
     for slot in 0..SLOTS {
         let at = usize::from(slot);
         let Some(owner) = view.members.get(usize::from(owners[at])) else { continue };
@@ -144,65 +148,145 @@ pub(super) fn plan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Resu
 
 /// What goes from whom to whom: how many slots, and what is known of what they hold.
 #[derive(Debug, Default)]
-struct Transfers(BTreeMap<(String, String), (usize, SlotStats)>);
+struct Transfers {
+    /// The node that answers: what others have it does not know.
+    own: Option<NodeId>,
+    pairs: BTreeMap<(String, String), (usize, SlotStats, bool)>,
+}
 
 impl Transfers {
     fn add(&mut self, from: &Member, to: &Member, held: SlotStats) {
-        let (count, sum) = self.0.entry((from.name.clone(), to.name.clone())).or_default();
+        let (count, sum, known) = self.pairs.entry((from.name.clone(), to.name.clone())).or_default();
+        *known = self.own == Some(from.id);
         *count += 1;
         sum.keys += held.keys;
         sum.bytes += held.bytes;
     }
 
     fn count(&self) -> usize {
-        self.0.values().map(|(count, _)| count).sum()
+        self.pairs.values().map(|(count, ..)| count).sum()
     }
 
     /// `rate`: bytes a second.
     fn write(&self, rate: f64, arrow: &str, what: &str, text: &mut String) {
-        for ((from, to), (count, held)) in &self.0 {
+        for ((from, to), (count, held, known)) in &self.pairs {
             let seconds = (held.bytes as f64 / rate).max(*count as f64 / SLOTS_PER_SECOND);
             let _ = write!(text, "{from} {arrow} {to}: {count} {what}");
             if held.keys > 0 {
                 let _ = write!(text, ", {} keys, {} bytes", held.keys, held.bytes);
             }
-            let _ = writeln!(text, ", about {seconds:.1} s");
+            let _ = match known {
+                true => writeln!(text, ", about {seconds:.1} s"),
+                false => writeln!(text, ", at least {seconds:.1} s: {from} knows what is in them"),
+            };
         }
     }
 }
 
-/// The members as they would be.
-fn imagined(view: &View, args: Args<'_>) -> Result<Vec<Member>> {
-    let mut members = view.members.clone();
-    if args.is(2, "join") && args.len() <= 4 {
-        let count = args.get(3).map_or(Some(1), |n| std::str::from_utf8(n).ok()?.parse::<u16>().ok());
-        let count = count.filter(|n| (1..=256).contains(n)).ok_or(Error::NotInteger)?;
-        let weight = members.first().map_or(100, |m| m.weight);
-        members.extend((1..=count).map(|i| Member {
-            id: NodeId { node: u64::MAX - u64::from(i), boot: u64::MAX },
-            name: format!("new-{i}"),
+/// Most new members that are imagined.
+const MOST_NEW: usize = 256;
+
+/// Largest weight that is imagined: `--weight` takes no more.
+const MOST_WEIGHT: i64 = u16::MAX as i64;
+
+/// Who would come and who would go.
+#[derive(Debug, Default)]
+struct Wishes {
+    join: Vec<Member>,
+    leave: BTreeSet<NodeId>,
+}
+
+/// Reads `JOIN [count] [WEIGHT weight] [ZONE zone]` and `LEAVE name...` from the third argument on.
+///
+/// # Errors
+/// When they are none, name somebody who is not there or twice, have numbers out of range, or leave nobody.
+fn wishes(view: &View, args: Args<'_>) -> Result<Wishes> {
+    let mut wishes = Wishes::default();
+    let mut at = 2;
+    while at < args.len() {
+        if args.is(at, "join") {
+            at = join(view, args, at + 1, &mut wishes.join)?;
+        } else if args.is(at, "leave") {
+            at = leave(view, args, at + 1, &mut wishes.leave)?;
+        } else {
+            return Err(Error::Syntax);
+        }
+    }
+    let stays = |m: &Member| !wishes.leave.contains(&m.id) && !view.leaving.contains(&m.id);
+    if wishes.join.is_empty() && !view.members.iter().any(stays) {
+        return Err(Error::text("ERR somebody has to stay"));
+    }
+    Ok(wishes)
+}
+
+/// A number between 1 and `most`.
+fn number(what: &str, text: &[u8], most: i64) -> Result<i64> {
+    let number = number::parse_i64(text).filter(|n| (1..=most).contains(n));
+    number.ok_or_else(|| {
+        let text = String::from_utf8_lossy(text);
+        Error::owned(format!("ERR {what} '{text}' is no number between 1 and {most}"))
+    })
+}
+
+fn is_clause(args: Args<'_>, at: usize) -> bool {
+    args.is(at, "join") || args.is(at, "leave")
+}
+
+/// What stands behind `JOIN`; where it ends.
+fn join(view: &View, args: Args<'_>, mut at: usize, all: &mut Vec<Member>) -> Result<usize> {
+    let first = view.members.first();
+    let (mut count, mut weight, mut zone) = (1, first.map_or(100, |m| m.weight), String::new());
+    if at < args.len() && !is_clause(args, at) && !args.is(at, "weight") && !args.is(at, "zone") {
+        count = number("count", args.at(at), MOST_NEW as i64)? as usize;
+        at += 1;
+    }
+    while at < args.len() && !is_clause(args, at) {
+        let value = args.get(at + 1).ok_or(Error::Syntax)?;
+        if args.is(at, "weight") {
+            weight = number("weight", value, MOST_WEIGHT)? as u16;
+        } else if args.is(at, "zone") {
+            zone = String::from_utf8_lossy(value).into_owned();
+        } else {
+            return Err(Error::Syntax);
+        }
+        at += 2;
+    }
+    if all.len() + count > MOST_NEW {
+        return Err(Error::owned(format!("ERR no more than {MOST_NEW} new members can be imagined")));
+    }
+    for _ in 0..count {
+        let number = all.len() as u64 + 1;
+        all.push(Member {
+            // Younger than anybody, the first the oldest of them.
+            id: NodeId { node: u64::MAX - (MOST_NEW as u64 - number), boot: u64::MAX },
+            name: format!("new-{number}"),
             host: String::new(),
             resp_port: 0,
             gossip_port: 0,
             weight,
-            zone: String::new(),
-            replication: Default::default(),
-        }));
-        return Ok(members);
+            zone: zone.clone(),
+            replication: first.map(|m| m.replication).unwrap_or_default(),
+        });
     }
-    if args.is(2, "leave") && args.len() >= 4 {
-        for i in 3..args.len() {
-            let at = members.iter().position(|m| m.name.as_bytes() == args.at(i));
-            members.remove(at.ok_or_else(|| {
-                Error::owned(format!("ERR no member is called '{}'", String::from_utf8_lossy(args.at(i))))
-            })?);
-        }
-        if members.is_empty() {
-            return Err(Error::text("ERR somebody has to stay"));
-        }
-        return Ok(members);
+    Ok(at)
+}
+
+/// The names or ids behind `LEAVE`; where they end.
+fn leave(view: &View, args: Args<'_>, mut at: usize, all: &mut BTreeSet<NodeId>) -> Result<usize> {
+    if at >= args.len() || is_clause(args, at) {
+        return Err(Error::Syntax);
     }
-    Err(Error::Syntax)
+    while at < args.len() && !is_clause(args, at) {
+        let named = |m: &&Member| [m.name.as_bytes(), m.id.hex().as_bytes()].contains(&args.at(at));
+        let text = || String::from_utf8_lossy(args.at(at));
+        let member = view.members.iter().find(named);
+        let member = member.ok_or_else(|| Error::owned(format!("ERR no member is called '{}'", text())))?;
+        if !all.insert(member.id) {
+            return Err(Error::owned(format!("ERR '{}' is named twice", text())));
+        }
+        at += 1;
+    }
+    Ok(at)
 }
 
 /// `SHOAL FORCE`: a view of those who are up, without a majority.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::{Copied, Report};
 use super::mutant::{self, Mutant};
-use super::slots::of_ranges;
+use super::slots::{Slots, of_ranges};
 use crate::view::copies::Choice;
-use crate::view::{Copies, Member, NOBODY, NodeId, View};
+use crate::view::{Copies, Member, NOBODY, NodeId, Ranges, View};
 
 /// Who shall be in the next view.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -56,6 +56,43 @@ pub fn next(view: &View, reports: &BTreeMap<NodeId, Report>, wanted: &Wanted) ->
     let needed: Vec<Member> =
         next.members.iter().enumerate().filter(needed).map(|(_, m)| m.clone()).collect();
     if needed.len() == next.members.len() { next } else { settled.with(needed, wanted) }
+}
+
+/// The view that would follow `view`, whose owners are those at present, if these came and these wanted to go: its targets are where slots
+/// would go, its copies that are not in sync those that would be made. Who leaves already goes on doing so. If nobody would stay, nothing
+/// moves.
+pub fn imagined(view: &View, join: Vec<Member>, leave: &BTreeSet<NodeId>) -> View {
+    let copies = view.all_copies();
+    let (owners, member) = (view.owners(), |place: u16| view.members.get(usize::from(place)).map(|m| m.id));
+    let report = |(place, id): (u16, NodeId)| {
+        let slots = || (0..view.slots()).filter(|slot| owners[usize::from(*slot)] == place);
+        // Streams have no numbers here: both ends say the same.
+        let copied = |peer: NodeId, slots: Slots| Copied { peer, stream: 0, slots: slots.ranges() };
+        let others = || {
+            (0..view.members.len() as u16)
+                .filter_map(|at| Some((at, member(at)?)))
+                .filter(|(at, _)| *at != place)
+        };
+        let has = |slot: u16, at: u16| copies[usize::from(slot)].has(at) == Some(true);
+        let claims = others().map(|(at, peer)| copied(peer, slots().filter(|slot| has(*slot, at)).collect()));
+        let owners = &owners;
+        let of = |at: u16| (0..view.slots()).filter(move |slot| owners[usize::from(*slot)] == at);
+        let holds =
+            others().map(|(at, peer)| copied(peer, of(at).filter(|slot| has(*slot, place)).collect()));
+        let owned: Slots = slots().collect();
+        let report = Report {
+            owned: owned.ranges(),
+            sent: Ranges::new(),
+            claims: claims.filter(|copied| !copied.slots.is_empty()).collect(),
+            holds: holds.filter(|copied| !copied.slots.is_empty()).collect(),
+        };
+        (id, report)
+    };
+    let everybody = || (0..view.members.len() as u16).filter_map(|at| Some((at, member(at)?)));
+    let reports = everybody().map(report).collect();
+    let keep = everybody().map(|(_, id)| id).collect();
+    let leave = leave.iter().chain(&view.leaving).copied().collect();
+    next(view, &reports, &Wanted { keep, join, leave })
 }
 
 fn owned_before(view: &View, owners: &[Option<usize>], id: NodeId) -> bool {
@@ -253,4 +290,75 @@ fn shares(view: &View, owners: &[u16], members: &[Member], leaving: &[NodeId]) -
     let base = View::new(view.cluster, view.epoch, members.to_vec(), &base);
     let of_active: Vec<u16> = active.iter().filter_map(place).collect();
     base.shares(&active).into_iter().map(|share| of_active[usize::from(share)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Replication;
+
+    fn member(node: u64, zone: &str, replicas: u8) -> Member {
+        Member {
+            id: NodeId { node, boot: node },
+            name: format!("n{node}"),
+            host: "host".to_owned(),
+            resp_port: 0,
+            gossip_port: 0,
+            weight: 100,
+            zone: zone.to_owned(),
+            replication: Replication { replicas, ack_all: true },
+        }
+    }
+
+    /// Of each slot its owner and target by name.
+    fn moves(view: &View) -> Vec<(u64, Option<u64>)> {
+        let node = |place: u16| view.members.get(usize::from(place)).map(|m| m.id.node);
+        let both = view.owners().into_iter().zip(view.targets());
+        both.map(|(owner, target)| (node(owner).unwrap_or(0), node(target))).collect()
+    }
+
+    #[test]
+    fn what_is_imagined_goes_on_from_what_is_under_way() {
+        let view = View::first(1, vec![member(1, "", 0), member(2, "", 0)]);
+        let nobody = BTreeSet::new();
+        let grown = imagined(&view, vec![member(3, "", 0)], &nobody);
+        assert_eq!(moves(&grown).iter().filter(|(_, to)| *to == Some(3)).count(), 5461);
+        assert_eq!(moves(&imagined(&grown, Vec::new(), &nobody)), moves(&grown), "nothing else is wanted");
+        let more = imagined(&grown, vec![member(4, "", 0)], &nobody);
+        let (before, after) = (moves(&grown), moves(&more));
+        let to_third = |slot: &usize| [&before, &after].iter().all(|moves| moves[*slot].1 == Some(3));
+        assert_eq!((0..16384).filter(to_third).count(), 4096, "what goes to the third goes on");
+        assert_eq!(after.iter().filter(|(_, to)| *to == Some(3)).count(), 4096);
+        // Who leaves already gets nothing, nor keeps anything.
+        let mut leaving = grown;
+        leaving.leaving = vec![NodeId { node: 2, boot: 2 }];
+        let left = moves(&imagined(&leaving, vec![member(4, "", 0)], &nobody));
+        assert!(left.iter().all(|(owner, to)| *to != Some(2) && (*owner != 2 || to.is_some())));
+    }
+
+    #[test]
+    fn copies_are_imagined_in_other_zones_and_those_in_sync_are_kept() {
+        let view = View::first(1, vec![member(1, "x", 1), member(2, "y", 1)]);
+        let synced = |at: u16| {
+            let mut copies = Copies::default();
+            copies.add(at, true);
+            copies
+        };
+        let copies: Vec<Copies> = view.owners().iter().map(|owner| synced(1 - owner)).collect();
+        let view = view.with_copies(&copies);
+        let nobody = BTreeSet::new();
+        let same = imagined(&view, Vec::new(), &nobody);
+        assert_eq!((moves(&same), same.all_copies()), (moves(&view), view.all_copies()));
+        let grown = imagined(&view, vec![member(3, "y", 1)], &nobody);
+        let (owners, targets) = (grown.owners(), grown.targets());
+        for (slot, copies) in grown.all_copies().iter().enumerate() {
+            let home = if targets[slot] == NOBODY { owners[slot] } else { targets[slot] };
+            let zone = |at: u16| grown.members[usize::from(at)].zone.clone();
+            let elsewhere = |at: u16| at != home && zone(at) != zone(home);
+            assert!(
+                copies.iter().any(|(at, _)| elsewhere(at)) || owners[slot] != home && elsewhere(owners[slot]),
+                "{slot}: {copies:?}"
+            );
+        }
+    }
 }

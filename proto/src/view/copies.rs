@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Member, NOBODY, View};
+use super::{Member, NOBODY};
 
 /// Most copies of a slot besides its owner's.
 pub const MAX_REPLICAS: u8 = 2;
@@ -67,27 +67,6 @@ impl Copies {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.at[0] == NOBODY
-    }
-}
-
-impl View {
-    /// Where copies of each slot would be if these were the members, in order of age, and had the slots by this table: places among
-    /// them. What is there stays if it may; whoever gives a slot away keeps a copy if one is wanted.
-    pub fn copies_among(&self, members: &[Member], homes: &[u16]) -> Vec<Copies> {
-        let place = |at: u16| {
-            let id = self.members.get(usize::from(at))?.id;
-            members.iter().position(|m| m.id == id).map(|at| at as u16)
-        };
-        let known =
-            self.all_copies().into_iter().zip(self.owners()).zip(homes).map(|((copies, owner), home)| {
-                let mut known = Copies::default();
-                let former = Some(owner).filter(|owner| place(*owner) != Some(*home));
-                let all = copies.iter().map(|(at, _)| at).chain(former).filter_map(place);
-                all.for_each(|at| known.add(at, false));
-                known
-            });
-        let (active, known) = (vec![true; members.len()], known.collect());
-        Choice { members, active, homes, known }.choose(self.replication().replicas)
     }
 }
 

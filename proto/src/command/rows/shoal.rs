@@ -32,14 +32,14 @@ const SHOAL: &[Command] = &[
         )
         .local(),
     shoal("plan", -2, "admin noscript loading stale")
-        .syntax("[JOIN [count] | LEAVE name [name ...]]")
+        .syntax("[JOIN [count] [WEIGHT weight] [ZONE zone] | LEAVE name [name ...]] ...")
         .about(
             "Shows which slots move and which copies are made, or would be, with this node's keys and bytes.",
             "O(N), N slots",
         )
         .local(),
     shoal("upstream", -2, "admin noscript loading stale")
-        .syntax("[version]")
+        .syntax("[version [milliseconds]]")
         .about("Says that a router is at the other end, which splits commands by node.", "O(1)")
         .local(),
     shoal("view", -2, "admin noscript loading stale no_auth")
