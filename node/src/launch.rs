@@ -134,7 +134,7 @@ const FILES_PER_THREAD: usize = 4;
 const FIRST_VIEW: Duration = Duration::from_secs(5);
 
 /// Starts a node; its control tasks run on `control` until the shutdown. `stop` ends the process
-/// (`SHUTDOWN`).
+/// (`SHUTDOWN`, `CLUSTER FORGET`).
 ///
 /// # Errors
 /// When an address cannot be had; nothing is left running then.
@@ -158,7 +158,9 @@ pub fn start(
     }
     let name = settings.name.clone().unwrap_or_else(|| default_name(resp));
     let handle: Arc<OnceLock<ClusterHandle>> = Arc::default();
-    let shared = shared(settings.config, &handle, stop);
+    let stop = Arc::new(stop);
+    let forgotten = stop.clone();
+    let shared = shared(settings.config, &handle, move || stop());
     let alone = settings.join.is_empty();
     let excluded = shared.clone();
     let mover = Mover::new(shared.clone(), &name)?;
@@ -169,6 +171,7 @@ pub fn start(
         zone: settings.zone,
         replication: settings.replication,
         on_excluded: Arc::new(move || excluded.forget_everything()),
+        on_forgotten: Arc::new(move || forgotten()),
         leave_limit: settings.leave_limit,
         ..cluster::Settings::new(
             name.clone(),

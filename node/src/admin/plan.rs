@@ -296,7 +296,7 @@ pub(super) fn force(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// `CLUSTER FORGET node-id`: the node hands over what it has and is left out of the view.
+/// `CLUSTER FORGET node-id`: the node leaves, and its process ends.
 pub(super) fn forget(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let cluster = cluster(cx)?;
     let view = cluster.view();

@@ -122,6 +122,9 @@ pub struct Settings {
     /// Called when the cluster has gone on without this process: all data must be gone when it returns. It
     /// runs on the control thread.
     pub on_excluded: Arc<dyn Fn() + Send + Sync>,
+    /// Called once when an operator wants this node to leave; it has begun to, and the process is to end when it has left. It runs on
+    /// the control thread.
+    pub on_forgotten: Arc<dyn Fn() + Send + Sync>,
     /// Whoever keeps the data.
     pub slots: Arc<dyn Slots>,
     /// How long leaving may go on without progress.
@@ -160,6 +163,7 @@ impl Settings {
             replication: Replication::default(),
             profile: Profile::default(),
             on_excluded: Arc::new(|| {}),
+            on_forgotten: Arc::new(|| {}),
             slots,
             leave_limit: LEAVE_LIMIT,
         }
@@ -318,14 +322,15 @@ impl ClusterHandle {
         }
     }
 
-    /// Makes a member hand over what it has and leaves it out of the view.
+    /// Makes a member leave, this one or another: it is told to, hands over what it has and ends. One that does not answer is left out
+    /// of the view as soon as it has nothing that others need, or counts as crashed.
     ///
     /// # Errors
     /// When the task is too busy.
     pub fn forget(&self, id: NodeId) -> Result<(), String> {
         self.shared
             .commands
-            .try_send(Command::Leave(id))
+            .try_send(Command::Forget(id))
             .map_err(|_| "ERR this node is busy, ask again".to_owned())
     }
 

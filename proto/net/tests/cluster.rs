@@ -293,6 +293,44 @@ async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
     assert_eq!((a.data.lost(), b.data.lost()), (0, 0));
 }
 
+#[tokio::test]
+async fn who_is_forgotten_hands_over_and_stays_out() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let b = Node::with("b", &[a.seed()], "127.0.0.1:0", |settings| {
+        settings.on_forgotten = Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+    });
+    agree(&[&a, &b], 20).await;
+    a.handle.forget(b.handle.me().unwrap()).unwrap();
+    agree(&[&a], 20).await;
+    assert_eq!((a.data.served().len(), a.data.lost(), b.data.lost()), (16384, 0, 0));
+    assert_eq!(b.handle.leave().await, Ok(()), "it has left already");
+    assert_eq!((told.load(Ordering::SeqCst), b.excluded.load(Ordering::SeqCst)), (1, 0));
+    let c = Node::start("c", &[a.seed()]);
+    agree(&[&a, &c], 20).await;
+    // It may be the one who is asked, too.
+    a.handle.forget(a.handle.me().unwrap()).unwrap();
+    agree(&[&c], 20).await;
+    assert_eq!(c.data.served().len(), 16384);
+}
+
+/// It cannot be told, so it is left out as one that crashed, with what it had.
+#[tokio::test]
+async fn who_is_forgotten_and_gone_does_not_hold_up_the_others() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let b = Node::start("b", &[a.seed()]);
+    agree(&[&a, &b], 20).await;
+    let id = b.handle.me().unwrap();
+    b.crash();
+    a.handle.forget(id).unwrap();
+    agree(&[&a], 20).await;
+}
+
 /// What takes long is waited for, what does not move is not.
 #[tokio::test]
 async fn leaving_ends_when_nothing_moves_any_more() {

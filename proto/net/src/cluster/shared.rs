@@ -24,8 +24,12 @@ pub(super) enum Command {
     Heard(Hello),
     /// A peer answered us, or did not: the stranger that was asked, if it was one, and what it said.
     Learned(Option<NodeId>, Option<Box<Members>>),
-    /// A member asks for a view without itself.
+    /// A member asks for a view without itself; or somebody wants us to leave.
     Leave(NodeId),
+    /// An operator wants a member to leave.
+    Forget(NodeId),
+    /// The same, of a member that does not answer.
+    LeaveOut(NodeId),
     /// This process leaves.
     LeaveSelf(oneshot::Sender<Result<(), NotHandedOver>>),
     /// After an exclusion: the answer to our joining anew, or none.

@@ -468,6 +468,9 @@ impl Task {
         if inside {
             self.shared.admitted.store(true, Ordering::Relaxed);
         }
+        if view.leaving.contains(&me) && self.leaving.is_none() {
+            self.forgotten();
+        }
     }
 
     /// The view in force lacks us, who were in the one before.
@@ -521,7 +524,9 @@ impl Task {
                     self.learn(*members);
                 }
             }
-            Command::Leave(id) => {
+            Command::Leave(id) | Command::Forget(id) if id == self.membership.me().id() => self.forgotten(),
+            Command::Forget(id) => self.forget(id),
+            Command::Leave(id) | Command::LeaveOut(id) => {
                 let now = self.now();
                 self.core.on_leave(now, id);
             }

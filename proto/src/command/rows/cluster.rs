@@ -66,7 +66,7 @@ const CLUSTER: &[Command] = &[
         .never(OWN_SLOTS),
     cluster("forget", 3, "3.0.0", "no_async_loading admin stale")
         .syntax("node-id")
-        .about("Makes a node hand over what it has, and leaves it out of the view.", "O(1)")
+        .about("Makes a node hand over what it has and leave; its process ends.", "O(1)")
         .local(),
     cluster("getkeysinslot", 4, "3.0.0", "stale")
         .syntax("slot count")

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use shoal_proto::bus::{Latest, Leave, Verb};
-use shoal_proto::view::Member;
+use shoal_proto::view::{Member, NodeId};
 use tokio::sync::oneshot;
 
+use super::super::shared::Command;
 use super::{CALL, NotHandedOver, Task, count};
 use crate::bus;
 
@@ -48,6 +49,33 @@ impl Task {
         } else {
             self.go_on_leaving();
         }
+    }
+
+    /// An operator wants this node to leave: it does, and the process ends when it has.
+    pub(super) fn forgotten(&mut self) {
+        if self.leaving.is_some() || self.left {
+            return;
+        }
+        tracing::warn!(node = self.settings.name, "told to leave by CLUSTER FORGET");
+        // Nobody waits for this one; whoever ends the process asks again.
+        self.start_leaving(oneshot::channel().0);
+        (self.settings.on_forgotten)();
+    }
+
+    /// Tells a member to leave. If it does not answer, whoever makes views leaves it out.
+    pub(super) fn forget(&self, id: NodeId) {
+        let view = self.core.view();
+        let Some(address) = view.members.iter().find(|m| m.id == id).map(|m| self.address(m)) else { return };
+        let (shared, leave) = (self.shared.clone(), Leave { cluster: view.cluster, id });
+        tokio::spawn(async move {
+            for addr in address.resolve().await.unwrap_or_default() {
+                match bus::call::<Latest>(addr, Verb::Leave, &leave, CALL).await {
+                    Ok(_) => return,
+                    Err(error) => tracing::warn!(%addr, %error, "a node that is to leave does not answer"),
+                }
+            }
+            let _ = shared.commands.send(Command::LeaveOut(id)).await;
+        });
     }
 
     /// Slots that others need us for: those that we have, and those of which the view lists a copy here.
