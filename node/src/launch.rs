@@ -16,6 +16,7 @@ use shoal_net::{
     telemetry::{self, Metric},
 };
 use shoal_proto::view::Replication;
+use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
@@ -106,9 +107,19 @@ pub struct Running {
     pub admin: Option<SocketAddr>,
     data: Node,
     linger: Duration,
+    failed: oneshot::Receiver<String>,
 }
 
 impl Running {
+    /// Returns when this node cannot be a member of the cluster, or not any more: why, for people. The process has nothing left to do then.
+    pub async fn failed(&mut self) -> String {
+        match (&mut self.failed).await {
+            Ok(why) => why,
+            // It ended as it should.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Leaves the cluster: hands over all slots, goes on telling clients where they are for [`LINGER`], then ends the
     /// data plane.
     ///
@@ -190,7 +201,13 @@ pub fn start(
         Some(address) => Some(serve_admin(&address, &name, (&cluster, &shared), control, shutdown)?),
         None => None,
     };
-    control.spawn(task);
+    let (fails, failed) = oneshot::channel();
+    control.spawn(async move {
+        if let Err(error) = task.await {
+            // Nobody asks while the process ends.
+            let _ = fails.send(error.to_string());
+        }
+    });
     control.spawn(metrics::publish(shared.clone(), name));
     control.spawn(heap::keep(shared.clone()));
     if alone {
@@ -210,7 +227,7 @@ pub fn start(
     }
     let data = server::start(shared.clone(), listener, settings.threads)?;
     let linger = settings.linger;
-    Ok(Running { shared, cluster, resp, admin, data, linger })
+    Ok(Running { shared, cluster, resp, admin, data, linger, failed })
 }
 
 fn shared(

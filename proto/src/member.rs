@@ -6,6 +6,7 @@
 
 pub mod datagram;
 mod identity;
+pub mod rival;
 #[cfg(test)]
 mod tests;
 

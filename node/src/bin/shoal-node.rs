@@ -59,21 +59,22 @@ fn run(flags: NodeFlags, matches: &ArgMatches) -> Result<(), Box<dyn std::error:
     let (trigger, shutdown) = shutdown::channel();
     let (stop, stopped) = shutdown::channel();
     // Leaving the cluster still needs gossip, so what runs there ends later than the wish to stop is uttered.
-    let node = launch::start(settings, &control, &shutdown, move || stop.fire())?;
+    let mut node = launch::start(settings, &control, &shutdown, move || stop.fire())?;
     let (signal, signalled) = shutdown::channel();
     control.spawn(shutdown::on_signals(signal));
     let admin = node.admin.map(|a| format!(", metrics and health on http://{a}")).unwrap_or_default();
     tracing::info!("ready on {}, gossip on {}{admin}", node.resp, node.cluster.gossip_addr());
-    let handed_over = control.run(async move {
+    let ended: Result<_, String> = control.run(async move {
         tokio::select! {
             () = stopped.wait() => {}
             () = signalled.wait() => {}
+            why = node.failed() => return Err(why),
         }
         let handed_over = node.leave().await;
         trigger.fire();
-        handed_over
+        Ok(handed_over)
     })?;
-    handed_over?;
+    ended??;
     tracing::info!("stopped");
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use shoal_proto::bus::{Join, Joined, Members, Verb};
-use shoal_proto::member::{Identity, Role};
+use shoal_proto::member::{Identity, Role, rival};
 use shoal_proto::version;
 use shoal_proto::view::{Member, NodeId, View};
 
@@ -50,27 +50,38 @@ pub(super) struct Start {
 }
 
 /// Tries until it has one. To be dropped to give up.
-pub(super) async fn join(settings: &Settings, shared: &Shared) -> Start {
+///
+/// # Errors
+/// Another process has our name: why, for people.
+pub(super) async fn join(settings: &Settings, shared: &Shared) -> Result<Start, String> {
     let expected = usize::from(settings.bootstrap_expect);
     if settings.seeds.is_empty() && expected <= 1 {
-        return found(settings, shared);
+        return Ok(found(settings, shared));
     }
     let mut pause = PAUSE;
-    let mut fresh = 0;
+    let (mut fresh, mut twins) = (0, 0);
     loop {
         let mut round = seeds::ask_all(&settings.seeds, shared, settings.resp).await;
-        if let Some(start) = join_any(&mut round, settings, shared).await {
-            return start;
+        if let Some(start) = join_any(&mut round, settings, shared).await? {
+            return Ok(start);
         }
         if round.silent.is_empty() && round.answers.is_empty() && expected <= 1 {
-            return found(settings, shared);
+            return Ok(found(settings, shared));
         }
         let own = shared.me.load().id.node;
+        let is_twin = |m: &Members| (m.me.id.node, m.cluster) == (own, 0);
+        let twin =
+            round.answers.iter().find(|(_, m)| is_twin(m) && rival::gives_up(shared.process, m.process));
+        // One that is ending may answer once more.
+        twins = if twin.is_some() { twins + 1 } else { 0 };
+        if let Some((addr, _)) = twin.filter(|_| twins == FRESH_ROUNDS) {
+            return Err(in_use(&settings.name, &addr.to_string()));
+        }
         let lowest = round.answers.iter().all(|(_, m)| m.cluster == 0 && own < m.me.id.node);
         let enough = others(&round) + 1 >= expected;
         fresh = if round.silent.is_empty() && lowest && enough { fresh + 1 } else { 0 };
         if fresh == FRESH_ROUNDS {
-            return found(settings, shared);
+            return Ok(found(settings, shared));
         }
         report(&round, settings, shared);
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -99,22 +110,41 @@ fn report(round: &Round, settings: &Settings, shared: &Shared) {
     }
 }
 
-async fn join_any(round: &mut Round, settings: &Settings, shared: &Shared) -> Option<Start> {
+/// That another process has the name, for people.
+pub(super) fn in_use(name: &str, at: &str) -> String {
+    format!(
+        "another process of the name '{name}' is in the cluster, at {at}: each node needs a --name of its own; \
+         if this is to replace it, stop it first"
+    )
+}
+
+/// The reason if a node does not let us join for good.
+fn for_good(error: &bus::CallError) -> Option<String> {
+    let bus::CallError::Refused(text) = error else { return None };
+    text.strip_prefix(rival::NAME_IN_USE).map(|why| why.trim_start().to_owned())
+}
+
+async fn join_any(round: &mut Round, settings: &Settings, shared: &Shared) -> Result<Option<Start>, String> {
     for (addr, members) in round.answers.iter().filter(|(_, m)| m.cluster != 0) {
         // The seed may be a RESP port; joining happens on the gossip port of the same host.
         let gossip = SocketAddr::new(addr.ip(), members.me.gossip_port);
         match ask(gossip, shared).await {
-            Ok(joined) => return Some(take(joined, settings, shared)),
-            Err(error) => round.silent.push(format!("{gossip} does not let us join: {error}")),
+            Ok(joined) => return Ok(Some(take(joined, settings, shared))),
+            Err(error) => match for_good(&error) {
+                Some(why) => return Err(why),
+                None => round.silent.push(format!("{gossip} does not let us join: {error}")),
+            },
         }
     }
-    None
+    Ok(None)
 }
 
 /// Asks a node to let us join.
 pub(super) async fn ask(gossip: SocketAddr, shared: &Shared) -> Result<Joined, bus::CallError> {
     let mut member = shared.me.load().as_ref().clone();
-    member.id.boot = unix_ms();
+    if member.id.boot == 0 {
+        member.id.boot = unix_ms();
+    }
     bus::call(gossip, Verb::Join, &Join { member }, LIMIT).await
 }
 
@@ -175,20 +205,36 @@ fn publish(settings: &Settings, shared: &Shared, identity: &Identity) -> Member 
     me
 }
 
-/// Joins the cluster anew through any of its members, after it went on without us.
-pub(super) async fn rejoin(members: Vec<Member>, known: Vec<SocketAddr>, shared: &Shared) -> Option<Joined> {
+/// Joins the cluster anew through any of its members, after it went on without us. None: nobody lets us in at present.
+///
+/// # Errors
+/// Another process has our name: why, for people.
+pub(super) async fn rejoin(
+    members: Vec<Member>,
+    known: Vec<SocketAddr>,
+    shared: &Shared,
+) -> Result<Option<Joined>, String> {
     let mut addrs = known;
     for member in members {
         let host = crate::address::HostPort::new(member.host, member.gossip_port);
         addrs.extend(host.resolve().await.unwrap_or_default());
     }
     addrs.dedup();
+    let before = shared.me.load().id.boot;
     for addr in addrs {
-        if let Ok(joined) = ask(addr, shared).await {
-            return Some(joined);
+        match ask(addr, shared).await {
+            Ok(joined) => {
+                let boot = joined.boot.max(unix_ms()).max(before.saturating_add(1));
+                return Ok(Some(Joined { boot, ..joined }));
+            }
+            Err(error) => {
+                if let Some(why) = for_good(&error) {
+                    return Err(why);
+                }
+            }
         }
     }
-    None
+    Ok(None)
 }
 
 /// Exchanges members and views with one peer.

@@ -1,18 +1,27 @@
 //! Answers to peers and routers, from snapshots; what changes anything goes to the task.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use shoal_proto::bus::{
-    self, Granted, Heard, Hello, Join, Joined, Latest, Leave, Push, Refusal, Request, Since, Verb,
+    self, Granted, Heard as Delivered, Hello, Join, Joined, Latest, Leave, Members, Push, Refusal, Request,
+    Since, Verb,
 };
+use shoal_proto::member::Health;
+use shoal_proto::member::rival::{self, Former, Heard, Verdict};
 use shoal_proto::version;
 use shoal_proto::view::NodeId;
 
 use tokio::net::TcpStream;
 
+use super::join;
 use super::shared::{Command, Shared};
-use crate::bus::{Closed, Service};
+use crate::address::HostPort;
+use crate::bus::{CallError, Closed, Service, call};
+
+/// How long a process may take to say who it is, before another one that has its name may join; less than that one waits.
+const WHO: Duration = Duration::from_secs(1);
 
 /// How long a watch waits for a newer view before it is answered with the current one.
 pub(crate) const WATCH: Duration = Duration::from_secs(30);
@@ -21,6 +30,10 @@ impl Service for Shared {
     async fn answer(&self, request: Request<'_>, from: IpAddr) -> Result<Vec<u8>, String> {
         if request.verb == Verb::Watch {
             return self.watch(request).await;
+        }
+        if request.verb == Verb::Join {
+            let join: Join = request.message().map_err(|refusal| refusal.to_string())?;
+            self.check_name(join.member.id).await?;
         }
         self.answer_now(request, Some(from))
     }
@@ -87,7 +100,7 @@ impl Shared {
                     Err(Refusal::UnknownKind(_)) => self.count_unknown(),
                     Err(refusal) => return Err(refused(refusal)),
                 }
-                Ok(bus::encode(&Heard))
+                Ok(bus::encode(&Delivered))
             }
             Verb::Stream => {
                 let hello: bus::Stream = request.message().map_err(refused)?;
@@ -105,6 +118,57 @@ impl Shared {
                 Ok(bus::encode(&self.latest(&Since { cluster: leave.cluster, epoch })))
             }
         }
+    }
+
+    /// Whether a process may join under its name: not while another one of that name answers.
+    ///
+    /// # Errors
+    /// The error line.
+    async fn check_name(&self, asker: NodeId) -> Result<(), String> {
+        let (view, members) = (self.view.load_full(), self.members.load_full());
+        let of = |id: NodeId| {
+            let up = members.iter().any(|m| m.identity.id() == id && m.health != Health::Down);
+            Former { id, up, listed: view.place(id).is_some() }
+        };
+        let known = members.iter().map(|m| m.identity.id()).chain(view.members.iter().map(|m| m.id));
+        let Some(former) = rival::living(asker, known.map(of)) else { return Ok(()) };
+        let member = view.members.iter().find(|m| m.id == former.id);
+        let at: Option<HostPort> = members
+            .iter()
+            .find(|m| m.identity.id() == former.id)
+            .map(|m| m.identity.gossip_addr().into())
+            .or_else(|| member.map(|m| HostPort::new(m.host.clone(), m.gossip_port)));
+        let Some(at) = at else { return Ok(()) };
+        let heard =
+            if former.id == self.me.load().id { Heard::Answered(former.id) } else { self.ask_who(&at).await };
+        match rival::judge(&former, heard) {
+            Verdict::Free => Ok(()),
+            Verdict::Unsure => Err("ERR the process that has this name may still live, ask again".to_owned()),
+            Verdict::Taken => {
+                let name = member.map_or_else(|| format!("{:016x}", asker.node), |m| m.name.clone());
+                tracing::warn!(node = self.me.load().name, name, %at, "refused a second process of this name");
+                Err(format!("{} {}", rival::NAME_IN_USE, join::in_use(&name, &at.to_string())))
+            }
+        }
+    }
+
+    /// Who is there.
+    async fn ask_who(&self, at: &HostPort) -> Heard {
+        let mut heard = Heard::Silence;
+        for addr in at.resolve().await.unwrap_or_default() {
+            heard = match call::<Members>(addr, Verb::Members, &self.hello(), WHO).await {
+                Ok(members) => return Heard::Answered(members.me.id),
+                Err(CallError::Refused(_) | CallError::Malformed) => Heard::Nobody,
+                Err(CallError::Timeout(_)) => heard,
+                Err(CallError::Io(error)) => match error.kind() {
+                    io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::TimedOut => heard,
+                    _ => Heard::Nobody,
+                },
+            };
+        }
+        heard
     }
 
     /// A newcomer's boot is higher than any we know of its node, even if its clock went backwards: otherwise the

@@ -34,6 +34,8 @@ pub(super) enum Command {
     LeaveSelf(oneshot::Sender<Result<(), NotHandedOver>>),
     /// After an exclusion: the answer to our joining anew, or none.
     Rejoined(Option<Box<Joined>>),
+    /// After an exclusion: another process has our name.
+    NameTaken(String),
     /// A member says something.
     Tell(Box<Tell>),
     /// News of slots and their streams; answered when it was dealt with.

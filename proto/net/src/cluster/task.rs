@@ -75,6 +75,8 @@ pub(super) struct Task {
     leaving: Option<Leaving>,
     left: bool,
     excluded: Exclusion,
+    /// Why this process cannot be a member any more.
+    failed: Option<String>,
     /// Other clusters that were met.
     warned: BTreeSet<u64>,
     /// Whether foreign and malformed datagrams were seen.
@@ -93,6 +95,9 @@ enum Exclusion {
 
 impl Task {
     /// Runs until the shutdown.
+    ///
+    /// # Errors
+    /// The sockets are of no use, or another process has our name.
     pub(super) async fn run(
         settings: Settings,
         shared: Arc<Shared>,
@@ -104,7 +109,7 @@ impl Task {
         let udp = UdpSocket::from_std(udp)?;
         tokio::spawn(bus::serve(TcpListener::from_std(tcp)?, shared.clone(), shutdown.clone()));
         let start = tokio::select! {
-            start = join::join(&settings, &shared) => start,
+            start = join::join(&settings, &shared) => start.map_err(io::Error::other)?,
             () = left_before_joining(&mut inbox) => return Ok(()),
             () = shutdown.wait() => return Ok(()),
         };
@@ -120,6 +125,9 @@ impl Task {
                 Some(command) = inbox.recv() => task.command(command),
                 _ = tick.tick() => task.tick(),
                 () = shutdown.wait() => return Ok(()),
+            }
+            if let Some(why) = task.failed.take() {
+                return Err(io::Error::other(why));
             }
             // Answers that wait in the socket count before time-outs do, also after a pause of the process.
             task.receive();
@@ -156,6 +164,7 @@ impl Task {
             leaving: None,
             left: false,
             excluded: Exclusion::No,
+            failed: None,
             warned: BTreeSet::new(),
             warned_dropped: [false; 2],
         };
@@ -500,8 +509,11 @@ impl Task {
             let known = self.membership.up().map(Identity::gossip_addr).collect();
             let shared = self.shared.clone();
             tokio::spawn(async move {
-                let joined = join::rejoin(members, known, &shared).await.map(Box::new);
-                let _ = shared.commands.send(Command::Rejoined(joined)).await;
+                let command = match join::rejoin(members, known, &shared).await {
+                    Ok(joined) => Command::Rejoined(joined.map(Box::new)),
+                    Err(why) => Command::NameTaken(why),
+                };
+                let _ = shared.commands.send(command).await;
             });
         }
     }
@@ -547,6 +559,7 @@ impl Task {
                 );
                 self.core.force(now);
             }
+            Command::NameTaken(why) => self.failed = Some(why),
             Command::Rejoined(None) => self.excluded = Exclusion::Noticed,
             Command::Rejoined(Some(joined)) => {
                 let now = self.now();
