@@ -9,6 +9,7 @@ mod identity;
 pub mod rival;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -22,11 +23,15 @@ use rand::rngs::StdRng;
 
 pub use datagram::Along;
 pub use identity::{Identity, Role, node_of};
+use trust::Trust;
 
 use crate::view::NodeId;
 
 /// Largest datagram sent or accepted, all that goes along included: below every usual path MTU.
 pub const MAX_DATAGRAM: usize = 1400;
+
+/// The largest boot that a process may have, a time in ms that never comes. One more can always be had of a name.
+pub const MAX_BOOT: u64 = 1 << 62;
 
 /// How often news are told, while there are some.
 const GOSSIP: Duration = Duration::from_millis(100);
@@ -105,6 +110,9 @@ pub enum Output {
     Up(Identity),
     /// A member is down that was up.
     Down(Identity),
+    /// A packet says this of a member that is known otherwise. If the process at that address says so itself, [`Membership::vouch`] is to be
+    /// called with what it says.
+    Doubted(Identity),
     /// We had been declared down and came back under the given identity. Same process, same boot.
     Rejoined(Identity),
 }
@@ -157,6 +165,7 @@ pub struct Membership {
     expected: Vec<Identity>,
     reannounce_at: Duration,
     left: bool,
+    left_out: u64,
 }
 
 impl std::fmt::Debug for Membership {
@@ -179,6 +188,7 @@ impl Membership {
             expected: Vec::new(),
             reannounce_at: Duration::ZERO,
             left: false,
+            left_out: 0,
         }
     }
 
@@ -202,11 +212,19 @@ impl Membership {
         if self.left {
             return Ok(None);
         }
-        let Some(foca::Header { src, dst, message, .. }) = header(packet) else {
-            return Err(Dropped::Malformed);
-        };
+        let Some(header) = header(packet) else { return Err(Dropped::Malformed) };
+        let screened = trust::screen(packet, &header, |identity| self.trust(identity))?;
+        self.left_out += screened.left_out;
+        self.outputs.extend(screened.ask.into_iter().map(Output::Doubted));
+        let foca::Header { src, dst, message, .. } = header;
+        if self.trust(&src) == Trust::Ask {
+            self.left_out += 1;
+            self.outputs.push_back(Output::Doubted(src));
+            return Ok(None);
+        }
         // Meant for this process and no former one; of gossip foca sees to that.
         let heard = along.filter(|_| dst.id() == self.me().id()).map(|along| (src.id(), along));
+        let packet = screened.packet.as_deref().unwrap_or(packet);
         let result = self.foca.handle_data(packet, &mut self.runtime);
         self.drain(now);
         if Kind::of(&message) == Kind::Ack {
@@ -306,13 +324,53 @@ impl Membership {
         self.expected = identities;
     }
 
-    /// Learns from a peer, over TCP, who it holds alive. Whom we know to be down stays down.
+    /// Learns from a peer, over TCP, who it holds alive. Whom we know to be down stays down, and of whom we know, little is believed: see
+    /// [`Output::Doubted`].
     pub fn learn(&mut self, now: Duration, alive: Vec<Identity>) {
-        let (me, left) = (self.me().node, self.left);
-        let updates =
-            alive.into_iter().filter(|i| i.node != me && !left && i.is_sound()).map(foca::Member::alive);
-        let _ = self.foca.apply_many(updates, false, &mut self.runtime);
-        self.drain(now);
+        let me = self.me().node;
+        for identity in alive.into_iter().filter(|i| i.node != me && trust::is_sound(i)) {
+            match self.trust(&identity) {
+                Trust::Take => self.apply(now, identity, false),
+                Trust::Ask => self.outputs.push_back(Output::Doubted(identity)),
+                Trust::Drop => {}
+            }
+        }
+    }
+
+    /// A process has said itself, over TCP, that it is this one.
+    pub fn vouch(&mut self, now: Duration, identity: Identity) {
+        if identity.node != self.me().node && trust::is_sound(&identity) {
+            // Others may not have heard of it, since we did not pass it on.
+            self.apply(now, identity, true);
+        }
+    }
+
+    fn apply(&mut self, now: Duration, identity: Identity, tell: bool) {
+        if !self.left {
+            let alive = [foca::Member::alive(identity)];
+            let _ = self.foca.apply_many(alive.into_iter(), tell, &mut self.runtime);
+            self.drain(now);
+        }
+    }
+
+    /// Whether an identity is as we know it, or may be believed.
+    pub fn trusts(&self, identity: &Identity) -> bool {
+        trust::is_sound(identity) && self.trust(identity) == Trust::Take
+    }
+
+    /// How much was left out of packets, because it was not believed, since this was asked last.
+    pub fn left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+
+    fn trust(&self, identity: &Identity) -> Trust {
+        let all = || self.foca.iter_membership_state();
+        let known = all().map(foca::Member::id).find(|i| i.node == identity.node);
+        let crowded = || all().filter(|m| m.state() == State::Down).count() >= trust::MOST_DOWN;
+        match trust::judge(self.me(), known, identity) {
+            Trust::Take if known.is_none() && identity.node != self.me().node && crowded() => Trust::Ask,
+            trust => trust,
+        }
     }
 
     /// Becomes a new process in the eyes of the others: a newer boot, after the old one was excluded.

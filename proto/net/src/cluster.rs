@@ -80,7 +80,7 @@ pub const METRICS: &[Metric] = &[
         name: "shoal_gossip_datagrams_total",
         kind: Kind::Counter,
         unit: Unit::Count,
-        help: "Gossip datagrams by outcome: sent, unsent, received, dropped.",
+        help: "Gossip datagrams by outcome: sent, unsent, received, dropped; and doubted: what they said of members that was not believed.",
     },
     Metric {
         name: "shoal_unknown_messages_total",

@@ -13,6 +13,7 @@ use shoal_net::shutdown::{self, Trigger};
 use shoal_net::{Cluster, ClusterHandle, HostPort, ViewWatch};
 use shoal_proto::bus::{Hello, Members, Verb, decode, encode};
 use shoal_proto::cluster::IN_FLIGHT;
+use shoal_proto::member::{Health, Identity, MAX_BOOT, Membership, Output, Profile};
 use shoal_proto::view::View;
 
 mod support;
@@ -384,6 +385,52 @@ async fn a_watcher_accepts_that_the_whole_cluster_was_replaced() {
     a.crash();
     let b = restart_at("b", &[], &address.to_string()).await;
     until("the second cluster", 15, || *watch.view() == *b.handle.view()).await;
+}
+
+/// Whoever can send datagrams to the cluster says that a member is another process by now, or has come back ever so often.
+#[tokio::test]
+async fn forged_gossip_excludes_nobody() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let (b, c) = (Node::start("b", &[a.seed()]), Node::start("c", &[a.seed()]));
+    let view = agree(&[&a, &b, &c], 20).await;
+    let is_up = |at: &Node| {
+        let members = at.handle.members();
+        let of_c = members.iter().find(|m| Some(m.identity.id()) == c.handle.me());
+        of_c.is_some_and(|m| m.health == Health::Alive)
+    };
+    until("all are up", 5, || is_up(&a) && is_up(&b)).await;
+    let true_one = a.handle.members().into_iter().find(|m| Some(m.identity.id()) == c.handle.me()).unwrap();
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let absurd = |n: u64| {
+        let (boot, renew) = [
+            (true_one.identity.boot + n, 0),
+            (u64::MAX - n, 0),
+            (MAX_BOOT, n as u16),
+            (true_one.identity.boot, u16::MAX - n as u16),
+        ][n as usize % 4];
+        Identity { boot, renew, ..true_one.identity.clone() }
+    };
+    for n in 1..200 {
+        for to in [&a, &b] {
+            let target = to.handle.members()[0].identity.clone();
+            let mut forger = Membership::new(view.cluster, absurd(n), Profile::Fast, n);
+            forger.announce(Duration::ZERO, target);
+            while let Some(output) = forger.poll_output() {
+                if let Output::Send { to, datagram, .. } = output {
+                    udp.send_to(&datagram, to).unwrap();
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(is_up(&a) && is_up(&b), "datagram {n}");
+    }
+    // It leads its life as before, and others still come and go.
+    let d = Node::start("d", &[c.seed()]);
+    let after = agree(&[&a, &b, &c, &d], 20).await;
+    assert!(after.place(true_one.identity.id()).is_some() && is_up(&a) && is_up(&b));
+    assert_eq!((c.excluded.load(Ordering::SeqCst), c.data.lost()), (0, 0));
+    assert!(c.data.may_serve());
 }
 
 #[tokio::test]

@@ -172,9 +172,10 @@ impl Want {
         outside.filter(|id| self.records.get(id).is_none_or(|(_, admitted)| *admitted)).copied()
     }
 
-    /// Members whose node runs again under a newer boot: this process of it is certainly gone.
+    /// Members whose node runs again under a newer boot, as that process has said itself: this one is certainly gone. Gossip alone could
+    /// be wrong.
     pub(super) fn proven_dead(&self, view: &View) -> BTreeSet<NodeId> {
-        let newer = |id: &NodeId| self.up.iter().any(|up| up.node == id.node && up.boot > id.boot);
+        let newer = |id: &NodeId| self.records.keys().any(|up| up.node == id.node && up.boot > id.boot);
         view.members.iter().map(|m| m.id).filter(newer).collect()
     }
 

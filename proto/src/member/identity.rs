@@ -57,11 +57,6 @@ impl Identity {
     pub fn gossip_addr(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.gossip_port)
     }
-
-    /// Whether datagrams can be sent to it.
-    pub(super) fn is_sound(&self) -> bool {
-        self.gossip_port != 0 && !self.ip.is_unspecified()
-    }
 }
 
 impl foca::Identity for Identity {

@@ -36,6 +36,10 @@ struct World {
     bytes: usize,
     rejoins: usize,
     downs: Vec<(usize, u64)>,
+    /// Share of datagrams in which a byte or several are changed on the way.
+    damage: f64,
+    /// Datagrams that were refused.
+    dropped: usize,
 }
 
 impl World {
@@ -54,11 +58,22 @@ impl World {
             bytes: 0,
             rejoins: 0,
             downs: Vec::new(),
+            damage: 0.0,
+            dropped: 0,
         };
         for member in &mut world.members[1..] {
             member.expect(vec![identity(0)]);
         }
         world
+    }
+
+    /// As of a view.
+    fn all_are_expected(&mut self) {
+        let all: Vec<Identity> = self.members.iter().map(|m| m.me().clone()).collect();
+        for member in &mut self.members {
+            let me = member.me().node;
+            member.expect(all.iter().filter(|i| i.node != me).cloned().collect());
+        }
     }
 
     fn run(&mut self, time: Duration) {
@@ -81,7 +96,9 @@ impl World {
                 let std::cmp::Reverse((_, number, to)) = self.flights.pop().expect("just peeked");
                 let datagram = self.datagrams.remove(&number).expect("in flight");
                 if !self.crashed[to] {
-                    assert_eq!(self.members[to].on_datagram(self.now, &datagram), Ok(None));
+                    let taken = self.members[to].on_datagram(self.now, &datagram);
+                    assert!(self.damage > 0.0 || taken == Ok(None), "{taken:?}");
+                    self.dropped += usize::from(taken.is_err());
                 }
             } else {
                 self.members[i].on_timeout(self.now);
@@ -92,7 +109,16 @@ impl World {
     fn outputs(&mut self, i: usize) {
         while let Some(output) = self.members[i].poll_output() {
             match output {
-                Output::Send { to, datagram, .. } => {
+                Output::Doubted(identity) => {
+                    // Asked at once, over TCP.
+                    let other = usize::from(identity.gossip_port).checked_sub(1000);
+                    let other = other.filter(|at| self.crashed.get(*at) == Some(&false));
+                    let said = other.map(|at| self.members[at].me().clone());
+                    if let Some(said) = said.filter(|said| said.id() == identity.id()) {
+                        self.members[i].vouch(self.now, said);
+                    }
+                }
+                Output::Send { to, mut datagram, .. } => {
                     assert!(datagram.len() <= MAX_DATAGRAM);
                     if self.crashed[i] || self.rng.random::<f64>() < self.loss {
                         continue;
@@ -100,7 +126,15 @@ impl World {
                     self.sent += 1;
                     self.bytes += datagram.len();
                     let delay = Duration::from_micros(100 + self.rng.random_range(0..600));
-                    let to = usize::from(to.port() - 1000);
+                    if self.rng.random::<f64>() < self.damage {
+                        for _ in 0..self.rng.random_range(1..4) {
+                            let at = self.rng.random_range(0..datagram.len());
+                            datagram[at] ^= self.rng.random_range(1..=255u8);
+                        }
+                    }
+                    // Nobody is elsewhere.
+                    let to = usize::from(to.port()).checked_sub(1000);
+                    let Some(to) = to.filter(|at| *at < self.members.len()) else { continue };
                     self.flights.push(std::cmp::Reverse((self.now + delay, self.sent, to)));
                     self.datagrams.insert(self.sent, datagram);
                 }
@@ -256,6 +290,111 @@ fn other_clusters_and_noise_are_dropped() {
     datagram.truncate(14);
     assert_eq!(two.on_datagram(Duration::ZERO, &datagram), Err(Dropped::Malformed));
     assert!(two.poll_output().is_none());
+}
+
+/// Whatever is damaged: all are up again soon, as the processes that they were.
+#[test]
+fn damaged_datagrams_exclude_nobody_for_long() {
+    for seed in 0..20 {
+        let mut world = World::new(4, 0.0, seed);
+        world.all_are_expected();
+        world.run(Duration::from_secs(2));
+        world.damage = 0.3;
+        world.run(Duration::from_secs(30));
+        assert!(world.dropped > 100, "seed {seed}: {} dropped", world.dropped);
+        // What is on its way yet.
+        let damaged = world.flights.len();
+        world.damage = f64::MIN_POSITIVE;
+        world.run(Duration::from_secs(30));
+        assert!(world.all_see(3), "seed {seed}, {damaged} under way");
+        for (i, member) in world.members.iter().enumerate() {
+            assert_eq!(member.me().id(), identity(i as u64).id(), "seed {seed}");
+            assert!(member.members().count() < 3 + trust::MOST_DOWN + 30, "one packet more than is bearable");
+            let true_ones = |other: &&Identity| (0..4).any(|n| world.members[n].me() == *other);
+            assert!(
+                member.up().all(|other| true_ones(&other)),
+                "seed {seed}: {:?}",
+                member.up().collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+/// A datagram of gossip from the first member to another one, with one update.
+fn forged(world: &World, to: usize, update: &foca::Member<Identity>) -> Vec<u8> {
+    let header = foca::Header {
+        src: world.members[0].me().clone(),
+        src_incarnation: 0,
+        dst: world.members[to].me().clone(),
+        message: foca::Message::Gossip,
+    };
+    let mut packet = postcard::to_allocvec(&header).unwrap();
+    packet.extend_from_slice(&1u16.to_be_bytes());
+    packet.extend(postcard::to_allocvec(update).unwrap());
+    datagram::wrap(7, &packet)
+}
+
+#[test]
+fn absurd_numbers_exclude_nobody() {
+    let victim = identity(2);
+    let absurd = [
+        victim.clone(),
+        Identity { boot: u64::MAX, ..victim.clone() },
+        Identity { boot: MAX_BOOT, ..victim.clone() },
+        Identity { boot: victim.boot + 1, ..victim.clone() },
+        Identity { renew: u16::MAX, ..victim.clone() },
+        Identity { renew: 60, ..victim.clone() },
+        Identity { gossip_port: 0, ..victim.clone() },
+        Identity { gossip_port: 1001, ..victim.clone() },
+        Identity { ip: "224.0.0.1".parse().unwrap(), renew: 1, ..victim.clone() },
+        Identity { weight: 0, ..victim.clone() },
+    ];
+    for identity in absurd {
+        for state in [State::Alive, State::Suspect, State::Down] {
+            for incarnation in [0, 1, u16::MAX - 1, u16::MAX] {
+                let mut world = World::new(3, 0.0, 9);
+                world.all_are_expected();
+                world.run(Duration::from_secs(2));
+                assert!(world.all_see(2));
+                let update = foca::Member::new(identity.clone(), incarnation, state);
+                for to in [1, 2] {
+                    let datagram = forged(&world, to, &update);
+                    // Whether it is refused does not matter.
+                    let _ = world.members[to].on_datagram(world.now, &datagram);
+                }
+                world.run(Duration::from_secs(5));
+                assert!(world.all_see(2), "{update:?}");
+                assert_eq!(world.members[2].me().boot, victim.boot, "{update:?}");
+                let now = world.now;
+                world.downs.clear();
+                world.run(Duration::from_secs(20));
+                assert!(world.downs.is_empty(), "{update:?}: not calm after {now:?}");
+            }
+        }
+    }
+}
+
+/// A former process of the name, or what was made up as one, is no obstacle, whatever its number.
+#[test]
+fn a_name_outlives_an_absurd_boot() {
+    let mut world = World::new(3, 0.0, 9);
+    world.run(Duration::from_secs(1));
+    // Before the others have met it.
+    let absurd = Identity { boot: MAX_BOOT - 1, ..identity(9) };
+    for to in [1, 2] {
+        let datagram = forged(&world, to, &foca::Member::new(absurd.clone(), 0, State::Alive));
+        assert_eq!(world.members[to].on_datagram(world.now, &datagram), Ok(None));
+    }
+    world.run(Duration::from_secs(5));
+    assert!(world.all_see(2));
+    let now = world.now;
+    world.members.push(Membership::new(7, Identity { gossip_port: 1003, ..identity(9) }, Profile::Fast, 4));
+    world.crashed.push(false);
+    // As the answer to its wish to join says.
+    world.members[3].reboot(now, MAX_BOOT);
+    world.members[3].expect(vec![identity(0)]);
+    world.run(Duration::from_secs(5));
+    assert!(world.all_see(3));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) enum Command {
     Heard(Hello),
     /// A peer answered us, or did not: the stranger that was asked, if it was one, and what it said.
     Learned(Option<NodeId>, Option<Box<Members>>),
+    /// A process of which gossip told something doubtful answered this.
+    Vouched(NodeId, Box<Members>),
     /// A member asks for a view without itself; or somebody wants us to leave.
     Leave(NodeId),
     /// An operator wants a member to leave.

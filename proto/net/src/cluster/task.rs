@@ -70,6 +70,8 @@ pub(super) struct Task {
     book: BTreeMap<u64, Identity>,
     /// Strangers that are being asked.
     asking: BTreeSet<NodeId>,
+    /// Processes that gossip told something doubtful of, and the ticks at which they were asked.
+    doubted: BTreeMap<NodeId, u64>,
     pushes: JoinSet<()>,
     ticks: u64,
     leaving: Option<Leaving>,
@@ -159,6 +161,7 @@ impl Task {
             viewed_at: 0,
             book: BTreeMap::new(),
             asking: BTreeSet::new(),
+            doubted: BTreeMap::new(),
             pushes: JoinSet::new(),
             ticks: 0,
             leaving: None,
@@ -194,7 +197,7 @@ impl Task {
     }
 
     fn note(&mut self, identities: &[Identity]) {
-        for identity in identities {
+        for identity in identities.iter().filter(|i| self.membership.trusts(i)) {
             let newer = self
                 .book
                 .get(&identity.node)
@@ -251,6 +254,7 @@ impl Task {
                 }
             };
             self.count_datagram(outcome);
+            (0..self.membership.left_out()).for_each(|_| self.count_datagram("doubted"));
         }
     }
 
@@ -380,6 +384,10 @@ impl Task {
                     self.note(&[identity]);
                 }
                 Output::Down(identity) => self.report(&identity, "down"),
+                Output::Doubted(identity) => {
+                    self.ask_doubted(identity);
+                    continue;
+                }
                 Output::Rejoined(identity) => {
                     let renew = identity.renew;
                     tracing::warn!(
@@ -536,6 +544,7 @@ impl Task {
                     self.learn(*members);
                 }
             }
+            Command::Vouched(asked, members) => self.vouched(asked, *members),
             Command::Leave(id) | Command::Forget(id) if id == self.membership.me().id() => self.forgotten(),
             Command::Forget(id) => self.forget(id),
             Command::Leave(id) | Command::LeaveOut(id) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use shoal_proto::bus::Members;
 use shoal_proto::member::{Identity, Role};
 use shoal_proto::view::{Member, NodeId};
 
@@ -9,6 +10,12 @@ use super::super::shared::Command;
 use super::super::{join, seeds};
 use super::{EXCHANGE_TICKS_CALM, Task};
 use crate::address::HostPort;
+
+/// For so many ticks, a second, the same process is not asked again.
+const DOUBTED_TICKS: u64 = 4;
+
+/// Most processes that are asked in that time: whoever makes packets up decides how many there seem to be.
+const MOST_DOUBTED: usize = 256;
 
 impl Task {
     /// Whether all is as the view says, and has been for a while.
@@ -50,6 +57,35 @@ impl Task {
         }
         let addr = self.address(choice[rand::random_range(0..choice.len())]);
         self.exchange_with(None, addr);
+    }
+
+    /// Asks a process itself of which gossip says that it took the place of one that is known. If nobody is there that says so, nothing changes.
+    pub(super) fn ask_doubted(&mut self, identity: Identity) {
+        let since = self.ticks.saturating_sub(DOUBTED_TICKS);
+        self.doubted.retain(|_, asked| *asked > since);
+        let id = identity.id();
+        if self.doubted.len() >= MOST_DOUBTED || self.doubted.contains_key(&id) || self.left {
+            return;
+        }
+        self.doubted.insert(id, self.ticks + 1);
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            if let Some(members) = join::exchange(identity.gossip_addr(), &shared).await {
+                let _ = shared.commands.send(Command::Vouched(id, Box::new(members))).await;
+            }
+        });
+    }
+
+    /// What it said.
+    pub(super) fn vouched(&mut self, asked: NodeId, members: Members) {
+        let ours = members.cluster == self.core.view().cluster;
+        let own = members.up.iter().find(|i| i.id() == members.me.id).cloned();
+        if let Some(own) = own.filter(|own| ours && own.id() == asked) {
+            let now = self.now();
+            self.membership.vouch(now, own);
+            self.outputs();
+            self.learn(members);
+        }
     }
 
     fn exchange_with(&self, asked: Option<NodeId>, address: HostPort) {
