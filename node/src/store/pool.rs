@@ -41,6 +41,9 @@ const REGION: usize = (32 << 20) / SCALE;
 /// Free blocks whose pages are kept in any case: this much, and one in so many of the bytes in use.
 const SPARE: usize = (1 << 20) / SCALE;
 const SPARE_SHARE: usize = 64;
+/// Where little is in use the first is no more than this and one in so many: it is held against the limit in the end.
+const LEAST_SPARE: usize = (128 << 10) / SCALE;
+const MOST_SPARE_SHARE: usize = 64;
 /// Where memory is not short: this much, and one in so many, but no more than the third number. What of it was not needed
 /// goes back at the next looks, so many bytes at each, as it takes the system a while.
 const AMPLE: usize = (16 << 20) / SCALE;
@@ -264,7 +267,7 @@ impl Books {
 
     /// Bytes of free blocks that are kept whether or not they are needed.
     fn kept(&self) -> usize {
-        SPARE + self.in_use / SPARE_SHARE
+        SPARE.min(LEAST_SPARE + self.in_use / MOST_SPARE_SHARE) + self.in_use / SPARE_SHARE
     }
 
     /// Takes out the free block that was used longest ago, of every class in turn, so that none keeps what it will not use
@@ -471,7 +474,7 @@ mod tests {
         assert_eq!(pool.resident(), (in_use, 0));
         drop(blocks);
         let (in_use, warm) = pool.resident();
-        assert!(in_use == 0 && warm <= SPARE, "{warm} bytes are kept");
+        assert!(in_use == 0 && warm <= LEAST_SPARE, "{warm} bytes are kept");
         // A block whose pages went back reads as zeros and can be used again.
         assert!(take().iter().all(|block| holds(block, 0)));
         assert_eq!(pool.0.books.lock().regions.len(), 2, "their addresses are used again");
