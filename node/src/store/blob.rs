@@ -25,6 +25,15 @@ pub(super) enum Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// Bytes that it takes.
+    #[inline]
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Inline(_, bytes) => bytes.len(),
+            Self::Boxed(value) => value.memory(),
+        }
+    }
+
     /// As a value of its own.
     pub(super) fn into_value(self) -> Value {
         match self {

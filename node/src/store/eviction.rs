@@ -2,9 +2,11 @@
 //!
 //! New keys enter a small queue (a tenth of the bytes); those that are used there move on to the main queue, the
 //! others leave and are remembered by a fingerprint, so that one that comes back soon enters the main queue at
-//! once. The main queue is a clock: an item leaves when it comes to the hand without credit. (Yang et al., "FIFO
-//! queues are all you need for cache eviction", SOSP 2023.) Size credits: a hit earns the mean size of items divided by the item's
-//! own, so that small items, of which more fit, stay longer; this raises the share of requests that hit at
+//! once if its size is worth it. Both queues are clocks: an item leaves when it comes to the hand without credit. (Yang et al., "FIFO
+//! queues are all you need for cache eviction", SOSP 2023.) Credit is for how many laps an item stays after it was used: the
+//! square of the mean size of items, doubled, divided by its own. (If an item's worth falls with its size and with the square root of
+//! the time since it was used, it becomes worth less than the others after a time that goes with that square.) So small items, of
+//! which more fit, stay longer; this raises the share of requests that hit at
 //! the expense of the share of bytes. The work for one write is bounded; a write that still finds no room is refused.
 //!
 //! Where a limit was lowered, what is above it goes in the background, a hold of a lock at a time ([`Easing`]); writes go on
@@ -19,7 +21,6 @@ use super::{
     Reclaim, SHARDS, Settings, Store,
     compaction::Price,
     ghost::Ghost,
-    item::MOST_CREDIT,
     log::Queue,
     prefetch,
     scarce::{self, Search},
@@ -123,16 +124,19 @@ const SCARCE: usize = 16;
 const MOST_STAYING: usize = 1024;
 /// The small queue's share of the bytes, one in this many.
 const SMALL_SHARE: i64 = 10;
-/// Credit with which an item moves from the small queue to the main one; it pays this for it.
-const PROMOTED_AT: u8 = 2;
-/// An item that is this much smaller than the mean gets a second lap in the small queue. Where all are of one size, none does.
-const SECOND_LAP: f32 = 1.25;
-/// Credit that a hit earns for an item of mean size.
-const GAIN: f32 = 2.0;
+/// The most credit that a hit earns. With it an item moves from the small queue to the main one, and pays all of it for that.
+pub(super) const FULL_CREDIT: u8 = 4;
+/// How many times as large as the mean an item may be to earn one lap with a hit. One of mean size earns full credit.
+const HIT: f32 = 2.0;
+/// The same for a key that comes back after it was evicted.
+const RETURN: f32 = 1.0;
+/// An item that is this much smaller than the mean comes with credit for a second lap in the small queue. Where all are of one
+/// size, none does.
+const SECOND_LAP: f32 = 1.1;
 /// Items over which the mean size is taken.
 const MEAN_OVER: u32 = 4096;
 /// A large item counts at most as this many of mean size, so that a large collection that is used can stay.
-const LARGEST_FACTOR: f32 = 64.0;
+const LARGEST_FACTOR: f32 = 16.0;
 
 /// What a shard knows for its evictions.
 #[derive(Debug)]
@@ -196,10 +200,42 @@ impl Hand {
         self.weights[queue as usize]
     }
 
-    /// Whether a key that comes was evicted lately.
+    /// The queue for a key that comes, with a value of that size, and its credit there; whether it was evicted lately.
     #[inline]
-    pub(super) fn knew(&mut self, hash: u32) -> bool {
-        self.limited && self.ghost.take(hash)
+    pub(super) fn receive(&mut self, hash: u32, size: usize) -> (Queue, u8, bool) {
+        if !self.limited {
+            return (Queue::Small, 0, false);
+        }
+        if !self.ghost.take(hash) {
+            let small = self.sized && self.mean_size >= SECOND_LAP * size as f32;
+            return (Queue::Small, u8::from(small), false);
+        }
+        // One that is large has to be used first.
+        let credit = self.worth(size, RETURN);
+        (if credit > 0 { Queue::Main } else { Queue::Small }, credit, true)
+    }
+
+    /// The credit that a hit earns for an item of that size.
+    #[inline]
+    pub(super) fn earned(&mut self, size: usize) -> u8 {
+        self.worth(size, HIT)
+    }
+
+    /// Laps for which an item of that size stays.
+    #[inline]
+    fn worth(&mut self, size: usize, times: f32) -> u8 {
+        let relative = if self.sized {
+            self.mean_size / (size as f32).min(self.mean_size * LARGEST_FACTOR).max(1.0)
+        } else {
+            1.0
+        };
+        // Xorshift; the fraction is paid with its probability.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        let chance = (self.random >> 8) as f32 / (1 << 24) as f32;
+        let laps = times * times * relative * relative;
+        (laps + chance).min(f32::from(FULL_CREDIT)) as u8
     }
 
     /// An item of that size came.
@@ -218,21 +254,6 @@ impl Hand {
     /// All items went.
     pub(super) fn forget_all(&mut self) {
         (self.items, self.weights, self.ghost) = (0, [0; 2], Ghost::default());
-    }
-
-    /// How much credit a hit earns for an item of that size.
-    #[inline]
-    pub(super) fn gain(&mut self, size: usize) -> u8 {
-        if !self.sized {
-            return 1;
-        }
-        let earned = GAIN * self.mean_size / (size as f32).min(self.mean_size * LARGEST_FACTOR).max(1.0);
-        // Xorshift; the fraction is paid with its probability.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
-        let chance = (self.random >> 8) as f32 / (1 << 24) as f32;
-        (earned + chance).min(f32::from(MOST_CREDIT)) as u8
     }
 
     /// The queue from which an item goes next.
@@ -504,7 +525,7 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
                 Fate::Stays(to, credit) => {
                     let spends = credit < shard.item(place.handle).credit();
                     task.spent += usize::from(spends);
-                    stay(shard, place, (queue, to), credit);
+                    stay(shard, place, to, credit);
                 }
             }
         }
@@ -535,15 +556,10 @@ fn next_items(shard: &mut Shard, segment: u16, task: &mut Task) -> SmallVec<[Pla
 }
 
 /// An item stays, in another queue or at the end of its own.
-fn stay(shard: &mut Shard, place: Place, (from, to): (Queue, Queue), credit: u8) {
+fn stay(shard: &mut Shard, place: Place, to: Queue, credit: u8) {
     shard.hand.stayed += 1;
-    let lapped = from == Queue::Small && to == Queue::Small;
     let place = shard.relocate(place, to);
-    let mut item = shard.log.item_mut(place.handle);
-    item.set_credit(credit);
-    if lapped {
-        item.set_lapped();
-    }
+    shard.log.item_mut(place.handle).set_credit(credit);
 }
 
 fn fate(shard: &Shard, place: Place, queue: Queue, settings: &Settings, now: u64) -> Fate {
@@ -559,18 +575,9 @@ fn fate(shard: &Shard, place: Place, queue: Queue, settings: &Settings, now: u64
         return Fate::Stays(Queue::Main, credit);
     }
     match queue {
-        Queue::Small if credit >= PROMOTED_AT => Fate::Stays(Queue::Main, credit - PROMOTED_AT),
-        Queue::Small if !item.is_lapped() && shard.hand.deserves_lap(shard.charge(place.handle)) => {
-            Fate::Stays(Queue::Small, credit)
-        }
-        Queue::Main if credit > 0 => Fate::Stays(Queue::Main, credit - 1),
+        Queue::Small if credit >= FULL_CREDIT => Fate::Stays(Queue::Main, credit - FULL_CREDIT),
+        queue if credit > 0 => Fate::Stays(queue, credit - 1),
         _ => Fate::Goes,
-    }
-}
-
-impl Hand {
-    fn deserves_lap(&self, size: usize) -> bool {
-        self.sized && self.mean_size >= SECOND_LAP * size as f32
     }
 }
 
@@ -585,5 +592,69 @@ pub(super) fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim, now
     shard.note_gone(place);
     if let Some(value) = shard.remove(place) {
         reclaim.discard(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEAN: usize = 1000;
+    const ROUNDS: u32 = 1000;
+
+    fn hand(sized: bool) -> Hand {
+        let mut hand = Hand { limited: true, sized, ..Hand::default() };
+        hand.ghost.fit(ROUNDS as usize);
+        hand.came(MEAN);
+        hand
+    }
+
+    /// How many keys of that size that were evicted come back into the main queue, and their credit in all.
+    fn come_back(hand: &mut Hand, size: usize) -> (u32, u32) {
+        let (mut main, mut sum) = (0, 0);
+        for n in 0..ROUNDS {
+            let hash = n.wrapping_mul(0x9e37_79b9) ^ n;
+            hand.ghost.add(hash);
+            let (queue, credit, known) = hand.receive(hash, size);
+            assert!(known && (queue == Queue::Main) == (credit > 0));
+            assert!(!hand.receive(hash, size).2, "it is known once");
+            main += u32::from(queue == Queue::Main);
+            sum += u32::from(credit);
+        }
+        (main, sum)
+    }
+
+    #[test]
+    fn of_what_comes_back_the_main_queue_takes_what_its_size_is_worth() {
+        let mut sized = hand(true);
+        assert_eq!(come_back(&mut sized, MEAN), (ROUNDS, ROUNDS));
+        assert_eq!(come_back(&mut sized, MEAN / 2), (ROUNDS, 4 * ROUNDS));
+        assert_eq!(come_back(&mut sized, 1), (ROUNDS, u32::from(FULL_CREDIT) * ROUNDS));
+        let (main, credit) = come_back(&mut sized, 2 * MEAN);
+        assert!((200..300).contains(&main) && credit == main, "{main} {credit}");
+        assert_eq!(come_back(&mut hand(false), 2 * MEAN), (ROUNDS, ROUNDS), "sizes do not count");
+    }
+
+    #[test]
+    fn a_hit_earns_the_square_of_how_small_an_item_is() {
+        let mut sized = hand(true);
+        let mut sum = |size: usize| (0..ROUNDS).map(|_| u32::from(sized.earned(size))).sum::<u32>();
+        assert_eq!((sum(1), sum(MEAN), sum(2 * MEAN)), (4 * ROUNDS, 4 * ROUNDS, ROUNDS));
+        assert!((200..300).contains(&sum(4 * MEAN)));
+        // However large it is, a hit may earn something.
+        let large = sum(1000 * MEAN);
+        assert!((8..30).contains(&large), "{large}");
+        assert_eq!(hand(false).earned(1000 * MEAN), FULL_CREDIT);
+    }
+
+    #[test]
+    fn what_nobody_knows_gets_one_more_lap_if_it_is_small() {
+        let mut hand = hand(true);
+        for (size, credit) in [(MEAN, 0), (MEAN * 95 / 100, 0), (MEAN / 2, 1), (1, 1)] {
+            assert_eq!(hand.receive(7, size), (Queue::Small, credit, false));
+        }
+        hand.ghost.add(7);
+        hand.limited = false;
+        assert_eq!(hand.receive(7, 1), (Queue::Small, 0, false), "memory has no limit");
     }
 }

@@ -1,7 +1,7 @@
 //! An item as it lies in the log: header, expiry, key, value, nothing between them.
 //!
 //! ```text
-//! 0    form (4 bits), width of the expiry (2 bits: 0, 5 or 8 bytes), dead, lapped
+//! 0    form (4 bits), width of the expiry (2 bits: 0, 5 or 8 bytes), dead
 //! 1    credit (3 bits), space (4 bits)
 //! 2-5  length of the key (11 bits; all set: the key lies with the value, outside the log), length of the value
 //!      (13 bits), high byte of the clock
@@ -21,14 +21,13 @@ pub(super) const LONG_KEY: usize = (1 << KEY_BITS) - 1;
 /// Longest value in the log.
 pub(super) const LONGEST_VALUE: usize = (1 << VALUE_BITS) - 1;
 /// Most credit an item can have.
-pub(super) const MOST_CREDIT: u8 = 7;
+const MOST_CREDIT: u8 = 7;
 
 const EXPIRY_WIDTHS: [usize; 3] = [0, 5, 8];
 /// From when the short expiries count: the beginning of 2020. They reach to 2054.
 const EPOCH: u64 = 1_577_836_800_000;
 const SHORT: std::ops::Range<u64> = EPOCH + 1..EPOCH + (1 << 40);
 const DEAD: u8 = 1 << 6;
-const LAPPED: u8 = 1 << 7;
 
 /// What the value's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,11 +152,6 @@ impl<'a> Item<'a> {
         self.0[0] & DEAD != 0
     }
 
-    /// Whether it had its one more lap in the small queue.
-    pub(super) fn is_lapped(self) -> bool {
-        self.0[0] & LAPPED != 0
-    }
-
     #[inline]
     fn expiry_width(self) -> usize {
         EXPIRY_WIDTHS[usize::from(self.0[0] >> 4 & 3)]
@@ -268,10 +262,6 @@ impl ItemMut<'_> {
         self.0[1] = self.0[1] & MOST_CREDIT | space << 3;
     }
 
-    pub(super) fn set_lapped(&mut self) {
-        self.0[0] |= LAPPED;
-    }
-
     #[inline]
     pub(super) fn set_credit(&mut self, credit: u8) {
         self.0[1] = self.0[1] & !MOST_CREDIT | credit.min(MOST_CREDIT);
@@ -371,12 +361,10 @@ mod tests {
         assert!(item.set_expiry(0) && item.set_expiry(EPOCH + 9) && !item.set_expiry(u64::MAX));
         item.set_credit(200);
         item.set_accessed(0xff_0008);
-        item.set_lapped();
         let item = Item(&bytes);
         assert_eq!((item.form(), item.space(), item.expires_at()), (Form::Raw, 3, EPOCH + 9));
         assert_eq!((item.key(), item.value()), (Some(&b"k"[..]), &b"xyz"[..]));
-        assert_eq!((item.accessed(), item.credit(), item.is_lapped()), (0xff_0008, 7, true));
-        assert!(!item.is_dead());
+        assert_eq!((item.accessed(), item.credit(), item.is_dead()), (0xff_0008, 7, false));
         ItemMut(&mut bytes).kill();
         assert!(Item(&bytes).is_dead());
     }

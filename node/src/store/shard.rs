@@ -13,9 +13,9 @@ pub(super) use super::blob::Stored;
 use super::{
     DATABASES, Reclaim, blob,
     compaction::MOVED_PER_WRITE,
-    eviction::Hand,
+    eviction::{FULL_CREDIT, Hand},
     gate::Gates,
-    item::{Form, Item, LONG_KEY, LONGEST_VALUE, MOST_CREDIT, Parts, clock},
+    item::{Form, HEADER, Item, LONG_KEY, LONGEST_VALUE, Parts, clock},
     keyspace::{self, Keyspace},
     leftover::Leftovers,
     log::{Handle, Log, Queue, longest_item},
@@ -449,13 +449,14 @@ impl Shard {
 
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, key: &Key<'_>, stored: Stored<'_>, expires_at: u64, now: u64) -> Place {
-        let queue = if self.hand.knew(key.hash) {
-            self.stats.ghost_hits += 1;
-            Queue::Main
-        } else {
-            Queue::Small
-        };
-        self.insert_in(queue, key, stored, expires_at, now)
+        let size = HEADER + key.bytes.len() + stored.memory() + INDEX_SHARE;
+        let (queue, credit, known) = self.hand.receive(key.hash, size);
+        self.stats.ghost_hits += u64::from(known);
+        let place = self.insert_in(queue, key, stored, expires_at, now);
+        if credit > 0 {
+            self.log.item_mut(place.handle).set_credit(credit);
+        }
+        place
     }
 
     /// The same, at the end of this queue.
@@ -674,10 +675,12 @@ impl Shard {
         let mut item = self.log.item_mut(handle);
         item.set_accessed(clock(now));
         if self.hand.counts() {
-            let item = self.log.item(handle);
-            if item.credit() < MOST_CREDIT {
-                let credit = item.credit() + self.hand.gain(self.charge(handle));
-                self.log.item_mut(handle).set_credit(credit);
+            let credit = self.log.item(handle).credit();
+            if credit < FULL_CREDIT {
+                let earned = self.hand.earned(self.charge(handle));
+                if earned > credit {
+                    self.log.item_mut(handle).set_credit(earned);
+                }
             }
         }
     }
