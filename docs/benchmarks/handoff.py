@@ -1,17 +1,21 @@
 """How fast half of a node's data moves to another node over loopback, and what clients notice of it.
 
-  handoff.py [--build release] [--megabytes 200] [--only strings|small|zset|hash|set|list] [--set NAME VALUE]...
+  handoff.py [--build release] [--megabytes 200] [--only strings|small|zset|hash|set|list] [--set NAME VALUE]... [--writes RATE]
 
 For each kind of data: a node is filled, a second one joins, and the time is taken from the first byte that moves until the second
 serves half of the slots. Both have one thread. Meanwhile one client reads small keys from both, one request at a time at each; its
-waits before and during the move are shown. `--set` gives parameters of CONFIG SET, such as `cluster-handoff-max-rate`."""
+waits before and during the move are shown. `--set` gives parameters of CONFIG SET, such as `cluster-handoff-max-rate`. `--writes`
+lets `shoal-loadtest` SET the small keys (or, with other kinds, as many keys beside them) at so many a second from before the move
+until after it, as a client of the cluster; it says what it could do, and its errors."""
 
 import argparse
+import json
 import os
 import pathlib
 import select
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.request
@@ -143,14 +147,38 @@ class Reader(threading.Thread):
                 time.sleep(0.0005)
 
 
+class Writer:
+    """`shoal-loadtest` beside it: SETs of the small keys, in an open loop."""
+
+    def __init__(self, binary, node, rate, keys):
+        self.report = tempfile.NamedTemporaryFile(suffix=".json")
+        words = [str(binary.with_name("shoal-loadtest")), "run", "--cluster", "--target", f"127.0.0.1:{node.resp}"]
+        words += ["--rate", rate, "--ratio", "0:1", "--keys", keys, "--key-size", 16, "--value-size", 32]
+        words += ["--connections", 20, "--pipeline", 16, "--warmup", "500ms", "--duration", "10s", "--quiet"]
+        self.process = subprocess.Popen([str(w) for w in words + ["--json", self.report.name]], stdout=subprocess.DEVNULL)
+        self.begun = time.perf_counter() + 0.5
+
+    def told(self, begun, ended):
+        """What it did in the seconds of the move."""
+        self.process.wait(60)
+        report = json.load(open(self.report.name))
+        first, last = int(begun - self.begun), int(ended - self.begun)
+        seconds = report["seconds"][first : last + 1]
+        rate = sum(s["answered"] for s in seconds) / sum(s["length_s"] for s in seconds)
+        errors = sum(s["errors"] + s["connection_errors"] + s["lost"] for s in report["seconds"])
+        worst = max(s["max_us"] for s in seconds) / 1e3
+        p99 = max(s["p99_us"] for s in seconds) / 1e3
+        return f"; {rate:.0f} SETs/s in the seconds of the move, p99 of a second <= {p99:.1f} ms, max {worst:.0f} ms, {errors} errors in 10 s"
+
+
 def quantile(waits, q):
     waits = sorted(waits)
     return waits[min(len(waits) - 1, int(q * len(waits)))] * 1e3 if waits else float("nan")
 
 
-def measure(binary, kind, megabytes, settings):
+def measure(binary, kind, megabytes, settings, writes):
     nodes = [Node(binary)]
-    readers = []
+    readers, writer = [], None
     try:
         fill(nodes[0], data(kind, megabytes))
         for name, value in settings:
@@ -158,6 +186,9 @@ def measure(binary, kind, megabytes, settings):
         readers.append(Reader(nodes[0]))
         readers[0].start()
         time.sleep(2)
+        if writes:
+            writer = Writer(binary, nodes[0], writes, megabytes * 5000)
+            time.sleep(2)
         nodes.append(Node(binary, nodes[0]))
         readers.append(Reader(nodes[1]))
         readers[1].start()
@@ -175,13 +206,17 @@ def measure(binary, kind, megabytes, settings):
             reader.join()
         before = [wait for at, wait in readers[0].waits if at < begun - 0.5]
         during = [wait for reader in readers for at, wait in reader.waits if begun <= at <= ended]
+        also = writer.told(begun, ended) if writer else ""
         print(
             f"{kind:<8} {sent / 1e6:6.0f} MB in {ended - begun:5.2f} s: {sent / 1e6 / (ended - begun):5.0f} MB/s; "
             f"p50 / p99 / max before {quantile(before, 0.5):.2f} / {quantile(before, 0.99):.2f} / {quantile(before, 1):.1f} ms, "
-            f"during {quantile(during, 0.5):.2f} / {quantile(during, 0.99):.2f} / {quantile(during, 1):.1f} ms",
+            f"during {quantile(during, 0.5):.2f} / {quantile(during, 0.99):.2f} / {quantile(during, 1):.1f} ms{also}",
             flush=True,
         )
     finally:
+        if writer:
+            writer.process.kill()
+            writer.process.wait()
         for node in nodes:
             node.process.kill()
             node.process.wait()
@@ -193,12 +228,13 @@ def main():
     parser.add_argument("--binary")
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--only", choices=["strings", "small", "zset", "hash", "set", "list"])
+    parser.add_argument("--writes", type=int, metavar="RATE")
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     args = parser.parse_args()
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    binary = args.binary or target / args.build / "shoal-node"
+    binary = pathlib.Path(args.binary or target / args.build / "shoal-node")
     for kind in [args.only] if args.only else ["small", "strings", "zset", "hash", "set", "list"]:
-        measure(binary, kind, args.megabytes, args.set)
+        measure(binary, kind, args.megabytes, args.set, args.writes)
 
 
 if __name__ == "__main__":

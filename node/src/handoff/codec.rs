@@ -7,9 +7,12 @@
 
 use std::ops::Range;
 
-use crate::value::{
-    Value,
-    packed::{Elem, Packed},
+use crate::{
+    store::prefetch_at,
+    value::{
+        Value,
+        packed::{Elem, Packed},
+    },
 };
 
 /// How a value is kept.
@@ -165,7 +168,7 @@ pub(crate) fn write(value: &Value, from: Place, most: usize, out: &mut Vec<u8>) 
             }
         },
         Value::Zset(zset) => {
-            let members = zset.iter(from.at..zset.len(), false);
+            let members = zset.iter_ahead(from.at, prefetch_at);
             write_each(members, (from, zset.len()), most, out)
         }
         Value::List(list) => write_each(list.iter_from(from.at, false), (from, list.len()), most, out),

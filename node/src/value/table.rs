@@ -108,6 +108,16 @@ impl<V> Table<V> {
         ask(std::ptr::from_ref(&entry.next).addr());
     }
 
+    /// Asks for the bytes of entry `i`'s key, if they lie elsewhere; the entry was asked for before.
+    pub(crate) fn lead_key(&self, i: usize, ask: impl Fn(usize)) {
+        let key = &self.entries[i].key;
+        if key.heap() > 0 {
+            let bytes = key.as_ptr_range();
+            ask(bytes.start.addr());
+            ask(bytes.end.addr() - 1);
+        }
+    }
+
     /// Asks for what giving entry `next` another number, and entry `after` behind it, will read: the first entry of the one's
     /// bucket, for which was asked before, and the other's bucket.
     pub(crate) fn lead_relink(&self, next: usize, after: usize, ask: impl Fn(usize)) {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{
     LexRange, Put, ScoreRange,
-    node::NONE,
+    node::{self, NONE},
     order::{self, Members, Order},
 };
 use crate::value::table::Table;
@@ -173,6 +173,15 @@ impl Large {
         Iter { table: &self.table, items: self.order.iter(ranks, descending) }
     }
 
+    /// The same from a rank to the end; what comes next is asked for.
+    pub(super) fn iter_ahead<A: Fn(usize)>(&self, from: usize, ask: A) -> Ahead<'_, A> {
+        let items = self.order.iter(from..self.len(), false);
+        let mut ahead =
+            Ahead { table: &self.table, items, now: Group::default(), next: Group::default(), ask };
+        ahead.go_on();
+        ahead
+    }
+
     pub(super) fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a [u8], f64)) -> u64 {
         self.table.scan(cursor, |member, spot| visit(member, spot.score))
     }
@@ -211,6 +220,49 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (score, id) = self.items.next()?;
+        Some((self.table.at(id as usize).0, score))
+    }
+}
+
+/// Items whose memory is asked for together: enough for their waits to overlap.
+const GROUP: usize = 16;
+
+type Group = smallvec::SmallVec<[node::Item; GROUP]>;
+
+/// Walks over members and scores in order, and asks for what it will read: the entries of one group while another is walked
+/// over, and when these have come, their members. Without that it waits twice for each member, whose places have nothing
+/// to do with the order.
+#[derive(Debug)]
+pub(super) struct Ahead<'a, A> {
+    table: &'a Table<Spot>,
+    items: order::Iter<'a>,
+    /// Those that are walked over, the next one last.
+    now: Group,
+    /// Those whose entries were asked for.
+    next: Group,
+    ask: A,
+}
+
+impl<A: Fn(usize)> Ahead<'_, A> {
+    /// On to the next group.
+    fn go_on(&mut self) {
+        let coming: Group = self.items.by_ref().take(GROUP).collect();
+        coming.iter().for_each(|(_, id)| self.table.lead_entry(*id as usize, &self.ask));
+        self.next.iter().for_each(|(_, id)| self.table.lead_key(*id as usize, &self.ask));
+        self.now = std::mem::replace(&mut self.next, coming);
+        self.now.reverse();
+    }
+}
+
+impl<'a, A: Fn(usize)> Iterator for Ahead<'a, A> {
+    type Item = (&'a [u8], f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.now.is_empty() {
+            self.go_on();
+        }
+        let (score, id) = self.now.pop()?;
         Some((self.table.at(id as usize).0, score))
     }
 }

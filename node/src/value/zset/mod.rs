@@ -255,6 +255,20 @@ impl Zset {
         })
     }
 
+    /// Members and scores from a rank to the end. `ask` is called with the addresses that this will read.
+    pub(crate) fn iter_ahead(
+        &self,
+        rank: usize,
+        ask: impl Fn(usize),
+    ) -> impl Iterator<Item = (Elem<'_>, f64)> {
+        let (small, large) = match self {
+            Self::Packed(packed) => (Some(small::Iter::new(packed, rank..small::len(packed), false)), None),
+            Self::Large(large) => (None, Some(large.iter_ahead(rank, ask))),
+        };
+        let large = large.into_iter().flatten().map(|(member, score)| (Elem::Bytes(member), score));
+        small.into_iter().flatten().chain(large)
+    }
+
     /// All members and scores in order.
     pub fn all(&self) -> Iter<'_> {
         self.iter(0..self.len(), false)

@@ -70,6 +70,8 @@ fn agree(zset: &Zset, model: &Model) {
     assert_eq!(zset.len(), model.order.len());
     let wanted: Vec<_> = model.order.iter().map(|(score, member)| (member.clone(), score.0)).collect();
     assert_eq!(pairs(zset.all()), wanted);
+    let from = wanted.len() / 3;
+    assert_eq!(pairs(zset.iter_ahead(from, |_| ())), wanted[from..]);
     for (rank, (member, score)) in wanted.iter().enumerate() {
         assert_eq!(zset.score(member), Some(*score));
         assert_eq!(zset.rank(member), Some((rank, *score)));
