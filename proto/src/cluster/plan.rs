@@ -170,7 +170,7 @@ impl Settled<'_> {
         // As many as there can be.
         let others = active.iter().filter(|active| **active).count().saturating_sub(1);
         let replicas = replicas.min(others.try_into().unwrap_or(replicas));
-        let choice = Choice { members: &next.members, active, homes: &homes, known: known.collect() };
+        let choice = Choice::new(&next.members, active, &homes, known.collect());
         let mut chosen = choice.choose(replicas);
         for (slot, chosen) in chosen.iter_mut().enumerate() {
             *chosen = listed(chosen, &synced[slot], (owners[slot], targets[slot]), replicas);

@@ -16,6 +16,12 @@ pub const MAX_REPLICAS: u8 = 2;
 /// Most that one slot can have: as many that are wanted, and as many that count until those have come.
 const MOST: usize = 2 * MAX_REPLICAS as usize;
 
+/// How often the copies are gone through to even them out; what is left then is done with the next view.
+const PASSES: usize = 8;
+
+/// Fractions of a weight's slot that are told apart.
+const MAX_WEIGHT: u64 = 1 << 16;
+
 /// Who has copies of a slot: places among a view's members, in order of preference, and who is in sync: whatever the owner
 /// has answered, they have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,13 +78,33 @@ impl Copies {
 
 /// Where the copies of all slots shall be.
 pub(crate) struct Choice<'a> {
-    /// The members, and which of them may have copies.
-    pub(crate) members: &'a [Member],
-    pub(crate) active: Vec<bool>,
-    /// For each slot the member that has it or is to get it: a copy elsewhere is wanted.
-    pub(crate) homes: &'a [u16],
-    /// Members that have a copy or are about to, the best first.
-    pub(crate) known: Vec<Copies>,
+    members: &'a [Member],
+    active: Vec<bool>,
+    homes: &'a [u16],
+    known: Vec<Copies>,
+    /// The number of each member's zone, and how many of the active are in each zone.
+    zones: Vec<usize>,
+    inside: Vec<usize>,
+}
+
+impl<'a> Choice<'a> {
+    /// `active` says which of the members may have copies; `homes` for each slot the member that has it or is to get it, as a
+    /// copy elsewhere is wanted; `known` the members that have a copy or are about to, the best first.
+    pub(crate) fn new(
+        members: &'a [Member],
+        active: Vec<bool>,
+        homes: &'a [u16],
+        known: Vec<Copies>,
+    ) -> Self {
+        let mut names: Vec<&str> = members.iter().map(|member| &*member.zone).collect();
+        names.sort_unstable();
+        names.dedup();
+        let number = |member: &Member| names.binary_search(&&*member.zone).expect("it is among them");
+        let zones: Vec<usize> = members.iter().map(number).collect();
+        let mut inside = vec![0; names.len()];
+        zones.iter().zip(&active).for_each(|(zone, active)| inside[*zone] += usize::from(*active));
+        Self { members, active, homes, known, zones, inside }
+    }
 }
 
 impl Choice<'_> {
@@ -90,6 +116,7 @@ impl Choice<'_> {
             let mut picks = self.kept(&chosen);
             self.fill(&chosen, &mut picks);
             self.balance(&chosen, &mut picks);
+            self.even_out(&chosen, &mut picks);
             chosen.iter_mut().zip(picks).for_each(|(copies, pick)| copies.add(pick, false));
         }
         chosen
@@ -97,13 +124,17 @@ impl Choice<'_> {
 
     /// Whether a member may have this copy. In the zone of the owner only if nobody outside of it may.
     fn fits(&self, slot: usize, chosen: &Copies, at: u16) -> bool {
-        let free = |at: usize| {
-            self.active[at] && at != usize::from(self.homes[slot]) && chosen.has(at as u16).is_none()
-        };
-        let home = self.members.get(usize::from(self.homes[slot]));
-        let outside = |at: usize| home.is_none_or(|home| home.zone != self.members[at].zone);
-        let at = usize::from(at);
-        free(at) && (outside(at) || !(0..self.members.len()).any(|other| free(other) && outside(other)))
+        let (home, at_place) = (usize::from(self.homes[slot]), usize::from(at));
+        if !self.active[at_place] || at_place == home || chosen.has(at).is_some() {
+            return false;
+        }
+        let Some(zone) = self.zones.get(home) else { return true };
+        if self.zones[at_place] != *zone {
+            return true;
+        }
+        let elsewhere = |place: usize| self.active[place] && self.zones[place] != *zone;
+        let taken = chosen.iter().filter(|(place, _)| elsewhere(usize::from(*place))).count();
+        self.inside.iter().sum::<usize>() - self.inside[*zone] == taken
     }
 
     /// What is there and may stay.
@@ -172,6 +203,40 @@ impl Choice<'_> {
         }
     }
 
+    /// Where zones keep members from having their share, others have more or less of it than they need: moves copies to
+    /// members that have less for their weight. Nothing if all have their share.
+    fn even_out(&self, chosen: &[Copies], picks: &mut [u16]) {
+        let (quotas, mut loads) = (self.quotas(), self.loads(picks));
+        let weight = |at: usize| u64::from(self.members[at].weight);
+        // Whether it is better for it, and for one of them needed, that `to` has a copy of `at`'s.
+        let better = |loads: &[usize], at: usize, to: usize| {
+            (loads[at] > quotas[at].1 || loads[to] < quotas[to].0)
+                && loads[at] as u64 * weight(to) > (loads[to] as u64 + 1) * weight(at)
+        };
+        for _ in 0..PASSES {
+            let (mut moved, mut last) = (false, usize::MAX);
+            for (slot, pick) in picks.iter_mut().enumerate().filter(|(_, pick)| **pick != NOBODY) {
+                let at = usize::from(*pick);
+                let may = |loads: &[usize], to: usize| {
+                    better(loads, at, to) && self.fits(slot, &chosen[slot], to as u16)
+                };
+                if last == usize::MAX || !may(&loads, last) {
+                    let others = (0..self.members.len()).filter(|to| self.active[*to] && may(&loads, *to));
+                    let least = |to: &usize| (loads[*to] as u64 * MAX_WEIGHT) / weight(*to);
+                    let Some(next) = others.min_by_key(least) else { continue };
+                    last = next;
+                }
+                *pick = last as u16;
+                loads[at] -= 1;
+                loads[last] += 1;
+                moved = true;
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+
     /// Moves copies from members that have more than their share to those that have less.
     fn balance(&self, chosen: &[Copies], picks: &mut [u16]) {
         let (quotas, mut loads) = (self.quotas(), self.loads(picks));
@@ -214,7 +279,7 @@ mod tests {
     }
 
     fn choose(members: &[Member], homes: &[u16], known: Vec<Copies>, replicas: u8) -> Vec<Copies> {
-        Choice { members, active: vec![true; members.len()], homes, known }.choose(replicas)
+        Choice::new(members, vec![true; members.len()], homes, known).choose(replicas)
     }
 
     fn loads(chosen: &[Copies], members: usize) -> Vec<usize> {
@@ -284,6 +349,33 @@ mod tests {
         assert!(changed.clone().all(|(_, b)| b.has(3).is_some()));
         assert_eq!(changed.count(), loads(&after, 4)[3]);
         assert_eq!(after, choose(&members, &homes, after.clone(), 1));
+    }
+
+    /// Zones that cannot have equal shares, and clusters that grew one by one: no member has much more for its weight than another
+    /// that could have had it.
+    #[test]
+    fn copies_are_as_even_as_zones_allow() {
+        for (zones, weights, replicas, most) in [
+            ("xxyx", [100, 100, 100, 100, 0], 2, vec![6828, 6828, 12288, 6828]),
+            ("xyxxy", [100, 100, 100, 100, 100], 1, vec![2185, 4916, 2185, 2185, 4916]),
+            ("xyy", [100, 100, 300, 0, 0], 1, vec![13107, 819, 2458]),
+        ] {
+            let mut known = Vec::new();
+            let mut members: Vec<Member> = Vec::new();
+            for (n, zone) in zones.chars().enumerate() {
+                members.push(member(n as u64 + 1, weights[n], &zone.to_string()));
+                let homes = View::first(1, members.clone()).owners();
+                known.resize(homes.len(), Copies::default());
+                known = choose(&members, &homes, known, replicas);
+                assert_eq!(
+                    known,
+                    choose(&members, &homes, known.clone(), replicas),
+                    "nothing moves without need"
+                );
+            }
+            let loads = loads(&known, members.len());
+            assert!(loads.iter().zip(&most).all(|(load, most)| load <= most), "{zones}: {loads:?}");
+        }
     }
 
     #[test]
