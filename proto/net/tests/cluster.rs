@@ -30,6 +30,7 @@ struct Node {
     trigger: Trigger,
     excluded: Arc<AtomicUsize>,
     data: Arc<Data>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Node {
@@ -60,8 +61,8 @@ impl Node {
         change(&mut settings);
         let (handle, task) = Cluster::start(settings, shutdown).unwrap();
         data.belongs_to(handle.clone());
-        tokio::spawn(task);
-        Self { name: name.to_owned(), handle, trigger, excluded, data }
+        let task = tokio::spawn(task);
+        Self { name: name.to_owned(), handle, trigger, excluded, data, task }
     }
 
     fn seed(&self) -> HostPort {
@@ -292,6 +293,29 @@ async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
     assert_eq!(b.data.served().len(), 16384);
     assert_eq!(a.data.given_away(), 16384);
     assert_eq!((a.data.lost(), b.data.lost()), (0, 0));
+}
+
+/// Whoever is asked knows of none of them when they ask at the same time; if they do not, the later one is refused.
+#[tokio::test]
+async fn of_two_processes_of_one_name_one_stays() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let c = Node::start("c", &[a.seed()]);
+    agree(&[&a, &c], 20).await;
+    let two = [Node::start("b", &[a.seed()]), Node::start("b", &[c.seed()])];
+    until("one has ended", 20, || two.iter().filter(|b| b.task.is_finished()).count() == 1).await;
+    let [one, other] = two;
+    let (stays, ended) = if one.task.is_finished() { (other, one) } else { (one, other) };
+    let why = ended.task.await.unwrap().unwrap_err().to_string();
+    assert!(why.starts_with("another process of the name 'b' is in the cluster, at 127.0.0.1:"), "{why}");
+    agree(&[&a, &c, &stays], 20).await;
+    // Nor do two that have no cluster yet.
+    let free = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let held: Vec<_> = (0..2).map(free).collect();
+    let all: Vec<HostPort> = held.iter().map(|l| l.local_addr().unwrap().into()).collect();
+    drop(held);
+    let two: Vec<Node> = all.iter().map(|at| Node::start_at("h", &all, &at.to_string())).collect();
+    until("one has ended", 20, || two.iter().filter(|h| h.task.is_finished()).count() == 1).await;
 }
 
 #[tokio::test]

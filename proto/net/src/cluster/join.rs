@@ -33,6 +33,9 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// In how many rounds all seeds must be fresh before we found a cluster: one of them may just be founding.
 const FRESH_ROUNDS: u32 = 3;
 
+/// By how many ms the boot of a process may be later than its clock.
+const SPREAD: u64 = 1000;
+
 /// How long a node may take to answer a join.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -143,7 +146,8 @@ async fn join_any(round: &mut Round, settings: &Settings, shared: &Shared) -> Re
 pub(super) async fn ask(gossip: SocketAddr, shared: &Shared) -> Result<Joined, bus::CallError> {
     let mut member = shared.me.load().as_ref().clone();
     if member.id.boot == 0 {
-        member.id.boot = unix_ms();
+        // Two processes of one name that start at the same time must not be taken for one.
+        member.id.boot = unix_ms() + rand::random_range(0..SPREAD);
     }
     bus::call(gossip, Verb::Join, &Join { member }, LIMIT).await
 }

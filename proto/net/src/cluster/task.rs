@@ -207,6 +207,12 @@ impl Task {
             }
         }
         self.expect();
+        // Two processes of one name were let in at the same time, by two members. The newer one has it; nobody has asked the other yet.
+        let me = self.membership.me().id();
+        let newer = |i: &Identity| i.node == me.node && i.boot > me.boot;
+        if identities.iter().any(newer) && !self.core.inside() && !self.left {
+            self.notice_exclusion();
+        }
     }
 
     /// Members of the view should be up; gossip calls them until they are.
