@@ -73,6 +73,7 @@ fn a_minority_says_that_it_does_not_serve_and_holds_requests_for_no_longer_than_
     let info = |client: &mut Client| text(client, &["CLUSTER", "INFO"]);
     assert!(info(&mut client).starts_with("cluster_state:ok"));
     assert!(page(&first, "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(text(&mut client, &["SHOAL", "FORCE"]).starts_with("ERR a majority of the nodes is up"));
     for node in [&second, &third] {
         node.signal("STOP").unwrap();
     }

@@ -13,7 +13,10 @@ use shoal_net::{
 use shoal_proto::view::View;
 use tokio::sync::watch;
 
-use crate::{Router, RouterHandle, Settings, Views, flags::RouterFlags};
+use crate::{
+    Router, RouterHandle, Settings, Views,
+    flags::{CliWhenDown, RouterFlags},
+};
 
 /// How long the embedded nodes may take to find each other before clients are let in anyway.
 const FIRST_VIEW: Duration = Duration::from_secs(5);
@@ -67,7 +70,10 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
     let nodes = embedded_nodes(flags, source, of_node, &control, &ending)?;
     let (views, task) = ViewWatch::start(seeds(flags, &nodes), ending.clone());
     control.spawn(task);
-    let admin = serve_admin(&addresses.admin, bound, recorder, &views, &control, &ending)?;
+    let (ready, misses) = (views.clone(), matches!(flags.when_down, CliWhenDown::Miss));
+    // Where what nobody can serve is a miss, clients are served without a majority, too.
+    let ready = move || if misses { ready.knows() } else { ready.ready() };
+    let admin = serve_admin(&addresses.admin, bound, recorder, ready, &control, &ending)?;
     if !nodes.is_empty() {
         await_first_view(&views, nodes.len(), &control)?;
     }
@@ -271,17 +277,16 @@ fn serve_admin(
     address: &HostPort,
     bound: SocketAddr,
     recorder: PrometheusHandle,
-    views: &ViewWatch,
+    ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     control: &Control,
     ending: &Shutdown,
 ) -> Result<SocketAddr, Box<dyn Error>> {
     let listener = listen::tcp(address, "--admin")?;
     let here = listener.local_addr()?;
-    let ready = views.clone();
     let admin = Admin {
         title: format!("shoal-router {} on {bound}", env!("CARGO_PKG_VERSION")),
         metrics: Some(recorder),
-        checks: vec![Check::new("view", move || ready.ready())],
+        checks: vec![Check::new("view", ready)],
     };
     let ending = ending.clone();
     control.spawn(async move {

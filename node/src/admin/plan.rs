@@ -291,7 +291,13 @@ fn leave(view: &View, args: Args<'_>, mut at: usize, all: &mut BTreeSet<NodeId>)
 
 /// `SHOAL FORCE`: a view of those who are up, without a majority.
 pub(super) fn force(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
-    cluster(cx)?.force().map_err(Error::owned)?;
+    let cluster = cluster(cx)?;
+    if cx.shared.lease.is_valid() && cluster.view().members.len() > 1 {
+        return Err(Error::text(
+            "ERR a majority of the nodes is up: there is nothing to force, and what those who are down have would be lost",
+        ));
+    }
+    cluster.force().map_err(Error::owned)?;
     out.ok();
     Ok(())
 }

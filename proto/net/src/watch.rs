@@ -136,6 +136,15 @@ impl ViewWatch {
     /// # Errors
     /// What is missing, for `/readyz` and for people.
     pub fn ready(&self) -> Result<(), String> {
+        self.knows()?;
+        self.shared.minority.load().as_ref().map_or(Ok(()), |why| Err(why.as_ref().clone()))
+    }
+
+    /// Whether there is a view that gives every slot an owner, whoever answers.
+    ///
+    /// # Errors
+    /// What is missing, as of [`ready`](Self::ready).
+    pub fn knows(&self) -> Result<(), String> {
         let view = self.view();
         if view.epoch == 0 {
             let seeds: Vec<String> = self.shared.seeds.iter().map(ToString::to_string).collect();
@@ -144,7 +153,7 @@ impl ViewWatch {
         if !view.covers_all() {
             return Err("some slots have no owner".to_owned());
         }
-        self.shared.minority.load().as_ref().map_or(Ok(()), |why| Err(why.as_ref().clone()))
+        Ok(())
     }
 
     /// How many nodes are being watched at present.
