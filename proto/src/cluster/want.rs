@@ -4,6 +4,7 @@
 //! for quickness: whoever makes a view must have it agreed. Whom gossip holds for dead is called once more before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::plan::Wanted;
@@ -172,16 +173,30 @@ impl Want {
         outside.filter(|id| self.records.get(id).is_none_or(|(_, admitted)| *admitted)).copied()
     }
 
-    /// Members whose node runs again under a newer boot, as that process has said itself: this one is certainly gone. Gossip alone could
-    /// be wrong.
+    /// What the processes have said that run under a newer boot of this member's node. Gossip alone could be wrong.
+    fn successors<'a>(&'a self, of: &Member) -> impl Iterator<Item = &'a Member> {
+        let NodeId { node, boot } = of.id;
+        self.records.values().map(|(record, _)| record).filter(move |m| m.id.node == node && m.id.boot > boot)
+    }
+
+    /// Members whose node runs again under a newer boot: they are to be left out.
+    fn superseded(&self, view: &View) -> BTreeSet<NodeId> {
+        view.members.iter().filter(|m| self.successors(m).next().is_some()).map(|m| m.id).collect()
+    }
+
+    /// Of these the ones whose successor listens where they did: they are certainly gone, and their leases need not be waited
+    /// for. One whose successor runs elsewhere may only be cut off from us, and still serve.
     pub(super) fn proven_dead(&self, view: &View) -> BTreeSet<NodeId> {
-        let newer = |id: &NodeId| self.records.keys().any(|up| up.node == id.node && up.boot > id.boot);
-        view.members.iter().map(|m| m.id).filter(newer).collect()
+        // A name may lead somewhere else by now.
+        let is_address = |m: &Member| m.host.parse::<IpAddr>().is_ok();
+        let place = |m: &Member| (m.host.clone(), m.resp_port, m.gossip_port);
+        let replaced = |m: &&Member| is_address(m) && self.successors(m).any(|new| place(new) == place(m));
+        view.members.iter().filter(replaced).map(|m| m.id).collect()
     }
 
     /// Whom to call before they are excluded: as long as gossip holds them for dead, in case it is wrong for long.
     pub(super) fn last_calls(&mut self, now: Duration, view: &View) -> Vec<NodeId> {
-        let dead = self.proven_dead(view);
+        let dead = self.superseded(view);
         let called = &self.called;
         let due = |id: &NodeId| called.get(id).is_none_or(|at| now >= *at + PRESENT / 2);
         let calls: Vec<NodeId> =
@@ -243,7 +258,7 @@ impl Want {
 
     /// Members that are to be left out.
     pub(super) fn lost(&self, now: Duration, view: &View) -> BTreeSet<NodeId> {
-        let dead = self.proven_dead(view);
+        let dead = self.superseded(view);
         view.members.iter().map(|m| m.id).filter(|id| self.is_lost(now, *id, &dead)).collect()
     }
 
@@ -289,5 +304,45 @@ impl Want {
 
     fn is_present(&self, now: Duration, id: NodeId) -> bool {
         self.present.get(&id).is_some_and(|until| now < *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(node: u64, boot: u64, host: &str) -> Member {
+        Member {
+            id: NodeId { node, boot },
+            name: format!("n{node}"),
+            host: host.to_owned(),
+            resp_port: 6379,
+            gossip_port: 16379,
+            weight: 100,
+            zone: String::new(),
+            replication: Default::default(),
+        }
+    }
+
+    /// A process that was started elsewhere under a name says nothing about the one that had it: that may be cut off, and serve
+    /// until its lease ends.
+    #[test]
+    fn only_a_successor_at_the_same_address_proves_that_a_process_is_gone() {
+        for (host, successor, proven) in [
+            ("10.0.0.2", "10.0.0.2", true),
+            ("10.0.0.2", "10.0.0.3", false),
+            ("n2.cache.svc", "n2.cache.svc", false),
+        ] {
+            let view = View::first(7, vec![member(1, 1, "10.0.0.1"), member(2, 2, host)]);
+            let mut want = Want::new(view.members[0].id);
+            let new = member(2, 9, successor);
+            want.on_up(Duration::ZERO, [new.id].into(), &view);
+            want.on_record(new.clone(), false, &view);
+            assert_eq!(want.proven_dead(&view).contains(&view.members[1].id), proven, "{host} {successor}");
+            // It is left out in any case, and its successor taken in.
+            let lost = want.lost(Duration::ZERO, &view);
+            assert_eq!(lost, [view.members[1].id].into());
+            assert_eq!(want.wanted(&view, &lost).join, [new]);
+        }
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn member(id: NodeId, scale: &Scale) -> Member {
     Member {
         id,
         name: format!("n{}", id.node),
-        host: String::new(),
+        host: format!("10.0.0.{}", id.node),
         resp_port: 0,
         gossip_port: 0,
         weight: 100,
