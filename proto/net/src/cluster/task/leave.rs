@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use shoal_proto::bus::{Latest, Leave, Verb};
-use shoal_proto::view::{Member, NodeId};
+use shoal_proto::bus::{Latest, Leave, Push, Since, Verb};
+use shoal_proto::view::{Member, NodeId, View};
 use tokio::sync::oneshot;
 
 use super::super::shared::Command;
-use super::{CALL, NotHandedOver, Task, count};
+use super::{CALL, NotHandedOver, Task, count, send_view};
+use crate::address::HostPort;
 use crate::bus;
 
 /// How often the log says how much is left.
@@ -151,13 +152,32 @@ impl Task {
             Err(why) => tracing::error!(node = self.settings.name, "left the cluster: {why}"),
         }
         let done = self.leaving.take().map(|l| l.done).unwrap_or_default();
-        // If we led, the others must have the view before the process ends.
+        // The process may end at once: nobody may still take us for the owner of a slot then. A majority of the
+        // view before agreed, which need not be all of those who are left.
         let mut pushes = std::mem::take(&mut self.pushes);
+        let view = self.core.view();
+        if view.place(self.membership.me().id()).is_none() {
+            for member in &view.members {
+                pushes.spawn(see_installed(self.address(member), view.as_ref().clone()));
+            }
+        }
         tokio::spawn(async move {
             while pushes.join_next().await.is_some() {}
             for done in done {
                 let _ = done.send(handed_over);
             }
         });
+    }
+}
+
+/// Returns when a member has a view in force, or does not answer.
+async fn see_installed(address: HostPort, view: View) {
+    let before = Since { cluster: view.cluster, epoch: view.epoch.saturating_sub(1) };
+    send_view(address.clone(), Push { view }).await;
+    for addr in address.resolve().await.unwrap_or_default() {
+        match bus::call::<Latest>(addr, Verb::Watch, &before, CALL).await {
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%addr, %error, "it is not known whether a view is in force"),
+        }
     }
 }
