@@ -81,6 +81,11 @@ fn a_minority_says_that_it_does_not_serve_and_holds_requests_for_no_longer_than_
     let ready = page(&first, "/readyz");
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("[-] serving failed: no lease"), "{ready}");
     assert!(page(&first, "/livez").starts_with("HTTP/1.1 200"));
+    let view = text(&mut client, &["CLUSTER", "NODES"]);
+    for id in view.lines().filter_map(|line| line.split(' ').next()) {
+        let forget = text(&mut client, &["CLUSTER", "FORGET", id]);
+        assert!(forget.starts_with("CLUSTERDOWN this node does not hear from a majority"), "{forget}");
+    }
     until("the lease is measured", || {
         page(&first, "/metrics").lines().any(|l| l.starts_with("shoal_lease_held") && l.ends_with(" 0"))
     });

@@ -313,6 +313,10 @@ pub(super) fn forget(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Re
     if view.members.len() == 1 {
         return Err(Error::text("ERR the last node cannot be forgotten"));
     }
+    // Who is to leave hands over what it has, and is left out, by a view that a majority agrees to.
+    if !cx.shared.lease.is_valid() {
+        return Err(Error::text("CLUSTERDOWN this node does not hear from a majority: nobody can leave"));
+    }
     cluster.forget(member.id).map_err(Error::owned)?;
     out.ok();
     Ok(())
