@@ -2,7 +2,9 @@
 //!
 //! A bucket holds a tag of eight bits and a handle for each of up to twelve items, so a look-up reads one line of the
 //! index and, nearly always, only the item it wants. What does not fit goes to overflow lines. There are eleven items for each
-//! bucket on average, at every size: about 8 bytes an item with the overflow lines, by simulation.
+//! bucket on average, at every size: about 8 bytes an item with the overflow lines, by simulation. All lines of a slot lie in
+//! one allocation, the buckets before the others, and none is vacant: allocations of lines cost the allocator 64 bytes each, and
+//! the holes between them.
 //!
 //! A bucket's items move only between it and its one partner, which makes stateless cursors possible
 //! ([`linear`](crate::value::linear)). The table never looks at items itself: callers give hashes.
@@ -18,18 +20,10 @@ const WIDTH: usize = 12;
 const FULL: usize = 11;
 /// The same, below which it shrinks.
 const SPARSE: usize = 7;
-/// Overflow lines are gathered when no more than one in so many is in use.
-const MUCH_SPARE: usize = 3;
-/// With more buckets than this they are not: it would take too long at once.
-const MOST_GATHERED: usize = 4096;
 /// The tag of an empty place.
 const EMPTY: u8 = 0;
 /// The tag of the last place of a line that has another behind it.
 const LINK: u8 = 1;
-/// No overflow line.
-const NONE: u32 = u32::MAX;
-/// In the number of a line: it is an overflow line.
-const OVERFLOW: u32 = 1 << 31;
 /// No item expires.
 const NEVER: u32 = u32::MAX;
 
@@ -38,7 +32,7 @@ const NEVER: u32 = u32::MAX;
 #[repr(C, align(64))]
 pub(super) struct Bucket {
     tags: [u8; WIDTH],
-    /// No item of the chain expires before this second; kept in a chain's first line.
+    /// In a bucket: no item of the chain expires before this second. In an overflow line: the number of the line before it.
     due: u32,
     handles: [Handle; WIDTH],
 }
@@ -110,19 +104,17 @@ pub(super) enum Lead<'a> {
 #[repr(C)]
 pub(super) struct SlotIndex {
     // What a look-up reads comes first.
-    buckets: Vec<Bucket>,
-    overflow: Vec<Bucket>,
-    /// The first overflow line that is not used; they are linked through their first handle.
-    vacant: u32,
-    /// Overflow lines in use.
-    spilled: u32,
+    /// The buckets, and behind them overflow lines, all of them in use.
+    lines: Vec<Bucket>,
+    /// How many of them are buckets.
+    buckets: u32,
     len: u32,
     /// Items that have an expiry.
     expires: u32,
-    /// No item of this slot expires before this time (ms); `u64::MAX` if none expires at all.
-    pub(super) min_expiry: u64,
     /// Where the next sweep goes on.
     pub(super) sweep_at: u32,
+    /// No item of this slot expires before this time (ms); `u64::MAX` if none expires at all.
+    pub(super) min_expiry: u64,
     /// The earliest expiry among items that the sweep under way has seen or will not see; becomes `min_expiry`
     /// when it is through.
     pub(super) swept_min: u64,
@@ -131,14 +123,12 @@ pub(super) struct SlotIndex {
 impl Default for SlotIndex {
     fn default() -> Self {
         Self {
-            buckets: Vec::new(),
-            overflow: Vec::new(),
-            vacant: NONE,
-            spilled: 0,
+            lines: Vec::new(),
+            buckets: 0,
             len: 0,
             expires: 0,
-            min_expiry: u64::MAX,
             sweep_at: 0,
+            min_expiry: u64::MAX,
             swept_min: u64::MAX,
         }
     }
@@ -160,28 +150,28 @@ impl SlotIndex {
         self.expires = self.expires + new as u32 - gone as u32;
     }
 
+    #[inline]
     pub(super) fn buckets(&self) -> usize {
-        self.buckets.len()
+        self.buckets as usize
     }
 
     /// Bytes of all lines.
     pub(super) fn memory(&self) -> usize {
-        (self.buckets.len() + self.overflow.len()) * size_of::<Bucket>()
+        self.lines.len() * size_of::<Bucket>()
     }
 
     /// Bytes at its beginning that a look-up reads.
-    pub(super) const READ: usize = std::mem::offset_of!(Self, vacant);
+    pub(super) const READ: usize = std::mem::offset_of!(Self, len);
 
-    /// Puts all lines into new allocations, with no more room than they need.
+    /// Puts all lines into a new allocation, with no more room than they need.
     pub(super) fn reallocate(&mut self) {
-        self.buckets = self.buckets.as_slice().to_vec();
-        self.overflow = self.overflow.as_slice().to_vec();
+        self.lines = self.lines.as_slice().to_vec();
     }
 
     /// The line in which an item with this hash would be.
     #[inline]
     pub(super) fn line_of(&self, hash: u32) -> Option<&Bucket> {
-        if self.buckets.is_empty() { None } else { Some(&self.buckets[bucket(hash, self.buckets.len())]) }
+        if self.lines.is_empty() { None } else { Some(&self.lines[bucket(hash, self.buckets())]) }
     }
 
     /// What a look-up reads behind that line: the first item in it that may be the one, or the next line.
@@ -211,30 +201,19 @@ impl SlotIndex {
 
     #[inline]
     fn line(&self, at: u32) -> &Bucket {
-        if at & OVERFLOW == 0 {
-            &self.buckets[at as usize]
-        } else {
-            &self.overflow[(at & !OVERFLOW) as usize]
-        }
+        &self.lines[at as usize]
     }
 
     #[inline]
     fn line_mut(&mut self, at: u32) -> &mut Bucket {
-        if at & OVERFLOW == 0 {
-            &mut self.buckets[at as usize]
-        } else {
-            &mut self.overflow[(at & !OVERFLOW) as usize]
-        }
+        &mut self.lines[at as usize]
     }
 
     /// The item with this hash for which `is` holds.
     #[inline]
     pub(super) fn find(&self, hash: u32, mut is: impl FnMut(Handle) -> bool) -> Option<Handle> {
-        if self.buckets.is_empty() {
-            return None;
-        }
         let wanted = tag(hash);
-        let mut line = &self.buckets[bucket(hash, self.buckets.len())];
+        let mut line = self.line_of(hash)?;
         loop {
             let mut mask = line.matches(wanted);
             while mask != 0 {
@@ -257,22 +236,22 @@ impl SlotIndex {
         hash_of: impl Fn(Handle) -> u32,
     ) {
         self.len += 1;
-        if self.len as usize > self.buckets.len() * FULL {
+        if self.len as usize > self.buckets() * FULL {
             self.grow(hash_of);
         }
-        let b = bucket(hash, self.buckets.len());
+        let b = bucket(hash, self.buckets());
         self.put(b, tag(hash), handle);
         self.note(b, expires_at);
     }
 
     /// An item of this hash expires then (ms; 0 never).
     pub(super) fn note_expiry(&mut self, hash: u32, expires_at: u64) {
-        self.note(bucket(hash, self.buckets.len()), expires_at);
+        self.note(bucket(hash, self.buckets()), expires_at);
     }
 
     fn note(&mut self, b: usize, expires_at: u64) {
         if expires_at != 0 {
-            let line = &mut self.buckets[b];
+            let line = &mut self.lines[b];
             line.due = line.due.min(due(expires_at));
             self.min_expiry = self.min_expiry.min(expires_at);
             self.swept_min = self.swept_min.min(expires_at);
@@ -291,67 +270,45 @@ impl SlotIndex {
             (line.tags[len], line.handles[len]) = (tag, handle);
             return;
         }
-        let new = self.vacant_line();
+        let new = self.lines.len() as u32;
         let line = self.line_mut(at);
         let last = (line.tags[WIDTH - 1], line.handles[WIDTH - 1]);
         (line.tags[WIDTH - 1], line.handles[WIDTH - 1]) = (LINK, new);
-        let line = self.line_mut(new);
+        let mut line = Bucket { due: at, ..Bucket::new() };
         (line.tags[0], line.handles[0]) = last;
         (line.tags[1], line.handles[1]) = (tag, handle);
+        self.push(line);
     }
 
-    fn vacant_line(&mut self) -> u32 {
-        self.spilled += 1;
-        if self.vacant != NONE {
-            let at = self.vacant;
-            self.vacant = self.line(at).handles[0];
-            *self.line_mut(at) = Bucket::new();
-            return at;
+    /// Adds a line, and room for few others: the table is no larger than it must be.
+    fn push(&mut self, line: Bucket) {
+        if self.lines.len() == self.lines.capacity() {
+            self.lines.reserve_exact(1 + self.lines.len() / 16);
         }
-        reserve(&mut self.overflow);
-        self.overflow.push(Bucket::new());
-        (self.overflow.len() as u32 - 1) | OVERFLOW
+        self.lines.push(line);
     }
 
+    /// An overflow line has come to this place: tells the lines before and behind it.
+    fn relink(&mut self, at: usize) {
+        let Bucket { due: before, .. } = self.lines[at];
+        self.line_mut(before).handles[WIDTH - 1] = at as u32;
+        if let Some(behind) = self.lines[at].next() {
+            self.line_mut(behind).due = at as u32;
+        }
+    }
+
+    /// Removes an overflow line to which none leads any more; the last one takes its place.
     fn give_back(&mut self, at: u32) {
-        let vacant = self.vacant;
-        self.line_mut(at).handles[0] = vacant;
-        self.vacant = at;
-        self.spilled -= 1;
-    }
-
-    /// Gives back overflow lines when few of many are in use.
-    fn gather(&mut self) {
-        let few = self.spilled as usize * MUCH_SPARE <= self.overflow.len();
-        if self.overflow.is_empty() || !few || self.buckets.len() > MOST_GATHERED {
-            return;
+        self.lines.swap_remove(at as usize);
+        if (at as usize) < self.lines.len() {
+            self.relink(at as usize);
         }
-        let mut gathered = Vec::with_capacity(self.spilled as usize);
-        for b in 0..self.buckets.len() {
-            let mut at = b as u32;
-            while let Some(next) = self.line(at).next() {
-                let line = self.line(next).clone();
-                let new = gathered.len() as u32 | OVERFLOW;
-                gathered.push(line);
-                // The line before this one lies among those gathered already, unless it is the bucket itself.
-                let before = if at & OVERFLOW == 0 {
-                    &mut self.buckets[b]
-                } else {
-                    let last = gathered.len() - 2;
-                    &mut gathered[last]
-                };
-                before.handles[WIDTH - 1] = new;
-                at = next;
-            }
-        }
-        debug_assert_eq!(gathered.len(), self.spilled as usize);
-        (self.overflow, self.vacant) = (gathered, NONE);
     }
 
     /// The place of an item that is there: line and position, and the line before.
     fn place(&self, hash: u32, handle: Handle) -> (u32, usize) {
         let wanted = tag(hash);
-        let mut at = bucket(hash, self.buckets.len()) as u32;
+        let mut at = bucket(hash, self.buckets()) as u32;
         loop {
             let line = self.line(at);
             for i in 0..WIDTH {
@@ -372,7 +329,7 @@ impl SlotIndex {
     /// Takes an item out.
     pub(super) fn remove(&mut self, hash: u32, handle: Handle) {
         let (hole, i) = self.place(hash, handle);
-        let first = bucket(hash, self.buckets.len()) as u32;
+        let first = bucket(hash, self.buckets()) as u32;
         // The last item of the chain fills the hole.
         let (mut before, mut last) = (None, first);
         while let Some(next) = self.line(last).next() {
@@ -431,23 +388,29 @@ impl SlotIndex {
 
     /// Whether there are more buckets than are needed.
     fn is_sparse(&self) -> bool {
-        self.buckets.len() > 1 && (self.len as usize) < (self.buckets.len() - 1) * SPARSE
+        self.buckets > 1 && (self.len as usize) < (self.buckets() - 1) * SPARSE
     }
 
     /// Splits one bucket.
     fn grow(&mut self, hash_of: impl Fn(Handle) -> u32) {
-        let n = self.buckets.len();
-        reserve(&mut self.buckets);
-        self.buckets.push(Bucket::new());
+        let n = self.buckets();
+        // The overflow line that was there comes behind all others.
+        let last = self.lines.len();
+        self.push(Bucket::new());
+        if n < last {
+            self.lines.swap(n, last);
+            self.relink(last);
+        }
+        self.buckets += 1;
         if n == 0 {
             return;
         }
         let from = partner(n);
         // Items may leave a bucket that the sweep has yet to reach for one that it has passed.
-        let due = self.buckets[from].due;
+        let due = self.lines[from].due;
         self.swept_min = self.swept_min.min(at_least(due));
         let items = self.take_chain(from);
-        (self.buckets[from].due, self.buckets[n].due) = (due, due);
+        (self.lines[from].due, self.lines[n].due) = (due, due);
         for (tag, handle) in items {
             self.put(bucket(hash_of(handle), n + 1), tag, handle);
         }
@@ -455,36 +418,47 @@ impl SlotIndex {
 
     /// Merges the last bucket into its partner.
     fn shrink(&mut self) {
-        let n = self.buckets.len() - 1;
-        let due = self.buckets[n].due;
+        let n = self.buckets() - 1;
+        let due = self.lines[n].due;
         let items = self.take_chain(n);
-        self.buckets.pop();
+        self.buckets -= 1;
+        // No line leads to a bucket.
+        self.give_back(n as u32);
         let to = partner(n);
-        self.buckets[to].due = self.buckets[to].due.min(due);
+        self.lines[to].due = self.lines[to].due.min(due);
         self.swept_min = self.swept_min.min(at_least(due));
         for (tag, handle) in items {
             self.put(to, tag, handle);
         }
-        if self.buckets.capacity() > self.buckets.len() + self.buckets.len() / 4 + 1 {
-            self.buckets.shrink_to_fit();
+        if self.lines.capacity() > self.lines.len() + self.lines.len() / 4 + 1 {
+            self.lines.shrink_to_fit();
         }
-        self.gather();
     }
 
     /// Empties a chain.
     fn take_chain(&mut self, b: usize) -> SmallVec<[(u8, Handle); 2 * WIDTH]> {
         let items = self.chain(b).collect();
-        let mut next = self.buckets[b].next();
-        self.buckets[b] = Bucket::new();
-        while let Some(at) = next {
-            next = self.line(at).next();
-            self.give_back(at);
+        while let Some(next) = self.lines[b].next() {
+            // The bucket leads to what is behind that line.
+            if let Some(behind) = self.line(next).next() {
+                self.lines[b].handles[WIDTH - 1] = behind;
+                self.line_mut(behind).due = b as u32;
+            } else {
+                self.lines[b].tags[WIDTH - 1] = EMPTY;
+            }
+            self.give_back(next);
         }
+        self.lines[b] = Bucket::new();
         items
     }
 
+    /// Bucket `b`, if there is one.
+    fn first(&self, b: usize) -> Option<&Bucket> {
+        self.lines[..self.buckets()].get(b)
+    }
+
     fn chain(&self, b: usize) -> impl Iterator<Item = (u8, Handle)> + '_ {
-        let mut line = self.buckets.get(b);
+        let mut line = self.first(b);
         let mut i = 0;
         std::iter::from_fn(move || {
             loop {
@@ -506,25 +480,24 @@ impl SlotIndex {
 
     /// All items.
     pub(super) fn handles(&self) -> impl Iterator<Item = Handle> + '_ {
-        (0..self.buckets.len()).flat_map(move |b| self.bucket(b))
+        (0..self.buckets()).flat_map(move |b| self.bucket(b))
     }
 
     /// A sweep begins: it has learnt nothing yet. The bucket behind the first that it looks at.
     pub(super) fn begin_sweep(&mut self) -> usize {
         self.swept_min = u64::MAX;
-        self.buckets.len()
+        self.buckets()
     }
 
     /// A walk over all buckets begins, whatever is due in them.
     pub(super) fn begin_walk(&mut self) {
-        self.sweep_at = self.buckets.len() as u32;
+        self.sweep_at = self.buckets;
     }
 
     /// The next bucket of that walk. Downwards: a removal may merge the last bucket into one further down.
     pub(super) fn next_bucket(&mut self) -> Option<usize> {
-        let at = self.buckets.len().min(self.sweep_at as usize).checked_sub(1)?;
-        self.sweep_at = at as u32;
-        Some(at)
+        self.sweep_at = self.buckets.min(self.sweep_at).checked_sub(1)?;
+        Some(self.sweep_at as usize)
     }
 
     /// A sweep came through: what it has learnt is the new bound.
@@ -534,12 +507,13 @@ impl SlotIndex {
 
     /// No item of bucket `b` expires before this time (ms).
     pub(super) fn due_of(&self, b: usize) -> u64 {
-        self.buckets.get(b).map_or(u64::MAX, |line| at_least(line.due))
+        self.first(b).map_or(u64::MAX, |line| at_least(line.due))
     }
 
     /// The sweep has seen all items of bucket `b`; the earliest that is left expires then (ms).
     pub(super) fn swept(&mut self, b: usize, earliest: u64) {
-        if let Some(line) = self.buckets.get_mut(b) {
+        let buckets = self.buckets();
+        if let Some(line) = self.lines[..buckets].get_mut(b) {
             line.due = if earliest == u64::MAX { NEVER } else { due(earliest) };
         }
         self.swept_min = self.swept_min.min(earliest);
@@ -553,7 +527,7 @@ impl SlotIndex {
     /// Visits the buckets that `cursor` stands for and returns the next cursor; 0 when the round is
     /// complete. An item that stays in the table for a whole round is visited however the table grows and shrinks.
     pub(super) fn visit(&self, cursor: u32, mut f: impl FnMut(Handle)) -> u32 {
-        let n = self.buckets.len();
+        let n = self.buckets();
         if n == 0 {
             return 0;
         }
@@ -563,13 +537,6 @@ impl SlotIndex {
             self.bucket(second).for_each(&mut f);
         }
         next_cursor(cursor, n)
-    }
-}
-
-/// Makes room for one more line, and for few others: the table is no larger than it must be.
-fn reserve(lines: &mut Vec<Bucket>) {
-    if lines.len() == lines.capacity() {
-        lines.reserve_exact(1 + lines.len() / 16);
     }
 }
 
@@ -601,11 +568,8 @@ mod tests {
         for n in 0..COUNT {
             index.remove(hash_of(n), n);
             let left = (COUNT - 1 - n) as usize;
-            let capacity = (index.buckets.capacity() + index.overflow.capacity()) * size_of::<Bucket>();
-            assert!(
-                left < 200 || index.buckets() > MOST_GATHERED || capacity < left * 15,
-                "{capacity} bytes for {left}"
-            );
+            let capacity = index.lines.capacity() * size_of::<Bucket>();
+            assert!(left < 200 || capacity < left * 15, "{capacity} bytes for {left}");
         }
         assert_eq!((index.len(), index.memory()), (0, 0));
     }
@@ -638,8 +602,16 @@ mod tests {
                     index.remove(hash_of(handle), handle);
                 }
             }
-            let lines = |b: usize| std::iter::successors(index.buckets[b].next(), |at| index.line(*at).next()).count();
-            prop_assert_eq!((0..index.buckets()).map(lines).sum::<usize>(), index.spilled as usize);
+            // Every line belongs to one chain and knows the line before it.
+            let mut chained = 0;
+            for b in 0..index.buckets() {
+                let mut at = b as u32;
+                while let Some(next) = index.line(at).next() {
+                    prop_assert!(next >= index.buckets && index.line(next).due == at);
+                    (at, chained) = (next, chained + 1);
+                }
+            }
+            prop_assert_eq!(index.lines.len(), index.buckets() + chained);
             let held: Vec<Handle> = index.handles().collect();
             prop_assert_eq!(held.len(), model.len());
             prop_assert_eq!(held.into_iter().collect::<HashSet<_>>(), model.clone());
