@@ -127,7 +127,7 @@ fn get_keys_in_slot(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Res
     Ok(())
 }
 
-/// There are no long-lived links between nodes.
+/// None: gossip is datagrams, and connections between nodes are opened when there is something to say, and closed soon after.
 fn links(_: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     out.array(0);
     Ok(())

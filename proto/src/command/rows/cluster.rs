@@ -83,7 +83,7 @@ const CLUSTER: &[Command] = &[
         .about("Tells the slot of a key.", "O(N), N bytes")
         .local(),
     cluster("links", 2, "7.0.0", "stale")
-        .about("Lists the connections between nodes.", "O(N), N nodes")
+        .about("Returns an empty list: nodes keep no link for each other node, as Redis's do.", "O(1)")
         .tips(&["nondeterministic_output"])
         .local(),
     cluster("meet", -4, "3.0.0", "no_async_loading admin stale")
