@@ -3,6 +3,7 @@
 //! Used by the `shoal-node` program, and by the router for its embedded nodes: the same path for both.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -120,6 +121,25 @@ impl Running {
         }
     }
 
+    /// Logs each time that clients can be served from now on, and that they cannot any more, as `/readyz` says. Never returns.
+    pub fn tell_readiness(&self, place: String) -> impl Future<Output = Infallible> + use<> {
+        let (cluster, shared) = (self.cluster.clone(), self.shared.clone());
+        async move {
+            let mut was_ready = false;
+            let mut tick = tokio::time::interval(LOOK);
+            loop {
+                tick.tick().await;
+                let ready = readiness(&cluster, &shared);
+                match &ready {
+                    Ok(()) if !was_ready => tracing::info!("ready on {place}"),
+                    Err(why) if was_ready => tracing::warn!("not ready any more: {why}"),
+                    _ => {}
+                }
+                was_ready = ready.is_ok();
+            }
+        }
+    }
+
     /// Leaves the cluster: hands over all slots, goes on telling clients where they are for [`LINGER`], then ends the
     /// data plane.
     ///
@@ -137,6 +157,9 @@ impl Running {
 
 /// How long a node that has left goes on answering `MOVED`: clients ask for the slots' owners anew meanwhile.
 pub const LINGER: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether a node is ready: the log has a few lines a second of it at most.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Event queues and wakers of a thread.
 const FILES_PER_THREAD: usize = 4;
@@ -215,10 +238,7 @@ pub fn start(
         let installed = shared.clone();
         control.run(async move {
             let ready = async {
-                while first.ready().is_err()
-                    || !installed.ownership().covered()
-                    || !installed.lease.is_valid()
-                {
+                while readiness(&first, &installed).is_err() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             };
@@ -228,6 +248,12 @@ pub fn start(
     let data = server::start(shared.clone(), listener, settings.threads)?;
     let linger = settings.linger;
     Ok(Running { shared, cluster, resp, admin, data, linger, failed })
+}
+
+/// Whether a node can serve clients; if not, what is missing.
+fn readiness(cluster: &ClusterHandle, shared: &Shared) -> Result<(), String> {
+    cluster.ready()?;
+    shared.serves().map_err(str::to_owned)
 }
 
 fn shared(

@@ -109,6 +109,13 @@ fn a_minority_says_that_it_does_not_serve_and_holds_requests_for_no_longer_than_
     }
     until("it serves again", || info(&mut client).starts_with("cluster_state:ok"));
     until("it is ready again", || page(&first, "/readyz").starts_with("HTTP/1.1 200"));
+    let words = ["ready on ", "not ready any more: no lease", "ready on "];
+    until("the log says when it was ready", || {
+        let output = first.output();
+        let told: Vec<&str> =
+            output.lines().filter(|l| l.contains("ready on ") || l.contains("not ready")).collect();
+        told.len() == words.len() && told.iter().zip(words).all(|(line, words)| line.contains(words))
+    });
 }
 
 #[test]
@@ -128,4 +135,13 @@ fn who_was_excluded_sends_clients_to_the_owners() {
         text(&mut at_first, &["CLUSTER", "NODES"]).lines().count() == 3
     });
     drop(second);
+}
+
+#[test]
+fn who_waits_for_others_does_not_say_that_it_is_ready() {
+    // Nobody listens there.
+    let node = process::start(&[env!("CARGO_BIN_EXE_shoal-node"), "--join", "127.0.0.1:1"], None);
+    until("it waits", || node.output().contains("waiting for seeds"));
+    let output = node.output();
+    assert!(output.contains("listening on ") && !output.contains("ready on "), "{output}");
 }

@@ -63,12 +63,15 @@ fn run(flags: NodeFlags, matches: &ArgMatches) -> Result<(), Box<dyn std::error:
     let (signal, signalled) = shutdown::channel();
     control.spawn(shutdown::on_signals(signal));
     let admin = node.admin.map(|a| format!(", metrics and health on http://{a}")).unwrap_or_default();
-    tracing::info!("ready on {}, gossip on {}{admin}", node.resp, node.cluster.gossip_addr());
+    let place = format!("{}, gossip on {}{admin}", node.resp, node.cluster.gossip_addr());
+    tracing::info!("listening on {place}");
+    let readiness = node.tell_readiness(place);
     let ended: Result<_, String> = control.run(async move {
         tokio::select! {
             () = stopped.wait() => {}
             () = signalled.wait() => {}
             why = node.failed() => return Err(why),
+            never = readiness => match never {},
         }
         let handed_over = node.leave().await;
         trigger.fire();
