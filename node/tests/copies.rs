@@ -30,10 +30,15 @@ fn node(join: Option<&Process>, flags: &[&str]) -> Process {
 
 /// A field of what `INFO replication` or `CLUSTER INFO` answers.
 fn field(of: &Process, command: &str, name: &str) -> usize {
+    text_field(of, command, name).parse().unwrap()
+}
+
+/// The same as text.
+fn text_field(of: &Process, command: &str, name: &str) -> String {
     let reply = of.client().unwrap().line(command).unwrap();
     let text = String::from_utf8(reply.text().unwrap().to_vec()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().parse().unwrap()
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().to_owned()
 }
 
 /// Waits until every slot has all its copies, by the view of these nodes, which are all there are.
@@ -221,6 +226,7 @@ fn killed_nodes_take_nothing_with_them_that_was_acknowledged() {
         clients.into_iter().for_each(|client| client.join().unwrap());
     });
     assert_eq!(field(&second, "INFO replication", "shoal_replicas"), 1);
+    assert_eq!(text_field(&second, "INFO replication", "shoal_replica_ack"), "all");
 }
 
 #[test]
@@ -231,6 +237,7 @@ fn copies_that_nobody_waits_for_have_what_was_there_when_they_were_made() {
     (0..3).for_each(|_| writer.round());
     let (second, mut third) = (node(Some(&first), &[]), node(Some(&first), &[]));
     in_sync(&[&first, &second, &third]);
+    assert_eq!(text_field(&second, "INFO replication", "shoal_replica_ack"), "async");
     writer.nodes = vec![first.address(), second.address()];
     third.kill().unwrap();
     (0..KEYS).for_each(|k| writer.read(k));

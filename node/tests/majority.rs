@@ -72,6 +72,8 @@ fn a_minority_says_that_it_does_not_serve_and_holds_requests_for_no_longer_than_
     let key = own_key(&mut client);
     let info = |client: &mut Client| text(client, &["CLUSTER", "INFO"]);
     assert!(info(&mut client).starts_with("cluster_state:ok"));
+    let copies = text(&mut client, &["INFO", "replication"]);
+    assert!(copies.contains("shoal_replicas:0\r\nshoal_replica_ack:none\r\n"), "{copies}");
     assert!(page(&first, "/readyz").starts_with("HTTP/1.1 200"));
     assert!(text(&mut client, &["SHOAL", "FORCE"]).starts_with("ERR a majority of the nodes is up"));
     for node in [&second, &third] {

@@ -229,6 +229,12 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
 fn replication(cx: &Cx<'_>, text: &mut String) {
     let ownership = cx.shared.ownership.load();
     let copies = ownership.view().map(|view| Copies::of(view, ownership.place())).unwrap_or_default();
+    let ack = match copies.wanted {
+        // There are no copies that anything could wait for, whatever the flag says.
+        Replication { replicas: 0, .. } => "none",
+        Replication { ack_all: true, .. } => "all",
+        Replication { ack_all: false, .. } => "async",
+    };
     put(
         text,
         "Replication",
@@ -242,7 +248,7 @@ fn replication(cx: &Cx<'_>, text: &mut String) {
             ("second_repl_offset", "-1".into()),
             ("repl_backlog_active", "0".into()),
             ("shoal_replicas", copies.wanted.replicas.to_string()),
-            ("shoal_replica_ack", if copies.wanted.ack_all { "all" } else { "async" }.into()),
+            ("shoal_replica_ack", ack.into()),
             ("shoal_slots_in_sync", copies.whole.to_string()),
             ("shoal_slots_held_for_others", copies.held.to_string()),
             ("shoal_slots_readable_for_others", cx.shared.readable.count().to_string()),
