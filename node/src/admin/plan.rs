@@ -189,6 +189,11 @@ const MOST_NEW: usize = 256;
 /// Largest weight that is imagined: `--weight` takes no more.
 const MOST_WEIGHT: i64 = u16::MAX as i64;
 
+/// What stands behind `SHOAL PLAN`.
+const EXPECTED: Error = Error::text(
+    "ERR syntax error, expected [JOIN [count] [WEIGHT weight] [ZONE zone] | LEAVE name [name ...]] ...",
+);
+
 /// Who would come and who would go.
 #[derive(Debug, Default)]
 struct Wishes {
@@ -209,7 +214,7 @@ fn wishes(view: &View, args: Args<'_>) -> Result<Wishes> {
         } else if args.is(at, "leave") {
             at = leave(view, args, at + 1, &mut wishes.leave)?;
         } else {
-            return Err(Error::Syntax);
+            return Err(EXPECTED);
         }
     }
     let stays = |m: &Member| !wishes.leave.contains(&m.id) && !view.leaving.contains(&m.id);
@@ -241,13 +246,13 @@ fn join(view: &View, args: Args<'_>, mut at: usize, all: &mut Vec<Member>) -> Re
         at += 1;
     }
     while at < args.len() && !is_clause(args, at) {
-        let value = args.get(at + 1).ok_or(Error::Syntax)?;
+        let value = args.get(at + 1).ok_or(EXPECTED)?;
         if args.is(at, "weight") {
             weight = number("weight", value, MOST_WEIGHT)? as u16;
         } else if args.is(at, "zone") {
             zone = String::from_utf8_lossy(value).into_owned();
         } else {
-            return Err(Error::Syntax);
+            return Err(EXPECTED);
         }
         at += 2;
     }
@@ -274,7 +279,7 @@ fn join(view: &View, args: Args<'_>, mut at: usize, all: &mut Vec<Member>) -> Re
 /// The names or ids behind `LEAVE`; where they end.
 fn leave(view: &View, args: Args<'_>, mut at: usize, all: &mut BTreeSet<NodeId>) -> Result<usize> {
     if at >= args.len() || is_clause(args, at) {
-        return Err(Error::Syntax);
+        return Err(EXPECTED);
     }
     while at < args.len() && !is_clause(args, at) {
         let named = |m: &&Member| [m.name.as_bytes(), m.id.hex().as_bytes()].contains(&args.at(at));
