@@ -40,6 +40,15 @@ fn errors_without_a_trip() {
     assert_eq!(client.ask("MSET a 1 b"), "-ERR wrong number of arguments for 'mset' command");
     assert_eq!(client.ask("SELECT 16"), "-ERR DB index is out of range");
     assert!(client.ask("SAVE").starts_with("-ERR SAVE is not supported by Shoal"));
+    // As a node says it that is to join a router.
+    for verb in ["MEMBERS", "VIEW"] {
+        assert!(client.ask(&format!("SHOAL {verb} 3 x")).starts_with("-ERR this is a router and no node"));
+        assert!(client.ask(&format!("SHOAL {verb}")).contains(if verb == "VIEW" {
+            "epoch 1"
+        } else {
+            "127.0.0.1"
+        }));
+    }
     assert_eq!(client.ask("PING"), "+PONG");
     assert_eq!(bench.nodes.iter().map(|n| n.requests.load(Ordering::Relaxed)).sum::<usize>(), 0);
 }

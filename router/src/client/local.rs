@@ -50,7 +50,7 @@ pub(super) fn answer(
                 Ok(())
             }
             "cluster" => cluster(shared, session, desk, sub, args, out),
-            "shoal" => shoal(desk, sub, out),
+            "shoal" => shoal(desk, sub, args, out),
             "module" if sub == "list" => {
                 out.array(0);
                 Ok(())
@@ -167,8 +167,12 @@ fn cluster(
 }
 
 /// What the router knows of the cluster, for people.
-fn shoal(desk: &Desk, sub: &str, out: &mut Reply<'_>) -> Result {
+fn shoal(desk: &Desk, sub: &str, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let view = &desk.routing.view;
+    // What nodes and routers ask of nodes.
+    if matches!(sub, "view" | "members") && args.len() > 2 {
+        return Err(Error::text("ERR this is a router and no node of a cluster: --join takes nodes"));
+    }
     match sub {
         "view" => {
             let mut text = format!("cluster {:016x} epoch {}\n", view.cluster, view.epoch);
