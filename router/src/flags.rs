@@ -8,6 +8,9 @@ use shoal_net::{
 
 use crate::{ClusterView, WhenDown};
 
+/// How many embedded nodes there are if nothing is said, and nobody to join.
+const EMBEDDED: u16 = 3;
+
 /// Where a router listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 6379);
 
@@ -29,16 +32,15 @@ pub struct RouterFlags {
     #[command(flatten)]
     pub common: Flags,
 
-    /// Nodes to start in this process when there is no --join.
+    /// Nodes to start in this process, without --join. Default: 3.
     #[arg(
         long,
         value_name = "N",
         env = "SHOAL_EMBEDDED",
-        default_value_t = 3,
         value_parser = clap::value_parser!(u16).range(1..=64),
         help_heading = "Embedded nodes"
     )]
-    pub embedded: u16,
+    pub embedded: Option<u16>,
 
     /// Memory for keys and values of each embedded node: bytes, with a unit (100mb, 2gb), or a share of the container's or
     /// the machine's that all of them divide (70%). 0: no limit. Without it, 75% of the container's limit, divided.
@@ -160,6 +162,11 @@ impl From<CliWhenDown> for WhenDown {
 }
 
 impl RouterFlags {
+    /// How many nodes are to be started in this process.
+    pub fn embedded_nodes(&self) -> u16 {
+        if self.common.join.is_empty() { self.embedded.unwrap_or(EMBEDDED) } else { 0 }
+    }
+
     /// Where the router listens if nothing is said.
     pub fn default_listen() -> HostPort {
         HostPort::new(DEFAULT_LISTEN.0, DEFAULT_LISTEN.1)

@@ -53,6 +53,10 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
     if flags.common.gossip.is_some() {
         tracing::warn!("a router does not take part in gossip: --gossip has no effect");
     }
+    if !flags.common.join.is_empty() && flags.embedded.is_some() {
+        let (embedded, join) = (source("embedded"), source("join"));
+        return Err(format!("{embedded} starts nodes and {join} names others: give one of them").into());
+    }
     if !flags.common.join.is_empty() && flags.copies.replicas > 0 {
         return Err("--replicas is for embedded nodes: with --join, give it to the nodes".into());
     }
@@ -131,7 +135,7 @@ async fn served(views: &mut watch::Receiver<Arc<View>>) -> bool {
 /// How many clients the router may have, and each of its embedded nodes: they share the process's open files.
 fn max_clients(flags: &RouterFlags) -> (usize, usize) {
     let wanted = flags.maxclients as usize;
-    let nodes = if flags.common.join.is_empty() { usize::from(flags.embedded) } else { 0 };
+    let nodes = usize::from(flags.embedded_nodes());
     let most = if nodes > 0 { wanted.max(NODE_CLIENTS) } else { wanted };
     let files = OpenFiles::new(flags.common.thread_count() * FILES_PER_THREAD, 1 + nodes);
     let room = files.fit(most);
@@ -176,7 +180,7 @@ fn embedded_nodes(
     let by = source("maxmemory");
     let given = flags.maxmemory.as_deref().map(|text| (text, by.as_str()));
     let maxmemory = Available::here()
-        .maxmemory(given, flags.embedded)
+        .maxmemory(given, flags.embedded_nodes())
         .map_err(|why| format!("{by} '{}': {why}", flags.maxmemory.as_deref().unwrap_or_default()))?;
     tracing::info!("maxmemory of each embedded node is {maxmemory}");
     if let Some(excess) = &maxmemory.excess {
@@ -202,7 +206,7 @@ fn embedded_nodes(
         Ok(config)
     };
     let nodes = (config, flags.copies.replication());
-    Ok(crate::embedded::start(flags.embedded, "127.0.0.1", nodes, control, ending)?)
+    Ok(crate::embedded::start(flags.embedded_nodes(), "127.0.0.1", nodes, control, ending)?)
 }
 
 #[cfg(not(feature = "embedded"))]
