@@ -1,7 +1,12 @@
 //! Putting a router together: listener, view watch, workers, admin port, and embedded nodes if there is nobody to
 //! join.
 
-use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use shoal_net::{
     Control, HostPort, OpenFiles, Shutdown, ViewWatch,
@@ -11,10 +16,10 @@ use shoal_net::{
 };
 
 use shoal_proto::view::View;
-use tokio::sync::watch;
 
 use crate::{
     Router, RouterHandle, Settings, Views,
+    admission::Admission,
     flags::{CliWhenDown, RouterFlags},
 };
 
@@ -26,6 +31,9 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long it may take to find the nodes before the log says that they are not there.
 const SOON: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Most clients of an embedded node.
 const NODE_CLIENTS: usize = 10_000;
@@ -74,27 +82,33 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
     let nodes = embedded_nodes(flags, source, of_node, &control, &ending)?;
     let (views, task) = ViewWatch::start(seeds(flags, &nodes), ending.clone());
     control.spawn(task);
-    let (ready, misses) = (views.clone(), matches!(flags.when_down, CliWhenDown::Miss));
-    // Where what nobody can serve is a miss, clients are served without a majority, too.
-    let ready = move || if misses { ready.knows() } else { ready.ready() };
-    let admin = serve_admin(&addresses.admin, bound, recorder, ready, &control, &ending)?;
+    let (admission, task) = Admission::start(settings(flags, max_clients), views.subscribe());
+    control.spawn(task);
+    let ready = Ready {
+        views: views.clone(),
+        misses: matches!(flags.when_down, CliWhenDown::Miss),
+        admission: admission.clone(),
+    };
+    let admin = serve_admin(&addresses.admin, bound, recorder, ready.checks(), &control, &ending)?;
     if !nodes.is_empty() {
         await_first_view(&views, nodes.len(), &control)?;
     }
     let (stop, stopped) = shutdown::channel();
-    let (doubted, known) = (views.clone(), views.clone());
+    let (doubted, refused, known) = (views.clone(), admission.clone(), views.clone());
     let source = Views {
         current: views.subscribe(),
-        refresh: Box::new(move || doubted.refresh()),
-        ready: Box::new(move || known.ready().is_ok()),
+        refresh: Box::new(move || {
+            doubted.refresh();
+            refused.doubt();
+        }),
+        ready: Box::new(move || known.ready().is_ok() && admission.check().is_ok()),
     };
     let router =
         Router::start(settings(flags, max_clients), vec![listener], source, Box::new(move || stop.fire()))?;
     print_page(&router, admin, &nodes);
     let (signal, signalled) = shutdown::channel();
     control.spawn(shutdown::on_signals(signal));
-    control
-        .spawn(announce(views.clone(), format!("{}, metrics and health on http://{admin}", router.addr())));
+    control.spawn(announce(ready, format!("{}, metrics and health on http://{admin}", router.addr())));
     let export = async move {
         let mut tick = tokio::time::interval(EXPORT_EVERY);
         loop {
@@ -114,22 +128,45 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
     Ok(())
 }
 
-/// Logs that clients can be served, when there is a view; and before that, if it takes long, what it waits for.
-async fn announce(views: ViewWatch, place: String) {
-    let mut current = views.subscribe();
-    if !tokio::time::timeout(SOON, served(&mut current)).await.unwrap_or(false) {
-        let why = views.ready().err().unwrap_or_default();
-        tracing::warn!("listening on {place}, but not ready: {why}");
-        if !served(&mut current).await {
-            return;
-        }
-    }
-    tracing::info!("ready on {place}");
+/// What clients need to be served.
+#[derive(Clone)]
+struct Ready {
+    views: ViewWatch,
+    /// Whether what nobody can serve is a miss: clients are served without a majority then.
+    misses: bool,
+    admission: Admission,
 }
 
-/// Waits until every slot has an owner; false if the process ends.
-async fn served(views: &mut watch::Receiver<Arc<View>>) -> bool {
-    views.wait_for(|view| view.epoch > 0 && view.covers_all()).await.is_ok()
+impl Ready {
+    fn view(&self) -> Result<(), String> {
+        if self.misses { self.views.knows() } else { self.views.ready() }
+    }
+
+    fn all(&self) -> Result<(), String> {
+        self.view()?;
+        self.admission.check()
+    }
+
+    /// For `/readyz`.
+    fn checks(&self) -> Vec<Check> {
+        let (view, nodes) = (self.clone(), self.admission.clone());
+        vec![Check::new("view", move || view.view()), Check::new("nodes", move || nodes.check())]
+    }
+}
+
+/// Logs that clients can be served, when they can; and before that, if it takes long, what it waits for.
+async fn announce(ready: Ready, place: String) {
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval(LOOK);
+    let mut told = false;
+    while let Err(why) = ready.all() {
+        if !told && begun.elapsed() >= SOON {
+            tracing::warn!("listening on {place}, but not ready: {why}");
+            told = true;
+        }
+        tick.tick().await;
+    }
+    tracing::info!("ready on {place}");
 }
 
 /// How many clients the router may have, and each of its embedded nodes: they share the process's open files.
@@ -270,7 +307,7 @@ fn describe_metrics() {
     rows.push(gauge("shoal_router_clients", "Clients at present."));
     rows.push(gauge(
         "shoal_router_cluster_ok",
-        "1 while a majority of the nodes that vote answers and every slot has an owner; else 0.",
+        "1 while a majority of the nodes that vote answers, every slot has an owner and nodes let the router in; else 0.",
     ));
     telemetry::describe(&rows);
     #[cfg(feature = "embedded")]
@@ -281,7 +318,7 @@ fn serve_admin(
     address: &HostPort,
     bound: SocketAddr,
     recorder: PrometheusHandle,
-    ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    checks: Vec<Check>,
     control: &Control,
     ending: &Shutdown,
 ) -> Result<SocketAddr, Box<dyn Error>> {
@@ -290,7 +327,7 @@ fn serve_admin(
     let admin = Admin {
         title: format!("shoal-router {} on {bound}", env!("CARGO_PKG_VERSION")),
         metrics: Some(recorder),
-        checks: vec![Check::new("view", ready)],
+        checks,
     };
     let ending = ending.clone();
     control.spawn(async move {

@@ -8,6 +8,7 @@
 //! The router keeps no data, never decodes values, never waits for one node to answer a client that asked
 //! another, and workers never lock anything on that path.
 
+mod admission;
 mod client;
 mod desk;
 #[cfg(feature = "embedded")]

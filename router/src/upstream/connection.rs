@@ -148,7 +148,7 @@ async fn open(worker: &Worker, place: u32) -> Result<OwnedReadHalf, ConnectError
 
 /// Tells the node who is there and what the connection is for; all in one write. Returns which process answers, if it
 /// was asked and says so.
-async fn shake_hands(
+pub(crate) async fn shake_hands(
     socket: &mut TcpStream,
     settings: &Settings,
     lane: u8,
