@@ -19,8 +19,8 @@ const MOST: usize = 2 * MAX_REPLICAS as usize;
 /// How often the copies are gone through to even them out; what is left then is done with the next view.
 const PASSES: usize = 8;
 
-/// Fractions of a weight's slot that are told apart.
-const MAX_WEIGHT: u64 = 1 << 16;
+/// By so much loads are multiplied before they are divided by weights, so that they can be compared as whole numbers.
+const LOAD_SCALE: u64 = 1 << 16;
 
 /// Who has copies of a slot: places among a view's members, in order of preference, and who is in sync: whatever the owner
 /// has answered, they have.
@@ -222,7 +222,7 @@ impl Choice<'_> {
                 };
                 if last == usize::MAX || !may(&loads, last) {
                     let others = (0..self.members.len()).filter(|to| self.active[*to] && may(&loads, *to));
-                    let least = |to: &usize| (loads[*to] as u64 * MAX_WEIGHT) / weight(*to);
+                    let least = |to: &usize| (loads[*to] as u64 * LOAD_SCALE) / weight(*to);
                     let Some(next) = others.min_by_key(least) else { continue };
                     last = next;
                 }
