@@ -203,60 +203,59 @@ impl Choice<'_> {
         }
     }
 
+    /// Moves copies from members that have more than their share to those that have less.
+    fn balance(&self, chosen: &[Copies], picks: &mut [u16]) {
+        let (quotas, mut loads) = (self.quotas(), self.loads(picks));
+        let better =
+            |loads: &[usize], at: usize, to: usize| loads[at] > quotas[at].1 && loads[to] < quotas[to].0;
+        self.shift(chosen, picks, &mut loads, better, |_, _| 0);
+    }
+
     /// Where zones keep members from having their share, others have more or less of it than they need: moves copies to
     /// members that have less for their weight. Nothing if all have their share.
     fn even_out(&self, chosen: &[Copies], picks: &mut [u16]) {
         let (quotas, mut loads) = (self.quotas(), self.loads(picks));
         let weight = |at: usize| u64::from(self.members[at].weight);
-        // Whether it is better for it, and for one of them needed, that `to` has a copy of `at`'s.
+        // One of the two has to need it.
         let better = |loads: &[usize], at: usize, to: usize| {
             (loads[at] > quotas[at].1 || loads[to] < quotas[to].0)
                 && loads[at] as u64 * weight(to) > (loads[to] as u64 + 1) * weight(at)
         };
+        let load = |loads: &[usize], to: usize| loads[to] as u64 * LOAD_SCALE / weight(to);
         for _ in 0..PASSES {
-            let (mut moved, mut last) = (false, usize::MAX);
-            for (slot, pick) in picks.iter_mut().enumerate().filter(|(_, pick)| **pick != NOBODY) {
-                let at = usize::from(*pick);
-                let may = |loads: &[usize], to: usize| {
-                    better(loads, at, to) && self.fits(slot, &chosen[slot], to as u16)
-                };
-                if last == usize::MAX || !may(&loads, last) {
-                    let others = (0..self.members.len()).filter(|to| self.active[*to] && may(&loads, *to));
-                    let least = |to: &usize| (loads[*to] as u64 * LOAD_SCALE) / weight(*to);
-                    let Some(next) = others.min_by_key(least) else { continue };
-                    last = next;
-                }
-                *pick = last as u16;
-                loads[at] -= 1;
-                loads[last] += 1;
-                moved = true;
-            }
-            if !moved {
+            if !self.shift(chosen, picks, &mut loads, better, load) {
                 break;
             }
         }
     }
 
-    /// Moves copies from members that have more than their share to those that have less.
-    fn balance(&self, chosen: &[Copies], picks: &mut [u16]) {
-        let (quotas, mut loads) = (self.quotas(), self.loads(picks));
-        let mut last = NOBODY;
-        for slot in 0..picks.len() {
-            let at = picks[slot];
-            if at == NOBODY || loads[usize::from(at)] <= quotas[usize::from(at)].1 {
-                continue;
-            }
-            let needs = |to: u16| loads[usize::from(to)] < quotas[usize::from(to)].0;
-            if last == NOBODY || !needs(last) || !self.fits(slot, &chosen[slot], last) {
-                let may = (0..self.members.len() as u16).filter(|to| needs(*to));
-                let mut may = may.filter(|to| self.fits(slot, &chosen[slot], *to));
-                let Some(next) = may.next() else { continue };
+    /// Goes through the slots once and moves each copy for which it is `better` to be at another member, of several to the one with the
+    /// lowest `rank`, but to the one before as long as that is better, too: tables stay short. Whether anything was moved.
+    fn shift(
+        &self,
+        chosen: &[Copies],
+        picks: &mut [u16],
+        loads: &mut [usize],
+        better: impl Fn(&[usize], usize, usize) -> bool,
+        rank: impl Fn(&[usize], usize) -> u64,
+    ) -> bool {
+        let (mut moved, mut last) = (false, usize::MAX);
+        for (slot, pick) in picks.iter_mut().enumerate().filter(|(_, pick)| **pick != NOBODY) {
+            let at = usize::from(*pick);
+            let may = |loads: &[usize], to: usize| {
+                better(loads, at, to) && self.fits(slot, &chosen[slot], to as u16)
+            };
+            if last == usize::MAX || !may(loads, last) {
+                let others = (0..self.members.len()).filter(|to| may(loads, *to));
+                let Some(next) = others.min_by_key(|to| rank(loads, *to)) else { continue };
                 last = next;
             }
-            picks[slot] = last;
-            loads[usize::from(at)] -= 1;
-            loads[usize::from(last)] += 1;
+            *pick = last as u16;
+            loads[at] -= 1;
+            loads[last] += 1;
+            moved = true;
         }
+        moved
     }
 }
 
