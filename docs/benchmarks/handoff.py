@@ -67,6 +67,11 @@ class Node:
             s.sendall(command(*words))
             return s.recv(1 << 16)
 
+    def cpu(self):
+        """Seconds of CPU that it has used."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def metric(self, start):
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=5).read().decode()
         found = [line.split() for line in text.splitlines() if line.startswith(start)]
@@ -196,10 +201,12 @@ def measure(binary, kind, megabytes, settings, writes):
             nodes[1].ask("CONFIG", "SET", name, value)
         while nodes[0].metric('shoal_handoff_bytes_total{direction="out"') + nodes[0].metric("shoal_handoff_bytes_total{node") == 0:
             time.sleep(0.001)
+        used, own = [node.cpu() for node in nodes], time.process_time()
         begun = time.perf_counter()
         while nodes[1].slots() < 8192:
             time.sleep(0.005)
         ended = time.perf_counter()
+        used, own = [node.cpu() - before for node, before in zip(nodes, used)], time.process_time() - own
         sent = nodes[0].metric("shoal_handoff_bytes_total")
         for reader in readers:
             reader.over = True
@@ -209,6 +216,7 @@ def measure(binary, kind, megabytes, settings, writes):
         also = writer.told(begun, ended) if writer else ""
         print(
             f"{kind:<8} {sent / 1e6:6.0f} MB in {ended - begun:5.2f} s: {sent / 1e6 / (ended - begun):5.0f} MB/s; "
+            f"CPU {used[0]:.2f} s and {used[1]:.2f} s, this program {own:.2f} s; "
             f"p50 / p99 / max before {quantile(before, 0.5):.2f} / {quantile(before, 0.99):.2f} / {quantile(before, 1):.1f} ms, "
             f"during {quantile(during, 0.5):.2f} / {quantile(during, 0.99):.2f} / {quantile(during, 1):.1f} ms{also}",
             flush=True,

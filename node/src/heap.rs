@@ -26,8 +26,9 @@ const GLANCE_SHARE: u64 = 64;
 /// Bytes of the pool that go back to the system at once, and the pause behind them: a worker on the same core is not to wait.
 const PIECE: usize = 1 << 20;
 const BETWEEN: Duration = Duration::from_millis(1);
-/// Huge pages made at one look, with the same pause behind each.
-const HUGE_AT_ONE_LOOK: usize = 16;
+/// Huge pages made at one look, with the same pause behind each: copying one takes up to 10 ms of a core where the system has
+/// to find the memory first, and the node has better things to do while it fills.
+const HUGE_AT_ONE_LOOK: usize = 4;
 /// Differences that are left alone: this many bytes, and one in so many of those accounted for.
 const SLACK: u64 = 2 << 20;
 const SLACK_SHARE: u64 = 20;
@@ -278,9 +279,10 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             tokio::time::sleep(BETWEEN).await;
         }
         for _ in 0..HUGE_AT_ONE_LOOK {
-            if !store.make_huge() {
-                break;
-            }
+            let Some(range) = store.next_huge() else { break };
+            let shared = shared.clone();
+            // Not here, where nobody would ask for the lease meanwhile. It cannot fail but with the process.
+            let _ = tokio::task::spawn_blocking(move || shared.store.make_huge(range)).await;
             tokio::time::sleep(BETWEEN).await;
         }
         if keeper.is_scattered(resident(), held, store.index_memory()) {

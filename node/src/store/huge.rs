@@ -130,6 +130,11 @@ impl Ranges {
         self.made.insert(address);
     }
 
+    /// Whether nothing went back of a range since it was given out to become a huge page.
+    pub(super) fn is_whole(&self, address: usize) -> bool {
+        self.made.contains(&address)
+    }
+
     /// Takes out the next range that is to become a huge page.
     pub(super) fn next(&mut self) -> Option<NonNull<u8>> {
         let next = if self.full.len() > RECENT { self.full.pop_front() } else { None };

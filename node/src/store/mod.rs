@@ -371,9 +371,14 @@ impl Store {
         self.pool.give_back(bytes);
     }
 
-    /// Makes a huge page of memory that is full, which takes a few tenths of a millisecond; whether there was any.
-    pub(crate) fn make_huge(&self) -> bool {
-        self.pool.make_huge()
+    /// The address of memory that is full and should become a huge page, each once.
+    pub(crate) fn next_huge(&self) -> Option<usize> {
+        self.pool.next_huge()
+    }
+
+    /// Makes a huge page of it, which takes milliseconds.
+    pub(crate) fn make_huge(&self, address: usize) {
+        self.pool.make_huge(address);
     }
 
     /// Bytes of the pool of segments and large strings that are in use, and those that are kept for new ones.

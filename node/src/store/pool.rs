@@ -163,16 +163,22 @@ impl Pool {
         }
     }
 
-    /// Makes a huge page of the next range that has been full for a while, the first time or again; whether there was one.
-    pub(super) fn make_huge(&self) -> bool {
+    /// The address of the next range that has been full for a while, the first time or again.
+    pub(super) fn next_huge(&self) -> Option<usize> {
+        let mut books = self.0.books.lock();
+        books.ranges.next().map(|range| range.addr().get()).or_else(|| books.next_again())
+    }
+
+    /// Makes a huge page of such a range, unless something of it went back meanwhile.
+    pub(super) fn make_huge(&self, address: usize) {
         let range = {
-            let mut books = self.0.books.lock();
-            books.ranges.next().or_else(|| books.next_again())
+            let books = self.0.books.lock();
+            books.ranges.is_whole(address).then(|| books.whole(address)).flatten()
         };
-        let Some(range) = range else { return false };
-        // SAFETY: it is a part of a region, and the pool, which keeps that mapped, is here.
-        unsafe { huge::collapse(range) };
-        true
+        if let Some(range) = range {
+            // SAFETY: it is a part of a region, and the pool, which keeps that mapped, is here.
+            unsafe { huge::collapse(range) };
+        }
     }
 
     /// Bytes of all blocks that are pooled, and of free ones that are kept with their memory.
@@ -229,11 +235,11 @@ impl Books {
     }
 
     /// The next range that has been full again for a while.
-    fn next_again(&mut self) -> Option<NonNull<u8>> {
+    fn next_again(&mut self) -> Option<usize> {
         while let Some(address) = self.ranges.next_again() {
-            if let Some(range) = self.whole(address) {
+            if self.whole(address).is_some() {
                 self.ranges.remade(address);
-                return Some(range);
+                return Some(address);
             }
         }
         None
@@ -490,7 +496,7 @@ mod tests {
         let made = |looks: usize| {
             let at_one_look = |_| {
                 pool.give_back(pool.look(false));
-                std::iter::repeat_with(|| pool.make_huge()).take_while(|made| *made).count()
+                std::iter::from_fn(|| pool.next_huge()).inspect(|range| pool.make_huge(*range)).count()
             };
             (0..looks).map(at_one_look).fold((0, 0), |(all, most), n| (all + n, most.max(n)))
         };
