@@ -3,7 +3,7 @@
   handoff.py [--build release] [--megabytes 200] [--only strings|small|zset|hash|set|list] [--set NAME VALUE]... [--writes RATE]
 
 For each kind of data: a node is filled, a second one joins, and the time is taken from the first byte that moves until the second
-serves half of the slots. Both have one thread. Meanwhile one client reads small keys from both, one request at a time at each; its
+serves half of the slots, and the CPU that both nodes used. Both have one thread. Meanwhile one client reads small keys from both, one request at a time at each; its
 waits before and during the move are shown. `--set` gives parameters of CONFIG SET, such as `cluster-handoff-max-rate`. `--writes`
 lets `shoal-loadtest` SET the small keys (or, with other kinds, as many keys beside them) at so many a second from before the move
 until after it, as a client of the cluster; it says what it could do, and its errors."""
@@ -204,7 +204,8 @@ def measure(binary, kind, megabytes, settings, writes):
         used, own = [node.cpu() for node in nodes], time.process_time()
         begun = time.perf_counter()
         while nodes[1].slots() < 8192:
-            time.sleep(0.005)
+            # Each look costs the node and this program CPU that the move could use.
+            time.sleep(0.02)
         ended = time.perf_counter()
         used, own = [node.cpu() - before for node, before in zip(nodes, used)], time.process_time() - own
         sent = nodes[0].metric("shoal_handoff_bytes_total")
@@ -214,9 +215,10 @@ def measure(binary, kind, megabytes, settings, writes):
         before = [wait for at, wait in readers[0].waits if at < begun - 0.5]
         during = [wait for reader in readers for at, wait in reader.waits if begun <= at <= ended]
         also = writer.told(begun, ended) if writer else ""
+        keys = f" ({megabytes * 2500 / (ended - begun) / 1e6:.2f} M keys/s)" if kind == "small" else ""
         print(
-            f"{kind:<8} {sent / 1e6:6.0f} MB in {ended - begun:5.2f} s: {sent / 1e6 / (ended - begun):5.0f} MB/s; "
-            f"CPU {used[0]:.2f} s and {used[1]:.2f} s, this program {own:.2f} s; "
+            f"{kind:<8} {sent / 1e6:6.0f} MB in {ended - begun:5.2f} s: {sent / 1e6 / (ended - begun):5.0f} MB/s{keys}; "
+            f"CPU of the nodes {used[0]:.2f} s and {used[1]:.2f} s, this program {own:.2f} s; "
             f"p50 / p99 / max before {quantile(before, 0.5):.2f} / {quantile(before, 0.99):.2f} / {quantile(before, 1):.1f} ms, "
             f"during {quantile(during, 0.5):.2f} / {quantile(during, 0.99):.2f} / {quantile(during, 1):.1f} ms{also}",
             flush=True,
