@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use crate::server::Shared;
+use crate::{server::Shared, store::Store};
 
 /// How often the difference is looked at: at every few glances, which see only whether it grows out of bounds.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -274,32 +274,36 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         }
         let mut unneeded = store.unneeded();
         while unneeded > 0 {
-            store.give_back(unneeded.min(PIECE));
+            let piece = unneeded.min(PIECE);
+            apart(&shared, move |store| store.give_back(piece)).await;
             unneeded = unneeded.saturating_sub(PIECE);
             tokio::time::sleep(BETWEEN).await;
         }
         for _ in 0..HUGE_AT_ONE_LOOK {
             let Some(range) = store.next_huge() else { break };
-            let shared = shared.clone();
-            // Not here, where nobody would ask for the lease meanwhile. It cannot fail but with the process.
-            let _ = tokio::task::spawn_blocking(move || shared.store.make_huge(range)).await;
+            apart(&shared, move |store| store.make_huge(range)).await;
             tokio::time::sleep(BETWEEN).await;
         }
         if keeper.is_scattered(resident(), held, store.index_memory()) {
-            let shared = shared.clone();
-            // From a thread that allocates nothing else, whose allocations lie apart from all others.
-            let moved = tokio::task::spawn_blocking(move || {
-                shared.store.move_index(|| std::thread::sleep(BETWEEN));
+            apart(&shared, |store| {
+                store.move_index(|| std::thread::sleep(BETWEEN));
                 trim();
-            });
-            // It cannot fail but with the process.
-            let _ = moved.await;
+            })
+            .await;
         }
         if keeper.look(resident(), held, limit) {
             store.reclaim().trim();
         }
         store.set_padding(keeper.padding);
     }
+}
+
+/// Does what takes milliseconds, on a thread that nobody else waits for: on this one nobody would ask for the lease meanwhile.
+/// It allocates nothing else, so that what is moved there lies apart from everything else.
+async fn apart(shared: &Arc<Shared>, work: impl FnOnce(&Store) + Send + 'static) {
+    let shared = shared.clone();
+    // It cannot fail but with the process.
+    let _ = tokio::task::spawn_blocking(move || work(&shared.store)).await;
 }
 
 #[cfg(test)]
