@@ -97,16 +97,23 @@ fn others(round: &Round) -> usize {
     round.answers.iter().map(|(_, m)| m.me.id.node).collect::<HashSet<_>>().len()
 }
 
+/// What we are waiting for, for people.
+fn awaited(round: &Round, expected: usize, own: u64) -> String {
+    let there = others(round) + 1;
+    let lowest = round.answers.iter().map(|(_, m)| &m.me).min_by_key(|m| m.id.node);
+    match lowest.filter(|lowest| lowest.id.node < own) {
+        _ if !round.silent.is_empty() => format!("waiting for seeds: {}", round.silent.join(", ")),
+        _ if there < expected => format!("{there} of {expected} new nodes are there to found a cluster"),
+        Some(lowest) => {
+            format!("{there} new nodes are there; waiting for {} to found the cluster", lowest.name)
+        }
+        None => format!("{there} new nodes are there; this one is to found the cluster"),
+    }
+}
+
 /// Says once per change what we are waiting for.
 fn report(round: &Round, settings: &Settings, shared: &Shared) {
-    let (there, expected) = (others(round) + 1, usize::from(settings.bootstrap_expect));
-    let state = if !round.silent.is_empty() {
-        format!("waiting for seeds: {}", round.silent.join(", "))
-    } else if there < expected {
-        format!("{there} of {expected} new nodes are there to found a cluster")
-    } else {
-        format!("waiting for {} other new nodes to found a cluster", there - 1)
-    };
+    let state = awaited(round, settings.bootstrap_expect.into(), shared.me.load().id.node);
     if shared.state.load().as_str() != state {
         tracing::info!(node = settings.name, "{state}");
         shared.state.store(state.into());
@@ -248,4 +255,42 @@ pub(super) async fn exchange(addr: SocketAddr, shared: &Shared) -> Option<Member
 
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who answers that has no cluster.
+    fn new_node(node: u64, name: &str) -> (SocketAddr, Members) {
+        let me = Member {
+            id: NodeId { node, boot: 0 },
+            name: name.to_owned(),
+            host: String::new(),
+            resp_port: 0,
+            gossip_port: 0,
+            weight: 100,
+            zone: String::new(),
+            replication: Default::default(),
+        };
+        let (process, up) = (node, Vec::new());
+        let members = Members { me, process, admitted: false, cluster: 0, epoch: 0, up, view: None };
+        (SocketAddr::new(LOCAL, 7000 + node as u16), members)
+    }
+
+    #[test]
+    fn what_is_awaited_changes_with_each_that_comes() {
+        let mut round = Round::default();
+        round.silent.push("b:1: refused".to_owned());
+        let said = |round: &Round| awaited(round, 3, 5);
+        assert_eq!(said(&round), "waiting for seeds: b:1: refused");
+        round.silent.clear();
+        assert_eq!(said(&round), "1 of 3 new nodes are there to found a cluster");
+        round.answers.push(new_node(7, "b"));
+        assert_eq!(said(&round), "2 of 3 new nodes are there to found a cluster");
+        round.answers.push(new_node(9, "c"));
+        assert_eq!(said(&round), "3 new nodes are there; this one is to found the cluster");
+        round.answers.push(new_node(2, "d"));
+        assert_eq!(said(&round), "4 new nodes are there; waiting for d to found the cluster");
+    }
 }
