@@ -113,8 +113,13 @@ pub enum Output {
     /// A packet says this of a member that is known otherwise. If the process at that address says so itself, [`Membership::vouch`] is to be
     /// called with what it says.
     Doubted(Identity),
-    /// We had been declared down and came back under the given identity. Same process, same boot.
-    Rejoined(Identity),
+    /// We had been declared down and came back. Same process, same boot.
+    Rejoined {
+        /// Who we are now.
+        me: Identity,
+        /// Who told us: it held us for down itself, or had heard so.
+        by: Option<NodeId>,
+    },
 }
 
 /// What a packet is, as far as that matters to what goes along.
@@ -166,6 +171,8 @@ pub struct Membership {
     reannounce_at: Duration,
     left: bool,
     left_out: u64,
+    /// Whose packet is being taken in.
+    hearing: Option<NodeId>,
 }
 
 impl std::fmt::Debug for Membership {
@@ -189,6 +196,7 @@ impl Membership {
             reannounce_at: Duration::ZERO,
             left: false,
             left_out: 0,
+            hearing: None,
         }
     }
 
@@ -226,7 +234,9 @@ impl Membership {
         let heard = along.filter(|_| dst.id() == self.me().id()).map(|along| (src.id(), along));
         let packet = screened.packet.as_deref().unwrap_or(packet);
         let result = self.foca.handle_data(packet, &mut self.runtime);
+        self.hearing = Some(src.id());
         self.drain(now);
+        self.hearing = None;
         if Kind::of(&message) == Kind::Ack {
             self.answered(now, &src);
         }
@@ -440,7 +450,9 @@ impl Membership {
                 OwnedNotification::Rename(old, new) if old.boot != new.boot => {
                     self.outputs.push_back(Output::Up(new));
                 }
-                OwnedNotification::Rejoin(id) => self.outputs.push_back(Output::Rejoined(id)),
+                OwnedNotification::Rejoin(me) => {
+                    self.outputs.push_back(Output::Rejoined { me, by: self.hearing });
+                }
                 OwnedNotification::Rename(..)
                 | OwnedNotification::Active
                 | OwnedNotification::Idle

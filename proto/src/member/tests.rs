@@ -139,7 +139,10 @@ impl World {
                     self.datagrams.insert(self.sent, datagram);
                 }
                 Output::Down(id) => self.downs.push((i, id.node)),
-                Output::Rejoined(_) => self.rejoins += 1,
+                Output::Rejoined { me, by } => {
+                    assert!(by.is_some_and(|by| by.node != me.node), "{by:?}");
+                    self.rejoins += 1;
+                }
                 Output::Up(_) => {}
             }
         }
@@ -169,6 +172,18 @@ fn a_crash_is_noticed_by_all_within_two_seconds() {
         let node = identity(0).node;
         assert!(world.members[1].members().any(|(i, h)| i.node == node && h == Health::Down));
     }
+}
+
+#[test]
+fn who_was_held_for_down_learns_who_said_so() {
+    let mut world = World::new(5, 0.0, 1);
+    world.run(Duration::from_secs(5));
+    world.crashed[0] = true;
+    world.run(Duration::from_secs(3));
+    // It had only been stopped; `outputs` sees that another one is named.
+    world.crashed[0] = false;
+    world.run(Duration::from_secs(5));
+    assert!(world.rejoins > 0 && world.all_see(4));
 }
 
 /// How long it takes until the first of the others holds a crashed member for down, and until all do: median and 99 %.

@@ -78,6 +78,7 @@ pub(super) struct Task {
     failed: Option<String>,
     /// Other clusters that were met.
     warned: BTreeSet<u64>,
+    rejoins: gossip::Rejoins,
     /// Whether foreign and malformed datagrams were seen.
     warned_dropped: [bool; 2],
 }
@@ -166,6 +167,7 @@ impl Task {
             excluded: Exclusion::No,
             failed: None,
             warned: BTreeSet::new(),
+            rejoins: gossip::Rejoins::default(),
             warned_dropped: [false; 2],
         };
         task.publish_members();

@@ -1,6 +1,7 @@
 //! Gossip: datagrams come in, what it wants done is done, and what it says of members is made known.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use shoal_proto::member::{Dropped, Health, Identity, Output, Role};
 use shoal_proto::view::NodeId;
@@ -11,6 +12,29 @@ use crate::bus::Service;
 
 /// Most datagrams taken in before timers get their turn.
 const DATAGRAMS: usize = 1024;
+
+/// How often at most the log says that others held this node for down: on a bad network that may be every second.
+const REJOINS: Duration = Duration::from_secs(15);
+
+/// How often others held this node for down.
+#[derive(Debug, Default)]
+pub(super) struct Rejoins {
+    /// Since it was told last.
+    untold: u32,
+    told: Option<Duration>,
+}
+
+impl Rejoins {
+    /// Once more. Returns how often it has been since it was told last, if it is to be told now.
+    fn count(&mut self, now: Duration) -> Option<u32> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| now < told + REJOINS) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
 
 impl Task {
     /// Takes in the datagrams that wait.
@@ -89,14 +113,13 @@ impl Task {
                     self.ask_doubted(identity);
                     continue;
                 }
-                Output::Rejoined(identity) => {
-                    let renew = identity.renew;
-                    tracing::warn!(
-                        node = self.settings.name,
-                        renew,
-                        "others held this node for down; it is back"
-                    );
-                    self.shared.identity.store(Some(identity.into()));
+                Output::Rejoined { me, by } => {
+                    if let Some(times) = self.rejoins.count(self.now()) {
+                        let by = by.map_or_else(|| "somebody".to_owned(), |id| self.name_of(id));
+                        let node = &self.settings.name;
+                        tracing::warn!(node, by, times, "held for down by another node; this one is back");
+                    }
+                    self.shared.identity.store(Some(me.into()));
                 }
             }
             changed = true;
@@ -121,16 +144,21 @@ impl Task {
         let node = self.settings.name.clone();
         metrics::counter!("shoal_member_changes_total", "node" => node, "direction" => direction)
             .increment(1);
-        let name = self.name_of(identity.id());
+        // A newcomer's name comes with the view that takes it in.
+        let resp = SocketAddr::new(identity.ip, identity.resp_port);
+        let name = self.known_name(identity.id()).unwrap_or_else(|| resp.to_string());
         let (address, version) = (identity.gossip_addr(), identity.version);
         tracing::info!(node = self.settings.name, member = name, %address, version, "member {direction}");
     }
 
+    fn known_name(&self, id: NodeId) -> Option<String> {
+        let view = self.shared.view.load();
+        view.members.iter().find(|m| m.id.node == id.node).map(|m| m.name.clone())
+    }
+
     /// For people.
     pub(super) fn name_of(&self, id: NodeId) -> String {
-        let view = self.shared.view.load();
-        let member = view.members.iter().find(|m| m.id.node == id.node);
-        member.map_or_else(|| format!("{:016x}", id.node), |m| m.name.clone())
+        self.known_name(id).unwrap_or_else(|| format!("{:016x}", id.node))
     }
 
     /// Makes known who there is, if that changed.
@@ -151,5 +179,17 @@ impl Task {
         let up = members.iter().filter(|m| m.health != Health::Down).count();
         metrics::gauge!("shoal_members_up", "node" => self.settings.name.clone()).set(up as f64);
         self.shared.members.store(members.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_told_now_and_then() {
+        let mut rejoins = Rejoins::default();
+        let mut at = |seconds| rejoins.count(Duration::from_secs(seconds));
+        assert_eq!([1, 2, 15, 16, 17, 40].map(&mut at), [Some(1), None, None, Some(3), None, Some(2)]);
     }
 }
