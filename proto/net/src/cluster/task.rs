@@ -144,7 +144,8 @@ impl Task {
     fn new(settings: Settings, shared: Arc<Shared>, udp: UdpSocket, start: Start) -> Self {
         let Start { identity, view, up, founded } = start;
         let what = if founded { "founded a cluster" } else { "joined a cluster" };
-        tracing::info!(node = settings.name, cluster = view.cluster, epoch = view.epoch, "{what}");
+        let cluster = format_args!("{:016x}", view.cluster);
+        tracing::info!(node = settings.name, %cluster, epoch = view.epoch, "{what}");
         let me = identity.id();
         let membership = Membership::new(view.cluster, identity, settings.profile, rand::random());
         let mut task = Self {
@@ -492,8 +493,8 @@ impl Task {
             let own = self.shared.view.load().cluster;
             tracing::warn!(
                 node = self.settings.name,
-                own,
-                other = cluster,
+                own = %format_args!("{own:016x}"),
+                other = %format_args!("{cluster:016x}"),
                 "met a node of another cluster; clusters do not merge: check --join, restart one side"
             );
         }
