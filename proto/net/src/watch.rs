@@ -73,6 +73,8 @@ struct Shared {
     last_live: Mutex<Instant>,
     /// Whether failing has been logged.
     lost: AtomicBool,
+    /// Why the last watch ended, and whose it was.
+    failed: ArcSwapOption<String>,
     /// Somebody doubts the view in force.
     doubted: Notify,
     /// And who answers.
@@ -97,6 +99,7 @@ impl ViewWatch {
             live: AtomicUsize::new(0),
             last_live: Mutex::new(Instant::now()),
             lost: AtomicBool::new(false),
+            failed: ArcSwapOption::empty(),
             doubted: Notify::new(),
             count: Notify::new(),
             minority: ArcSwapOption::empty(),
@@ -148,7 +151,8 @@ impl ViewWatch {
         let view = self.view();
         if view.epoch == 0 {
             let seeds: Vec<String> = self.shared.seeds.iter().map(ToString::to_string).collect();
-            return Err(format!("no node has answered yet ({})", seeds.join(", ")));
+            let last = self.shared.failed.load().as_ref().map_or(String::new(), |why| format!("; {why}"));
+            return Err(format!("no node has answered yet ({}){last}", seeds.join(", ")));
         }
         if !view.covers_all() {
             return Err("some slots have no owner".to_owned());
@@ -176,6 +180,7 @@ async fn follow(shared: Arc<Shared>, number: usize) {
         for addr in shared.candidates(attempt).await {
             if let Err(error) = shared.watch(addr).await {
                 tracing::debug!(%addr, %error, "a watch ended");
+                shared.failed.store(Some(format!("{addr}: {error}").into()));
             }
         }
         attempt += 1;
@@ -383,8 +388,8 @@ impl Shared {
                 return;
             }
             tracing::warn!(
-                old = current.cluster,
-                new = view.cluster,
+                old = %format_args!("{:016x}", current.cluster),
+                new = %format_args!("{:016x}", view.cluster),
                 "the cluster was replaced by another one"
             );
         } else if view.epoch <= current.epoch {
@@ -399,10 +404,8 @@ impl Shared {
     fn report_loss(&self) {
         if self.live.load(Ordering::Relaxed) == 0 && !self.lost.swap(true, Ordering::Relaxed) {
             let seeds: Vec<String> = self.seeds.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                seeds = seeds.join(","),
-                "no node answers; going on with the last view, asking again"
-            );
+            let goes_on = if self.epoch() > 0 { "going on with the last view, " } else { "" };
+            tracing::warn!(seeds = seeds.join(","), "no node answers; {goes_on}asking again");
         }
     }
 }

@@ -16,7 +16,10 @@ use shoal_proto::{
     bus::{Hello, Latest, Members, Refusal, Request, Since, Verb, encode},
     view::{Member, NodeId, View},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 /// A node that answers what it has, and to a watch nothing, ever.
 struct Silent {
@@ -112,6 +115,27 @@ async fn hanging() -> (Vec<Arc<Silent>>, ViewWatch, shutdown::Trigger, View) {
     let watched = || nodes.iter().filter(|n| n.watches.load(Ordering::SeqCst) > 0).count();
     until("two nodes are watched", || watched() == 2 && views.view().epoch == 5).await;
     (nodes, views, trigger, view)
+}
+
+#[tokio::test]
+async fn who_finds_no_node_says_what_was_answered_instead() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let seed = listener.local_addr().unwrap();
+    let (_trigger, ending) = shutdown::channel();
+    let (views, task) = ViewWatch::start(vec![seed.into()], ending);
+    tokio::spawn(task);
+    assert_eq!(views.ready(), Err(format!("no node has answered yet ({seed})")));
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"-ERR this is something else\r\n").await.unwrap();
+            // What was asked is read, so that the answer is not lost with the connection.
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    });
+    let why =
+        format!("no node has answered yet ({seed}); {seed}: the peer answers: ERR this is something else");
+    until("it is known", || views.ready() == Err(why.clone())).await;
 }
 
 fn newer(view: &View, cluster: u64, epoch: u64) -> View {
