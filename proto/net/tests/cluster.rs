@@ -318,6 +318,25 @@ async fn of_two_processes_of_one_name_one_stays() {
     until("one has ended", 20, || two.iter().filter(|h| h.task.is_finished()).count() == 1).await;
 }
 
+/// The older one of two nodes may only be cut off: it is a majority by itself.
+#[tokio::test]
+async fn nobody_gets_the_name_of_a_silent_node_without_which_no_view_can_be_made() {
+    let a = Node::start("a", &[]);
+    agree(&[&a], 5).await;
+    let b = Node::start("b", &[a.seed()]);
+    agree(&[&a, &b], 20).await;
+    a.crash();
+    until("a is down", 10, || {
+        b.handle.members().iter().any(|m| m.health == shoal_proto::member::Health::Down)
+    })
+    .await;
+    let again = Node::start("a", &[b.seed()]);
+    let waits = || again.handle.ready().is_err_and(|why| why.contains("no view can be made without it"));
+    until("it is not let in", 10, waits).await;
+    b.handle.force().unwrap();
+    agree(&[&b, &again], 20).await;
+}
+
 #[tokio::test]
 async fn who_is_forgotten_hands_over_and_stays_out() {
     let a = Node::start("a", &[]);

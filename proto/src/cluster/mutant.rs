@@ -21,6 +21,8 @@ pub enum Mutant {
     NoDrift,
     /// A view is made without waiting for leases of those whom it leaves out.
     NoLeaseWait,
+    /// Nor for those of a process of which another one has the name by now, wherever that runs.
+    TrustSuccessors,
     /// Voters forget that leases of an older view may still run.
     NoOlderLeases,
     /// Suspects get leases.
@@ -101,11 +103,12 @@ pub enum Mutant {
 
 /// All of them.
 #[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 42] = [
+pub const ALL: [Mutant; 43] = [
     Mutant::NoLease,
     Mutant::LeaseFromGrant,
     Mutant::NoDrift,
     Mutant::NoLeaseWait,
+    Mutant::TrustSuccessors,
     Mutant::NoOlderLeases,
     Mutant::GrantToSuspects,
     Mutant::GrantAfterAccept,

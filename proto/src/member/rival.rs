@@ -3,8 +3,14 @@
 //! A restart and a process that was started elsewhere because its machine is gone look the same as a second process that was given the
 //! same name by mistake, but for the answer of the first one. The second is refused for as long as the first answers: were both members in
 //! turn, each would throw out the other, with all that it holds.
+//!
+//! Nor is it let in while no view can be made without the first, which is silent: nobody could be taken in, and if the first was only cut off
+//! and comes back, it is a member and knows nothing of the second, and the others hold the second for the one that is up.
 
-use crate::view::NodeId;
+use std::collections::BTreeSet;
+
+use crate::cluster::quorum;
+use crate::view::{NodeId, View};
 
 /// What the answer to a process begins with whose name another one has: it is not to try again.
 pub const NAME_IN_USE: &str = "NAMEINUSE";
@@ -18,6 +24,8 @@ pub struct Former {
     pub up: bool,
     /// It is in the view in force.
     pub listed: bool,
+    /// No view can be made without it, see [`is_needed`].
+    pub needed: bool,
 }
 
 /// What came of asking it who it is.
@@ -50,12 +58,20 @@ pub fn living(asker: NodeId, formers: impl IntoIterator<Item = Former>) -> Optio
     (newest.id != asker && (newest.up || newest.listed)).then_some(newest)
 }
 
+/// Whether a process is in this view, and those who are up are no majority without it.
+pub fn is_needed(view: &View, process: NodeId, up: &BTreeSet<NodeId>) -> bool {
+    let others = up.iter().copied().filter(|id| *id != process).collect();
+    view.place(process).is_some() && !quorum::decides(view, &others)
+}
+
 /// What follows from its answer. If it is silent, gossip decides: it needs a second to notice that a process is gone.
 pub fn judge(former: &Former, heard: Heard) -> Verdict {
     match heard {
         // It may have joined anew meanwhile.
         Heard::Answered(id) if id.node == former.id.node && id.boot >= former.id.boot => Verdict::Taken,
-        Heard::Answered(_) | Heard::Nobody => Verdict::Free,
+        Heard::Answered(_) => Verdict::Free,
+        Heard::Nobody | Heard::Silence if former.needed => Verdict::Unsure,
+        Heard::Nobody => Verdict::Free,
         Heard::Silence if former.up => Verdict::Unsure,
         Heard::Silence => Verdict::Free,
     }
@@ -69,11 +85,12 @@ pub fn gives_up(own: u64, other: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Member;
 
     const OLD: NodeId = NodeId { node: 7, boot: 100 };
 
     fn former(boot: u64, up: bool, listed: bool) -> Former {
-        Former { id: NodeId { boot, ..OLD }, up, listed }
+        Former { id: NodeId { boot, ..OLD }, up, listed, needed: false }
     }
 
     fn new(boot: u64) -> NodeId {
@@ -82,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_the_name_is_asked_unless_it_left_or_asks_itself() {
-        let other = Former { id: NodeId { node: 8, boot: 900 }, up: true, listed: true };
+        let other = Former { id: NodeId { node: 8, boot: 900 }, ..former(900, true, true) };
         let known = [former(90, true, true), former(100, true, false), other];
         assert_eq!(living(new(500), known), Some(known[1]));
         assert_eq!(living(new(100), known), None, "it was left out and comes back");
@@ -113,6 +130,40 @@ mod tests {
         assert_eq!(judge(&up, Heard::Nobody), Verdict::Free);
         assert_eq!(judge(&up, Heard::Silence), Verdict::Unsure, "its machine may be slow");
         assert_eq!(judge(&down, Heard::Silence), Verdict::Free, "its machine is gone");
+    }
+
+    /// Of two members the older one is cut off, and started anew elsewhere: the younger one cannot make a view of itself and the
+    /// new process, so it does not let that in.
+    #[test]
+    fn nobody_is_let_in_for_whom_no_view_can_be_made() {
+        let needed = Former { needed: true, ..former(100, false, true) };
+        assert_eq!(judge(&needed, Heard::Silence), Verdict::Unsure);
+        assert_eq!(judge(&needed, Heard::Nobody), Verdict::Unsure);
+        assert_eq!(judge(&needed, Heard::Answered(new(0))), Verdict::Free, "it is gone from its address");
+        assert_eq!(judge(&needed, Heard::Answered(OLD)), Verdict::Taken);
+
+        let ids = [1, 2, 3].map(|n| NodeId { node: n, boot: n });
+        let view = |n: usize| View::first(1, ids[..n].iter().map(|id| member(*id)).collect());
+        let up = |n: &[usize]| n.iter().map(|n| ids[*n]).collect();
+        assert!(is_needed(&view(2), ids[0], &up(&[1])), "the older half decides");
+        assert!(is_needed(&view(2), ids[0], &up(&[0, 1])), "whatever gossip still says of it");
+        assert!(!is_needed(&view(2), ids[1], &up(&[0])));
+        assert!(!is_needed(&view(3), ids[0], &up(&[1, 2])));
+        assert!(is_needed(&view(3), ids[0], &up(&[1])));
+        assert!(!is_needed(&view(2), ids[2], &up(&[1])), "it is no member");
+    }
+
+    fn member(id: NodeId) -> Member {
+        Member {
+            id,
+            name: format!("n{}", id.node),
+            host: "h".to_owned(),
+            resp_port: 0,
+            gossip_port: 0,
+            weight: 100,
+            zone: String::new(),
+            replication: Default::default(),
+        }
     }
 
     #[test]

@@ -364,7 +364,7 @@ impl World {
             return Some(*conn);
         }
         // Agents reach every machine that runs; whoever answers there may be another process by now.
-        let process = (*self.machines.get(to.node as usize)?)?;
+        let process = self.machines[*self.homes.get(&to)?]?;
         if self.processes[process].paused_until > self.now {
             return None;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use shoal_proto::cluster::quorum;
+use shoal_proto::member::rival;
 use shoal_proto::view::NodeId;
 
 use crate::dice::Dice;
@@ -39,6 +40,8 @@ pub(crate) enum Fault {
     Conns,
     /// A process crashes and another starts there at once.
     Restart,
+    /// A process is cut off, and another of its name is started elsewhere, because it seems to be gone; it comes back after a while.
+    Elsewhere(Time),
 }
 
 /// What kind of things happen in a run.
@@ -77,7 +80,9 @@ impl Profile {
             Self::Flaps => {
                 &[Pause(long), Pause(long), Doubt(long), Slander(long), Stream, Conns, Start, Leave]
             }
-            Self::Partitions => &[Partition, Partition, OneWay, Heal, Start, Burst, Leave, Stream],
+            Self::Partitions => {
+                &[Partition, Partition, OneWay, Heal, Elsewhere(long), Start, Burst, Leave, Stream]
+            }
             Self::Copies => &[Crash, Crash, Crash, Restart, Start, Start, Burst, Leave, Stream, Conns],
             Self::Chaos => &[
                 Crash,
@@ -93,6 +98,7 @@ impl Profile {
                 Stream,
                 Conns,
                 Restart,
+                Elsewhere(long),
             ],
         };
         *dice.pick(kinds).expect("there are some")
@@ -195,6 +201,11 @@ impl World {
                     self.start(self.processes[p].machine);
                 }
             }
+            Fault::Elsewhere(time) => {
+                if let Some(p) = some {
+                    self.start_elsewhere(p, time);
+                }
+            }
             Fault::Start => self.start_somewhere(),
             Fault::Burst => (0..self.dice.range(2, 5)).for_each(|_| self.start_somewhere()),
             Fault::Leave => {
@@ -274,9 +285,34 @@ impl World {
     }
 
     fn start_somewhere(&mut self) {
-        let free: Vec<usize> = (0..self.machines.len()).filter(|m| self.machines[*m].is_none()).collect();
-        if let Some(machine) = self.dice.pick(&free).copied() {
+        if let Some(machine) = self.free_machine() {
             self.start(machine);
+        }
+    }
+
+    fn free_machine(&mut self) -> Option<usize> {
+        let free: Vec<usize> = (0..self.machines.len()).filter(|m| self.machines[*m].is_none()).collect();
+        self.dice.pick(&free).copied()
+    }
+
+    /// Cuts off a process, and starts another of its name where a member lets it in, which does not reach the first.
+    fn start_elsewhere(&mut self, p: usize, time: Time) {
+        if !self.processes[p].core.inside() || self.has_successor(p) {
+            return;
+        }
+        let Some(machine) = self.free_machine() else { return };
+        self.partition_with(Some(self.processes[p].machine));
+        self.faults.push(Fault::Heal);
+        self.after(time, Event::Fault(self.faults.len() - 1));
+        let reached = |q: &usize| !self.cut[self.processes[*q].machine][machine];
+        let there: Vec<usize> = self.live().into_iter().filter(reached).collect();
+        let ids = there.iter().map(|q| self.processes[*q].id).collect();
+        let id = self.processes[p].id;
+        if there.iter().any(|q| {
+            let view = self.processes[*q].core.view();
+            self.processes[*q].core.inside() && !rival::is_needed(view, id, &ids)
+        }) {
+            self.start_as(id.node as usize, machine);
         }
     }
 

@@ -17,10 +17,21 @@ impl World {
             if q == p || self.processes[q].paused_until > now || !self.hears(p, q) {
                 continue;
             }
-            let id = self.processes[q].id;
-            self.processes[p].heard.insert(id, now);
+            let (me, id) = (self.processes[p].id, self.processes[q].id);
+            if id.node == me.node {
+                // Of its own name each knows best, but who is not in the cluster gives way to who came later.
+                if id.boot > me.boot && !self.processes[p].core.inside() {
+                    self.note(|| format!("{p} ends: {q} has its name"));
+                    return self.crash(p);
+                }
+                continue;
+            }
+            let heard = &mut self.processes[p].heard;
             // A newer boot of a node is the end of the older one.
-            self.processes[p].heard.retain(|other, _| other.node != id.node || other.boot >= id.boot);
+            if heard.keys().all(|other| other.node != id.node || other.boot <= id.boot) {
+                heard.retain(|other, _| other.node != id.node || *other == id);
+                heard.insert(id, now);
+            }
         }
         let detection = self.scale.detection;
         let gone: BTreeSet<_> = self.processes.iter().filter(|q| q.left).map(|q| q.id).collect();

@@ -114,11 +114,11 @@ impl Process {
     }
 }
 
-pub(crate) fn member(id: NodeId, scale: &Scale) -> Member {
+pub(crate) fn member(id: NodeId, machine: usize, scale: &Scale) -> Member {
     Member {
         id,
         name: format!("n{}", id.node),
-        host: format!("10.0.0.{}", id.node),
+        host: format!("10.0.0.{machine}"),
         resp_port: 0,
         gossip_port: 0,
         weight: 100,
@@ -249,17 +249,30 @@ impl World {
             process.left = true;
             return;
         }
-        let machine = process.machine;
-        let boot = self.boots[machine] + 1;
-        self.boots[machine] = boot;
-        let id = NodeId { node: machine as u64, boot };
-        let member = member(id, &self.scale);
+        if self.has_successor(p) {
+            self.note(|| format!("{p} ends: another has its name"));
+            self.crash(p);
+            return;
+        }
+        let process = &self.processes[p];
+        let (machine, node) = (process.machine, process.id.node as usize);
+        let boot = self.boots[node] + 1;
+        self.boots[node] = boot;
+        let id = NodeId { node: node as u64, boot };
+        self.homes.insert(id, machine);
+        let member = member(id, machine, &self.scale);
         let process = &mut self.processes[p];
         process.id = id;
         process.member = member;
         process.core.rename(id);
         process.connecting.clear();
         self.note(|| format!("{p} is {id:?} now"));
+    }
+
+    /// Whether a process of the same name lives that was started later: who wants to join under it is refused.
+    pub(crate) fn has_successor(&self, p: usize) -> bool {
+        let NodeId { node, boot } = self.processes[p].id;
+        self.processes.iter().any(|other| other.alive && other.id.node == node && other.id.boot > boot)
     }
 
     fn act(&mut self, p: usize, action: Action) {

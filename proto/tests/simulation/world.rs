@@ -172,6 +172,8 @@ pub(crate) struct World {
     pub(crate) processes: Vec<Process>,
     /// The process that runs on each machine.
     pub(crate) machines: Vec<Option<usize>>,
+    /// The machine on which each process was started.
+    pub(crate) homes: BTreeMap<NodeId, usize>,
     /// Whether messages from one machine to another get nowhere.
     pub(crate) cut: Vec<Vec<bool>>,
     pub(crate) streams: Vec<Stream>,
@@ -181,7 +183,7 @@ pub(crate) struct World {
     pub(crate) wholes: Vec<Whole>,
     pub(crate) hot: Vec<u16>,
     pub(crate) oracle: Oracle,
-    /// The newest boot of each machine's node that anybody knows.
+    /// The newest boot of each node that anybody knows.
     pub(crate) boots: Vec<u64>,
     /// When clients stop.
     pub(crate) until: Time,
@@ -218,6 +220,7 @@ impl World {
             network,
             processes: Vec::new(),
             machines: vec![None; count],
+            homes: BTreeMap::new(),
             cut: vec![vec![false; count]; count],
             streams: Vec::new(),
             agents: Vec::new(),
@@ -265,20 +268,29 @@ impl World {
         }
     }
 
-    /// A process starts on a machine, as another member than any before it.
+    /// A process starts on a machine, under the name that is usual there, or another one if somebody else has that.
     pub(crate) fn start(&mut self, machine: usize) -> usize {
+        let used: BTreeSet<usize> =
+            self.processes.iter().filter(|p| p.alive).map(|p| p.id.node as usize).collect();
+        let free = std::iter::once(machine).chain(0..self.machines.len()).find(|node| !used.contains(node));
+        self.start_as(free.expect("there are as many names as machines"), machine)
+    }
+
+    /// A process starts on a machine under this name, as another member than any before it.
+    pub(crate) fn start_as(&mut self, node: usize, machine: usize) -> usize {
         let drift = self.scale.drift as i64;
         // Most at an extreme: that is where leases may overlap.
         let rate = 1_000_000 + 1000 * drift * [-1, -1, 0, 1, 1][self.dice.below(5) as usize];
         let back = if self.dice.permille(300) { 50 } else { 0 };
         let clock = (1_000_000 + self.now / 100).saturating_sub(back * 1000);
-        let boot = clock.max(self.boots[machine] + 1);
-        self.boots[machine] = boot;
-        let id = NodeId { node: machine as u64, boot };
+        let boot = clock.max(self.boots[node] + 1);
+        self.boots[node] = boot;
+        let id = NodeId { node: node as u64, boot };
         let p = self.processes.len();
-        let member = crate::process::member(id, &self.scale);
+        let member = crate::process::member(id, machine, &self.scale);
         self.processes.push(Process::new(member, machine, rate as u64, self.now, self.scale.slots));
         self.machines[machine] = Some(p);
+        self.homes.insert(id, machine);
         self.note(|| format!("start {machine} as {p} {id:?}"));
         let (a, b, c) = (self.dice.below(100 * MS), self.dice.below(50 * MS), self.dice.below(10 * MS));
         self.after(a, Event::Gossip(p));
@@ -327,7 +339,7 @@ impl World {
 
     /// The process that a member's name stands for, if it runs.
     pub(crate) fn process_of(&self, id: NodeId) -> Option<usize> {
-        let p = (*self.machines.get(id.node as usize)?)?;
+        let p = self.machines[*self.homes.get(&id)?]?;
         (self.processes[p].id == id).then_some(p)
     }
 
@@ -373,7 +385,7 @@ impl World {
         match event {
             Event::Wake(p) | Event::Gossip(p) | Event::Tick(p) => Some(*p),
             Event::Copy { process, .. } | Event::Frozen { process, .. } => Some(*process),
-            Event::Message { to, .. } => *self.machines.get(to.node as usize)?,
+            Event::Message { to, .. } => self.machines[*self.homes.get(to)?],
             Event::Connect { from, .. } => Some(*from),
             Event::Item { stream, end, .. } | Event::StreamEnd { stream, end } => {
                 Some(self.streams[*stream].ends[*end])
@@ -430,9 +442,8 @@ impl World {
 
     /// Sends a message between processes; it may get lost, double or late.
     pub(crate) fn send(&mut self, from: usize, to: NodeId, message: Message) {
-        let Some(machine) = self.machines.get(to.node as usize).copied() else { return };
-        let from_machine = self.processes[from].machine;
-        if machine.is_none() || self.cut[from_machine][to.node as usize] {
+        let Some(home) = self.homes.get(&to).copied() else { return };
+        if self.machines[home].is_none() || self.cut[self.processes[from].machine][home] {
             return;
         }
         if self.dice.permille(self.network.loss) {
@@ -451,7 +462,7 @@ impl World {
 
     fn message(&mut self, to: NodeId, from: NodeId, message: Message) {
         let Some(p) = self.process_of(to) else { return };
-        if self.cut[from.node as usize][to.node as usize] {
+        if self.cut[self.homes[&from]][self.homes[&to]] {
             return;
         }
         let routine = matches!(

@@ -1,5 +1,6 @@
 //! Answers to peers and routers, from snapshots; what changes anything goes to the task.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -126,9 +127,13 @@ impl Shared {
     /// The error line.
     async fn check_name(&self, asker: NodeId) -> Result<(), String> {
         let (view, members) = (self.view.load_full(), self.members.load_full());
-        let of = |id: NodeId| {
-            let up = members.iter().any(|m| m.identity.id() == id && m.health != Health::Down);
-            Former { id, up, listed: view.place(id).is_some() }
+        let up: BTreeSet<NodeId> =
+            members.iter().filter(|m| m.health != Health::Down).map(|m| m.identity.id()).collect();
+        let of = |id: NodeId| Former {
+            id,
+            up: up.contains(&id),
+            listed: view.place(id).is_some(),
+            needed: rival::is_needed(&view, id, &up),
         };
         let known = members.iter().map(|m| m.identity.id()).chain(view.members.iter().map(|m| m.id));
         let Some(former) = rival::living(asker, known.map(of)) else { return Ok(()) };
@@ -143,6 +148,10 @@ impl Shared {
             if former.id == self.me.load().id { Heard::Answered(former.id) } else { self.ask_who(&at).await };
         match rival::judge(&former, heard) {
             Verdict::Free => Ok(()),
+            Verdict::Unsure if former.needed && !former.up => {
+                Err("ERR the process that has this name is silent, and no view can be made without it"
+                    .to_owned())
+            }
             Verdict::Unsure => Err("ERR the process that has this name may still live, ask again".to_owned()),
             Verdict::Taken => {
                 let name = member.map_or_else(|| format!("{:016x}", asker.node), |m| m.name.clone());
