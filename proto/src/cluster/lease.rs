@@ -7,6 +7,9 @@
 //! voter remembers when it granted last, and for how long that may count at worst (clocks run at different speeds),
 //! so that whoever excludes a member knows how long to wait. A minority, and a process that was frozen, thus stop by
 //! themselves. Times are of a clock that goes on while the machine sleeps.
+//!
+//! Questions and grants are datagrams, which may come late and damaged. Rounds are named so that a damaged name is that of no other round,
+//! and no other member's: a late grant of an early round must not count for one that was asked for since, nor a question for a grant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,9 +36,12 @@ const FRESH: Duration = Duration::from_millis(150);
 pub const GRANTED: Duration = Duration::from_millis(900);
 
 /// The holder's side. See the module's documentation.
-#[derive(Debug, Default, Clone, Hash)]
+#[derive(Debug, Clone, Hash)]
 pub struct Holder {
-    round: u64,
+    /// The names of our rounds begin with this.
+    seed: u64,
+    /// How many rounds there were.
+    count: u64,
     /// When each round that may still count was asked, and who has granted it.
     rounds: BTreeMap<u64, (Duration, BTreeSet<NodeId>)>,
     until: Duration,
@@ -43,6 +49,17 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// For `me`, which has asked for nothing.
+    pub fn new(me: NodeId) -> Self {
+        Self {
+            seed: mix(me.node ^ mix(me.boot)),
+            count: 0,
+            rounds: BTreeMap::new(),
+            until: Duration::ZERO,
+            ask_at: Duration::ZERO,
+        }
+    }
+
     /// When to ask next.
     pub fn ask_at(&self) -> Duration {
         self.ask_at
@@ -58,18 +75,19 @@ impl Holder {
         self.until + FRESH < now + LEASE
     }
 
-    /// Begins a round that all voters are asked; its number.
+    /// Begins a round that all voters are asked; its name.
     pub fn ask_all(&mut self, now: Duration) -> u64 {
         self.ask_at = now + RENEW;
         self.ask(now)
     }
 
-    /// Begins a round; its number.
+    /// Begins a round; its name.
     pub fn ask(&mut self, now: Duration) -> u64 {
-        self.round += 1;
+        self.count += 1;
+        let round = mix(self.seed.wrapping_add(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         self.rounds.retain(|_, (asked, _)| *asked + LEASE > now);
-        self.rounds.insert(self.round, (now, BTreeSet::new()));
-        self.round
+        self.rounds.insert(round, (now, BTreeSet::new()));
+        round
     }
 
     /// A voter of `view` grants a round.
@@ -95,6 +113,13 @@ impl Holder {
         self.rounds.clear();
         self.until = Duration::ZERO;
     }
+}
+
+/// A number for each number; of two of them about half of the bits differ (SplitMix64, Steele et al. 2014).
+fn mix(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// The voter's side. See the module's documentation.

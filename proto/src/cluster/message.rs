@@ -106,7 +106,7 @@ pub enum Message {
     LeaseAsk {
         /// The asker's view.
         epoch: u64,
-        /// Counts the asker's rounds.
+        /// Names the asker's round: never used again by it.
         round: u64,
     },
     /// You may, counted from when you asked.

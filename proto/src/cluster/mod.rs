@@ -109,7 +109,7 @@ impl Core {
             want: Want::new(me),
             acceptor: Acceptor::default(),
             proposer: None,
-            holder: lease::Holder::default(),
+            holder: lease::Holder::new(me),
             voter: lease::Voter::default(),
             handoff: Handoff::default(),
             outputs: VecDeque::new(),

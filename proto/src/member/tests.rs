@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use rand::RngExt;
 
 use super::*;
+use crate::cluster::lease::LEASE;
+use crate::cluster::{Core, Message};
 
 fn identity(n: u64) -> Identity {
     Identity {
@@ -438,6 +440,60 @@ fn what_goes_along_is_for_the_process_that_is_meant() {
     assert_eq!(kinds, [Kind::Ack]);
     two.reboot(now, identity(2).boot + 1);
     assert_eq!(two.on_datagram(now, &datagram), Ok(None), "for its former self");
+}
+
+/// As with the datagrams that carry nothing but leases: the answer to the first of several pings comes late, with any one byte of it
+/// changed.
+#[test]
+fn a_damaged_grant_that_went_along_counts_for_no_later_round() {
+    let member = |n: u64| crate::view::Member {
+        id: identity(n).id(),
+        name: format!("n{n}"),
+        host: "10.0.0.1".to_owned(),
+        resp_port: 0,
+        gossip_port: 0,
+        weight: 100,
+        zone: String::new(),
+        replication: Default::default(),
+    };
+    let mut now = Duration::from_secs(10);
+    let view = crate::view::View::first(7, (1..4).map(member).collect());
+    let mut holder = Core::new(identity(1).id());
+    holder.learn(now, &view);
+    let mut rounds = Vec::new();
+    for _ in 0..4 {
+        rounds.push((now, holder.ask_along(now, identity(2).id()).expect("it has none")));
+        now += Duration::from_millis(100);
+    }
+    let (asked, Message::LeaseAsk { epoch, round }) = rounds[0].clone() else { panic!("{rounds:?}") };
+    let mut two = Membership::new(7, identity(2), Profile::Fast, 2);
+    two.learn(now, vec![identity(1)]);
+    let answer = std::iter::from_fn(|| {
+        two.on_timeout(two.poll_timeout());
+        Some(two.poll_output())
+    });
+    let answer = answer.flatten().find_map(|output| match output {
+        Output::Send { datagram, .. } => Some(datagram),
+        _ => None,
+    });
+    let whole = datagram::with(&answer.unwrap(), &Along { epoch, ask: None, grant: Some(round) });
+    let until = |bytes: &[u8]| {
+        let mut one = Membership::new(7, identity(1), Profile::Fast, 1);
+        one.learn(now, vec![identity(2)]);
+        let mut holder = holder.clone();
+        if let Ok(Some((from, Along { epoch, grant: Some(round), .. }))) = one.on_datagram(now, bytes) {
+            holder.on_message(now, from, Message::LeaseGrant { epoch, round });
+        }
+        holder.lease()
+    };
+    assert_eq!(until(&whole), asked + LEASE);
+    for at in 0..whole.len() {
+        for by in 1..=255 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= by;
+            assert!(until(&damaged) <= asked + LEASE, "byte {at} with {by}");
+        }
+    }
 }
 
 /// Suspects a member, lets it refute, and hands over the suspicion's timer: says whether the member was then

@@ -299,7 +299,7 @@ impl Task {
 
     /// A message of another member's core.
     fn hear(&mut self, tell: Tell) {
-        let ours = self.core.view().cluster == tell.cluster && self.membership.me().id() == tell.to;
+        let ours = tell::is_for(&tell, self.core.view().cluster, self.membership.me().id());
         if ours && !self.left {
             let now = self.now();
             self.core.on_message(now, tell.from, tell.message);
