@@ -250,7 +250,8 @@ impl Shard {
     /// Bytes that hold no key and no value.
     #[inline]
     pub(super) fn lost(&self) -> i64 {
-        let index = self.index_lines * 64 - (self.hand.items * INDEX_SHARE) as i64;
+        // Slots of few items have no lines: what these are charged with is a part of what the slots take.
+        let index = (self.index_lines * 64 - (self.hand.items * INDEX_SHARE) as i64).max(0);
         // The first database's is part of the process.
         let spaces = self.held_spaces.saturating_sub(1) * keyspace::EMPTY;
         self.log.waste() as i64 + index + (self.hand.memory() + spaces + self.leftovers.memory()) as i64
