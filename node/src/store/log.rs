@@ -67,6 +67,14 @@ impl Segment {
     }
 }
 
+/// A segment to which an item was not appended that was too long for its rest.
+#[derive(Debug, Clone, Copy)]
+struct NearlyFull {
+    number: u16,
+    /// Bytes behind its items.
+    rest: u32,
+}
+
 /// The log of one shard.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -75,6 +83,8 @@ pub(super) struct Log {
     vacant: Vec<u16>,
     /// Oldest first; the last one is open unless it is sealed.
     queues: [VecDeque<u16>; 2],
+    /// The one before it, if it is open as well: what it has room for is appended to it, so that little is lost at its end.
+    nearly_full: [Option<NearlyFull>; 2],
     /// Sealed segments, by how much of each is dead.
     litter: Litter,
     /// The segment out of which items are being moved.
@@ -124,6 +134,7 @@ impl Log {
             segments: Vec::new(),
             vacant: Vec::new(),
             queues: Default::default(),
+            nearly_full: [None; 2],
             litter: Litter::default(),
             emptying: None,
             earned: 0,
@@ -219,13 +230,20 @@ impl Log {
     /// Room for `len` bytes at the end of `queue`.
     fn room(&mut self, queue: Queue, len: usize) -> Option<(Handle, &mut [u8])> {
         let open = self.queues[queue as usize].back().copied().map(usize::from);
-        let number = match open {
-            Some(number) if self.has_room(number, len) => number,
-            _ => {
+        let full = self.nearly_full[queue as usize].filter(|full| full.rest as usize >= len);
+        let number = match (full, open) {
+            (Some(full), _) => {
+                let rest = full.rest - len as u32;
+                self.nearly_full[queue as usize] = Some(NearlyFull { rest, ..full });
+                usize::from(full.number)
+            }
+            (None, Some(number)) if self.has_room(number, len) => number,
+            (None, open) => {
+                let opened = self.open(queue, len)?;
                 if let Some(number) = open {
-                    self.seal(number);
+                    self.set_aside(queue, number);
                 }
-                self.open(queue, len)?
+                opened
             }
         };
         let segment = self.segments[number].as_mut().expect("it is there or was just opened");
@@ -233,6 +251,21 @@ impl Log {
         segment.end += len as u32;
         let handle = (number as u32) << OFFSET_BITS | start as u32;
         Some((handle, &mut segment.bytes[start..start + len]))
+    }
+
+    /// An open segment will take only what it still has room for, the one that was set aside before nothing any more.
+    #[cold]
+    fn set_aside(&mut self, queue: Queue, number: usize) {
+        if let Some(full) = self.nearly_full[queue as usize] {
+            self.seal(usize::from(full.number));
+        }
+        let segment = self.segment(number);
+        let rest = segment.bytes.len() as u32 - segment.end;
+        if segment.sealed || rest == 0 {
+            self.seal(number);
+        } else {
+            self.nearly_full[queue as usize] = Some(NearlyFull { number: number as u16, rest });
+        }
     }
 
     #[inline]
@@ -273,6 +306,8 @@ impl Log {
         let segment = self.segment_mut(number);
         if !segment.sealed {
             segment.sealed = true;
+            let queue = segment.queue as usize;
+            self.nearly_full[queue].take_if(|full| usize::from(full.number) == number);
             self.waste += self.segment(number).rest();
             self.settle(number);
         }
@@ -319,6 +354,11 @@ impl Log {
     fn settle(&mut self, number: usize) {
         let segment = self.segment(number);
         if segment.is_empty() {
+            let full = self.nearly_full[segment.queue as usize];
+            if full.is_some_and(|full| usize::from(full.number) == number) {
+                // Sealed, it goes as others do.
+                return self.seal(number);
+            }
             return self.clear(number);
         }
         let next = usize::from(segment.listed.band) + 1;
@@ -441,6 +481,11 @@ impl Log {
     /// When they differ.
     pub(super) fn audit(&self) -> usize {
         let (mut living, mut waste, mut listed) = (0, 0, 0);
+        for full in self.nearly_full.iter().flatten() {
+            let segment = self.segment(usize::from(full.number));
+            let rest = segment.bytes.len() - segment.end as usize;
+            assert_eq!((segment.sealed, full.rest as usize), (false, rest), "what is nearly full");
+        }
         for (number, segment) in self.segments.iter().enumerate() {
             let Some(segment) = segment else {
                 assert!(self.vacant.contains(&(number as u16)), "a segment is lost");
@@ -536,5 +581,27 @@ mod tests {
         }
         living.iter().for_each(|(handle, _)| log.kill(*handle));
         assert_eq!((log.audit(), log.waste()), (0, 0));
+    }
+
+    /// What is too long for the rest of a segment leaves it to what is shorter; nothing is left of a segment when all of it is dead.
+    #[test]
+    fn little_is_lost_behind_the_last_item() {
+        const ITEMS: usize = if cfg!(miri) { 200 } else { 20_000 };
+        let mut log = Log::new(Pool::default(), LARGEST_SEGMENT / 4);
+        let mut random = StdRng::seed_from_u64(3);
+        let value = [7; 2000];
+        let mut append = |log: &mut Log| {
+            let longest = 1 << random.random_range(4..11);
+            let value = &value[..random.random_range(1..longest)];
+            log.append(Queue::Small, &parts(value)).expect("there is room")
+        };
+        let handles: Vec<Handle> = (0..ITEMS).map(|_| append(&mut log)).collect();
+        let living = log.audit();
+        assert!(log.waste() * 50 < living as u64, "{} bytes are lost, {living} are not", log.waste());
+        for handle in handles {
+            log.kill(handle);
+        }
+        assert_eq!((log.audit(), log.waste()), (0, 0));
+        assert!(log.segments.len() - log.vacant.len() <= 1, "only the open segment is left");
     }
 }

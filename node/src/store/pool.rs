@@ -108,8 +108,12 @@ unsafe impl Send for Block {}
 // SAFETY: as above; a shared block can only be read.
 unsafe impl Sync for Block {}
 
-/// Shared bytes that are fewer come from the allocator: too much of their last page would be lost.
+/// Shared bytes of which more than one in so many would be lost in their last page come from the allocator. The others do not, though
+/// that loses nothing there: between pieces of other sizes it leaves holes, which were more than what such strings held.
+const MOST_LOST_SHARE: usize = 8;
+/// No fewer than that always lie in pages.
 pub(super) const LEAST_IN_PAGES: usize = 32 << 10;
+const _: () = assert!((PAGE - 1) * MOST_LOST_SHARE <= LEAST_IN_PAGES);
 /// What the allocator holds for the owner of shared bytes.
 pub(super) const OWNER: usize = 64;
 
@@ -131,7 +135,7 @@ impl Pool {
 
     /// A copy of these bytes that can be shared, and the memory it takes.
     pub(super) fn share(&self, bytes: &[u8]) -> (Bytes, usize) {
-        if bytes.len() < LEAST_IN_PAGES {
+        if (rounded(bytes.len()) - bytes.len()) * MOST_LOST_SHARE > bytes.len() {
             return (Bytes::copy_from_slice(bytes), bytes.len() + OWNER);
         }
         let mut block = self.take(bytes.len());
