@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Doubt(Time),
     /// Gossip everywhere does.
     Slander(Time),
+    /// A process has no memory for some of what comes in, for a while.
+    Full(Time),
     /// A stream of slots breaks.
     Stream,
     /// The clients' connections to a process break.
@@ -75,15 +77,17 @@ impl Profile {
         use Fault::*;
         let long = dice.range(50 * MS, 3 * SECOND);
         let kinds: &[Fault] = match self {
-            Self::Planned => &[Start, Burst, Leave, Leave],
-            Self::Crashes => &[Crash, Crash, Start, Restart, Leave, Burst, Conns],
+            Self::Planned => &[Start, Burst, Leave, Leave, Full(long)],
+            Self::Crashes => &[Crash, Crash, Start, Restart, Leave, Leave, Burst, Conns, Full(long)],
             Self::Flaps => {
                 &[Pause(long), Pause(long), Doubt(long), Slander(long), Stream, Conns, Start, Leave]
             }
             Self::Partitions => {
-                &[Partition, Partition, OneWay, Heal, Elsewhere(long), Start, Burst, Leave, Stream]
+                &[Partition, Partition, OneWay, Heal, Elsewhere(long), Start, Burst, Leave, Leave, Stream]
             }
-            Self::Copies => &[Crash, Crash, Crash, Restart, Start, Start, Burst, Leave, Stream, Conns],
+            Self::Copies => {
+                &[Crash, Crash, Crash, Restart, Start, Start, Burst, Leave, Stream, Conns, Full(long)]
+            }
             Self::Chaos => &[
                 Crash,
                 Start,
@@ -99,6 +103,7 @@ impl Profile {
                 Conns,
                 Restart,
                 Elsewhere(long),
+                Full(long),
             ],
         };
         *dice.pick(kinds).expect("there are some")
@@ -209,10 +214,9 @@ impl World {
             Fault::Start => self.start_somewhere(),
             Fault::Burst => (0..self.dice.range(2, 5)).for_each(|_| self.start_somewhere()),
             Fault::Leave => {
-                let staying = live.iter().filter(|p| !self.processes[**p].leaving).count();
+                let staying = live.iter().filter(|p| self.processes[**p].leaving.is_none()).count();
                 if let Some(p) = some.filter(|p| staying > 1 && self.processes[*p].core.inside()) {
-                    self.processes[p].leaving = true;
-                    self.note(|| format!("{p} wants to leave"));
+                    self.start_leaving(p);
                 }
             }
             Fault::Pause(time) => {
@@ -242,6 +246,12 @@ impl World {
                     }
                 }
             }
+            Fault::Full(time) => {
+                if let Some(p) = some {
+                    self.processes[p].full_until = self.now + time;
+                    self.note(|| format!("{p} is full for {time}"));
+                }
+            }
             Fault::Stream => {
                 let open: Vec<usize> = (0..self.streams.len()).filter(|s| self.streams[*s].open).collect();
                 if let Some(stream) = self.dice.pick(&open).copied() {
@@ -262,11 +272,12 @@ impl World {
             return false;
         }
         // Who is about to leave goes also if the one who took everything over ends at that moment: then there is nobody.
-        if !self.live().into_iter().any(|q| q != p && !self.processes[q].leaving) {
+        if !self.live().into_iter().any(|q| q != p && self.processes[q].leaving.is_none()) {
             return false;
         }
         let Some(view) = self.newest() else { return true };
-        let stays = |q: &usize| view.place(self.processes[*q].id).is_some() && !self.processes[*q].leaving;
+        let stays =
+            |q: &usize| view.place(self.processes[*q].id).is_some() && self.processes[*q].leaving.is_none();
         let rest = self.live().into_iter().filter(|q| *q != p && stays(q));
         let rest: BTreeSet<NodeId> = rest.map(|q| self.processes[q].id).collect();
         !rest.is_empty() && (quorum::decides(&view, &rest) || self.dice.permille(50))
@@ -351,14 +362,21 @@ impl World {
         self.network.late = self.network.late.min(50 * MS);
         for p in 0..self.processes.len() {
             self.processes[p].doubted.clear();
+            self.processes[p].full_until = 0;
         }
     }
 
-    /// If those who are left can never make a view, an operator says so.
+    /// If those who are left can never make a view, an operator says so. One that was cut off and started anew elsewhere may be back, and then
+    /// others ended without which there is no majority any more: gossip knows the new one, the view the old one. The operator ends the old one first.
     pub(crate) fn rescue(&mut self) -> bool {
         let Some(view) = self.newest() else { return false };
         let inside: Vec<usize> =
             self.live().into_iter().filter(|p| view.place(self.processes[*p].id).is_some()).collect();
+        if let Some(p) = inside.iter().copied().find(|p| self.has_successor(*p)) {
+            self.note(|| format!("an operator ends {p}, whose name another one has"));
+            self.crash(p);
+            return true;
+        }
         let ids: BTreeSet<NodeId> = inside.iter().map(|p| self.processes[*p].id).collect();
         let holders = |p: &&usize| self.processes[**p].core.view().epoch == view.epoch;
         if quorum::decides(&view, &ids) || self.oracle.forced {

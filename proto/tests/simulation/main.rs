@@ -18,6 +18,7 @@ mod faults;
 mod flush;
 mod gossip;
 mod history;
+mod leave;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod oracle;
@@ -56,6 +57,10 @@ pub(crate) struct Summary {
     looks: u64,
     promoted: u64,
     emptied: usize,
+    left_well: u64,
+    left_badly: u64,
+    given_up: u64,
+    lacked: u64,
 }
 
 impl Summary {
@@ -71,6 +76,10 @@ impl Summary {
         self.looks += other.looks;
         self.promoted += other.promoted;
         self.emptied += other.emptied;
+        self.left_well += other.left_well;
+        self.left_badly += other.left_badly;
+        self.given_up += other.given_up;
+        self.lacked += other.lacked;
     }
 }
 
@@ -146,6 +155,10 @@ fn play(world: &mut World, quiet: Time, still: Time) -> Result<Summary, String> 
         looks: world.oracle.looks,
         promoted: world.oracle.promoted,
         emptied: world.wholes.iter().filter(|whole| whole.is_done()).count(),
+        left_well: world.left_well,
+        left_badly: world.left_badly,
+        given_up: world.given_up,
+        lacked: world.lacked,
     })
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Oracle {
     pub(crate) unclear: BTreeSet<u16>,
     /// Slots that were lost, and views made.
     pub(crate) births: u64,
+    /// By the views that left out whoever had them.
+    lost_with: BTreeMap<NodeId, u64>,
 }
 
 /// A slot's keys and versions at some moment, and what was written since.
@@ -73,6 +75,7 @@ impl Oracle {
             forced: false,
             unclear: BTreeSet::new(),
             births: 0,
+            lost_with: BTreeMap::new(),
         }
     }
 
@@ -191,6 +194,9 @@ impl Oracle {
         for slot in (0..view.slots()).filter(|slot| view.born(*slot) == view.epoch) {
             self.births += 1;
             let holder = self.holder[usize::from(slot)];
+            if let Some(id) = holder.filter(|id| view.place(*id).is_none()) {
+                *self.lost_with.entry(id).or_default() += 1;
+            }
             let stays = holder.is_some_and(|id| view.place(id).is_some());
             let copied = last.replication().replicas > 0;
             let target_left = !copied && last.target(slot).is_some_and(|m| view.place(m.id).is_none());
@@ -199,6 +205,11 @@ impl Oracle {
             }
             self.holder[usize::from(slot)] = view.owner(slot).map(|m| m.id);
         }
+    }
+
+    /// How many slots began anew because this process, which served them last, was left out.
+    pub(crate) fn lost_with(&self, id: NodeId) -> u64 {
+        self.lost_with.get(&id).copied().unwrap_or_default()
     }
 
     /// How many views there were.

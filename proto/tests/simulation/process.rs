@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shoal_proto::cluster::{Action, Core, Fate, Gate, Intake, Output, Readable, Transfer};
+use shoal_proto::cluster::{Action, Core, Fate, Gate, Intake, Output, Readable, Transfer, Unhanded};
 use shoal_proto::view::{Member, NodeId, Replication, View};
 
 use crate::client::Kind;
 use crate::copies::Export;
 use crate::history::{NOTHING, Time};
+use crate::leave::Leaving;
 use crate::strike::{self, Moment};
 use crate::world::{Cell, Event, Item, MS, Reply, SECOND, Scale, Stream, World};
 
@@ -45,7 +46,9 @@ pub(crate) struct Process {
     pub(crate) core: Core,
     pub(crate) alive: bool,
     pub(crate) paused_until: Time,
-    pub(crate) leaving: bool,
+    /// Until when it has no memory for some of what comes in.
+    pub(crate) full_until: Time,
+    pub(crate) leaving: Option<Leaving>,
     /// Gone for good after it handed everything over.
     pub(crate) left: bool,
     pub(crate) gates: Vec<Gate>,
@@ -88,7 +91,8 @@ impl Process {
             core: Core::new(id),
             alive: true,
             paused_until: 0,
-            leaving: false,
+            leaving: None,
+            full_until: 0,
             left: false,
             gates: vec![Gate::Away; usize::from(slots)],
             data: BTreeMap::new(),
@@ -190,7 +194,7 @@ impl World {
                     changed = true;
                     self.processes[p].readable = readable;
                 }
-                Output::Excluded(_) => self.excluded(p),
+                Output::Excluded(unhanded) => self.excluded(p, unhanded),
             }
         }
         if changed {
@@ -224,7 +228,7 @@ impl World {
     }
 
     /// The cluster went on without it: it drops everything, and becomes another member unless it wanted to go.
-    fn excluded(&mut self, p: usize) {
+    fn excluded(&mut self, p: usize, unhanded: Unhanded) {
         self.note(|| format!("{p} is excluded"));
         let process = &mut self.processes[p];
         process.gates.fill(Gate::Away);
@@ -236,7 +240,7 @@ impl World {
             if !self.streams[stream].ends.contains(&p) || !self.streams[stream].open {
                 continue;
             }
-            if self.processes[p].leaving {
+            if self.processes[p].leaving.is_some() {
                 // It stays for a while, and says that it has dealt with what still comes.
                 let delay = self.dice.range(200 * MS, 400 * MS);
                 (0..2).for_each(|end| self.after(delay, Event::StreamEnd { stream, end }));
@@ -244,10 +248,8 @@ impl World {
                 self.break_stream(stream);
             }
         }
-        let process = &mut self.processes[p];
-        if process.leaving {
-            process.left = true;
-            return;
+        if self.processes[p].leaving.is_some() {
+            return self.has_left(p, unhanded);
         }
         if self.has_successor(p) {
             self.note(|| format!("{p} ends: another has its name"));
@@ -556,7 +558,9 @@ impl World {
                 Fate::Skip => {}
             },
             Item::Base { slot, version, birth } => {
-                if self.takes_in(p, slot, from)
+                if self.takes_in(p, slot, from) && self.lacks_room(p) {
+                    self.give_up(stream, (p, from), slot);
+                } else if self.takes_in(p, slot, from)
                     && let Some(data) = self.processes[p].data.get_mut(&slot)
                 {
                     (data.base, data.birth) = (version, birth);
@@ -564,7 +568,9 @@ impl World {
             }
             Item::Record { key, cell } => {
                 let slot = self.slot_of(key);
-                if self.takes_in(p, slot, from)
+                if self.takes_in(p, slot, from) && self.lacks_room(p) {
+                    self.give_up(stream, (p, from), slot);
+                } else if self.takes_in(p, slot, from)
                     && let Some(data) = self.processes[p].data.get_mut(&slot)
                 {
                     data.cells.insert(key, cell);
@@ -595,26 +601,9 @@ impl World {
     /// Looks after streams and what waits too long. The driver's own regular work.
     pub(crate) fn tick(&mut self, p: usize) {
         self.connect_peers(p);
-        if self.processes[p].leaving {
-            self.ask_to_leave(p);
-        }
+        self.go_on_leaving(p);
         self.pump(p);
         self.after(50 * MS, Event::Tick(p));
-    }
-
-    /// Whoever wants to go says so to all it knows, again and again.
-    pub(crate) fn ask_to_leave(&mut self, p: usize) {
-        let (id, view) = (self.processes[p].id, self.processes[p].view.clone());
-        for member in &view.members {
-            if let Some(to) = self.process_of(member.id)
-                && (to == p || (!self.is_cut(p, to) && !self.dice.permille(300)))
-                && self.processes[to].paused_until <= self.now
-            {
-                let now = self.local(to);
-                self.processes[to].core.on_leave(now, id);
-                self.drain(to);
-            }
-        }
     }
 
     // Commands.

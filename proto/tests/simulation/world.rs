@@ -191,6 +191,11 @@ pub(crate) struct World {
     /// Blows that wait for their moment.
     pub(crate) strikes: Vec<Strike>,
     pub(crate) planned: bool,
+    /// Processes that left and had handed over all, those of which something was lost, those that gave up, and slots that there was no memory for.
+    pub(crate) left_well: u64,
+    pub(crate) left_badly: u64,
+    pub(crate) given_up: u64,
+    pub(crate) lacked: u64,
     /// Processes end only when others have what they hold.
     pub(crate) covered: bool,
     events: BinaryHeap<Scheduled>,
@@ -234,6 +239,10 @@ impl World {
             faults: Vec::new(),
             strikes: Vec::new(),
             planned: false,
+            left_well: 0,
+            left_badly: 0,
+            given_up: 0,
+            lacked: 0,
             covered: false,
             events: BinaryHeap::new(),
             made: 0,
