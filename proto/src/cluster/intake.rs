@@ -86,16 +86,7 @@ mod tests {
     }
 
     fn view(members: &[u64], owners: &[u16]) -> View {
-        let member = |n: &u64| Member {
-            id: id(*n),
-            name: String::new(),
-            host: String::new(),
-            resp_port: 0,
-            gossip_port: 0,
-            weight: 100,
-            zone: String::new(),
-            replication: Default::default(),
-        };
+        let member = |n: &u64| Member::sample(id(*n));
         View::new(1, 2, members.iter().map(member).collect(), owners)
     }
 

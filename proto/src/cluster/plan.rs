@@ -298,16 +298,8 @@ mod tests {
     use crate::view::Replication;
 
     fn member(node: u64, zone: &str, replicas: u8) -> Member {
-        Member {
-            id: NodeId { node, boot: node },
-            name: format!("n{node}"),
-            host: "host".to_owned(),
-            resp_port: 0,
-            gossip_port: 0,
-            weight: 100,
-            zone: zone.to_owned(),
-            replication: Replication { replicas, ack_all: true },
-        }
+        let replication = Replication { replicas, ack_all: true };
+        Member { zone: zone.to_owned(), replication, ..Member::sample(NodeId { node, boot: node }) }
     }
 
     /// Of each slot its owner and target by name.

@@ -316,16 +316,7 @@ mod tests {
     use super::*;
 
     fn member(node: u64, boot: u64, host: &str) -> Member {
-        Member {
-            id: NodeId { node, boot },
-            name: format!("n{node}"),
-            host: host.to_owned(),
-            resp_port: 6379,
-            gossip_port: 16379,
-            weight: 100,
-            zone: String::new(),
-            replication: Default::default(),
-        }
+        Member { host: host.to_owned(), ..Member::sample(NodeId { node, boot }) }
     }
 
     /// A process that was started elsewhere under a name says nothing about the one that had it: that may be cut off, and serve

@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(judge(&needed, Heard::Answered(OLD)), Verdict::Taken);
 
         let ids = [1, 2, 3].map(|n| NodeId { node: n, boot: n });
-        let view = |n: usize| View::first(1, ids[..n].iter().map(|id| member(*id)).collect());
+        let view = |n: usize| View::first(1, ids[..n].iter().map(|id| Member::sample(*id)).collect());
         let up = |n: &[usize]| n.iter().map(|n| ids[*n]).collect();
         assert!(is_needed(&view(2), ids[0], &up(&[1])), "the older half decides");
         assert!(is_needed(&view(2), ids[0], &up(&[0, 1])), "whatever gossip still says of it");
@@ -151,19 +151,6 @@ mod tests {
         assert!(!is_needed(&view(3), ids[0], &up(&[1, 2])));
         assert!(is_needed(&view(3), ids[0], &up(&[1])));
         assert!(!is_needed(&view(2), ids[2], &up(&[1])), "it is no member");
-    }
-
-    fn member(id: NodeId) -> Member {
-        Member {
-            id,
-            name: format!("n{}", id.node),
-            host: "h".to_owned(),
-            resp_port: 0,
-            gossip_port: 0,
-            weight: 100,
-            zone: String::new(),
-            replication: Default::default(),
-        }
     }
 
     #[test]

@@ -446,16 +446,7 @@ fn what_goes_along_is_for_the_process_that_is_meant() {
 /// changed.
 #[test]
 fn a_damaged_grant_that_went_along_counts_for_no_later_round() {
-    let member = |n: u64| crate::view::Member {
-        id: identity(n).id(),
-        name: format!("n{n}"),
-        host: "10.0.0.1".to_owned(),
-        resp_port: 0,
-        gossip_port: 0,
-        weight: 100,
-        zone: String::new(),
-        replication: Default::default(),
-    };
+    let member = |n: u64| crate::view::Member::sample(identity(n).id());
     let mut now = Duration::from_secs(10);
     let view = crate::view::View::first(7, (1..4).map(member).collect());
     let mut holder = Core::new(identity(1).id());

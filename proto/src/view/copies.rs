@@ -265,16 +265,7 @@ mod tests {
     use crate::view::{NodeId, View};
 
     fn member(node: u64, weight: u16, zone: &str) -> Member {
-        Member {
-            id: NodeId { node, boot: node },
-            name: format!("n{node}"),
-            host: String::new(),
-            resp_port: 0,
-            gossip_port: 0,
-            weight,
-            zone: zone.to_owned(),
-            replication: Default::default(),
-        }
+        Member { weight, zone: zone.to_owned(), ..Member::sample(NodeId { node, boot: node }) }
     }
 
     fn choose(members: &[Member], homes: &[u16], known: Vec<Copies>, replicas: u8) -> Vec<Copies> {

@@ -59,6 +59,23 @@ pub struct Member {
     pub replication: Replication,
 }
 
+#[cfg(test)]
+impl Member {
+    /// One as any other, for tests.
+    pub(crate) fn sample(id: NodeId) -> Self {
+        Self {
+            id,
+            name: format!("n{}", id.node),
+            host: "host".to_owned(),
+            resp_port: 7000,
+            gossip_port: 17000,
+            weight: 100,
+            zone: String::new(),
+            replication: Replication::default(),
+        }
+    }
+}
+
 /// What a member was told about copies of slots. The view has of its members' wishes the strictest: see
 /// [`View::replication`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

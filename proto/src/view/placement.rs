@@ -151,16 +151,7 @@ mod tests {
     use crate::view::NodeId;
 
     fn member(node: u64, boot: u64, weight: u16) -> Member {
-        Member {
-            id: NodeId { node, boot },
-            name: format!("n{node}"),
-            host: "127.0.0.1".to_owned(),
-            resp_port: 7000,
-            gossip_port: 17000,
-            weight,
-            zone: String::new(),
-            replication: Default::default(),
-        }
+        Member { weight, ..Member::sample(NodeId { node, boot }) }
     }
 
     /// The least number of slots that must change hands: slots of members that are gone, and what the others

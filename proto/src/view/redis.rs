@@ -216,16 +216,8 @@ mod tests {
     use crate::view::{Copies, Member, NodeId};
 
     fn view(owners: &[u16], copies: &[&[(u16, bool)]]) -> View {
-        let member = |n: u64| Member {
-            id: NodeId { node: n, boot: n },
-            name: format!("n{n}"),
-            host: "host".to_owned(),
-            resp_port: 7000 + n as u16,
-            gossip_port: 0,
-            weight: 100,
-            zone: String::new(),
-            replication: Default::default(),
-        };
+        let member =
+            |n: u64| Member { resp_port: 7000 + n as u16, ..Member::sample(NodeId { node: n, boot: n }) };
         let of = |all: &&[(u16, bool)]| {
             let mut copies = Copies::default();
             all.iter().for_each(|(at, synced)| copies.add(*at, *synced));

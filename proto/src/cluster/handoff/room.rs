@@ -161,16 +161,8 @@ mod tests {
 
     /// The first of two members has all slots, of which the second is to get the first ones.
     fn view(slots: u16, moving: u16, replicas: u8) -> View {
-        let member = |n| Member {
-            id: id(n),
-            name: String::new(),
-            host: String::new(),
-            resp_port: 0,
-            gossip_port: 0,
-            weight: 100,
-            zone: String::new(),
-            replication: Replication { replicas, ack_all: true },
-        };
+        let replication = Replication { replicas, ack_all: true };
+        let member = |n| Member { replication, ..Member::sample(id(n)) };
         let targets: Vec<u16> =
             (0..slots).map(|slot| if slot < moving { 1 } else { crate::view::NOBODY }).collect();
         View::new(7, 3, vec![member(1), member(2)], &vec![0; usize::from(slots)]).with_targets(&targets)
