@@ -2,9 +2,9 @@
 //!
 //! A bucket holds a tag of eight bits and a handle for each of up to twelve items, so a look-up reads one line of the
 //! index and, nearly always, only the item it wants. What does not fit goes to overflow lines. There are eleven items for each
-//! bucket on average, at every size: about 8 bytes an item with the overflow lines, by simulation. All lines of a slot lie in
-//! one allocation, the buckets before the others, and none is vacant: allocations of lines cost the allocator 64 bytes each, and
-//! the holes between them.
+//! bucket on average, at every size: about 8 bytes an item with the overflow lines, by simulation. All lines of a slot lie
+//! together, the buckets before the others, and none is vacant: allocations of lines cost the allocator 64 bytes each, and
+//! the holes between them ([`Lines`]).
 //!
 //! A bucket's items move only between it and its one partner, which makes stateless cursors possible
 //! ([`linear`](crate::value::linear)). The table never looks at items itself: callers give hashes.
@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::{
     few::{FEW, Few},
     line::{Bucket, EMPTY, LINK, NEVER, WIDTH, at_least, due, tag},
+    lines::Lines,
     log::Handle,
 };
 use crate::value::linear::{bucket, next_cursor, partner, visited};
@@ -29,15 +30,6 @@ pub(super) enum Lead<'a> {
     Item(Handle),
     Line(&'a Bucket),
     Nothing,
-}
-
-/// Where a slot's items are listed.
-#[derive(Debug)]
-enum Lines {
-    /// Few need no line.
-    None(Few),
-    /// The buckets, and behind them overflow lines, all of them in use. At least one.
-    Some(Vec<Bucket>),
 }
 
 /// The index of one slot.
@@ -63,7 +55,7 @@ pub(super) struct SlotIndex {
 impl Default for SlotIndex {
     fn default() -> Self {
         Self {
-            listed: Lines::None(Few::default()),
+            listed: Lines::default(),
             buckets: 0,
             len: 0,
             expires: 0,
@@ -94,29 +86,13 @@ impl SlotIndex {
     pub(super) fn buckets(&self) -> usize {
         match self.listed {
             Lines::None(_) => usize::from(self.len > 0),
-            Lines::Some(_) => self.buckets as usize,
-        }
-    }
-
-    #[inline]
-    fn lines(&self) -> &[Bucket] {
-        match &self.listed {
-            Lines::None(_) => &[],
-            Lines::Some(lines) => lines,
-        }
-    }
-
-    #[inline]
-    fn lines_mut(&mut self) -> &mut Vec<Bucket> {
-        match &mut self.listed {
-            Lines::None(_) => unreachable!("few items have no lines"),
-            Lines::Some(lines) => lines,
+            _ => self.buckets as usize,
         }
     }
 
     /// Bytes of all lines.
     pub(super) fn memory(&self) -> usize {
-        size_of_val(self.lines())
+        self.listed.len() * size_of::<Bucket>()
     }
 
     /// Bytes at its beginning that a look-up reads.
@@ -124,9 +100,7 @@ impl SlotIndex {
 
     /// Puts all lines into a new allocation, with no more room than they need.
     pub(super) fn reallocate(&mut self) {
-        if let Lines::Some(lines) = &mut self.listed {
-            *lines = lines.as_slice().to_vec();
-        }
+        self.listed.reallocate();
     }
 
     /// The line in which an item with this hash would be.
@@ -134,7 +108,7 @@ impl SlotIndex {
     pub(super) fn line_of(&self, hash: u32) -> Option<&Bucket> {
         match &self.listed {
             Lines::None(_) => None,
-            Lines::Some(lines) => Some(&lines[bucket(hash, self.buckets as usize)]),
+            _ => Some(self.listed.line(bucket(hash, self.buckets as usize))),
         }
     }
 
@@ -143,7 +117,7 @@ impl SlotIndex {
     fn find_few(&self, hash: u32, is: impl FnMut(Handle) -> bool) -> Option<Handle> {
         match &self.listed {
             Lines::None(few) => few.find(tag(hash), is),
-            Lines::Some(_) => None,
+            _ => None,
         }
     }
 
@@ -176,12 +150,12 @@ impl SlotIndex {
 
     #[inline]
     fn line(&self, at: u32) -> &Bucket {
-        &self.lines()[at as usize]
+        self.listed.line(at as usize)
     }
 
     #[inline]
     fn line_mut(&mut self, at: u32) -> &mut Bucket {
-        &mut self.lines_mut()[at as usize]
+        self.listed.line_mut(at as usize)
     }
 
     /// The item with this hash for which `is` holds.
@@ -213,7 +187,7 @@ impl SlotIndex {
         self.len += 1;
         let listed = match &mut self.listed {
             Lines::None(few) => few.put(tag(hash), handle),
-            Lines::Some(_) => false,
+            _ => false,
         };
         if !listed {
             self.insert_in_line(hash, handle, hash_of);
@@ -237,8 +211,8 @@ impl SlotIndex {
     /// An item of this hash expires then (ms; 0 never).
     pub(super) fn note_expiry(&mut self, hash: u32, expires_at: u64) {
         if expires_at != 0 {
-            if let Lines::Some(lines) = &mut self.listed {
-                let line = &mut lines[bucket(hash, self.buckets as usize)];
+            if self.buckets > 0 {
+                let line = self.listed.line_mut(bucket(hash, self.buckets as usize));
                 line.due = line.due.min(due(expires_at));
             }
             self.min_expiry = self.min_expiry.min(expires_at);
@@ -262,39 +236,30 @@ impl SlotIndex {
             (line.tags[len], line.handles[len]) = (tag, handle);
             return;
         }
-        let new = self.lines().len() as u32;
+        let new = self.listed.len() as u32;
         let line = self.line_mut(at);
         let last = (line.tags[WIDTH - 1], line.handles[WIDTH - 1]);
         (line.tags[WIDTH - 1], line.handles[WIDTH - 1]) = (LINK, new);
         let mut line = Bucket { due: at, ..Bucket::new() };
         (line.tags[0], line.handles[0]) = last;
         (line.tags[1], line.handles[1]) = (tag, handle);
-        self.push(line);
-    }
-
-    /// Adds a line, and room for few others: the table is no larger than it must be.
-    fn push(&mut self, line: Bucket) {
-        let lines = self.lines_mut();
-        if lines.len() == lines.capacity() {
-            lines.reserve_exact(1 + lines.len() / 16);
-        }
-        lines.push(line);
+        self.listed.push(line);
     }
 
     /// An overflow line has come to this place: tells the lines before and behind it.
     fn relink(&mut self, at: usize) {
-        let lines = self.lines_mut();
-        let before = lines[at].due as usize;
-        lines[before].handles[WIDTH - 1] = at as u32;
-        if let Some(behind) = lines[at].next() {
-            lines[behind as usize].due = at as u32;
+        let line = self.listed.line(at);
+        let (before, behind) = (line.due, line.next());
+        self.line_mut(before).handles[WIDTH - 1] = at as u32;
+        if let Some(behind) = behind {
+            self.line_mut(behind).due = at as u32;
         }
     }
 
     /// Removes an overflow line to which none leads any more; the last one takes its place.
     fn give_back(&mut self, at: u32) {
-        self.lines_mut().swap_remove(at as usize);
-        if (at as usize) < self.lines().len() {
+        self.listed.swap_remove(at as usize);
+        if (at as usize) < self.listed.len() {
             self.relink(at as usize);
         }
     }
@@ -409,10 +374,10 @@ impl SlotIndex {
     fn grow(&mut self, hash_of: impl Fn(Handle) -> u32) {
         let n = self.buckets();
         // The overflow line that was there comes behind all others.
-        let last = self.lines().len();
-        self.push(Bucket::new());
+        let last = self.listed.len();
+        self.listed.push(Bucket::new());
         if n < last {
-            self.lines_mut().swap(n, last);
+            self.listed.swap(n, last);
             self.relink(last);
         }
         self.buckets += 1;
@@ -442,10 +407,7 @@ impl SlotIndex {
         for (tag, handle) in items {
             self.put(to, tag, handle);
         }
-        let lines = self.lines_mut();
-        if lines.capacity() > lines.len() + lines.len() / 4 + 1 {
-            lines.shrink_to_fit();
-        }
+        self.listed.shrink();
     }
 
     /// Empties a chain.
@@ -471,7 +433,7 @@ impl SlotIndex {
 
     /// Bucket `b`, if there is one.
     fn first(&self, b: usize) -> Option<&Bucket> {
-        self.lines()[..self.buckets as usize].get(b)
+        (b < self.buckets as usize).then(|| self.listed.line(b))
     }
 
     fn chain(&self, b: usize) -> impl Iterator<Item = (u8, Handle)> + '_ {
@@ -532,16 +494,14 @@ impl SlotIndex {
     pub(super) fn due_of(&self, b: usize) -> u64 {
         match self.listed {
             Lines::None(_) => self.min_expiry,
-            Lines::Some(_) => self.first(b).map_or(u64::MAX, |line| at_least(line.due)),
+            _ => self.first(b).map_or(u64::MAX, |line| at_least(line.due)),
         }
     }
 
     /// The sweep has seen all items of bucket `b`; the earliest that is left expires then (ms).
     pub(super) fn swept(&mut self, b: usize, earliest: u64) {
-        if let Lines::Some(lines) = &mut self.listed
-            && let Some(line) = lines[..self.buckets as usize].get_mut(b)
-        {
-            line.due = if earliest == u64::MAX { NEVER } else { due(earliest) };
+        if b < self.buckets as usize {
+            self.listed.line_mut(b).due = if earliest == u64::MAX { NEVER } else { due(earliest) };
         }
         self.swept_min = self.swept_min.min(earliest);
     }
@@ -595,10 +555,7 @@ mod tests {
         for n in 0..COUNT {
             index.remove(hash_of(n), n);
             let left = (COUNT - 1 - n) as usize;
-            let capacity = match &index.listed {
-                Lines::None(_) => 0,
-                Lines::Some(lines) => lines.capacity() * size_of::<Bucket>(),
-            };
+            let capacity = index.listed.allocated();
             assert!(left < 200 || capacity < left * 15, "{capacity} bytes for {left}");
         }
         assert_eq!((index.len(), index.memory()), (0, 0));
@@ -633,7 +590,7 @@ mod tests {
                     (at, chained) = (next, chained + 1);
                 }
             }
-            prop_assert_eq!(index.lines().len(), index.buckets as usize + chained);
+            prop_assert_eq!(index.listed.len(), index.buckets as usize + chained);
             let held: Vec<Handle> = index.handles().collect();
             prop_assert_eq!(held.len(), model.len());
             prop_assert_eq!(held.into_iter().collect::<HashSet<_>>(), model.clone());

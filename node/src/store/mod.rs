@@ -24,6 +24,7 @@ mod keyspace;
 mod landing;
 mod leftover;
 mod line;
+mod lines;
 mod litter;
 mod log;
 mod pool;

@@ -6,7 +6,7 @@ mod hash;
 pub(crate) mod linear;
 pub mod list;
 pub mod packed;
-mod segments;
+pub(crate) mod segments;
 pub mod set;
 mod short;
 mod string;

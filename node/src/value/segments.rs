@@ -1,13 +1,13 @@
 //! A vector in segments: it grows without ever moving what it holds, so growing never stalls, and it wastes at
 //! most one segment where a plain vector wastes up to half.
 //!
-//! Used by [`Table`](super::table::Table). Removal swaps with the last element; there is no insertion in the middle.
+//! Used by [`Table`](super::table::Table) and by the index of a slot with very many keys. Removal swaps with the last element; there is no insertion in the middle.
 
 use std::ops::{Index, IndexMut};
 
 /// Elements of a segment, as a power of two. The first segment starts small and doubles up to it.
 const BITS: usize = 9;
-const SEGMENT: usize = 1 << BITS;
+pub(crate) const SEGMENT: usize = 1 << BITS;
 
 /// The vector. All segments but the last are full.
 #[derive(Debug, Clone)]
@@ -18,6 +18,14 @@ pub(crate) struct Segments<T> {
 impl<T> Default for Segments<T> {
     fn default() -> Self {
         Self { segments: Vec::new() }
+    }
+}
+
+impl<T> FromIterator<T> for Segments<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut segments = Self::default();
+        elements.into_iter().for_each(|element| segments.push(element));
+        segments
     }
 }
 
