@@ -32,6 +32,29 @@ fn info(client: &mut Client, field: &str) -> u64 {
 }
 
 #[test]
+fn who_asked_before_the_end_is_answered() {
+    for _ in 0..30 {
+        let node = start();
+        let mut sockets: Vec<TcpStream> = (0..8)
+            .map(|_| {
+                let mut socket =
+                    TcpStream::connect(("127.0.0.1", node.shared.port())).expect("the node is up");
+                socket.write_all(b"PING\r\n").expect("it reads");
+                socket.read_exact(&mut [0; 7]).expect("it is served");
+                socket
+            })
+            .collect();
+        sockets.iter_mut().for_each(|socket| socket.write_all(b"PING\r\n").expect("it listens"));
+        drop(node);
+        for mut socket in sockets {
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).expect("it is closed in order");
+            assert_eq!(answer, b"+PONG\r\n");
+        }
+    }
+}
+
+#[test]
 fn info_tells_what_counts_against_the_limit() {
     let node = start();
     let mut one = client(&node);

@@ -39,6 +39,8 @@ const ROUND_SIZE: usize = 4 * READ_SIZE;
 const ROUND_REQUESTS: usize = 64;
 /// A larger buffer for replies is given back after its batch.
 const LARGEST_OUTPUT: usize = 2 << 20;
+/// How long what has come is answered when the worker ends.
+const LAST: Duration = Duration::from_millis(100);
 /// Sockets that one wait reports.
 const EVENTS: usize = 256;
 
@@ -152,7 +154,7 @@ impl Worker {
                 }
             }
             if woken && !self.open_mail(clock.now) {
-                return;
+                return self.end(&mut clock);
             }
             self.wake_waiting(clock.now);
             self.close_laggards();
@@ -166,6 +168,23 @@ impl Worker {
                 self.shared.turns.end(&self.counters.turns, begun, limit);
                 self.delay.ended(Some(Instant::now()));
             }
+        }
+    }
+
+    /// Answers what has come before the connections are closed: a client that asked in time is to hear nothing of the end.
+    fn end(&mut self, clock: &mut Clock) {
+        let places: Vec<usize> = self
+            .connections
+            .iter_mut()
+            .map(|(place, connection)| {
+                connection.readable = true;
+                place
+            })
+            .collect();
+        places.into_iter().for_each(|place| self.enqueue(place));
+        let begun = Instant::now();
+        while !self.ready.is_empty() && begun.elapsed() < LAST {
+            self.round(self.ready.len(), clock);
         }
     }
 
