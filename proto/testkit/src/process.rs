@@ -2,10 +2,13 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    hash::{BuildHasher, RandomState},
     io::{self, BufRead, BufReader, Read},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{Arc, LazyLock, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -165,14 +168,25 @@ fn keep(from: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
     });
 }
 
-/// Ports of the loopback interface that nobody listens on, all different.
+/// Ports are taken from here: below those that systems give out to connections and to who asks for any port, or one of them
+/// would now and then have the port of a server that is about to start.
+const PORTS: Range<u16> = 13_000..21_000;
+
+/// Ports of the loopback interface that nobody listens on, all different; no two calls of a process give the same one before
+/// all have been given.
 ///
 /// # Errors
 /// When there are none.
 pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let listeners: io::Result<Vec<_>> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-    listeners?.iter().map(|l| Ok(l.local_addr()?.port())).collect()
+    static TURN: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        // Processes that start at the same time look in different places.
+        AtomicUsize::new(RandomState::new().hash_one(0) as usize % PORTS.len())
+    });
+    let turns = std::iter::repeat_with(|| TURN.fetch_add(1, Relaxed) % PORTS.len()).take(PORTS.len());
+    let ports = turns.map(|turn| PORTS.start + turn as u16);
+    let free: Vec<u16> =
+        ports.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).take(count).collect();
+    if free.len() == count { Ok(free) } else { Err(io::Error::other("there are not enough free ports")) }
 }
 
 /// A redis-server without persistence, the oracle of the scripts; `None`, with a printed explanation,
