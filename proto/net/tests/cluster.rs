@@ -47,6 +47,8 @@ impl Node {
     }
 
     fn with(name: &str, seeds: &[HostPort], gossip: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        // What the nodes of a test that fails have logged is shown with it.
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         let (trigger, shutdown) = shutdown::channel();
         let resp: SocketAddr = "127.0.0.1:7000".parse().unwrap();
         let excluded = Arc::new(AtomicUsize::new(0));
@@ -78,7 +80,7 @@ impl Node {
 /// Starts a node where another one listened: as soon as that has let go of its port.
 async fn restart_at(name: &str, seeds: &[HostPort], address: &str) -> Node {
     let free = || shoal_net::listen::tcp_and_udp(&address.parse().unwrap(), "--gossip").is_ok();
-    until("the port is free", 10, free).await;
+    until("the port is free", free).await;
     Node::start_at(name, seeds, address)
 }
 
@@ -88,38 +90,59 @@ fn names(view: &View) -> Vec<&str> {
     names
 }
 
-async fn until(what: &str, seconds: u64, mut test: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+/// How long anything may take that must happen at last: machines are busy at times.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn until(what: &str, mut test: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while !test() {
-        assert!(tokio::time::Instant::now() < deadline, "in vain after {seconds} s: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Waits until all nodes have the same view, of exactly these nodes.
-async fn agree(nodes: &[&Node], seconds: u64) -> Arc<View> {
+async fn agree(nodes: &[&Node]) -> Arc<View> {
     let mut wanted: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
     wanted.sort_unstable();
-    until(&format!("a view of {wanted:?}"), seconds, || {
+    let agreed = || {
         let first = nodes[0].handle.view();
         first.covers_all()
             && names(&first) == wanted
             && !first.moves()
             && nodes.iter().all(|n| *n.handle.view() == *first && n.handle.ready().is_ok())
-    })
-    .await;
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !agreed() {
+        if tokio::time::Instant::now() > deadline {
+            for node in nodes {
+                let (view, ready) = (node.handle.view(), node.handle.ready());
+                println!(
+                    "{}: view {} of {:?}, moves: {}, {ready:?}",
+                    node.name,
+                    view.epoch,
+                    names(&view),
+                    view.moves()
+                );
+            }
+            panic!("no view of {wanted:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     nodes[0].handle.view()
 }
 
 #[tokio::test]
 async fn nodes_find_each_other_and_outlive_one_another() {
     let a = Node::start("a", &[]);
-    let alone = agree(&[&a], 5).await;
+    let alone = agree(&[&a]).await;
     assert_eq!(alone.epoch, 1);
+    let begun = tokio::time::Instant::now();
     let b = Node::start("b", &[a.seed()]);
     let c = Node::start("c", &[a.seed()]);
-    let three = agree(&[&a, &b, &c], 10).await;
-    assert!(three.epoch <= 5, "newcomers are batched, what has moved goes into one more view");
+    let three = agree(&[&a, &b, &c]).await;
+    let most = 5 + begun.elapsed().as_secs();
+    assert!(three.epoch <= most, "newcomers are batched, what has moved goes into one more view a second");
     for (place, _) in three.members.iter().enumerate() {
         assert!(three.ranges(place).iter().map(|(x, y)| y - x + 1).sum::<u16>().abs_diff(5461) <= 1);
     }
@@ -127,23 +150,23 @@ async fn nodes_find_each_other_and_outlive_one_another() {
     // The leader itself falls silent: the others go on without it.
     let before = tokio::time::Instant::now();
     a.crash();
-    agree(&[&b, &c], 10).await;
+    agree(&[&b, &c]).await;
     assert!(before.elapsed() < Duration::from_secs(3), "took {:?}", before.elapsed());
 
     // A late joiner through any node.
     let d = Node::start("d", &[c.seed()]);
-    let four = agree(&[&b, &c, &d], 10).await;
+    let four = agree(&[&b, &c, &d]).await;
 
     // One leaves: the others have a view without it when it is done.
     assert_eq!(c.handle.leave().await, Ok(()));
     assert_eq!(names(&b.handle.view()), ["b", "d"]);
-    agree(&[&b, &d], 5).await;
+    agree(&[&b, &d]).await;
     assert!(b.handle.view().epoch > four.epoch);
     assert_eq!(c.excluded.load(Ordering::SeqCst), 0, "who leaves is not excluded");
 
     // The leader leaves, too.
     assert_eq!(b.handle.leave().await, Ok(()));
-    agree(&[&d], 5).await;
+    agree(&[&d]).await;
     assert_eq!(d.handle.leave().await, Ok(()), "the last one has nobody to tell");
 }
 
@@ -160,7 +183,7 @@ async fn a_whole_cluster_may_start_at_once() {
         .map(|(i, s)| Node::start_at(&format!("n{i}"), &seeds, &s.to_string()))
         .collect();
     let nodes: Vec<&Node> = nodes.iter().collect();
-    agree(&nodes, 15).await;
+    agree(&nodes).await;
 }
 
 #[tokio::test]
@@ -173,14 +196,12 @@ async fn fewer_new_nodes_than_expected_found_nothing() {
         |i: usize, seeds: &[HostPort]| Node::expecting(3, &format!("n{i}"), seeds, &all[i].to_string());
     // The name that stands for all of them does not list the third one yet, and only itself at first.
     let (a, b) = (start(0, &all[..1]), start(1, &all[..2]));
-    until("it says how many are there", 10, || {
+    until("it says how many are there", || {
         b.handle.ready().is_err_and(|why| why.contains("2 of 3 new nodes"))
     })
     .await;
-    until("the first one as well", 10, || {
-        a.handle.ready().is_err_and(|why| why.contains("1 of 3 new nodes"))
-    })
-    .await;
+    until("the first one as well", || a.handle.ready().is_err_and(|why| why.contains("1 of 3 new nodes")))
+        .await;
     assert_eq!([a.handle.view().epoch, b.handle.view().epoch], [0, 0]);
     a.crash();
     b.crash();
@@ -189,17 +210,17 @@ async fn fewer_new_nodes_than_expected_found_nothing() {
         for i in 0..3 {
             let free =
                 || shoal_net::listen::tcp_and_udp(&all[i].to_string().parse().unwrap(), "--gossip").is_ok();
-            until("the port is free", 10, free).await;
+            until("the port is free", free).await;
             nodes.push(start(i, &all));
         }
         nodes
     };
-    agree(&nodes.iter().collect::<Vec<_>>(), 15).await;
+    agree(&nodes.iter().collect::<Vec<_>>()).await;
     // Whoever comes later joins, whatever it expects.
     let late = Node::expecting(9, "late", &all, "127.0.0.1:0");
     let mut everybody: Vec<&Node> = nodes.iter().collect();
     everybody.push(&late);
-    agree(&everybody, 15).await;
+    agree(&everybody).await;
 }
 
 #[tokio::test]
@@ -207,19 +228,19 @@ async fn seeds_by_name_and_seeds_that_come_late() {
     let only_itself = Node::start("a", &[]);
     let port = only_itself.handle.gossip_addr().port();
     let by_name = Node::start("b", &[HostPort::new("localhost", port), HostPort::new("localhost", 1)]);
-    agree(&[&only_itself, &by_name], 10).await;
+    agree(&[&only_itself, &by_name]).await;
 
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let late: HostPort = held.local_addr().unwrap().into();
     drop(held);
     let waiting = Node::start("w", std::slice::from_ref(&late));
-    until("it says what it waits for", 5, || {
+    until("it says what it waits for", || {
         waiting.handle.ready().is_err_and(|why| why.contains("waiting for seeds"))
     })
     .await;
     assert_eq!(waiting.handle.view().epoch, 0);
     let first = Node::start_at("f", std::slice::from_ref(&late), &late.to_string());
-    agree(&[&waiting, &first], 10).await;
+    agree(&[&waiting, &first]).await;
 }
 
 #[tokio::test]
@@ -227,7 +248,7 @@ async fn nodes_that_listen_on_all_addresses_find_one_that_others_can_reach() {
     let a = Node::start_at("a", &[], "0.0.0.0:0");
     let local = |node: &Node| vec![HostPort::new("127.0.0.1", node.handle.gossip_addr().port())];
     let b = Node::start_at("b", &local(&a), "0.0.0.0:0");
-    agree(&[&a, &b], 10).await;
+    agree(&[&a, &b]).await;
     assert!(a.handle.members().iter().all(|m| !m.identity.ip.is_unspecified()));
 }
 
@@ -235,12 +256,12 @@ async fn nodes_that_listen_on_all_addresses_find_one_that_others_can_reach() {
 async fn a_restarted_node_is_a_new_process_and_gets_its_slots_back() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);
-    let before = agree(&[&a, &b], 10).await;
+    let before = agree(&[&a, &b]).await;
     let old = b.handle.me().unwrap();
     let address = b.handle.gossip_addr().to_string();
     b.crash();
     let b = restart_at("b", &[a.seed()], &address).await;
-    let after = agree(&[&a, &b], 10).await;
+    let after = agree(&[&a, &b]).await;
     let new = b.handle.me().unwrap();
     assert_eq!(old.node, new.node);
     assert!(new.boot > old.boot);
@@ -255,7 +276,7 @@ async fn a_restarted_node_is_a_new_process_and_gets_its_slots_back() {
 async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);
-    let view = agree(&[&a, &b], 10).await;
+    let view = agree(&[&a, &b]).await;
     let old = b.handle.me().unwrap();
     // A view without b, as if a had held it for dead and a majority had agreed.
     let without = view.next(view.members.iter().filter(|m| m.id != old).cloned().collect());
@@ -265,11 +286,11 @@ async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
         let limit = Duration::from_secs(5);
         shoal_net::bus::call::<shoal_proto::bus::Latest>(addr, Verb::Push, &push, limit).await.unwrap();
     }
-    until("it comes back as another process", 10, || {
+    until("it comes back as another process", || {
         b.handle.me().is_some_and(|me| me != old) && b.handle.ready().is_ok()
     })
     .await;
-    agree(&[&a, &b], 10).await;
+    agree(&[&a, &b]).await;
     assert_eq!(b.excluded.load(Ordering::SeqCst), 1);
     assert_eq!(a.excluded.load(Ordering::SeqCst), 0);
     assert!(a.handle.view().epoch > without.epoch);
@@ -278,9 +299,9 @@ async fn an_excluded_node_flushes_and_comes_back_as_a_new_process() {
 #[tokio::test]
 async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let b = Node::start("b", &[a.seed()]);
-    let both = agree(&[&a, &b], 20).await;
+    let both = agree(&[&a, &b]).await;
     for node in [&a, &b] {
         let place = both.place(node.handle.me().unwrap()).unwrap();
         let owned: Vec<u16> = both.ranges(place).iter().flat_map(|(x, y)| *x..=*y).collect();
@@ -289,7 +310,7 @@ async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
     }
     assert_eq!(a.data.given_away(), 8192, "no slot moved without need");
     assert_eq!(a.handle.leave().await, Ok(()));
-    agree(&[&b], 20).await;
+    agree(&[&b]).await;
     assert_eq!(b.data.served().len(), 16384);
     assert_eq!(a.data.given_away(), 16384);
     assert_eq!((a.data.lost(), b.data.lost()), (0, 0));
@@ -299,48 +320,46 @@ async fn who_joins_gets_its_share_slot_by_slot_and_who_leaves_gives_it_back() {
 #[tokio::test]
 async fn of_two_processes_of_one_name_one_stays() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let c = Node::start("c", &[a.seed()]);
-    agree(&[&a, &c], 20).await;
+    agree(&[&a, &c]).await;
     let two = [Node::start("b", &[a.seed()]), Node::start("b", &[c.seed()])];
-    until("one has ended", 20, || two.iter().filter(|b| b.task.is_finished()).count() == 1).await;
+    until("one has ended", || two.iter().filter(|b| b.task.is_finished()).count() == 1).await;
     let [one, other] = two;
     let (stays, ended) = if one.task.is_finished() { (other, one) } else { (one, other) };
     let why = ended.task.await.unwrap().unwrap_err().to_string();
     assert!(why.starts_with("another process of the name 'b' is in the cluster, at 127.0.0.1:"), "{why}");
-    agree(&[&a, &c, &stays], 20).await;
+    agree(&[&a, &c, &stays]).await;
     // Nor do two that have no cluster yet.
     let free = |_| std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let held: Vec<_> = (0..2).map(free).collect();
     let all: Vec<HostPort> = held.iter().map(|l| l.local_addr().unwrap().into()).collect();
     drop(held);
     let two: Vec<Node> = all.iter().map(|at| Node::start_at("h", &all, &at.to_string())).collect();
-    until("one has ended", 20, || two.iter().filter(|h| h.task.is_finished()).count() == 1).await;
+    until("one has ended", || two.iter().filter(|h| h.task.is_finished()).count() == 1).await;
 }
 
 /// The older one of two nodes may only be cut off: it is a majority by itself.
 #[tokio::test]
 async fn nobody_gets_the_name_of_a_silent_node_without_which_no_view_can_be_made() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let b = Node::start("b", &[a.seed()]);
-    agree(&[&a, &b], 20).await;
+    agree(&[&a, &b]).await;
     a.crash();
-    until("a is down", 10, || {
-        b.handle.members().iter().any(|m| m.health == shoal_proto::member::Health::Down)
-    })
-    .await;
+    until("a is down", || b.handle.members().iter().any(|m| m.health == shoal_proto::member::Health::Down))
+        .await;
     let again = Node::start("a", &[b.seed()]);
     let waits = || again.handle.ready().is_err_and(|why| why.contains("no view can be made without it"));
-    until("it is not let in", 10, waits).await;
+    until("it is not let in", waits).await;
     b.handle.force().unwrap();
-    agree(&[&b, &again], 20).await;
+    agree(&[&b, &again]).await;
 }
 
 #[tokio::test]
 async fn who_is_forgotten_hands_over_and_stays_out() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
     let b = Node::with("b", &[a.seed()], "127.0.0.1:0", |settings| {
@@ -348,17 +367,17 @@ async fn who_is_forgotten_hands_over_and_stays_out() {
             count.fetch_add(1, Ordering::SeqCst);
         });
     });
-    agree(&[&a, &b], 20).await;
+    agree(&[&a, &b]).await;
     a.handle.forget(b.handle.me().unwrap()).unwrap();
-    agree(&[&a], 20).await;
+    agree(&[&a]).await;
     assert_eq!((a.data.served().len(), a.data.lost(), b.data.lost()), (16384, 0, 0));
     assert_eq!(b.handle.leave().await, Ok(()), "it has left already");
     assert_eq!((told.load(Ordering::SeqCst), b.excluded.load(Ordering::SeqCst)), (1, 0));
     let c = Node::start("c", &[a.seed()]);
-    agree(&[&a, &c], 20).await;
+    agree(&[&a, &c]).await;
     // It may be the one who is asked, too.
     a.handle.forget(a.handle.me().unwrap()).unwrap();
-    agree(&[&c], 20).await;
+    agree(&[&c]).await;
     assert_eq!(c.data.served().len(), 16384);
 }
 
@@ -366,13 +385,13 @@ async fn who_is_forgotten_hands_over_and_stays_out() {
 #[tokio::test]
 async fn who_is_forgotten_and_gone_does_not_hold_up_the_others() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let b = Node::start("b", &[a.seed()]);
-    agree(&[&a, &b], 20).await;
+    agree(&[&a, &b]).await;
     let id = b.handle.me().unwrap();
     b.crash();
     a.handle.forget(id).unwrap();
-    agree(&[&a], 20).await;
+    agree(&[&a]).await;
 }
 
 /// What takes long is waited for, what does not move is not.
@@ -380,17 +399,17 @@ async fn who_is_forgotten_and_gone_does_not_hold_up_the_others() {
 async fn leaving_ends_when_nothing_moves_any_more() {
     const LIMIT: Duration = Duration::from_secs(2);
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let slow = |name| Node::with(name, &[a.seed()], "127.0.0.1:0", |settings| settings.leave_limit = LIMIT);
     let (b, c) = (slow("b"), slow("c"));
-    agree(&[&a, &b, &c], 20).await;
+    agree(&[&a, &b, &c]).await;
     // To two others, so many at a time.
     let rounds = 16384 / 3 / (2 * IN_FLIGHT) as u32;
     b.data.take(2 * LIMIT / rounds);
     let begun = tokio::time::Instant::now();
     assert_eq!(b.handle.leave().await, Ok(()), "all was handed over");
     assert!(begun.elapsed() > LIMIT, "after {:?} it was no matter of the limit", begun.elapsed());
-    agree(&[&a, &c], 20).await;
+    agree(&[&a, &c]).await;
     c.data.take(Duration::from_secs(3600));
     assert!(matches!(c.handle.leave().await, Err(NotHandedOver::Stuck { slots: 1.. })), "something was left");
 }
@@ -400,20 +419,20 @@ async fn a_minority_makes_no_views_and_its_lease_ends() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);
     let c = Node::start("c", &[a.seed()]);
-    let three = agree(&[&a, &b, &c], 20).await;
-    until("leases", 5, || c.data.may_serve()).await;
+    let three = agree(&[&a, &b, &c]).await;
+    until("leases", || c.data.may_serve()).await;
     b.crash();
     a.crash();
-    until("the lease ends", 5, || !c.data.may_serve()).await;
-    until("it knows that it is alone", 10, || {
+    until("the lease ends", || !c.data.may_serve()).await;
+    until("it knows that it is alone", || {
         c.handle.members().iter().filter(|m| m.health == shoal_proto::member::Health::Down).count() == 2
     })
     .await;
     assert_eq!(c.handle.view().epoch, three.epoch);
     // An operator says that the others will never come back.
     c.handle.force().unwrap();
-    agree(&[&c], 10).await;
-    until("it serves again", 5, || c.data.may_serve()).await;
+    agree(&[&c]).await;
+    until("it serves again", || c.data.may_serve()).await;
     assert_eq!(c.data.served().len(), 16384);
 }
 
@@ -424,25 +443,25 @@ async fn a_watcher_accepts_that_the_whole_cluster_was_replaced() {
     let (_trigger, shutdown) = shutdown::channel();
     let (watch, task) = ViewWatch::start(vec![address.clone()], shutdown);
     tokio::spawn(task);
-    until("the first cluster", 10, || names(&watch.view()) == ["a"]).await;
+    until("the first cluster", || names(&watch.view()) == ["a"]).await;
     a.crash();
     let b = restart_at("b", &[], &address.to_string()).await;
-    until("the second cluster", 15, || *watch.view() == *b.handle.view()).await;
+    until("the second cluster", || *watch.view() == *b.handle.view()).await;
 }
 
 /// Whoever can send datagrams to the cluster says that a member is another process by now, or has come back ever so often.
 #[tokio::test]
 async fn forged_gossip_excludes_nobody() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let (b, c) = (Node::start("b", &[a.seed()]), Node::start("c", &[a.seed()]));
-    let view = agree(&[&a, &b, &c], 20).await;
+    let view = agree(&[&a, &b, &c]).await;
     let is_up = |at: &Node| {
         let members = at.handle.members();
         let of_c = members.iter().find(|m| Some(m.identity.id()) == c.handle.me());
         of_c.is_some_and(|m| m.health == Health::Alive)
     };
-    until("all are up", 5, || is_up(&a) && is_up(&b)).await;
+    until("all are up", || is_up(&a) && is_up(&b)).await;
     let true_one = a.handle.members().into_iter().find(|m| Some(m.identity.id()) == c.handle.me()).unwrap();
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let absurd = |n: u64| {
@@ -470,7 +489,7 @@ async fn forged_gossip_excludes_nobody() {
     }
     // It leads its life as before, and others still come and go.
     let d = Node::start("d", &[c.seed()]);
-    let after = agree(&[&a, &b, &c, &d], 20).await;
+    let after = agree(&[&a, &b, &c, &d]).await;
     assert!(after.place(true_one.identity.id()).is_some() && is_up(&a) && is_up(&b));
     assert_eq!((c.excluded.load(Ordering::SeqCst), c.data.lost()), (0, 0));
     assert!(c.data.may_serve());
@@ -480,8 +499,8 @@ async fn forged_gossip_excludes_nobody() {
 async fn clusters_do_not_merge() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[]);
-    agree(&[&a], 5).await;
-    agree(&[&b], 5).await;
+    agree(&[&a]).await;
+    agree(&[&b]).await;
     let push = shoal_proto::bus::Push { view: a.handle.view().next(a.handle.view().members.clone()) };
     let limit = Duration::from_secs(5);
     let addr = b.handle.gossip_addr();
@@ -493,7 +512,7 @@ async fn clusters_do_not_merge() {
 #[tokio::test]
 async fn the_resp_port_answers_who_is_there_and_nothing_else() {
     let a = Node::start("a", &[]);
-    agree(&[&a], 5).await;
+    agree(&[&a]).await;
     let blob = a.handle.answer(b"members", b"3", &encode(&Hello::default())).unwrap();
     let members: Members = decode(Verb::Members, &blob).unwrap();
     assert_eq!(members.me.gossip_port, a.handle.gossip_addr().port());
@@ -516,14 +535,14 @@ async fn a_watcher_follows_until_every_node_was_replaced() {
     let (watch, task) = ViewWatch::start(vec![missing, a.seed()], shutdown);
     tokio::spawn(task);
     let follows = async |nodes: &[&Node]| {
-        let view = agree(nodes, 10).await;
-        until("the watcher has the view", 10, || *watch.view() == *view && watch.ready().is_ok()).await;
+        let view = agree(nodes).await;
+        until("the watcher has the view", || *watch.view() == *view && watch.ready().is_ok()).await;
     };
     follows(&[&a]).await;
     let b = Node::start("b", &[a.seed()]);
     let c = Node::start("c", &[a.seed()]);
     follows(&[&a, &b, &c]).await;
-    until("two nodes are watched", 10, || watch.watching() == 2).await;
+    until("two nodes are watched", || watch.watching() == 2).await;
     a.crash();
     follows(&[&b, &c]).await;
     let d = Node::start("d", &[b.seed()]);
@@ -543,7 +562,7 @@ async fn a_watch_that_reaches_a_minority_is_not_ready() {
     let a = Node::start("a", &[]);
     let b = Node::start("b", &[a.seed()]);
     let c = Node::start("c", &[a.seed()]);
-    agree(&[&a, &b, &c], 20).await;
+    agree(&[&a, &b, &c]).await;
     let (trigger, shutdown) = shutdown::channel();
     let (watch, task) = ViewWatch::start(vec![a.seed()], shutdown);
     let task = tokio::spawn(task);
