@@ -1,4 +1,4 @@
-//! A node whose thread panics ends as a whole, and the others go on.
+//! A node whose thread panics ends as a whole, and the others go on; one whose log cannot be written goes on itself.
 
 #![cfg(target_os = "linux")]
 
@@ -58,4 +58,23 @@ fn others_take_over() {
     assert!(third.client().expect("it listens").call(["DEBUG", "PANIC"]).is_err());
     third.wait(PATIENCE).expect("it ends");
     wait_for("two serve every slot", || whole(&first, 2) && whole(&second, 2));
+}
+
+/// A full disk, or a collector that has ended, must not end all nodes at their next line.
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let mute = ["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full", NODE];
+    let mut first = process::start(&mute, None);
+    let mut second = process::start(&mute, Some(&first));
+    wait_for("both are in the cluster", || {
+        [&first, &second].iter().all(|node| field(node, "cluster_known_nodes") == "2")
+    });
+    for node in [&mut second, &mut first] {
+        node.signal("TERM").expect("it runs");
+        assert_eq!(node.wait(PATIENCE).expect("it ends"), Some(0), "it has left in order");
+    }
+    let status = std::process::Command::new("sh")
+        .args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", NODE, "--maxmemory", "much"])
+        .status();
+    assert_eq!(status.expect("it starts").code(), Some(1), "what cannot be used");
 }

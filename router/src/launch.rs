@@ -338,27 +338,34 @@ fn serve_admin(
     Ok(here)
 }
 
-/// What a person who started it by hand wants to know.
+/// What a person who started it by hand wants to know, if somebody reads it.
 #[cfg(feature = "embedded")]
 fn print_page(router: &RouterHandle, admin: SocketAddr, nodes: &Nodes) {
+    use std::{fmt::Write as _, io::Write as _};
     if nodes.is_empty() {
         return;
     }
     let (host, port) = (router.addr().ip(), router.addr().port());
-    println!(
-        "Shoal {} is ready: a router and {} cache nodes in one process.\n",
-        env!("CARGO_PKG_VERSION"),
-        nodes.len()
-    );
-    println!("  router   {}    any Redis client", router.addr());
+    let version = env!("CARGO_PKG_VERSION");
+    let mut rows = String::new();
     for node in nodes {
-        println!("  node     {}   {} of 16384 hash slots", node.resp, node.shared.ownership().count());
+        let count = node.shared.ownership().count();
+        let _ = writeln!(rows, "  node     {}   {count} of 16384 hash slots", node.resp);
     }
-    println!("  admin    http://{admin}    /metrics /readyz\n");
-    println!("  try      redis-cli -h {host} -p {port} set hello world");
-    println!("           redis-cli -h {host} -p {port} --scan");
-    println!("           redis-cli -c -h {host} -p {} get hello", nodes[0].resp.port());
-    println!("  stop     ^C\n");
+    let page = format!(
+        "Shoal {version} is ready: a router and {} cache nodes in one process.\n
+  router   {}    any Redis client
+{rows}  admin    http://{admin}    /metrics /readyz\n
+  try      redis-cli -h {host} -p {port} set hello world
+           redis-cli -h {host} -p {port} --scan
+           redis-cli -c -h {host} -p {} get hello
+  stop     ^C\n\n",
+        nodes.len(),
+        router.addr(),
+        nodes[0].resp.port(),
+    );
+    // Not `println!`: it panics when nobody reads.
+    let _ = std::io::stdout().write_all(page.as_bytes());
 }
 
 #[cfg(not(feature = "embedded"))]

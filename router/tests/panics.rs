@@ -1,4 +1,4 @@
-//! A router whose thread panics ends as a whole.
+//! A router whose thread panics ends as a whole; one that cannot print anything goes on.
 
 #![cfg(all(feature = "embedded", target_os = "linux"))]
 
@@ -25,4 +25,19 @@ fn a_panic_ends_the_process() {
         assert!(Instant::now() < deadline, "{}", router.output());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn output_that_cannot_be_written_ends_nothing() {
+    let started = Process::start("sh", 2, |ports| {
+        let address = |i: usize| format!("127.0.0.1:{}", ports[i]);
+        let (listen, admin) = (address(0), address(1));
+        let mute = ["-c", "exec \"$0\" \"$@\" >/dev/full 2>&1", env!("CARGO_BIN_EXE_shoal-router")];
+        let flags = ["--listen", &listen, "--admin", &admin, "--threads", "1", "--log-level", "info"];
+        mute.iter().chain(&flags).map(|word| (*word).to_owned()).collect()
+    });
+    let mut router = started.expect("the router is up");
+    assert!(router.client().expect("it listens").call(["SET", "a", "1"]).is_ok());
+    router.signal("TERM").expect("it runs");
+    assert_eq!(router.wait(PATIENCE).expect("it ends"), Some(0), "in order");
 }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     match run(flags, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shoal-node: {error}");
+            telemetry::last_words("shoal-node", &error);
             if error.is::<NotHandedOver>() { ExitCode::from(NOT_HANDED_OVER) } else { ExitCode::FAILURE }
         }
     }

@@ -3,10 +3,13 @@
 //! Levels: ERROR = a human must look, WARN = unexpected but survived, INFO = a change of state,
 //! DEBUG = per connection, TRACE = per request.
 
-use std::io::IsTerminal;
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt::Display,
+    io::{IsTerminal, Write},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use metrics::Unit;
@@ -57,8 +60,13 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // A line that cannot be written (a full disk, a collector that has ended) is lost. By itself the subscriber would say so
+    // with `eprintln!`, which panics there, and so end every process at its next line.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .log_internal_errors(false);
     // Fails only if there is a subscriber already, as in tests and with embedded nodes.
     let _ = if json {
         subscriber.json().flatten_event(true).try_init()
@@ -66,6 +74,12 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         subscriber.with_target(false).try_init()
     };
     Ok(())
+}
+
+/// Writes why `program` ends to standard error, if that can be written.
+pub fn last_words(program: &str, why: &dyn Display) {
+    // `eprintln!` would panic and hide the exit status.
+    let _ = writeln!(std::io::stderr(), "{program}: {why}");
 }
 
 /// Logs that a client sent a line of a web request, once a minute at most: anybody can send such lines.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use shoal_net::{fatal, flags};
+use shoal_net::{fatal, flags, telemetry};
 use shoal_router::launch;
 
 fn main() -> ExitCode {
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match launch::run(&given, &|flag: &str| flags::source(&matches, flag)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shoal-router: {error}");
+            telemetry::last_words("shoal-router", &error);
             ExitCode::FAILURE
         }
     }
