@@ -122,8 +122,8 @@ fn a_pipeline_shows_every_value_as_it_was() {
     sender.join().expect("it does not panic").expect("the node reads");
 }
 
-/// A client that asks for 100 MB and reads nothing of it.
-fn lazy(node: &Node) -> TcpStream {
+/// A client that asks for 100 MB, by 2000 times this request, and reads nothing of it.
+fn lazy(node: &Node, get: &[u8]) -> TcpStream {
     let mut one = client(node);
     one.call([&b"SET"[..], b"k", &text(50_000, 0)]).expect("the node is up");
     let mut socket = TcpStream::connect(("127.0.0.1", node.shared.port())).expect("the node is up");
@@ -131,7 +131,7 @@ fn lazy(node: &Node) -> TcpStream {
     socket.write_all(&request(&[b"PING"])).expect("the node is up");
     let mut pong = [0; 7];
     socket.read_exact(&mut pong).expect("an answer");
-    socket.write_all(&request(&[b"GET", b"k"]).repeat(2000)).expect("so little is always taken");
+    socket.write_all(&get.repeat(2000)).expect("so little is always taken");
     socket
 }
 
@@ -156,7 +156,7 @@ fn who_never_reads_is_closed_at_either_limit() {
         let node = start();
         let mut one = client(&node);
         one.call(["CONFIG", "SET", "client-output-buffer-limit", limit]).unwrap();
-        let mut socket = lazy(&node);
+        let mut socket = lazy(&node, &request(&[b"GET", b"k"]));
         wait_for("it is closed", || line_of(&mut one, &socket).is_none());
         assert_eq!(info(&mut one, "client_output_buffer_limit_disconnections"), 1, "{limit}");
         // What had been sent can still be read, then it ends.
@@ -168,10 +168,20 @@ fn who_never_reads_is_closed_at_either_limit() {
 
 #[test]
 fn without_a_limit_little_is_held_for_who_never_reads() {
+    little_is_held(&request(&[b"GET", b"k"]));
+}
+
+#[test]
+fn inline_commands_are_held_back_as_well() {
+    little_is_held(b"GET k\r\n");
+}
+
+/// Without a limit, of who sends many of these and reads nothing.
+fn little_is_held(get: &[u8]) {
     let node = start();
     let mut one = client(&node);
-    one.call(["CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0"]).unwrap();
-    let mut socket = lazy(&node);
+    one.call(["CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0"]).expect("the node is up");
+    let mut socket = lazy(&node, get);
     let held = |one: &mut Client| -> usize {
         let line = line_of(one, &socket).expect("it is not closed");
         let omem = line.split(' ').find_map(|field| field.strip_prefix("omem=")).expect("a field");

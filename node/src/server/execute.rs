@@ -157,6 +157,9 @@ impl<'a> Batch<'a> {
                     if self.session.closing {
                         return (input.len(), Some(Stop::Close));
                     }
+                    if out.are_enough() {
+                        return (end, Some(Stop::Flush));
+                    }
                 }
                 Next::Error(ProtocolError::WebRequest) => {
                     telemetry::warn_of_web_request(&self.session.record.addr);
