@@ -18,9 +18,10 @@ use std::{
 
 use crate::{server::Shared, store::Store};
 
-/// How often the difference is looked at: at every few glances, which see only whether it grows out of bounds.
+/// How often the difference is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often it is seen between looks whether it grows out of bounds, while what is held changes.
 const GLANCE: Duration = Duration::from_millis(50);
-const GLANCES_PER_LOOK: u32 = 5;
 /// A glance acts on what is above the bound by one in so many bytes of the limit.
 const GLANCE_SHARE: u64 = 64;
 /// Bytes of the pool that go back to the system at once, and the pause behind them: a worker on the same core is not to wait.
@@ -255,23 +256,23 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     let _counted = Counted::new();
     let mut keeper = Keeper::new(resident());
     BASE.store(keeper.base, Relaxed);
-    let mut tick = tokio::time::interval(GLANCE);
-    let mut glances = 0;
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut rest, mut since_look, mut held) = (GLANCE, Duration::ZERO, 0);
     loop {
-        tick.tick().await;
+        tokio::time::sleep(rest).await;
+        since_look += rest;
         let store = &shared.store;
-        let held = store.held_memory().saturating_sub(store.padding());
+        let before = std::mem::replace(&mut held, store.held_memory().saturating_sub(store.padding()));
+        rest = if held == before { LOOK } else { GLANCE };
         let alone = NODES.load(Relaxed) == 1;
         let limit = if alone { store.settings().maxmemory } else { 0 };
-        glances = (glances + 1) % GLANCES_PER_LOOK;
-        if glances > 0 && !store.became_short() {
+        if since_look < LOOK && !store.became_short() {
             if limit > 0 {
                 keeper.glance(resident(), held, limit);
                 store.set_padding(keeper.padding);
             }
             continue;
         }
+        since_look = Duration::ZERO;
         let mut unneeded = store.unneeded();
         while unneeded > 0 {
             let piece = unneeded.min(PIECE);
