@@ -9,7 +9,7 @@ use shoal_net::{
 /// Where a node listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 7000);
 
-/// Longest name of a node or host, in bytes; a member must fit into a gossip packet with others.
+/// Longest name of a node, host or zone, in bytes; a member must fit into a gossip packet with others.
 const MAX_WORD: usize = 200;
 
 /// A Shoal cache node: keeps keys in memory and speaks RESP, so any Redis client can talk to it.
@@ -100,7 +100,7 @@ pub struct NodeFlags {
     pub weight: u16,
 
     /// Failure domain of this node (rack, availability zone).
-    #[arg(long, env = "SHOAL_ZONE", default_value = "", help_heading = "Cluster")]
+    #[arg(long, env = "SHOAL_ZONE", default_value = "", value_parser = zone, help_heading = "Cluster")]
     pub zone: String,
 
     /// Copies of its slots.
@@ -129,6 +129,17 @@ fn word(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+/// The name of a failure domain; others would not take a member in whose zone is too long.
+fn zone(text: &str) -> Result<String, &'static str> {
+    if text.len() > MAX_WORD {
+        return Err("it is longer than 200 bytes");
+    }
+    if text.contains(char::is_control) {
+        return Err("it contains a control character");
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -146,6 +157,19 @@ mod tests {
             for flag in ["--name", "--announce"] {
                 assert!(NodeFlags::try_parse_from(["shoal-node", flag, bad]).is_err(), "{flag} {bad:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_zone_fits_into_a_view() {
+        let longest = "z".repeat(MAX_WORD);
+        assert!(longest.len() <= shoal_proto::view::MAX_NAME);
+        for good in ["", "eu-west 1b", &longest] {
+            let flags = NodeFlags::try_parse_from(["shoal-node", "--zone", good]).unwrap();
+            assert_eq!(flags.zone, good);
+        }
+        for bad in ["a\nb", &"z".repeat(MAX_WORD + 1)] {
+            assert!(NodeFlags::try_parse_from(["shoal-node", "--zone", bad]).is_err(), "{bad:?}");
         }
     }
 
