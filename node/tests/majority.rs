@@ -149,3 +149,20 @@ fn who_waits_for_others_does_not_say_that_it_is_ready() {
     let output = node.output();
     assert!(!output.contains("ready on "), "{output}");
 }
+
+/// Voters are processes: those that are started instead of a majority that crashed change nothing.
+#[test]
+fn who_waits_to_be_taken_in_has_no_lease() {
+    let [mut second, mut third, first] = three();
+    second.kill().unwrap();
+    third.kill().unwrap();
+    let waits = node(Some(&first));
+    let mut client = waits.client().unwrap();
+    let mut told = String::new();
+    until("it knows the view", || {
+        told = text(&mut client, &["SHOAL", "CLUSTER"]);
+        told.lines().count() > 3
+    });
+    assert!(told.contains(" lease ended "), "{told}");
+    assert!(page(&waits, "/readyz").contains("waiting to be taken into the view"));
+}

@@ -39,7 +39,10 @@ pub(super) fn state(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result
     let owners = ownership.view().map(|view| view.owners()).unwrap_or_default();
     let (targets, members) = (view.targets(), cluster.members());
     let until = cx.shared.lease.until();
+    let is_member = me.is_some_and(|me| view.place(me).is_some());
     let lease = match until.saturating_sub(uptime_ms()) {
+        // It waits to be taken in.
+        _ if !is_member => "ended".to_owned(),
         _ if until == u64::MAX => "not needed".to_owned(),
         0 => "ended".to_owned(),
         left => format!("{left} ms"),
