@@ -6,12 +6,17 @@
 mod process;
 
 use std::{
-    io::Read,
-    net::TcpStream,
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use shoal_testkit::process::Process;
+use shoal_testkit::{
+    Client,
+    process::{Process, free_ports},
+};
 
 const NODE: &str = env!("CARGO_BIN_EXE_shoal-node");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,8 +78,40 @@ fn a_log_that_cannot_be_written_ends_nothing() {
         node.signal("TERM").expect("it runs");
         assert_eq!(node.wait(PATIENCE).expect("it ends"), Some(0), "it has left in order");
     }
-    let status = std::process::Command::new("sh")
+    let status = Command::new("sh")
         .args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", NODE, "--maxmemory", "much"])
         .status();
     assert_eq!(status.expect("it starts").code(), Some(1), "what cannot be used");
+}
+
+/// A collector that hangs must not take the nodes with it that it is to collect from.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let (mut log, reader) = UnixStream::pair().expect("two sockets");
+    log.set_nonblocking(true).expect("a socket");
+    let full = loop {
+        if let Err(error) = log.write(&[b'\n'; 4096]) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    log.set_nonblocking(false).expect("a socket");
+    let ports = free_ports(3).expect("free ports");
+    let mut command = Command::new(NODE);
+    for (flag, port) in ["--listen", "--gossip", "--admin"].iter().zip(&ports) {
+        command.args([*flag, &format!("127.0.0.1:{port}")]);
+    }
+    let mut node =
+        command.args(["--threads", "1"]).stderr(Stdio::from(OwnedFd::from(log))).spawn().expect("it starts");
+    let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+    let answers = || Client::connect(address).and_then(|mut client| client.call(["SET", "a", "1"])).is_ok();
+    let (deadline, mut is_up) = (Instant::now() + PATIENCE, false);
+    while !is_up && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+        is_up = answers();
+    }
+    let (signal, id) = (if is_up { "TERM" } else { "KILL" }, node.id().to_string());
+    assert!(Command::new("kill").args(["-s", signal, &id]).status().expect("kill").success());
+    assert_eq!(node.wait().expect("it ends").code(), Some(0), "it was up, and has ended in order");
+    drop(reader);
 }

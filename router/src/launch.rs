@@ -103,11 +103,11 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
         }),
         ready: Box::new(move || known.ready().is_ok() && admission.check().is_ok()),
     };
+    let (signal, signalled) = shutdown::channel();
+    shutdown::on_signals(&control, signal)?;
     let router =
         Router::start(settings(flags, max_clients), vec![listener], source, Box::new(move || stop.fire()))?;
     print_page(&router, admin, &nodes);
-    let (signal, signalled) = shutdown::channel();
-    control.spawn(shutdown::on_signals(signal));
     control.spawn(announce(ready, format!("{}, metrics and health on http://{admin}", router.addr())));
     let export = async move {
         let mut tick = tokio::time::interval(EXPORT_EVERY);

@@ -18,7 +18,10 @@ fn main() -> ExitCode {
     fatal::end_process_on_panic();
     let (flags, matches) = flags::parse();
     match run(flags, &matches) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush_logs();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             telemetry::last_words("shoal-node", &error);
             if error.is::<NotHandedOver>() { ExitCode::from(NOT_HANDED_OVER) } else { ExitCode::FAILURE }
@@ -58,10 +61,10 @@ fn run(flags: NodeFlags, matches: &ArgMatches) -> Result<(), Box<dyn std::error:
     let control = Control::start("node-control")?;
     let (trigger, shutdown) = shutdown::channel();
     let (stop, stopped) = shutdown::channel();
+    let (signal, signalled) = shutdown::channel();
+    shutdown::on_signals(&control, signal)?;
     // Leaving the cluster still needs gossip, so what runs there ends later than the wish to stop is uttered.
     let mut node = launch::start(settings, &control, &shutdown, move || stop.fire())?;
-    let (signal, signalled) = shutdown::channel();
-    control.spawn(shutdown::on_signals(signal));
     let admin = node.admin.map(|a| format!(", metrics and health on http://{a}")).unwrap_or_default();
     let place = format!("{}, gossip on {}{admin}", node.resp, node.cluster.gossip_addr());
     tracing::info!("listening on {place}");

@@ -16,6 +16,7 @@ pub fn end_process_on_panic() {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let thread = thread::current().name().unwrap_or("unnamed").to_owned();
         tracing::error!(thread, place, trace = %Backtrace::force_capture(), "a panic ends this process: {what}");
+        crate::telemetry::flush_logs();
         process::abort();
     }));
 }

@@ -2,6 +2,8 @@
 
 use tokio::sync::watch;
 
+use crate::Control;
+
 /// Resolves when the process shall stop. Clones resolve together.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<bool>);
@@ -36,26 +38,32 @@ impl Shutdown {
     }
 }
 
-/// Fires at SIGINT or SIGTERM. A second one ends the process at once with status 130, for a user whose patience
-/// with a clean end is over. Runs until the process ends.
+/// Fires at SIGINT or SIGTERM, from now on. A second one ends the process at once with status 130, for a user whose patience
+/// with a clean end is over. To be called before others can see the process: until then a signal ends it as a crash does.
 ///
 /// # Errors
 /// When the system refuses signal handlers.
-pub async fn on_signals(trigger: Trigger) -> std::io::Result<()> {
+pub fn on_signals(control: &Control, trigger: Trigger) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let name = tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
+    let (mut interrupt, mut terminate) = {
+        let _inside = control.runtime().enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
-    tracing::info!(signal = name, "stopping; once more stops at once");
-    trigger.fire();
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    std::process::exit(130);
+    control.spawn(async move {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        tracing::info!(signal = name, "stopping; once more stops at once");
+        trigger.fire();
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        crate::telemetry::flush_logs();
+        std::process::exit(130);
+    });
+    Ok(())
 }
 
 #[cfg(test)]

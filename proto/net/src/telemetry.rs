@@ -3,6 +3,8 @@
 //! Levels: ERROR = a human must look, WARN = unexpected but survived, INFO = a change of state,
 //! DEBUG = per connection, TRACE = per request.
 
+mod lines;
+
 use std::{
     fmt::Display,
     io::{IsTerminal, Write},
@@ -10,7 +12,10 @@ use std::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
+
+use lines::Lines;
 
 use metrics::Unit;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -29,6 +34,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// What was logged and is not written yet.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
 /// Why telemetry could not be set up. The process should say so and exit.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -37,6 +45,9 @@ pub enum TelemetryError {
         "'{0}' is not a log level (use error, warn, info, debug, trace, or a filter like info,shoal_net=debug)"
     )]
     Level(String),
+    /// There can be no more threads.
+    #[error("nothing can be logged: {0}")]
+    Thread(std::io::Error),
     /// Somebody else installed a recorder first.
     #[error("metrics cannot be collected: {0}")]
     Recorder(String),
@@ -60,11 +71,17 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    // A line that cannot be written (a full disk, a collector that has ended) is lost. By itself the subscriber would say so
-    // with `eprintln!`, which panics there, and so end every process at its next line.
+    let out = match LINES.get() {
+        Some(lines) => lines,
+        None => {
+            let lines = Lines::start(std::io::stderr()).map_err(TelemetryError::Thread)?;
+            LINES.get_or_init(|| lines)
+        }
+    };
+    // What the subscriber cannot write it would report with `eprintln!`, which panics if that cannot be written either.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(out.clone())
         .with_ansi(terminal)
         .log_internal_errors(false);
     // Fails only if there is a subscriber already, as in tests and with embedded nodes.
@@ -76,10 +93,21 @@ pub fn init_logs(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Writes why `program` ends to standard error, if that can be written.
+/// Writes why `program` ends to standard error, behind all that was logged, if that can be written soon.
 pub fn last_words(program: &str, why: &dyn Display) {
-    // `eprintln!` would panic and hide the exit status.
-    let _ = writeln!(std::io::stderr(), "{program}: {why}");
+    match LINES.get() {
+        Some(lines) => lines.push(format!("{program}: {why}\n").as_bytes()),
+        // `eprintln!` would panic and hide the exit status.
+        None => drop(writeln!(std::io::stderr(), "{program}: {why}")),
+    }
+    flush_logs();
+}
+
+/// Waits until what was logged is written, for a second at most. For whatever ends the process.
+pub fn flush_logs() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(Duration::from_secs(1));
+    }
 }
 
 /// Logs that a client sent a line of a web request, once a minute at most: anybody can send such lines.

@@ -9,7 +9,10 @@ fn main() -> ExitCode {
     fatal::end_process_on_panic();
     let (given, matches) = flags::parse();
     match launch::run(&given, &|flag: &str| flags::source(&matches, flag)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush_logs();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             telemetry::last_words("shoal-router", &error);
             ExitCode::FAILURE
