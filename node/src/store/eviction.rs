@@ -301,12 +301,13 @@ impl Store {
         // Unless it was there before they came.
         let before = self.ceiling.fetch_min(self.accounted(), Ordering::Relaxed).min(self.accounted());
         let goes_down = |work: &Work| work.gained && self.accounted() <= before;
+        // Once is enough: what others write before it is looked at again is theirs.
+        let mut within = false;
         while !work.is_fruitless() {
             let held = self.held_memory();
             let endless = work.looked >= MOST_LOOKED_AT_EVER;
-            if held <= settings.maxmemory
-                || (work.is_enough() && (held <= far || endless || goes_down(&work)))
-            {
+            within = held <= settings.maxmemory;
+            if within || (work.is_enough() && (held <= far || endless || goes_down(&work))) {
                 break;
             }
             self.evict_next(settings, now, &mut work);
@@ -315,7 +316,7 @@ impl Store {
         // stayed have less credit than before.
         self.ceiling.fetch_min(self.accounted(), Ordering::Relaxed);
         let held = self.held_memory();
-        if held <= settings.maxmemory || (held <= far && work.looked > 0) || goes_down(&work) {
+        if within || held <= settings.maxmemory || (held <= far && work.looked > 0) || goes_down(&work) {
             return true;
         }
         // Nothing may go, or too little: what is left is what dead items hold.
@@ -597,7 +598,10 @@ pub(super) fn evict_item(shard: &mut Shard, place: Place, reclaim: &Reclaim, now
 
 #[cfg(test)]
 mod tests {
+    use shoal_proto::slot::key_slot;
+
     use super::*;
+    use crate::store::Expiry;
 
     const MEAN: usize = 1000;
     const ROUNDS: u32 = 1000;
@@ -656,5 +660,28 @@ mod tests {
         hand.ghost.add(7);
         hand.limited = false;
         assert_eq!(hand.receive(7, 1), (Queue::Small, 0, false), "memory has no limit");
+    }
+
+    /// What others write between two looks of one that makes room is not held against it.
+    #[test]
+    fn who_finds_room_while_others_write_may_write() {
+        const LIMIT: u64 = 4 << 20;
+        let policy = Policy::AllkeysS3FifoSize;
+        let store = Store::new(Settings { policy, maxmemory: LIMIT, ..Settings::default() });
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                (0..1_000_000_u32).find(|n| {
+                    let (key, room) = (n.to_be_bytes(), store.make_room(1));
+                    store.lock_slot(0, key_slot(&key), 1).set_str(&key, &[0; 100], Expiry::Never);
+                    !room
+                })
+            });
+            // Memory is above the limit and within it from one look to the next.
+            while !writer.is_finished() {
+                store.padding.store(LIMIT / 64, Ordering::Relaxed);
+                store.padding.store(0, Ordering::Relaxed);
+            }
+            assert_eq!(writer.join().expect("it ends"), None);
+        });
     }
 }
