@@ -29,9 +29,9 @@ pub(super) fn count(arg: &[u8]) -> Result<i64> {
     }
 }
 
-/// Whether a reply that began at `mark` may go on.
+/// Whether a reply that began at `mark` may go on; not if its client is to be disconnected for its length already.
 pub(super) fn within_limit(out: &Reply<'_>, mark: usize) -> Result {
-    if out.mark().saturating_sub(mark) > LONGEST { Err(TOO_MANY) } else { Ok(()) }
+    if out.is_exceeded() || out.mark().saturating_sub(mark) > LONGEST { Err(TOO_MANY) } else { Ok(()) }
 }
 
 /// One of `len` numbers.
@@ -100,7 +100,7 @@ pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use rand::{SeedableRng, rngs::StdRng};
-    use shoal_proto::resp::Protocol;
+    use shoal_proto::resp::{Annex, Protocol};
 
     use super::*;
 
@@ -139,6 +139,12 @@ pub(super) mod tests {
         let reply = Reply::new(&mut bytes, Protocol::Resp2);
         assert_eq!(within_limit(&reply, 10), Ok(()));
         assert_eq!(within_limit(&reply, 9), Err(TOO_MANY));
+        let (mut bytes, mut annex) = (Vec::new(), Annex::default());
+        annex.begin(5);
+        let mut reply = Reply::with_annex(&mut bytes, &mut annex, Protocol::Resp2);
+        assert_eq!(within_limit(&reply, 0), Ok(()));
+        reply.bulk(b"x");
+        assert_eq!(within_limit(&reply, 0), Err(TOO_MANY), "the client may have five bytes");
     }
 
     #[test]

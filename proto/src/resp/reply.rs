@@ -88,6 +88,11 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Whether the replies are larger than the annex allows: the client is to be disconnected, whatever else is written.
+    pub fn is_exceeded(&self) -> bool {
+        self.annex.as_ref().is_some_and(|annex| annex.is_exceeded())
+    }
+
     /// Takes out what was written since `mark`, in which nothing is attached.
     pub fn split_off(&mut self, mark: usize) -> Vec<u8> {
         // Behind the end if the replies became too large meanwhile.
