@@ -9,6 +9,9 @@ use shoal_net::{
 /// Where a node listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 7000);
 
+/// Largest share of the slots that a node can ask for.
+pub const MAX_WEIGHT: u16 = 10_000;
+
 /// Longest name of a node, host or zone, in bytes; a member must fit into a gossip packet with others.
 const MAX_WORD: usize = 200;
 
@@ -85,22 +88,23 @@ pub struct NodeFlags {
 
     /// Host or address that clients and other nodes shall use to reach this node. Default: the one it listens
     /// on, or by which the others see it.
-    #[arg(long, value_name = "HOST", env = "SHOAL_ANNOUNCE", value_parser = word, help_heading = "Cluster")]
+    #[arg(long, value_name = "HOST", env = "SHOAL_ANNOUNCE", value_parser = host, help_heading = "Cluster")]
     pub announce: Option<String>,
 
-    /// Share of the slots relative to the other nodes.
+    /// Share of the slots relative to the other nodes, 1 to 10000.
     #[arg(
         long,
         value_name = "N",
         env = "SHOAL_WEIGHT",
         default_value_t = 100,
-        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WEIGHT)),
         help_heading = "Cluster"
     )]
     pub weight: u16,
 
-    /// Failure domain of this node (rack, availability zone).
-    #[arg(long, env = "SHOAL_ZONE", default_value = "", value_parser = zone, help_heading = "Cluster")]
+    /// Failure domain of this node (rack, availability zone): copies of a slot are kept in another one if there is one.
+    /// Default: none.
+    #[arg(long, env = "SHOAL_ZONE", default_value = "", hide_default_value = true, value_parser = zone, help_heading = "Cluster")]
     pub zone: String,
 
     /// Copies of its slots.
@@ -140,6 +144,15 @@ fn zone(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+/// A host alone: the port that others use is that of the address listened on.
+fn host(text: &str) -> Result<String, &'static str> {
+    // An address of IPv6 has at least two colons.
+    if text.starts_with('[') || text.matches(':').count() == 1 {
+        return Err("give the host alone, without brackets and port: the port is that of --listen");
+    }
+    word(text)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -170,6 +183,19 @@ mod tests {
         }
         for bad in ["a\nb", &"z".repeat(MAX_WORD + 1)] {
             assert!(NodeFlags::try_parse_from(["shoal-node", "--zone", bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_announced_has_no_port() {
+        let announced =
+            |text| NodeFlags::try_parse_from(["shoal-node", "--announce", text]).map(|f| f.announce);
+        for good in ["node-1.example.org", "10.0.0.1", "::1", "fe80::1%eth0"] {
+            assert_eq!(announced(good).expect("a host"), Some(good.to_owned()));
+        }
+        for bad in ["node-1:7000", "10.0.0.1:7000", "[::1]", "[::1]:7000"] {
+            let why = announced(bad).expect_err(bad).to_string();
+            assert!(why.contains("the port is that of --listen"), "{bad}: {why}");
         }
     }
 

@@ -121,6 +121,14 @@ fn a_minority_says_that_it_does_not_serve_and_holds_requests_for_no_longer_than_
 }
 
 #[test]
+fn who_is_alone_has_nothing_to_force() {
+    let node = process::start(&[env!("CARGO_BIN_EXE_shoal-node")], None);
+    let mut client = node.client().unwrap();
+    until("it serves", || text(&mut client, &["CLUSTER", "INFO"]).starts_with("cluster_state:ok"));
+    assert!(text(&mut client, &["SHOAL", "FORCE"]).starts_with("ERR a majority of the nodes is up"));
+}
+
+#[test]
 fn who_was_excluded_sends_clients_to_the_owners() {
     let [second, third, first] = three();
     let mut client = third.client().unwrap();

@@ -29,10 +29,15 @@ fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
+/// What a node answers.
+fn said(node: &Process, words: [&str; 2]) -> String {
+    let reply = node.client().and_then(|mut client| client.call(words)).expect("an answer");
+    String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned()
+}
+
 /// A line of what `CLUSTER INFO` answers.
 fn field(node: &Process, name: &str) -> String {
-    let reply = node.client().and_then(|mut client| client.call(["CLUSTER", "INFO"])).expect("an answer");
-    let text = String::from_utf8_lossy(reply.text().unwrap_or_default()).into_owned();
+    let text = said(node, ["CLUSTER", "INFO"]);
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
     line.unwrap_or_default().trim().to_owned()
 }
@@ -60,9 +65,16 @@ fn others_take_over() {
         field(node, "cluster_known_nodes") == members.to_string() && field(node, "cluster_state") == "ok"
     };
     wait_for("all are in the cluster", || [&first, &second, &third].iter().all(|node| whole(node, 3)));
+    wait_for("each has its share", || {
+        let shares = said(&first, ["SHOAL", "CLUSTER"]);
+        shares.matches(" in 0 out 0").count() == 3 && !shares.contains(" slots 0 ")
+    });
     assert!(third.client().expect("it listens").call(["DEBUG", "PANIC"]).is_err());
     third.wait(PATIENCE).expect("it ends");
     wait_for("two serve every slot", || whole(&first, 2) && whole(&second, 2));
+    wait_for("the log tells what was lost", || {
+        [&first, &second].iter().all(|node| node.output().contains("begin anew here, empty"))
+    });
 }
 
 /// A full disk, or a collector that has ended, must not end all nodes at their next line.

@@ -156,12 +156,12 @@ fn what_cannot_be_planned_is_explained() {
         ("JOIN -1", "-ERR count '-1' is no number between 1 and 256"),
         ("JOIN many", "-ERR count 'many' is no number between 1 and 256"),
         ("JOIN 200 JOIN 57", "-ERR no more than 256 new members can be imagined"),
-        ("JOIN WEIGHT 0", "-ERR weight '0' is no number between 1 and 65535"),
-        ("JOIN 2 WEIGHT -5", "-ERR weight '-5' is no number between 1 and 65535"),
-        ("JOIN WEIGHT 65536", "-ERR weight '65536' is no number between 1 and 65535"),
+        ("JOIN WEIGHT 0", "-ERR weight '0' is no number between 1 and 10000"),
+        ("JOIN 2 WEIGHT -5", "-ERR weight '-5' is no number between 1 and 10000"),
+        ("JOIN WEIGHT 10001", "-ERR weight '10001' is no number between 1 and 10000"),
         (
             "JOIN WEIGHT 99999999999999999999",
-            "-ERR weight '99999999999999999999' is no number between 1 and 65535",
+            "-ERR weight '99999999999999999999' is no number between 1 and 10000",
         ),
         ("JOIN WEIGHT", EXPECTED),
         ("JOIN 2 COLOUR red", EXPECTED),
@@ -177,7 +177,7 @@ fn what_cannot_be_planned_is_explained() {
     ] {
         assert_eq!(ask(&a, &format!("SHOAL PLAN {words}")), answer, "{words}");
     }
-    for words in ["LEAVE a b JOIN", "JOIN WEIGHT 65535 ZONE z", "join 256"] {
+    for words in ["LEAVE a b JOIN", "JOIN WEIGHT 10000 ZONE z", "join 256"] {
         assert!(ask(&a, &format!("SHOAL PLAN {words}")).contains(" of 16384 slots would move"), "{words}");
     }
 }

@@ -18,6 +18,7 @@ use shoal_proto::{
 
 use super::Cx;
 use crate::{
+    flags::MAX_WEIGHT,
     server::uptime_ms,
     store::{Gate, SlotStats},
 };
@@ -190,7 +191,7 @@ impl Transfers {
 const MOST_NEW: usize = 256;
 
 /// Largest weight that is imagined: `--weight` takes no more.
-const MOST_WEIGHT: i64 = u16::MAX as i64;
+const MOST_WEIGHT: i64 = MAX_WEIGHT as i64;
 
 /// What stands behind `SHOAL PLAN`.
 const EXPECTED: Error = Error::text(
@@ -300,7 +301,7 @@ fn leave(view: &View, args: Args<'_>, mut at: usize, all: &mut BTreeSet<NodeId>)
 /// `SHOAL FORCE`: a view of those who are up, without a majority.
 pub(super) fn force(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let cluster = cluster(cx)?;
-    if cx.shared.lease.is_valid() && cluster.view().members.len() > 1 {
+    if cx.shared.lease.is_valid() {
         return Err(Error::text(
             "ERR a majority of the nodes is up: there is nothing to force, and what those who are down have would be lost",
         ));

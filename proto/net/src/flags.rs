@@ -79,12 +79,13 @@ impl CopyFlags {
 /// Flags that mean the same in every daemon.
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Where clients connect (RESP). Port 0 takes any free port.
+    /// Where clients connect (RESP). Port 0 takes any free port. Default: 127.0.0.1:7000 of a node, 127.0.0.1:6379 of a
+    /// router.
     #[arg(long, value_name = "HOST:PORT", env = "SHOAL_LISTEN", help_heading = "Addresses")]
     pub listen: Option<HostPort>,
 
-    /// Where cluster members talk to each other: gossip over UDP and views over TCP. Default: the RESP port
-    /// plus 10000.
+    /// Where nodes talk to each other: gossip over UDP and views over TCP. A router has no such port. Default: the RESP
+    /// port plus 10000.
     #[arg(long, value_name = "HOST:PORT", env = "SHOAL_GOSSIP", help_heading = "Addresses")]
     pub gossip: Option<HostPort>,
 
@@ -104,7 +105,7 @@ pub struct Flags {
     )]
     pub join: Vec<HostPort>,
 
-    /// Threads that serve clients. Default: one per CPU.
+    /// Threads that serve clients, 1 to 256. Default: one per CPU.
     #[arg(long, value_name = "N", env = "SHOAL_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 

@@ -131,6 +131,9 @@ struct State {
     moved: Vec<(u16, u16)>,
     /// Peers whose last stream failed, and how.
     failed: BTreeMap<NodeId, ending::Ending>,
+    /// Slots that began anew here, and those that a copy saved, not yet told to the log.
+    emptied: usize,
+    promoted: usize,
 }
 
 /// What is counted of each slot.
@@ -212,6 +215,29 @@ impl Mover {
         state.view.as_ref()?.place(id).map(|place| place as u16)
     }
 
+    /// Tells the log what became of the slots of nodes that are gone.
+    fn tell_fates(&self, state: &mut State) {
+        let epoch = state.view.as_ref().map_or(0, |view| view.epoch);
+        match std::mem::take(&mut state.emptied) {
+            0 => {}
+            slots => tracing::warn!(
+                node = self.name,
+                epoch,
+                slots,
+                "slots whose node is gone, and that had no copy in sync, begin anew here, empty"
+            ),
+        }
+        match std::mem::take(&mut state.promoted) {
+            0 => {}
+            slots => tracing::info!(
+                node = self.name,
+                epoch,
+                slots,
+                "copies of slots whose node is gone took over here"
+            ),
+        }
+    }
+
     /// Tells the data plane who owns what has moved.
     fn flush_moved(&self, state: &mut State) {
         if !state.moved.is_empty() {
@@ -226,12 +252,14 @@ impl Mover {
             self.shared.store.drop_slot(slot, None);
             if state.view.as_ref().is_some_and(|view| view.epoch > 1) {
                 metrics::counter!("shoal_slots_emptied_total", "node" => self.name.clone()).increment(1);
+                state.emptied += 1;
             }
         } else if self.shared.store.gate(slot) == Gate::Away
             && state.view.as_ref().and_then(|view| view.owner(slot)).map(|owner| owner.id) == state.me
         {
             // The view gives what we had as a copy.
             metrics::counter!("shoal_slots_promoted_total", "node" => self.name.clone()).increment(1);
+            state.promoted += 1;
         }
         self.shared.set_gate(slot, Gate::Open);
     }
@@ -434,6 +462,7 @@ impl Slots for DataPlane {
             }
         }
         self.0.flush_moved(state);
+        self.0.tell_fates(state);
         drop(round);
         said
     }
