@@ -3,13 +3,16 @@
 use clap::{Parser, ValueEnum};
 use shoal_net::{
     HostPort,
-    flags::{CopyFlags, Flags},
+    flags::{CopyFlags, Flags, ReplicaAck},
 };
 
 use crate::{ClusterView, WhenDown};
 
 /// How many embedded nodes there are if nothing is said, and nobody to join.
 const EMBEDDED: u16 = 3;
+
+/// What embedded nodes evict if nothing is said.
+const DEFAULT_POLICY: &str = "allkeys-s3fifo-size";
 
 /// Where a router listens if nothing is said.
 pub const DEFAULT_LISTEN: (&str, u16) = ("127.0.0.1", 6379);
@@ -52,7 +55,7 @@ pub struct RouterFlags {
         long,
         value_name = "POLICY",
         env = "SHOAL_MAXMEMORY_POLICY",
-        default_value = "allkeys-s3fifo-size",
+        default_value = DEFAULT_POLICY,
         help_heading = "Embedded nodes"
     )]
     pub maxmemory_policy: String,
@@ -83,10 +86,17 @@ pub struct RouterFlags {
     pub requirepass: Option<String>,
 
     /// What clients see that ask CLUSTER SLOTS: this router as the only shard, or the real nodes.
-    #[arg(long, value_enum, env = "SHOAL_CLUSTER_VIEW", default_value = "self", help_heading = "Clients")]
+    #[arg(
+        long,
+        value_name = "VIEW",
+        value_enum,
+        env = "SHOAL_CLUSTER_VIEW",
+        default_value = "self",
+        help_heading = "Clients"
+    )]
     pub cluster_view: CliClusterView,
 
-    /// How long a request may wait for a node that cannot serve it at once (its node failed, its slot moves), in ms.
+    /// How long a request may wait that no node can serve at once (its node failed, its slot moves), in ms, up to 600000.
     #[arg(
         long,
         value_name = "MS",
@@ -99,7 +109,14 @@ pub struct RouterFlags {
 
     /// What a read is answered that no node could serve in that time: an error, or as if the key was not there. Writes get an
     /// error always.
-    #[arg(long, value_enum, env = "SHOAL_WHEN_DOWN", default_value = "error", help_heading = "Nodes")]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        env = "SHOAL_WHEN_DOWN",
+        default_value = "error",
+        help_heading = "Nodes"
+    )]
     pub when_down: CliWhenDown,
 
     /// Most such requests at a time, for each thread; one more is an error at once.
@@ -113,7 +130,8 @@ pub struct RouterFlags {
     )]
     pub max_held: u32,
 
-    /// Password of the nodes.
+    /// Password that the router gives to the nodes: their --requirepass. Better given by the environment than on the
+    /// command line.
     #[arg(
         long,
         value_name = "PASSWORD",
@@ -167,6 +185,17 @@ impl RouterFlags {
         if self.common.join.is_empty() { self.embedded.unwrap_or(EMBEDDED) } else { 0 }
     }
 
+    /// Flags of embedded nodes that change nothing, because there are none.
+    pub fn in_vain(&self) -> Vec<&'static str> {
+        let given = [
+            ("maxmemory", self.maxmemory.is_some()),
+            ("maxmemory-policy", self.maxmemory_policy != DEFAULT_POLICY),
+            ("replica-ack", self.copies.replica_ack != ReplicaAck::All),
+        ];
+        let joins = !self.common.join.is_empty();
+        given.into_iter().filter(|(_, given)| joins && *given).map(|(flag, _)| flag).collect()
+    }
+
     /// Where the router listens if nothing is said.
     pub fn default_listen() -> HostPort {
         HostPort::new(DEFAULT_LISTEN.0, DEFAULT_LISTEN.1)
@@ -186,5 +215,17 @@ mod tests {
         for arg in RouterFlags::command().get_arguments().filter(|a| own(a.get_id().as_str())) {
             assert!(arg.get_env().is_some(), "{}", arg.get_id());
         }
+    }
+
+    #[test]
+    fn flags_of_embedded_nodes_are_in_vain_without_them() {
+        let given = ["--maxmemory", "1gb", "--maxmemory-policy", "noeviction", "--replica-ack", "async"];
+        let in_vain = |args: &[&str]| {
+            RouterFlags::try_parse_from([&["shoal-router"], args].concat()).expect("flags").in_vain()
+        };
+        assert_eq!(in_vain(&given), [""; 0]);
+        assert_eq!(in_vain(&["--join", "h:1"]), [""; 0]);
+        let all = ["maxmemory", "maxmemory-policy", "replica-ack"];
+        assert_eq!(in_vain(&[&given[..], &["--join", "h:1"]].concat()), all);
     }
 }

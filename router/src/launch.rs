@@ -66,10 +66,11 @@ pub fn run(flags: &RouterFlags, source: &dyn Fn(&str) -> String) -> Result<(), B
         return Err(format!("{embedded} starts nodes and {join} names others: give one of them").into());
     }
     if !flags.common.join.is_empty() && flags.copies.replicas > 0 {
-        return Err("--replicas is for embedded nodes: with --join, give it to the nodes".into());
+        let replicas = source("replicas");
+        return Err(format!("{replicas} is for embedded nodes: with --join, give it to the nodes").into());
     }
-    if !flags.common.join.is_empty() && flags.maxmemory.is_some() {
-        tracing::warn!("with --join there are no embedded nodes: --maxmemory has no effect");
+    for flag in flags.in_vain() {
+        tracing::warn!("with --join there are no embedded nodes: {} has no effect", source(flag));
     }
     let listener = listen::tcp(&addresses.listen, "--listen")?;
     let bound = listener.local_addr()?;
@@ -186,13 +187,15 @@ fn max_clients(flags: &RouterFlags) -> (usize, usize) {
 }
 
 fn settings(flags: &RouterFlags, max_clients: usize) -> Settings {
-    let node_password = flags.node_password.clone();
+    // An empty one is none, as in Redis.
+    let given = |password: &Option<String>| password.clone().filter(|p| !p.is_empty());
+    let (password, node_password) = (given(&flags.requirepass), given(&flags.node_password));
     // Embedded nodes have the router's own password, so that nobody goes round it.
-    let embedded = flags.requirepass.clone().filter(|_| flags.common.join.is_empty());
+    let embedded = password.clone().filter(|_| flags.common.join.is_empty());
     Settings {
         threads: flags.common.thread_count(),
         max_clients,
-        password: flags.requirepass.clone().map(String::into_bytes),
+        password: password.map(String::into_bytes),
         upstream_password: node_password.or(embedded).map(String::into_bytes),
         cluster_view: flags.cluster_view.into(),
         patience: Duration::from_millis(flags.hold_ms.into()),
@@ -353,14 +356,14 @@ fn print_page(router: &RouterHandle, admin: SocketAddr, nodes: &Nodes) {
         let _ = writeln!(rows, "  node     {}   {count} of 16384 hash slots", node.resp);
     }
     let page = format!(
-        "Shoal {version} is ready: a router and {} cache nodes in one process.\n
+        "Shoal {version} is ready: a router and {} in one process.\n
   router   {}    any Redis client
 {rows}  admin    http://{admin}    /metrics /readyz\n
   try      redis-cli -h {host} -p {port} set hello world
            redis-cli -h {host} -p {port} --scan
            redis-cli -c -h {host} -p {} get hello
   stop     ^C\n\n",
-        nodes.len(),
+        if nodes.len() == 1 { "1 cache node".to_owned() } else { format!("{} cache nodes", nodes.len()) },
         router.addr(),
         nodes[0].resp.port(),
     );
@@ -370,3 +373,30 @@ fn print_page(router: &RouterHandle, admin: SocketAddr, nodes: &Nodes) {
 
 #[cfg(not(feature = "embedded"))]
 fn print_page(_: &RouterHandle, _: SocketAddr, _: &Nodes) {}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_password_is_none() {
+        let passwords = |args: &[&str]| {
+            let flags = RouterFlags::try_parse_from([&["shoal-router"], args].concat()).expect("flags");
+            let settings = settings(&flags, 1);
+            [settings.password, settings.upstream_password]
+                .map(|p| p.map(|p| String::from_utf8(p).expect("text")))
+        };
+        assert_eq!(passwords(&["--requirepass", "", "--node-password", ""]), [None, None]);
+        let both = Some("a".to_owned());
+        assert_eq!(
+            passwords(&["--requirepass", "a"]),
+            [both.clone(), both.clone()],
+            "embedded nodes have it, too"
+        );
+        assert_eq!(passwords(&["--requirepass", "a", "--node-password", ""]), [both.clone(), both.clone()]);
+        assert_eq!(passwords(&["--requirepass", "a", "--join", "h:1"]), [both.clone(), None]);
+        assert_eq!(passwords(&["--node-password", "a", "--join", "h:1"]), [None, both]);
+    }
+}

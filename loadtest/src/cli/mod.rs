@@ -116,9 +116,10 @@ fn workloads(name: Option<&str>) -> Result<ExitCode, Error> {
     use crate::workload::{BUILT_IN, Workload};
     match name {
         None => {
+            let width = BUILT_IN.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
             let mut rows = Vec::new();
             for (name, _) in BUILT_IN {
-                rows.push(format!("{name:<15} {}", Workload::find(name)?.about));
+                rows.push(format!("{name:<width$} {}", Workload::find(name)?.about));
             }
             println!("{}", rows.join("\n"));
         }
