@@ -102,6 +102,7 @@ impl Shared {
     pub(crate) fn own_info(&self) -> Own {
         let uptime = self.started.elapsed().unwrap_or_default().as_secs();
         let executable = std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default();
+        let password = String::from_utf8_lossy(self.settings.password.as_deref().unwrap_or_default());
         let total = |f: fn(&Totals) -> u64| self.totals.iter().map(|t| f(t)).sum::<u64>().to_string();
         Own {
             fields: vec![
@@ -130,6 +131,8 @@ impl Shared {
                 ("cluster-enabled", "no".to_owned()),
                 ("port", self.addr.port().to_string()),
                 ("bind", self.addr.ip().to_string()),
+                // Whoever it lets in need not know the nodes' password.
+                ("requirepass", password.into_owned()),
             ],
         }
     }

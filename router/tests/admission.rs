@@ -62,6 +62,12 @@ fn a_router_with_a_wrong_password_is_not_ready_and_says_why() {
     until("it is ready", || page(admin, "/readyz").starts_with("HTTP/1.1 200"));
     until("the log says so", || router.output().contains("ready on "));
     assert_eq!(router.client().unwrap().line("SET a 1").unwrap(), Frame::Simple("OK".into()));
+    let password = router.client().unwrap().line("CONFIG GET requirepass").unwrap();
+    assert_eq!(
+        password.words().unwrap(),
+        [b"requirepass".to_vec(), Vec::new()],
+        "its own and not the nodes'"
+    );
     // Somebody changes it again: that shows when the next connection is made.
     assert_eq!(client.line("CONFIG SET requirepass other").unwrap(), Frame::Simple("OK".into()));
     client.line("CLIENT KILL TYPE normal SKIPME yes").unwrap();
