@@ -127,7 +127,7 @@ fn copy_value(db: &mut Db<'_>, source: (u8, &[u8]), target: (u8, &[u8]), replace
         return false;
     }
     let expires_at = db.expires_at(source.1).flatten().unwrap_or(0);
-    let Some(value) = db.peek(source.1).cloned() else { return false };
+    let Some(value) = db.duplicate(source.1) else { return false };
     db.select(target.0);
     db.set(target.1, value, expiry(expires_at));
     db.select(source.0);
@@ -150,7 +150,10 @@ fn database(arg: &[u8]) -> Result<u8> {
 
 #[cfg(test)]
 mod tests {
+    use shoal_proto::slot::key_slot;
+
     use super::super::testing::Core;
+    use crate::store::Db;
 
     #[test]
     fn expiry_travels_with_the_value() {
@@ -166,6 +169,22 @@ mod tests {
         assert_eq!(core.run("EXISTS {t}b"), ":0\r\n");
         core.db = 0;
         assert_eq!(core.run("EXISTS {t}b {t}c"), ":0\r\n");
+    }
+
+    #[test]
+    fn a_long_string_is_not_copied_under_the_lock() {
+        let mut core = Core::new();
+        core.run("SETRANGE {t}a 100000 end");
+        let used = core.store.used_memory();
+        assert_eq!(core.run("COPY {t}a {t}b"), ":1\r\n");
+        assert!(core.store.used_memory() >= used + 100_000, "each counts, as if the other were not there");
+        let mut db = core.store.lock_slot(0, key_slot(b"{t}a"), core.now);
+        let at = |db: &mut Db<'_>, key: &[u8]| db.peek_str(key).map(|bytes| bytes.map(<[u8]>::as_ptr));
+        assert_eq!(at(&mut db, b"{t}a"), at(&mut db, b"{t}b"));
+        drop(db);
+        core.run("APPEND {t}b more");
+        assert_eq!(core.run("GETRANGE {t}a 99999 -1"), "$4\r\n\0end\r\n");
+        assert_eq!(core.run("GETRANGE {t}b 99999 -1"), "$8\r\n\0endmore\r\n");
     }
 
     #[test]

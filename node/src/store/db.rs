@@ -418,6 +418,17 @@ impl<'a> Db<'a> {
         Some(self.value(spot))
     }
 
+    /// A copy of the value of `key`, without counting at all. The bytes of a long string are not copied but shared.
+    pub fn duplicate(&mut self, key: &[u8]) -> Option<Value> {
+        let spot = self.find(key)?;
+        if let Some(Value::Str(string)) = self.guards[spot.guard].1.boxed_mut(spot.place.handle)
+            && string.bytes().len() > LEAST_PREPARED
+        {
+            string.share();
+        }
+        Some(self.value(spot).clone())
+    }
+
     /// The bytes of the string at `key`, without counting at all.
     ///
     /// # Errors
