@@ -391,18 +391,22 @@ impl<'a> Db<'a> {
     }
 
     fn boxed_text(&mut self, spot: Spot) -> Result<Text<'_>> {
-        match self.guards[spot.guard].1.boxed_mut(spot.place.handle) {
-            Some(Value::Str(string)) => {
-                if string.bytes().len() > LEAST_PREPARED {
-                    string.share();
-                }
-                Ok(match string.shared() {
-                    Some(bytes) => Text::Shared(bytes),
-                    None => Text::Bytes(string.bytes()),
-                })
-            }
-            _ => Err(Error::WrongType),
+        let string = self.boxed_str(spot).ok_or(Error::WrongType)?;
+        Ok(match string.shared() {
+            Some(bytes) => Text::Shared(bytes),
+            None => Text::Bytes(string.bytes()),
+        })
+    }
+
+    /// The string outside the log that is there, such that it can be held without a copy if it is long.
+    fn boxed_str(&mut self, spot: Spot) -> Option<&Str> {
+        let Some(Value::Str(string)) = self.guards[spot.guard].1.boxed_mut(spot.place.handle) else {
+            return None;
+        };
+        if string.bytes().len() > LEAST_PREPARED {
+            string.share();
         }
+        Some(string)
     }
 
     /// The value of `key`, for looking at it from outside (`TYPE`, `EXISTS`, `OBJECT`): counts as a hit or a miss,
@@ -421,10 +425,8 @@ impl<'a> Db<'a> {
     /// A copy of the value of `key`, without counting at all. The bytes of a long string are not copied but shared.
     pub fn duplicate(&mut self, key: &[u8]) -> Option<Value> {
         let spot = self.find(key)?;
-        if let Some(Value::Str(string)) = self.guards[spot.guard].1.boxed_mut(spot.place.handle)
-            && string.bytes().len() > LEAST_PREPARED
-        {
-            string.share();
+        if let Some(string) = self.boxed_str(spot) {
+            return Some(string.clone().into());
         }
         Some(self.value(spot).clone())
     }

@@ -93,12 +93,20 @@ fn names(view: &View) -> Vec<&str> {
 /// How long anything may take that must happen at last: machines are busy at times.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn until(what: &str, mut test: impl FnMut() -> bool) {
+/// Whether that became true in time.
+async fn comes_true(mut test: impl FnMut() -> bool) -> bool {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !test() {
-        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        if tokio::time::Instant::now() > deadline {
+            return false;
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    true
+}
+
+async fn until(what: &str, test: impl FnMut() -> bool) {
+    assert!(comes_true(test).await, "in vain: {what}");
 }
 
 /// Waits until all nodes have the same view, of exactly these nodes.
@@ -112,22 +120,18 @@ async fn agree(nodes: &[&Node]) -> Arc<View> {
             && !first.moves()
             && nodes.iter().all(|n| *n.handle.view() == *first && n.handle.ready().is_ok())
     };
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !agreed() {
-        if tokio::time::Instant::now() > deadline {
-            for node in nodes {
-                let (view, ready) = (node.handle.view(), node.handle.ready());
-                println!(
-                    "{}: view {} of {:?}, moves: {}, {ready:?}",
-                    node.name,
-                    view.epoch,
-                    names(&view),
-                    view.moves()
-                );
-            }
-            panic!("no view of {wanted:?}");
+    if !comes_true(agreed).await {
+        for node in nodes {
+            let (view, ready) = (node.handle.view(), node.handle.ready());
+            println!(
+                "{}: view {} of {:?}, moves: {}, {ready:?}",
+                node.name,
+                view.epoch,
+                names(&view),
+                view.moves()
+            );
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        panic!("no view of {wanted:?}");
     }
     nodes[0].handle.view()
 }
