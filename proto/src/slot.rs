@@ -9,6 +9,20 @@ pub const SLOTS: u16 = 16384;
 /// The part of `key` that decides its slot: between the first `{` and the next `}` if that is not empty.
 #[inline]
 pub fn hash_tag(key: &[u8]) -> &[u8] {
+    if has_brace(key) { tag_in_braces(key) } else { key }
+}
+
+/// Whether there is a `{`: sixteen bytes at once, without a call.
+#[inline]
+fn has_brace(key: &[u8]) -> bool {
+    let (chunks, rest) = key.as_chunks::<16>();
+    let in_chunks = chunks
+        .iter()
+        .fold(false, |found, chunk| found | chunk.iter().fold(false, |found, byte| found | (*byte == b'{')));
+    in_chunks || rest.contains(&b'{')
+}
+
+fn tag_in_braces(key: &[u8]) -> &[u8] {
     if let Some(open) = memchr::memchr(b'{', key) {
         let rest = &key[open + 1..];
         if let Some(len @ 1..) = memchr::memchr(b'}', rest) {

@@ -13,10 +13,21 @@ use shoal_proto::{
 use smallvec::SmallVec;
 
 use super::{Handler, Scope, gated};
-use crate::store::{Db, Held, LEAST_PREPARED, Located, Store};
+use crate::store::{Db, Held, LEAST_PREPARED, Located, Seen, Store};
 
 /// A request's keys, in order of appearance.
 pub type Keys<'a> = SmallVec<[Located<'a>; 4]>;
+
+/// Where and when a command is executed: what most of them need to know of a [`Scope`].
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The connection's selected database.
+    pub db: u8,
+    /// Ms since 1970.
+    pub now: u64,
+    /// Whether reads count as accesses.
+    pub touch: bool,
+}
 
 /// Executes data commands on a store.
 #[derive(Debug)]
@@ -87,41 +98,44 @@ impl Dispatch {
     }
 
     /// Executes a request with one key, under the lock that is held if that is its shard's. `again`: it is the key of the request
-    /// that was executed before with the same `held`. If `keep`, the lock is held afterwards.
+    /// that was executed before with the same `held`; else `seen` may be its item. If `keep`, the lock is held afterwards. `scope` is
+    /// made where it is needed.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    #[inline]
-    pub fn run_held<'s>(
+    #[inline(always)]
+    pub fn run_held<'s, 'b>(
         &self,
         store: &'s Store,
         entry: &Entry,
-        scope: &Scope<'_>,
+        (moment, scope): (Moment, impl Fn() -> Scope<'b>),
         key: &Located<'_>,
         (args, out): (Args<'_>, &mut Reply<'_>),
-        (held, again, keep): (&mut Held<'s>, bool, bool),
+        (held, again, seen, keep): (&mut Held<'s>, bool, Seen, bool),
     ) -> Result {
         let handler = match self.handler(entry) {
             Handler::Data(handler) => handler,
             Handler::Keeps(handler) if args.raw().len() <= LEAST_PREPARED => handler,
             _ => {
                 held.release();
-                return self.run(store, entry, *scope, &[*key], args, out);
+                return self.run(store, entry, scope(), &[*key], args, out);
             }
         };
         if entry.command.flags.contains(Flags::DENYOOM) && store.is_short() {
             held.release();
-            if !store.make_room(scope.now) {
+            if !store.make_room(moment.now) {
                 return Err(Error::OutOfMemory);
             }
         }
         let mark = out.mark();
-        let mut db = store.lock_held((scope.db, scope.now), (key, again), held);
-        scope.apply(&mut db);
+        let mut db = store.lock_held((moment.db, moment.now), (key, again, seen), held);
+        if !moment.touch {
+            db.no_touch();
+        }
         let result = if db.is_plain(key.slot) {
             handler(&mut db, args, out)
         } else {
-            gated::run(handler, entry, &mut db, &[key.slot], (*scope, args), out)
+            gated::run(handler, entry, &mut db, &[key.slot], (scope(), args), out)
         };
         drop(db);
         if !keep {
@@ -221,10 +235,10 @@ mod tests {
     use shoal_proto::resp::{Protocol, request::OwnedArgs};
 
     use super::*;
-    use crate::store::Settings;
+    use crate::store::{Ahead, Settings};
 
     /// With the key in place of K. They find it, do not look for it, change it where it is, write it anew, move or remove it.
-    const COMMANDS: [&str; 30] = [
+    const COMMANDS: [&str; 32] = [
         "SET K 1",
         "SET K 12345",
         "SET K text PX 40",
@@ -255,9 +269,12 @@ mod tests {
         "RPOP K 2",
         "ZADD K 1 member",
         "ZPOPMIN K",
+        "FLUSHDB",
+        "SWAPDB 0 1",
     ];
 
-    /// Commands under a lock that is kept, in runs on one key, answer and leave behind what they do one by one.
+    /// Commands under a lock that is kept, in runs on one key, answer and leave behind what they do one by one, whatever items
+    /// they are told to look at first.
     #[test]
     fn runs_under_one_lock_answer_as_commands_one_by_one() {
         let mut random = StdRng::seed_from_u64(13);
@@ -272,8 +289,22 @@ mod tests {
             waits: None,
             landed: None,
         };
+        // More keys than a flush removes at once.
+        let many = (0..80).fold("MSET".to_owned(), |line, i| format!("{line} {{x}}{i} 1"));
+        let many = OwnedArgs::new(many.split(' '));
+        let mut seen = vec![Seen::default()];
         for run in 0..4_000 {
             scope.db = random.random_range(0..2);
+            if random.random_bool(0.1) {
+                for store in [&kept, &single] {
+                    dispatch.execute(
+                        store,
+                        scope,
+                        many.args(),
+                        &mut Reply::new(&mut Vec::new(), Protocol::Resp2),
+                    );
+                }
+            }
             let (mut held, mut last) = (Held::default(), None);
             for _ in 0..random.random_range(1..24) {
                 // The lock outlives a change of the time in a long batch.
@@ -296,8 +327,18 @@ mod tests {
                     }
                     let (located, again) = (kept.locate(args.at(1)), last == Some(key));
                     last = Some(key);
-                    let under = (&mut held, again, random.random_range(0..8) > 0);
-                    dispatch.run_held(&kept, entry, &scope, &located, (args, &mut out), under)
+                    if random.random_bool(0.3) {
+                        held.release();
+                        let Located { slot, hash, .. } = located;
+                        let (db, whole, unseen) = (scope.db, false, Seen::default());
+                        let mut ahead = [Ahead { db, slot, hash, whole, seen: unseen }];
+                        kept.ask(&mut ahead);
+                        seen.push(ahead[0].seen);
+                    }
+                    let item = seen[seen.len().saturating_sub(random.random_range(1..6))];
+                    let under = (&mut held, again, item, random.random_range(0..8) > 0);
+                    let moment = Moment { db: scope.db, now: scope.now, touch: scope.touch };
+                    dispatch.run_held(&kept, entry, (moment, || scope), &located, (args, &mut out), under)
                 });
                 if let Err(error) = result {
                     out.error(&error);

@@ -22,9 +22,12 @@ use super::{
 };
 use crate::{
     admin,
-    command::{Scope, Waits, dispatch::Dispatch},
+    command::{
+        Scope, Waits,
+        dispatch::{Dispatch, Moment},
+    },
     stats::Counters,
-    store::{Held, Landed, Located},
+    store::{Held, Landed, Located, Seen},
 };
 
 /// Why execution stopped before the input's end.
@@ -175,7 +178,7 @@ impl<'a> Batch<'a> {
             limits.authenticated = self.session.authenticated();
             deep.clear();
             gathered = deep.gather((&self.shared.store, self.session.db), scanner, (input, at), limits);
-            deep.ask(&self.shared.store, gathered.range.clone());
+            deep.ask(&self.shared.store);
             stopped = self.run_gathered(deep, &gathered, input, out);
         }
     }
@@ -265,7 +268,7 @@ impl<'a> Batch<'a> {
     /// Executes a request of which nothing is known yet.
     #[cold]
     fn one_alone(&mut self, args: Args<'_>, out: &mut Replies) -> Outcome {
-        let ready = Ready { args, entry: None, key: None, again: false, keep: false };
+        let ready = Ready { args, entry: None, key: None, seen: Seen::default(), again: false, keep: false };
         self.one(&ready, &mut Held::default(), out)
     }
 
@@ -460,10 +463,11 @@ impl<'a> Batch<'a> {
                 if !self.leased {
                     return Err(Error::Held);
                 }
-                let scope = Scope {
-                    db: self.session.db,
-                    now: self.clock.now,
-                    touch: !self.session.no_touch,
+                let (db, now, touch) = (self.session.db, self.clock.now, !self.session.no_touch);
+                let scope = || Scope {
+                    db,
+                    now,
+                    touch,
                     within: self.upstream.map(|_| self.ownership.slots()),
                     alone: self.ownership.alone(),
                     waits: Some(&self.waits),
@@ -473,18 +477,19 @@ impl<'a> Batch<'a> {
                 if let Some(key) = &ready.key {
                     if let Err(error) = self.ownership.check_one(key.slot) {
                         held.release();
-                        return self.at_copy(entry, scope, &[*key], (error, args), out);
+                        return self.at_copy(entry, scope(), &[*key], (error, args), out);
                     }
-                    let under = (held, ready.again, ready.keep);
-                    return dispatch.run_held(store, entry, &scope, key, (args, out), under);
+                    let under = (held, ready.again, ready.seen, ready.keep);
+                    let moment = Moment { db, now, touch };
+                    return dispatch.run_held(store, entry, (moment, scope), key, (args, out), under);
                 }
                 held.release();
                 let keys = Dispatch::keys(store, entry, args);
                 let slots: SmallVec<[u16; 16]> = keys.iter().map(|key| key.slot).collect();
                 if let Err(error) = self.ownership.check(&slots, self.upstream.is_some() && entry.splits()) {
-                    return self.at_copy(entry, scope, &keys, (error, args), out);
+                    return self.at_copy(entry, scope(), &keys, (error, args), out);
                 }
-                dispatch.run(store, entry, scope, &keys, args, out)
+                dispatch.run(store, entry, scope(), &keys, args, out)
             }
             Action::Session(handler) => {
                 held.release();

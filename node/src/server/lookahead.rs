@@ -9,7 +9,7 @@ use shoal_proto::{
 
 use crate::{
     same::same,
-    store::{Ahead, Located, Store, Wanted, shard_of},
+    store::{Ahead, Located, Seen, Store, shard_of},
 };
 
 /// Requests of one connection gathered at once; more look-ups than a core can have waiting for memory, and few enough
@@ -50,15 +50,33 @@ struct Found {
     end: usize,
     first_span: u32,
     last_span: u32,
-    hash: u32,
-    slot: u16,
     entry: u16,
-    db: u8,
+    /// Which of the keys is its, if it has one.
+    key: u32,
     has_key: bool,
     /// Its key is that of the request before, so what it needs was asked for.
     again: bool,
     /// The argument that is an element of the key's collection, or 0.
     element: u8,
+}
+
+/// A command as it was called last.
+#[derive(Debug, Clone, Copy)]
+struct Usual<'a> {
+    name: &'a [u8],
+    entry: &'static Entry,
+    /// With so many arguments.
+    len: usize,
+    element: u8,
+}
+
+impl<'a> Usual<'a> {
+    /// What a request calls, unless that is something that has to be looked at more closely.
+    fn of(args: Args<'_>, name: &'a [u8]) -> Option<Self> {
+        let entry = table().usual(args)?;
+        let element = ELEMENTS[usize::from(entry.id)].min((args.len() - 1) as u8);
+        Some(Self { name, entry, len: args.len(), element })
+    }
 }
 
 /// A request about to be executed.
@@ -69,6 +87,8 @@ pub(super) struct Ready<'a> {
     pub(super) entry: Option<&'static Entry>,
     /// Its one key, if the entry says that it has one.
     pub(super) key: Option<Located<'a>>,
+    /// An item that may be its.
+    pub(super) seen: Seen,
     /// Whether that is also the key of the request before, if that was executed with one.
     pub(super) again: bool,
     /// Whether the next request has one too, in the same shard.
@@ -97,12 +117,15 @@ impl Gathered {
 pub(super) struct Lookahead {
     found: Vec<Found>,
     spans: Vec<Span>,
+    /// Their keys, each once in a run of requests on it.
+    wanted: Vec<Ahead>,
 }
 
 impl Lookahead {
     /// Forgets all requests, and gives back what one huge request made it hold.
     pub(super) fn clear(&mut self) {
         self.found.clear();
+        self.wanted.clear();
         self.spans.clear();
         if self.spans.capacity() > 1 << 16 {
             *self = Self::default();
@@ -126,7 +149,7 @@ impl Lookahead {
         let first = self.found.len();
         let most = first + if limits.authenticated { LOOKAHEAD } else { 1 };
         let mut end = at;
-        let (mut last, mut key): (Option<(&[u8], &Entry)>, Option<Located<'_>>) = (None, None);
+        let (mut last, mut key): (Option<Usual<'_>>, Option<&[u8]>) = (None, None);
         let next = loop {
             if self.found.len() == most {
                 break Next::More;
@@ -154,60 +177,58 @@ impl Lookahead {
                     Err(error) => break Next::Error(error),
                 },
             }
-            let args = Args::new(&input[start..end], &self.spans[first_span..]);
-            let mut found = Found {
+            let request = &input[start..end];
+            let args = Args::new(request, &self.spans[first_span..]);
+            // Of the input, so that it can be compared with the next request's.
+            let argument = |i: usize| {
+                let span = args.spans()[i];
+                &request[span.start as usize..span.end as usize]
+            };
+            let name = argument(0);
+            let usual = match &last {
+                // Pipelines mostly repeat a command.
+                Some(usual) if usual.len == args.len() && same(name, usual.name) => last,
+                _ => Usual::of(args, name),
+            };
+            let (mut entry, mut element, mut has_key, mut again) = (UNKNOWN, 0, false, false);
+            if let Some(usual) = usual {
+                (entry, element) = (usual.entry.id, usual.element);
+                if usual.entry.one_key {
+                    let bytes = argument(1);
+                    has_key = true;
+                    again = key.is_some_and(|before| same(before, bytes));
+                    if !again {
+                        key = Some(bytes);
+                        let Located { slot, hash, .. } = store.locate(bytes);
+                        store.ask_slot(slot);
+                        let whole = element != 0;
+                        self.wanted.push(Ahead { db, slot, hash, whole, seen: Seen::default() });
+                    }
+                }
+            }
+            if usual.is_some() {
+                last = usual;
+            }
+            self.found.push(Found {
                 start,
                 end,
                 first_span: first_span as u32,
                 last_span: self.spans.len() as u32,
-                hash: 0,
-                slot: 0,
-                entry: UNKNOWN,
-                db,
-                has_key: false,
-                again: false,
-                element: 0,
-            };
-            // In the input, so that it can be compared with the next request's.
-            let argument = |i: usize| {
-                let span = self.spans[first_span + i];
-                &input[start + span.start as usize..start + span.end as usize]
-            };
-            let usual = match &last {
-                // Pipelines mostly repeat a command.
-                Some((name, entry)) if same(args.at(0), name) && entry.command.accepts(args.len()) => {
-                    Some(*entry)
-                }
-                _ => table().usual(args),
-            };
-            if let Some(entry) = usual {
-                found.entry = entry.id;
-                last = Some((argument(0), entry));
-                if entry.one_key {
-                    found.has_key = true;
-                    found.element = ELEMENTS[usize::from(entry.id)].min((args.len() - 1) as u8);
-                    match &key {
-                        Some(known) if same(known.bytes, argument(1)) => {
-                            (found.hash, found.slot, found.again) = (known.hash, known.slot, true);
-                        }
-                        _ => {
-                            let located = store.locate(argument(1));
-                            store.ask_slot(located.slot);
-                            (found.hash, found.slot) = (located.hash, located.slot);
-                            key = Some(located);
-                        }
-                    }
-                }
-            }
-            self.found.push(found);
+                entry,
+                // The last one; none if there are none yet, and then it is not looked at.
+                key: (self.wanted.len() as u32).wrapping_sub(1),
+                has_key,
+                again,
+                element,
+            });
         };
         Gathered { range: first..self.found.len(), end, next }
     }
 
-    /// Asks for the memory that these requests will wait for, so that the waits overlap.
-    pub(super) fn ask(&self, store: &Store, range: Range<usize>) {
-        if range.len() > 1 {
-            store.ask(&Keys(&self.found[range]));
+    /// Asks for the memory that all of them will wait for, so that the waits overlap.
+    pub(super) fn ask(&mut self, store: &Store) {
+        if self.found.len() > 1 {
+            store.ask(&mut self.wanted);
         }
     }
 
@@ -225,8 +246,9 @@ impl Lookahead {
             let span = self.spans[found.first_span as usize + i];
             &input[found.start + span.start as usize..found.start + span.end as usize]
         };
-        let key = Located { bytes: argument(found, 1), slot: found.slot, hash: found.hash };
-        store.ask_elements(found.db, &key, run.map(|found| argument(found, usize::from(found.element))));
+        let Ahead { db, slot, hash, .. } = self.wanted[found.key as usize];
+        let key = Located { bytes: argument(found, 1), slot, hash };
+        store.ask_elements(db, &key, run.map(|found| argument(found, usize::from(found.element))));
     }
 
     /// The `i`th request, and where its input goes on behind it.
@@ -236,23 +258,12 @@ impl Lookahead {
         let spans = &self.spans[found.first_span as usize..found.last_span as usize];
         let args = Args::new(&input[found.start..found.end], spans);
         let entry = (found.entry != UNKNOWN).then(|| table().entry(found.entry));
-        let key = found.has_key.then(|| Located { bytes: args.at(1), slot: found.slot, hash: found.hash });
-        let keep = self
-            .found
-            .get(i + 1)
-            .is_some_and(|next| found.has_key && next.has_key && shard_of(next.slot) == shard_of(found.slot));
-        (Ready { args, entry, key, again: found.again, keep }, found.end)
-    }
-}
-
-/// The requests that have a key.
-struct Keys<'a>(&'a [Found]);
-
-impl Wanted for Keys<'_> {
-    fn each(&self, mut f: impl FnMut(Ahead)) {
-        let wanted = self.0.iter().filter(|found| found.has_key && !found.again);
-        wanted.for_each(|&Found { db, slot, hash, element, .. }| {
-            f(Ahead { db, slot, hash, whole: element != 0 });
-        });
+        let of = |found: &Found| found.has_key.then(|| &self.wanted[found.key as usize]);
+        let wanted = of(found);
+        let key = wanted.map(|&Ahead { slot, hash, .. }| Located { bytes: args.at(1), slot, hash });
+        let seen = wanted.map_or(Seen::default(), |ahead| ahead.seen);
+        let next = self.found.get(i + 1).and_then(of);
+        let keep = wanted.zip(next).is_some_and(|(this, next)| shard_of(this.slot) == shard_of(next.slot));
+        (Ready { args, entry, key, seen, again: found.again, keep }, found.end)
     }
 }

@@ -359,7 +359,7 @@ impl Worker {
             };
             self.round.push(Part { place, input, gathered });
         }
-        self.ahead.ask(&self.shared.store, 0..self.ahead.len());
+        self.ahead.ask(&self.shared.store);
         let mut round = std::mem::take(&mut self.round);
         // Streams to other nodes are told once of all that this changes.
         let changes = Round::begin();

@@ -2,13 +2,11 @@
 
 use std::cell::Cell;
 
-use bytes::Bytes;
 use shoal_proto::{Error, error::Result, slot::key_slot};
 
 use super::{
-    Edit, Gate, Guards, Located, Prepared, Settings, Store,
+    Edit, Gate, Guards, Located, Prepared, Seen, Settings, Store,
     item::Form,
-    prepared::LEAST_PREPARED,
     shard::{Found, Key, Place, Shard, Stored},
     shard_of,
 };
@@ -25,26 +23,6 @@ pub enum Expiry {
     At(u64),
     /// As before.
     Keep,
-}
-
-/// A string to be read.
-#[derive(Debug, Clone, Copy)]
-pub enum Text<'a> {
-    /// Only while the lock is held.
-    Bytes(&'a [u8]),
-    /// Or for as long as somebody holds a reference.
-    Shared(&'a Bytes),
-}
-
-impl<'a> Text<'a> {
-    /// The string.
-    #[inline]
-    pub fn bytes(self) -> &'a [u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
 }
 
 /// One step of a scan: where to go on (0: the end).
@@ -75,8 +53,6 @@ pub struct Db<'a> {
     /// The command's keys as they were located before, and which of them was asked for last.
     keys: &'a [Located<'a>],
     last: Cell<usize>,
-    /// The only key is that of the command before, under the same hold of the lock.
-    again: bool,
     /// Copies of its long arguments.
     prepared: Option<&'a mut Prepared>,
     /// Values taken out of the log to be read.
@@ -114,7 +90,6 @@ impl<'a> Db<'a> {
             slot,
             keys,
             last: Cell::new(0),
-            again: false,
             prepared: None,
             lifted: Vec::new(),
         }
@@ -126,12 +101,6 @@ impl<'a> Db<'a> {
         self
     }
 
-    /// The only key is that of the command before, and the lock was not released since.
-    #[inline]
-    pub(super) fn of_same_key(&mut self) {
-        self.again = true;
-    }
-
     /// These arguments are copied already.
     pub fn having(mut self, prepared: &'a mut Prepared) -> Self {
         self.prepared = Some(prepared);
@@ -139,11 +108,14 @@ impl<'a> Db<'a> {
     }
 
     /// What is known of a key: commands mostly ask for the same key again, or for the one behind it.
-    #[inline]
+    #[inline(always)]
     fn known(&self, key: &[u8]) -> Option<&Located<'a>> {
         let last = self.last.get();
         let near = self.keys.get(last..self.keys.len().min(last + 2))?;
         // The same bytes at the same place: the request stays where it is until the command is through.
+        if let [only] = self.keys {
+            return std::ptr::eq(only.bytes, key).then_some(only);
+        }
         let ahead = near.iter().position(|known| std::ptr::eq(known.bytes, key))?;
         self.last.set(last + ahead);
         Some(&near[ahead])
@@ -167,7 +139,7 @@ impl<'a> Db<'a> {
         self.last.set(last);
         for step in super::prefetch::STEPS {
             for (guard, key) in &known {
-                step(&self.guards[*guard].1, key);
+                step(self.guards.get(*guard), key);
             }
         }
     }
@@ -185,7 +157,10 @@ impl<'a> Db<'a> {
     /// When collections stay packed. A copy, so that it can be used while a key is edited.
     #[inline]
     pub fn encodings(&self) -> Encodings {
-        self.guards.first().map_or_else(|| self.store.settings.load().encodings, |(_, shard)| shard.encodings)
+        match self.guards.len() {
+            0 => self.store.settings.load().encodings,
+            _ => self.guards.get(0).encodings,
+        }
     }
 
     /// The settings in force.
@@ -211,25 +186,24 @@ impl<'a> Db<'a> {
 
     #[inline]
     pub(super) fn guard_of(&self, slot: u16) -> usize {
+        let place = || self.guards.position(shard_of(slot));
         if self.guards.len() == 1 {
-            debug_assert_eq!(self.guards[0].0, shard_of(slot), "key outside the command's locked slots");
+            debug_assert_eq!(place(), Some(0), "key outside the command's locked slots");
             return 0;
         }
-        let shard = shard_of(slot);
-        self.guards
-            .binary_search_by_key(&shard, |g| g.0)
-            .expect("a command only touches keys whose slots it locked")
+        place().expect("a command only touches keys whose slots it locked")
     }
 
     /// The shard of a slot.
+    #[inline]
     pub(super) fn of(&self, slot: u16) -> &Shard {
-        &self.guards[self.guard_of(slot)].1
+        self.guards.get(self.guard_of(slot))
     }
 
     /// Whether the slot is open and nobody listens to its changes: the usual case.
     #[inline]
     pub(crate) fn is_plain(&self, slot: u16) -> bool {
-        self.guards[self.guard_of(slot)].1.gates.state(slot).is_plain()
+        self.of(slot).gates.state(slot).is_plain()
     }
 
     /// Checks that commands on these slots may be executed. That one of them is elsewhere is said first: waiting would
@@ -250,7 +224,7 @@ impl<'a> Db<'a> {
 
     /// Counts changes of data in the locked shards.
     pub(crate) fn changes(&self) -> u64 {
-        self.guards.iter().map(|(_, shard)| shard.stats.dirty).sum()
+        self.guards.iter().map(|shard| shard.stats.dirty).sum()
     }
 
     /// Goes on in this database at this moment.
@@ -258,29 +232,32 @@ impl<'a> Db<'a> {
         (self.index, self.now) = (index, now);
     }
 
+    #[inline]
     pub(super) fn shard(&mut self, guard: usize) -> &mut Shard {
-        &mut self.guards[guard].1
+        self.guards.get_mut(guard)
     }
 
     /// Where a key would be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn locate<'k>(&self, key: &'k [u8]) -> (usize, Key<'k>) {
         let (slot, hash) = match self.known(key) {
             Some(known) => (known.slot, known.hash),
             None => (self.slot_of(key), self.store.hash(key)),
         };
         let guard = self.guard_of(slot);
-        let space = self.guards[guard].1.space(self.index);
+        let space = self.guards.get(guard).space(self.index);
         (guard, Key { space, slot, hash, bytes: key })
     }
 
     /// Finds a key that is not expired; removes it if it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_at(&mut self, guard: usize, key: &Key<'_>) -> Option<Spot> {
-        let (again, shard) = (self.again, &mut *self.guards[guard].1);
-        let place = if again { shard.find_again(key) } else { shard.find(key) };
-        shard.recent = place.map(|place| (place.handle, shard.log.gone()));
-        let place = place?;
+        let shard = self.guards.get_mut(guard);
+        let Some(place) = shard.find_seen(key) else {
+            shard.recent = Seen::default();
+            return None;
+        };
+        shard.recent = shard.seen(place.handle);
         if shard.item(place.handle).expired(self.now) {
             if self.copy {
                 return None;
@@ -307,11 +284,11 @@ impl<'a> Db<'a> {
     }
 
     /// Finds a key and counts a hit or a miss.
-    #[inline]
-    fn find_counted(&mut self, key: &[u8]) -> Option<Spot> {
+    #[inline(always)]
+    pub(super) fn find_counted(&mut self, key: &[u8]) -> Option<Spot> {
         let (guard, key) = self.locate(key);
         let found = self.find_at(guard, &key);
-        let stats = &mut self.guards[guard].1.stats;
+        let stats = &mut self.guards.get_mut(guard).stats;
         match found {
             Some(_) => stats.hits += 1,
             None => stats.misses += 1,
@@ -322,14 +299,14 @@ impl<'a> Db<'a> {
     /// What was found is read: a hit and an access.
     #[inline]
     pub(super) fn note_read(&mut self, spot: Spot) {
-        self.guards[spot.guard].1.stats.hits += 1;
+        self.shard(spot.guard).stats.hits += 1;
         if self.touch {
             self.touch_at(spot);
         }
     }
 
     /// The same, and counts as an access.
-    #[inline]
+    #[inline(always)]
     fn find_read(&mut self, key: &[u8]) -> Option<Spot> {
         let spot = self.find_counted(key)?;
         if self.touch {
@@ -338,26 +315,26 @@ impl<'a> Db<'a> {
         Some(spot)
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch_at(&mut self, spot: Spot) {
         let now = self.now;
         self.shard(spot.guard).hit(spot.place.handle, now);
     }
 
-    #[inline]
+    #[inline(always)]
     fn found(&self, spot: Spot) -> Found<'_> {
-        self.guards[spot.guard].1.found(spot.place.handle)
+        self.guards.get(spot.guard).found(spot.place.handle)
     }
 
     /// A value to be looked at: where it is, or taken out of the log.
-    fn value(&mut self, spot: Spot) -> &Value {
+    pub(super) fn value(&mut self, spot: Spot) -> &Value {
         if let Found::Inline(..) = self.found(spot) {
             let value = self.found(spot).value().into_owned();
             self.lifted.clear();
             self.lifted.push(value);
             return &self.lifted[0];
         }
-        self.guards[spot.guard].1.boxed(spot.place.handle).expect("it is not in the log")
+        self.guards.get(spot.guard).boxed(spot.place.handle).expect("it is not in the log")
     }
 
     /// The value of `key`, for reading; counts as an access and as a hit or a miss.
@@ -376,39 +353,6 @@ impl<'a> Db<'a> {
         self.found(spot).as_str().map(Some).ok_or(Error::WrongType)
     }
 
-    /// The string at `key`, for a reply: a long one can be held beyond the lock, without a copy. Counts as
-    /// [`read`](Self::read) does.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`] if it is something else.
-    #[inline]
-    pub fn read_text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>> {
-        let Some(spot) = self.find_read(key) else { return Ok(None) };
-        if let Found::Inline(..) = self.found(spot) {
-            return self.found(spot).as_str().map(|bytes| Some(Text::Bytes(bytes))).ok_or(Error::WrongType);
-        }
-        self.boxed_text(spot).map(Some)
-    }
-
-    fn boxed_text(&mut self, spot: Spot) -> Result<Text<'_>> {
-        let string = self.boxed_str(spot).ok_or(Error::WrongType)?;
-        Ok(match string.shared() {
-            Some(bytes) => Text::Shared(bytes),
-            None => Text::Bytes(string.bytes()),
-        })
-    }
-
-    /// The string outside the log that is there, such that it can be held without a copy if it is long.
-    fn boxed_str(&mut self, spot: Spot) -> Option<&Str> {
-        let Some(Value::Str(string)) = self.guards[spot.guard].1.boxed_mut(spot.place.handle) else {
-            return None;
-        };
-        if string.bytes().len() > LEAST_PREPARED {
-            string.share();
-        }
-        Some(string)
-    }
-
     /// The value of `key`, for looking at it from outside (`TYPE`, `EXISTS`, `OBJECT`): counts as a hit or a miss,
     /// not as an access.
     pub fn look(&mut self, key: &[u8]) -> Option<&Value> {
@@ -420,15 +364,6 @@ impl<'a> Db<'a> {
     pub fn peek(&mut self, key: &[u8]) -> Option<&Value> {
         let spot = self.find(key)?;
         Some(self.value(spot))
-    }
-
-    /// A copy of the value of `key`, without counting at all. The bytes of a long string are not copied but shared.
-    pub fn duplicate(&mut self, key: &[u8]) -> Option<Value> {
-        let spot = self.find(key)?;
-        if let Some(string) = self.boxed_str(spot) {
-            return Some(string.clone().into());
-        }
-        Some(self.value(spot).clone())
     }
 
     /// The bytes of the string at `key`, without counting at all.
@@ -497,7 +432,7 @@ impl<'a> Db<'a> {
             self.touch_at(spot);
         }
         let now = self.now;
-        Ok(Edit::existing(&mut self.guards[spot.guard].1, spot.place, now))
+        Ok(Edit::existing(self.shard(spot.guard), spot.place, now))
     }
 
     /// The same; a key that does not exist begins as `T::default()`.
@@ -515,7 +450,7 @@ impl<'a> Db<'a> {
     /// A key that is not there, to be made.
     pub(super) fn new_at<'s, T: Typed + Default>(&'s mut self, guard: usize, key: Key<'s>) -> Edit<'s, T> {
         let now = self.now;
-        Edit::new(&mut self.guards[guard].1, key, T::default().into_value(), now)
+        Edit::new(self.shard(guard), key, T::default().into_value(), now)
     }
 
     /// Stores `value` at `key`, whatever was there.
@@ -682,7 +617,11 @@ fn store(
 impl Drop for Db<'_> {
     #[inline]
     fn drop(&mut self) {
-        for (_, shard) in &mut self.guards {
+        for i in 0..self.guards.len() {
+            let shard = self.guards.get_mut(i);
+            if shard.is_settled() {
+                continue;
+            }
             shard.tidy(self.store.sparse(), &self.store.reclaim);
             self.store.settle(shard);
         }

@@ -3,15 +3,16 @@
 //! A client that pipelines commands on one key pays for one lock. Whoever holds it never takes another shard's: what needs
 //! one releases this first.
 
-use std::ops::{Deref, DerefMut};
-
 use parking_lot::MutexGuard;
+use smallvec::SmallVec;
 
 use super::{
     Db, Located, Store,
+    log::Handle,
     shard::{Key, Place, Shard},
     shard_of,
 };
+use crate::same::same;
 
 /// The lock, or none.
 #[derive(Debug, Default)]
@@ -38,73 +39,108 @@ impl<'a> Held<'a> {
 
 impl Store {
     /// Locks the shard of one key, as [`lock`](Self::lock) does; the lock is still held when the command is through. `again`:
-    /// the key is the one of the command that was executed before this with the same `held`, in the same database.
+    /// the key is the one of the command that was executed before this with the same `held`, in the same database; else `seen`
+    /// may be its item.
     #[inline]
     pub fn lock_held<'s: 'a, 'a>(
         &'s self,
         (db, now): (u8, u64),
-        (key, again): (&'a Located<'a>, bool),
+        (key, again, seen): (&'a Located<'a>, bool, Seen),
         held: &'a mut Held<'s>,
     ) -> Db<'a> {
         let number = shard_of(key.slot);
         let (was_held, shard) = held.lock(self, number);
-        let again = was_held && again;
-        if !again {
-            shard.recent = None;
+        if !(was_held && again) {
+            shard.recent = seen;
         }
-        let guards = Guards::from_buf([(number, Access::Lent(shard))]);
-        let mut db = Db::on(self, guards, (db, now), (Some(key.slot), std::slice::from_ref(key)));
-        if again {
-            db.of_same_key();
-        }
-        db
+        let guards = Guards::Lent(number, shard);
+        Db::on(self, guards, (db, now), (Some(key.slot), std::slice::from_ref(key)))
+    }
+}
+
+/// An item that was in the index at some time.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    handle: Handle,
+    /// How many items had gone from where they were by then.
+    gone: u64,
+}
+
+impl Default for Seen {
+    /// None.
+    fn default() -> Self {
+        Self { handle: 0, gone: u64::MAX }
     }
 }
 
 impl Shard {
-    /// Finds the key that all commands were about since the lock was taken, or since [`recent`](Self::recent) was forgotten. It is
-    /// where it was found unless something has gone since.
+    /// An item that is in the index.
     #[inline]
-    pub(super) fn find_again(&self, key: &Key<'_>) -> Option<Place> {
-        match self.recent {
-            Some((handle, gone)) if gone == self.log.gone() && self.item(handle).space() == key.space => {
-                debug_assert_eq!(self.key(handle), key.bytes, "it is the key that was found last");
-                Some(Place { space: key.space, slot: key.slot, hash: key.hash, handle })
-            }
-            _ => self.find(key),
-        }
+    pub(super) fn seen(&self, handle: Handle) -> Seen {
+        Seen { handle, gone: self.log.gone() }
     }
-}
 
-/// Access to a locked shard.
-#[derive(Debug)]
-pub(crate) enum Access<'a> {
-    /// By its lock, which is released with it.
-    Locked(MutexGuard<'a, Shard>),
-    /// By a lock that somebody else holds.
-    Lent(&'a mut Shard),
+    /// Finds a key. If it is that of the item seen last, and nothing has left the index or moved since, it need not be looked up.
+    #[inline(always)]
+    pub(super) fn find_seen(&self, key: &Key<'_>) -> Option<Place> {
+        let Seen { handle, gone } = self.recent;
+        if gone == self.log.gone()
+            && self.item(handle).space() == key.space
+            && same(self.key(handle), key.bytes)
+        {
+            return Some(Place { space: key.space, slot: key.slot, hash: key.hash, handle });
+        }
+        self.find(key)
+    }
 }
 
 /// The locked shards of one command, ascending.
-pub(crate) type Guards<'a> = smallvec::SmallVec<[(usize, Access<'a>); 1]>;
-
-impl Deref for Access<'_> {
-    type Target = Shard;
-    #[inline]
-    fn deref(&self) -> &Shard {
-        match self {
-            Self::Locked(guard) => guard,
-            Self::Lent(shard) => shard,
-        }
-    }
+#[derive(Debug)]
+pub(crate) enum Guards<'a> {
+    /// One, by a lock that somebody else holds.
+    Lent(usize, &'a mut Shard),
+    /// By their locks, which are released with this.
+    Locked(SmallVec<[(usize, MutexGuard<'a, Shard>); 1]>),
 }
 
-impl DerefMut for Access<'_> {
+impl Guards<'_> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut Shard {
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Locked(guard) => guard,
-            Self::Lent(shard) => shard,
+            Self::Lent(..) => 1,
+            Self::Locked(locked) => locked.len(),
+        }
+    }
+
+    /// The `i`th of them.
+    #[inline]
+    pub(super) fn get(&self, i: usize) -> &Shard {
+        match self {
+            Self::Lent(_, shard) => shard,
+            Self::Locked(locked) => &locked[i].1,
+        }
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn get_mut(&mut self, i: usize) -> &mut Shard {
+        match self {
+            Self::Lent(_, shard) => shard,
+            Self::Locked(locked) => &mut locked[i].1,
+        }
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+
+    /// Which of them this shard is, if it is locked.
+    #[inline]
+    pub(super) fn position(&self, shard: usize) -> Option<usize> {
+        match self {
+            Self::Lent(number, _) => (*number == shard).then_some(0),
+            Self::Locked(locked) => locked.binary_search_by_key(&shard, |(number, _)| *number).ok(),
         }
     }
 }

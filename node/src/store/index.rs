@@ -104,7 +104,7 @@ impl SlotIndex {
     }
 
     /// The line in which an item with this hash would be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn line_of(&self, hash: u32) -> Option<&Bucket> {
         match &self.listed {
             Lines::None(_) => None,
@@ -159,7 +159,7 @@ impl SlotIndex {
     }
 
     /// The item with this hash for which `is` holds.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: u32, mut is: impl FnMut(Handle) -> bool) -> Option<Handle> {
         let Some(mut line) = self.line_of(hash) else { return self.find_few(hash, is) };
         let wanted = tag(hash);

@@ -23,7 +23,8 @@ pub(super) const LONGEST_VALUE: usize = (1 << VALUE_BITS) - 1;
 /// Most credit an item can have.
 const MOST_CREDIT: u8 = 7;
 
-const EXPIRY_WIDTHS: [usize; 3] = [0, 5, 8];
+/// By the two bits that say so; one number is never written.
+const EXPIRY_WIDTHS: [usize; 4] = [0, 5, 8, 8];
 /// From when the short expiries count: the beginning of 2020. They reach to 2054.
 const EPOCH: u64 = 1_577_836_800_000;
 const SHORT: std::ops::Range<u64> = EPOCH + 1..EPOCH + (1 << 40);
@@ -54,17 +55,21 @@ pub(super) enum Form {
 }
 
 impl Form {
-    const ALL: [Self; 9] = [
-        Self::Whole,
-        Self::Text,
-        Self::Raw,
-        Self::Hash,
-        Self::Ints,
-        Self::Set,
-        Self::Zset,
-        Self::List,
-        Self::Boxed,
-    ];
+    /// The form with this number.
+    #[inline]
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Whole,
+            1 => Self::Text,
+            2 => Self::Raw,
+            3 => Self::Hash,
+            4 => Self::Ints,
+            5 => Self::Set,
+            6 => Self::Zset,
+            7 => Self::List,
+            _ => Self::Boxed,
+        }
+    }
 }
 
 /// Seconds modulo this are kept.
@@ -144,7 +149,7 @@ pub(super) struct Item<'a>(pub(super) &'a [u8]);
 impl<'a> Item<'a> {
     #[inline]
     pub(super) fn form(self) -> Form {
-        Form::ALL[usize::from(self.0[0] & 15)]
+        Form::of(self.0[0] & 15)
     }
 
     #[inline]
@@ -152,13 +157,13 @@ impl<'a> Item<'a> {
         self.0[0] & DEAD != 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn expiry_width(self) -> usize {
         EXPIRY_WIDTHS[usize::from(self.0[0] >> 4 & 3)]
     }
 
     /// When it expires, ms since 1970; 0 never.
-    #[inline]
+    #[inline(always)]
     pub(super) fn expires_at(self) -> u64 {
         let width = self.expiry_width();
         if width == 0 {
@@ -229,7 +234,7 @@ impl<'a> Item<'a> {
     }
 
     /// The key, unless it lies with the value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(self) -> Option<&'a [u8]> {
         if self.key_field() == LONG_KEY {
             return None;
@@ -238,7 +243,7 @@ impl<'a> Item<'a> {
         Some(&self.0[start..start + self.key_len()])
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(self) -> &'a [u8] {
         let start = HEADER + self.expiry_width() + self.key_len();
         &self.0[start..start + self.value_len()]

@@ -135,6 +135,8 @@ impl Shard {
             index.begin_walk();
             if count <= few { gone.push(index) } else { self.leftovers.put(i, index) }
         }
+        // Nobody finds them from now on, though they are still there.
+        self.log.note_gone();
         if count <= few {
             for index in &mut gone {
                 self.remove_left(index, count, &mut value);

@@ -1,5 +1,7 @@
 //! One line of a slot's index: a cache line with the tags and handles of up to twelve items.
 
+#![allow(unsafe_code, reason = "the instructions that compare many bytes at once are declared unsafe")]
+
 use super::log::Handle;
 
 /// Items in one line.
@@ -42,12 +44,33 @@ impl Bucket {
     pub(super) fn matches(&self, tag: u8) -> u32 {
         let (low, high) = self.tags.split_at(8);
         let low = u64::from_le_bytes(low.try_into().expect("eight of twelve"));
-        let high = u64::from(u32::from_le_bytes(high.try_into().expect("four of twelve")));
-        equal_bytes(low, tag) | (equal_bytes(high, tag) & 0xf) << 8
+        let high = u32::from_le_bytes(high.try_into().expect("four of twelve"));
+        equal_tags(low, high, tag)
     }
 }
 
+/// A bit for each of twelve bytes that has this value: compared all at once.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
+fn equal_tags(low: u64, high: u32, value: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    // SAFETY: these take and give values, and SSE2 is part of x86_64.
+    let equal = unsafe {
+        let tags = _mm_set_epi64x(i64::from(high), low as i64);
+        _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(value as i8)))
+    };
+    equal as u32 & 0xfff
+}
+
+/// The same with eight bytes at a time.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline]
+fn equal_tags(low: u64, high: u32, value: u8) -> u32 {
+    equal_bytes(low, value) | (equal_bytes(u64::from(high), value) & 0xf) << 8
+}
+
 /// A bit for each of eight bytes that has this value.
+#[cfg(any(test, not(target_arch = "x86_64"), miri))]
 #[inline]
 fn equal_bytes(bytes: u64, value: u8) -> u32 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;

@@ -93,7 +93,7 @@ pub(super) struct Log {
     earned: i64,
     /// Bytes of dead items and rests of sealed segments, where no walk has passed yet.
     waste: u64,
-    /// Items that have died or moved.
+    /// Items that have died or moved, and times that others were left out of the index.
     gone: u64,
     /// Size of new segments.
     segment_size: usize,
@@ -162,7 +162,8 @@ impl Log {
     /// Everything that is in it; it is empty then.
     pub(super) fn emptied(&mut self) -> Self {
         let fresh = Self::new(self.pool.clone(), self.segment_size);
-        std::mem::replace(self, fresh)
+        let gone = self.gone + 1;
+        std::mem::replace(self, Self { gone, ..fresh })
     }
 
     /// Where large strings get their memory.
@@ -332,7 +333,13 @@ impl Log {
         self.settle(number);
     }
 
-    /// How many items have died or moved: while it stays the same, so does every handle.
+    /// Items were left out of the index, and will die later.
+    pub(super) fn note_gone(&mut self) {
+        self.gone += 1;
+    }
+
+    /// How many items have died or moved, or how often others were left out of the index: while it stays the same, so does every
+    /// handle, and what was in the index is in it.
     #[inline]
     pub(super) fn gone(&self) -> u64 {
         self.gone

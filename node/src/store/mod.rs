@@ -6,6 +6,7 @@
 //!
 //! This module never parses requests or writes replies.
 
+mod accounts;
 mod audit;
 mod blob;
 mod compaction;
@@ -38,6 +39,7 @@ mod splice;
 mod sweep;
 mod tap;
 mod taps;
+mod text;
 mod together;
 mod ttl;
 mod whole;
@@ -46,19 +48,19 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
-pub use db::{Db, Expiry, Scanned, Text};
+pub use db::{Db, Expiry, Scanned};
 pub use edit::Edit;
 pub use eviction::{Easing, Policy};
 pub use gate::Gate;
-pub use held::Held;
-pub(crate) use held::{Access, Guards};
+pub(crate) use held::Guards;
+pub use held::{Held, Seen};
 pub use incoming::SlotStats;
 pub(crate) use incoming::{Charge, Incoming};
 pub use landing::{LEAST_LANDED, Landed, Landing};
 use parking_lot::Mutex;
+pub use prefetch::Ahead;
 use prefetch::Hints;
 pub(crate) use prefetch::prefetch_at;
-pub use prefetch::{Ahead, Wanted};
 pub use prepared::{LEAST_PREPARED, Prepared};
 pub use reclaim::Reclaim;
 pub use scan::{SlotSet, contains, cursor_slot, slot_cursor};
@@ -75,6 +77,7 @@ use std::sync::Arc;
 pub use sweep::Sweep;
 pub use tap::Copied;
 pub(crate) use tap::{Effect, PIECE};
+pub use text::Text;
 
 use crate::{command::Wait, handoff::Outbox, value::Encodings};
 use whole::Taken;
@@ -257,7 +260,7 @@ impl Store {
     #[inline]
     fn guard(&self, slot: u16) -> Guards<'_> {
         let shard = shard_of(slot);
-        Guards::from_buf([(shard, Access::Locked(self.shards[shard].lock()))])
+        Guards::Locked(SmallVec::from_buf([(shard, self.shards[shard].lock())]))
     }
 
     /// Locks the shards of a command's keys, in ascending order. The usual case is one.
@@ -269,16 +272,16 @@ impl Store {
                 let mut wanted: SmallVec<[usize; 16]> = keys.iter().map(|key| shard_of(key.slot)).collect();
                 wanted.sort_unstable();
                 wanted.dedup();
-                let guards = wanted.into_iter().map(|i| (i, Access::Locked(self.shards[i].lock()))).collect();
-                Db::on(self, guards, (db, now), (None, keys))
+                let guards = wanted.into_iter().map(|i| (i, self.shards[i].lock())).collect();
+                Db::on(self, Guards::Locked(guards), (db, now), (None, keys))
             }
         }
     }
 
     /// Locks everything: for commands that may touch any key. Stops all other commands meanwhile.
     pub fn lock_all(&self, db: u8, now: u64) -> Db<'_> {
-        let guards = self.shards.iter().enumerate().map(|(i, s)| (i, Access::Locked(s.lock()))).collect();
-        Db::new(self, guards, db, now)
+        let guards = self.shards.iter().enumerate().map(|(i, s)| (i, s.lock())).collect();
+        Db::new(self, Guards::Locked(guards), db, now)
     }
 
     /// Runs `f` on each shard in turn, one lock at a time.

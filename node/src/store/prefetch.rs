@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use smallvec::SmallVec;
 
 use super::{
-    Located, SHARDS, Store,
+    Located, SHARDS, Seen, Store,
     index::{Lead, SlotIndex},
     item::Item,
     keyspace::local,
@@ -51,12 +51,8 @@ pub struct Ahead {
     pub hash: u32,
     /// Whether what is found will be read up to its end, if it is a small collection.
     pub whole: bool,
-}
-
-/// The look-ups of one pass.
-pub trait Wanted {
-    /// Calls `f` with each.
-    fn each(&self, f: impl FnMut(Ahead));
+    /// The item that is probably the one, once it was [asked for](Store::ask).
+    pub seen: Seen,
 }
 
 impl Store {
@@ -72,12 +68,12 @@ impl Store {
     /// The other steps: a line of the index, the item it leads to or, from a bucket that is too full, the next line and
     /// then the item, and what is behind the beginning of an item that is read as a whole. Each needs what the one before has
     /// brought in, so they pay from two look-ups on.
-    pub fn ask(&self, wanted: &impl Wanted) {
-        wanted.each(|Ahead { db, slot, hash, .. }| {
+    pub fn ask(&self, wanted: &mut [Ahead]) {
+        for &Ahead { db, slot, hash, .. } in &*wanted {
             let n = shard_of(slot);
             // A shard that is busy is left alone: it is being brought in by somebody else.
-            let Some(shard) = self.shards[n].try_lock() else { return };
-            let Some(keys) = shard.keyspace(shard.space(db)) else { return };
+            let Some(shard) = self.shards[n].try_lock() else { continue };
+            let Some(keys) = shard.keyspace(shard.space(db)) else { continue };
             let base = keys.slots.as_ptr().addr();
             if db == 0 && self.hints.0[n].load(Relaxed) != base {
                 self.hints.0[n].store(base, Relaxed);
@@ -85,28 +81,31 @@ impl Store {
             if let Some(line) = keys.slot(slot).line_of(hash) {
                 prefetch(line);
             }
-        });
-        let (mut behind, mut whole) = (SmallVec::<[Ahead; 32]>::new(), false);
-        wanted.each(|ahead| {
-            let Some(shard) = self.shards[shard_of(ahead.slot)].try_lock() else { return };
-            let Some(keys) = shard.keyspace(shard.space(ahead.db)) else { return };
+        }
+        let (mut behind, mut whole) = (SmallVec::<[usize; 32]>::new(), false);
+        for (i, ahead) in wanted.iter_mut().enumerate() {
+            let Some(shard) = self.shards[shard_of(ahead.slot)].try_lock() else { continue };
+            let Some(keys) = shard.keyspace(shard.space(ahead.db)) else { continue };
             match keys.slot(ahead.slot).lead(ahead.hash) {
                 Lead::Item(handle) => {
                     prefetch_item(shard.item(handle).0);
+                    ahead.seen = shard.seen(handle);
                     whole |= ahead.whole;
                 }
                 Lead::Line(line) => {
                     prefetch(line);
-                    behind.push(ahead);
+                    behind.push(i);
                 }
                 Lead::Nothing => {}
             }
-        });
-        for Ahead { db, slot, hash, .. } in behind {
-            let Some(shard) = self.shards[shard_of(slot)].try_lock() else { continue };
-            let Some(keys) = shard.keyspace(shard.space(db)) else { continue };
-            if let Some(handle) = keys.slot(slot).candidate(hash) {
+        }
+        for i in behind {
+            let ahead = &mut wanted[i];
+            let Some(shard) = self.shards[shard_of(ahead.slot)].try_lock() else { continue };
+            let Some(keys) = shard.keyspace(shard.space(ahead.db)) else { continue };
+            if let Some(handle) = keys.slot(ahead.slot).candidate(ahead.hash) {
                 prefetch_item(shard.item(handle).0);
+                ahead.seen = shard.seen(handle);
             }
         }
         if whole {
@@ -115,17 +114,14 @@ impl Store {
     }
 
     /// The rest of the items that are read as a whole.
-    fn ask_rest(&self, wanted: &impl Wanted) {
-        wanted.each(|Ahead { db, slot, hash, whole }| {
-            if !whole {
-                return;
-            }
-            let Some(shard) = self.shards[shard_of(slot)].try_lock() else { return };
-            let Some(keys) = shard.keyspace(shard.space(db)) else { return };
+    fn ask_rest(&self, wanted: &[Ahead]) {
+        for &Ahead { db, slot, hash, .. } in wanted.iter().filter(|ahead| ahead.whole) {
+            let Some(shard) = self.shards[shard_of(slot)].try_lock() else { continue };
+            let Some(keys) = shard.keyspace(shard.space(db)) else { continue };
             if let Lead::Item(handle) = keys.slot(slot).lead(hash) {
                 prefetch_rest(shard.item(handle));
             }
-        });
+        }
     }
 }
 

@@ -11,12 +11,15 @@ use smallvec::SmallVec;
 
 pub(super) use super::blob::Stored;
 use super::{
-    DATABASES, Reclaim, blob,
+    DATABASES, Reclaim,
+    accounts::Settled,
+    blob,
     compaction::MOVED_PER_WRITE,
-    eviction::{FULL_CREDIT, Hand},
+    eviction::Hand,
     gate::Gates,
+    held::Seen,
     item::{Form, HEADER, Item, LONG_KEY, LONGEST_VALUE, Parts, clock},
-    keyspace::{self, Keyspace},
+    keyspace::Keyspace,
     leftover::Leftovers,
     log::{Handle, Log, Queue, longest_item},
     pool::Pool,
@@ -31,7 +34,7 @@ use shoal_proto::slot::key_slot;
 /// Longest key that is kept in the log.
 const LONGEST_KEY: usize = 1 << 10;
 /// What an item's place in the index costs, on average.
-const INDEX_SHARE: usize = 8;
+pub(super) const INDEX_SHARE: usize = 8;
 /// What the allocator adds to a value outside the log.
 const ALLOCATION: usize = 16;
 
@@ -150,8 +153,8 @@ pub(crate) struct Shard {
     pub(super) stats: Stats,
     /// Bytes charged for all items.
     pub(super) used: i64,
-    /// The same as the store's total knows it, and bytes that are lost at the moment.
-    settled: (i64, i64),
+    /// What the store knows of that.
+    pub(super) settled: Settled,
     pub(super) index_lines: i64,
     /// Databases that have had keys.
     pub(super) held_spaces: usize,
@@ -169,12 +172,12 @@ pub(crate) struct Shard {
     pub(super) taps: Taps,
     /// What flushes left.
     pub(super) leftovers: Leftovers,
-    /// The item found last under the lock that is held, and how many items had gone from where they were then.
-    pub(super) recent: Option<(Handle, u64)>,
+    /// The item found last under the lock that is held, or one that is probably wanted.
+    pub(super) recent: Seen,
 }
 
 /// The key of an item.
-#[inline]
+#[inline(always)]
 fn key_at<'a>(log: &'a Log, boxes: &'a Slab<Boxed>, handle: Handle) -> &'a [u8] {
     let item = log.item(handle);
     match item.key() {
@@ -209,7 +212,7 @@ impl Shard {
             encodings: Encodings::default(),
             stats: Stats::default(),
             used: 0,
-            settled: (0, 0),
+            settled: Settled::default(),
             index_lines: 0,
             held_spaces: 0,
             owed: 0,
@@ -218,7 +221,7 @@ impl Shard {
             gates: Gates::default(),
             taps: Taps::default(),
             leftovers: Leftovers::new(reclaim.counters()),
-            recent: None,
+            recent: Seen::default(),
         }
     }
 
@@ -236,25 +239,6 @@ impl Shard {
     #[inline]
     pub(super) fn keyspace_mut(&mut self, space: u8) -> Option<&mut Keyspace> {
         self.spaces[usize::from(space)].as_deref_mut()
-    }
-
-    /// Changes of charged bytes and of lost ones since the last call.
-    #[inline]
-    pub(super) fn settle(&mut self) -> (i64, i64) {
-        let lost = self.lost();
-        let delta = (self.used - self.settled.0, lost - self.settled.1);
-        self.settled = (self.used, lost);
-        delta
-    }
-
-    /// Bytes that hold no key and no value.
-    #[inline]
-    pub(super) fn lost(&self) -> i64 {
-        // Slots of few items have no lines: what these are charged with is a part of what the slots take.
-        let index = (self.index_lines * 64 - (self.hand.items * INDEX_SHARE) as i64).max(0);
-        // The first database's is part of the process.
-        let spaces = self.held_spaces.saturating_sub(1) * keyspace::EMPTY;
-        self.log.waste() as i64 + index + (self.hand.memory() + spaces + self.leftovers.memory()) as i64
     }
 
     /// Databases that have had keys, one of which is not charged.
@@ -294,18 +278,12 @@ impl Shard {
         }
     }
 
-    /// Bytes charged here.
-    pub(super) fn used(&self) -> i64 {
-        self.used
-    }
-
     #[inline]
     pub(super) fn hash(&self, key: &[u8]) -> u32 {
         self.hasher.hash_one(key) as u32
     }
 
     /// Finds a key, expired or not.
-    #[inline]
     pub(super) fn find(&self, key: &Key<'_>) -> Option<Place> {
         let keys = self.spaces[usize::from(key.space)].as_deref()?;
         let is = |handle| same(key_at(&self.log, &self.boxes, handle), key.bytes);
@@ -319,16 +297,17 @@ impl Shard {
         Place { space: self.log.item(handle).space(), slot: key_slot(key), hash: self.hash(key), handle }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn item(&self, handle: Handle) -> Item<'_> {
         self.log.item(handle)
     }
 
+    #[inline]
     pub(super) fn key(&self, handle: Handle) -> &[u8] {
         key_at(&self.log, &self.boxes, handle)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn found(&self, handle: Handle) -> Found<'_> {
         let item = self.log.item(handle);
         match item.form() {
@@ -668,22 +647,6 @@ impl Shard {
         };
         index.moved(place.hash, place.handle, handle);
         Place { handle, ..place }
-    }
-
-    /// An item is used.
-    #[inline]
-    pub(super) fn hit(&mut self, handle: Handle, now: u64) {
-        let mut item = self.log.item_mut(handle);
-        item.set_accessed(clock(now));
-        if self.hand.counts() {
-            let credit = self.log.item(handle).credit();
-            if credit < FULL_CREDIT {
-                let earned = self.hand.earned(self.charge(handle));
-                if earned > credit {
-                    self.log.item_mut(handle).set_credit(earned);
-                }
-            }
-        }
     }
 
     /// Keys that have an expiry, in all databases.

@@ -18,24 +18,39 @@ pub enum Protocol {
     Resp3,
 }
 
+/// Nearly all lengths and many numbers are small: `_<n>\r\n` for each of them, and how many bytes that is in the last one.
+static SMALL: [[u8; 8]; 1000] = small();
+
+const fn small() -> [[u8; 8]; 1000] {
+    let mut headers = [[0; 8]; 1000];
+    let mut n = 0;
+    while n < headers.len() {
+        let digits = [b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
+        headers[n] = match (digits, n) {
+            ([a, b, c], 100..) => [0, a, b, c, b'\r', b'\n', 0, 6],
+            ([_, b, c], 10..) => [0, b, c, b'\r', b'\n', 0, 0, 5],
+            ([.., c], _) => [0, c, b'\r', b'\n', 0, 0, 0, 4],
+        };
+        n += 1;
+    }
+    headers
+}
+
 /// Appends `<kind><n>\r\n`.
 #[inline]
 pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
-    // Nearly all lengths and many numbers are small: eight bytes written at once and cut need no digit loop and no
-    // call to copy a few bytes.
-    if let Ok(n @ 0..1000) = u16::try_from(n) {
-        let (hundreds, tens, ones) =
-            (b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8);
-        let (bytes, len) = match n {
-            100.. => ([kind, hundreds, tens, ones, b'\r', b'\n', 0, 0], 6),
-            10.. => ([kind, tens, ones, b'\r', b'\n', 0, 0, 0], 5),
-            _ => ([kind, ones, b'\r', b'\n', 0, 0, 0, 0], 4),
-        };
-        let at = out.len();
-        out.extend_from_slice(&bytes);
-        out.truncate(at + len);
+    // Eight bytes written at once and cut need no digit loop and no call to copy a few bytes.
+    if let Some(&[_, a, b, c, d, e, f, len]) = usize::try_from(n).ok().and_then(|n| SMALL.get(n)) {
+        let end = out.len() + usize::from(len);
+        out.extend_from_slice(&[kind, a, b, c, d, e, f, len]);
+        out.truncate(end);
         return;
     }
+    long_header(out, kind, n);
+}
+
+#[cold]
+fn long_header(out: &mut Vec<u8>, kind: u8, n: i64) {
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
     out.extend_from_slice(b"\r\n");

@@ -236,9 +236,35 @@ fn line(input: &[u8], at: usize, limit: usize) -> Line<'_> {
     }
 }
 
+/// The number in a header `<kind><digits>\r\n` at `at`, and where what follows begins. `None` for anything unusual.
+#[inline(always)]
+fn header(input: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let rest = input.get(at..)?;
+    // Nearly always there is more than a header, so it can be looked at as a whole.
+    if let Some(&[first, a, b, c, d, _, _, _]) = rest.first_chunk::<8>() {
+        if first != kind {
+            return None;
+        }
+        let [a, b, c] = [a, b, c].map(|byte| usize::from(byte.wrapping_sub(b'0')));
+        const CR: usize = b'\r'.wrapping_sub(b'0') as usize;
+        if b == CR && a <= 9 {
+            return Some((a, at + 4));
+        }
+        if c == CR && (1..=9).contains(&a) && b <= 9 {
+            return Some((a * 10 + b, at + 5));
+        }
+        if d == b'\r' && (1..=9).contains(&a) && b <= 9 && c <= 9 {
+            return Some((a * 100 + b * 10 + c, at + 6));
+        }
+    }
+    if *rest.first()? != kind {
+        return None;
+    }
+    digits(input, at + 1)
+}
+
 /// The usual digits up to CR LF at `at`, and where what follows begins. `None` for anything else: the scanner knows
 /// what to make of it.
-#[inline(always)]
 fn digits(input: &[u8], mut at: usize) -> Option<(usize, usize)> {
     let first = *input.get(at)?;
     let mut n = usize::from(first.wrapping_sub(b'0'));
@@ -269,10 +295,7 @@ const SHORT_ARG: usize = 4096;
 /// leaves `spans` as it was: then a [`Scanner`] at the start of a request must look.
 #[inline]
 pub fn whole(input: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
-    if *input.first()? != b'*' {
-        return None;
-    }
-    let (count, mut at) = digits(input, 1)?;
+    let (count, mut at) = header(input, 0, b'*')?;
     if count == 0
         || count as i64 > limits.max_args
         || !limits.authenticated
@@ -282,12 +305,8 @@ pub fn whole(input: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Option<usi
     }
     let before = spans.len();
     for _ in 0..count {
-        let argument = match input.get(at) {
-            Some(b'$') => digits(input, at + 1),
-            _ => None,
-        };
-        let Some((len, start)) =
-            argument.filter(|(len, start)| *len <= SHORT_ARG && start + len + 2 <= input.len())
+        let Some((len, start)) = header(input, at, b'$')
+            .filter(|(len, start)| *len <= SHORT_ARG && start + len + 2 <= input.len())
         else {
             spans.truncate(before);
             return None;

@@ -48,7 +48,9 @@ pub(super) const HANDLERS: Family = &[
 ];
 
 fn get(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
-    reply_value(db, args.at(1), out).map(drop)
+    let text = db.read_text(args.at(1))?;
+    bulk_or_null(out, text);
+    Ok(())
 }
 
 /// Replies with the value of `key`, or null; whether there was one.
