@@ -88,7 +88,7 @@ impl Store {
             let Some(keys) = shard.keyspace(shard.space(ahead.db)) else { continue };
             match keys.slot(ahead.slot).lead(ahead.hash) {
                 Lead::Item(handle) => {
-                    prefetch_item(shard.item(handle).0);
+                    prefetch_item(shard.log.ask_item(handle));
                     ahead.seen = shard.seen(handle);
                     whole |= ahead.whole;
                 }
@@ -104,7 +104,7 @@ impl Store {
             let Some(shard) = self.shards[shard_of(ahead.slot)].try_lock() else { continue };
             let Some(keys) = shard.keyspace(shard.space(ahead.db)) else { continue };
             if let Some(handle) = keys.slot(ahead.slot).candidate(ahead.hash) {
-                prefetch_item(shard.item(handle).0);
+                prefetch_item(shard.log.ask_item(handle));
                 ahead.seen = shard.seen(handle);
             }
         }
@@ -154,7 +154,7 @@ fn line(shard: &Shard, key: &Key<'_>) {
 
 fn item(shard: &Shard, key: &Key<'_>) {
     if let Some(handle) = shard.keyspace(key.space).and_then(|keys| keys.slot(key.slot).candidate(key.hash)) {
-        prefetch_item(shard.item(handle).0);
+        prefetch_item(shard.log.ask_item(handle));
     }
 }
 
@@ -178,13 +178,12 @@ pub(super) fn line_of(shard: &Shard, place: &Place) {
 /// Asks for an item that will be looked at soon.
 #[inline]
 pub(super) fn ask_item(shard: &Shard, handle: Handle) {
-    prefetch_item(shard.item(handle).0);
+    prefetch_item(shard.log.ask_item(handle));
 }
 
 /// The line at the start of an item and the two behind it: header, key and a short value.
 #[inline(always)]
-fn prefetch_item(item: &[u8]) {
-    let at = item.as_ptr().addr();
+fn prefetch_item(at: usize) {
     (0..ASKED_FIRST).step_by(LINE).for_each(|line| prefetch_at(at + line));
 }
 
