@@ -49,11 +49,35 @@ pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
     long_header(out, kind, n);
 }
 
-#[cold]
 fn long_header(out: &mut Vec<u8>, kind: u8, n: i64) {
+    if let Ok(n @ 0..100_000_000) = u32::try_from(n) {
+        let (digits, len) = eight_digits(n);
+        let line = u128::from(kind) | u128::from(digits) << 8 | u128::from(CR_LF) << (8 * (1 + len));
+        let end = out.len() + len + 3;
+        out.extend_from_slice(&line.to_le_bytes());
+        out.truncate(end);
+        return;
+    }
     out.push(kind);
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+const CR_LF: u16 = u16::from_le_bytes(*b"\r\n");
+
+/// The digits of a number below 100,000,000, the first in the lowest byte and zero bytes behind the last one, and how many
+/// they are. All eight are found at once (Khuong, "How to print integers really fast", 2017).
+#[inline]
+fn eight_digits(n: u32) -> (u64, usize) {
+    let fours = u64::from(n / 10_000) | u64::from(n % 10_000) << 32;
+    // The quotients by 100 of both at once, then those by 10 of all four: multiplied by the rounded reciprocals.
+    let hundreds = (fours * 10_486 >> 20) & 0x7f_0000_007f;
+    let pairs = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = (pairs * 103 >> 10) & 0xf_000f_000f_000f;
+    let digits = tens | (pairs - 10 * tens) << 8;
+    // A zero is one digit.
+    let zeros = (digits.trailing_zeros() as usize / 8).min(7);
+    ((digits | 0x3030_3030_3030_3030) >> (8 * zeros), 8 - zeros)
 }
 
 /// Writes replies into a connection's output buffer.
@@ -318,5 +342,21 @@ impl<'a> Reply<'a> {
             annex.shift(mark, head.len());
         }
         debug_assert_eq!(self.out.len(), end + head.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_all_lengths_are_written() {
+        let powers = (0..=18).map(|n| 10i64.pow(n)).flat_map(|p| [p - 1, p, p + 1, p * 7, -p]);
+        let some = (0..200_000).chain((0..100_000_000).step_by(9_973));
+        for n in powers.chain(some).chain([i64::MIN, i64::MAX]) {
+            let mut out = b"before".to_vec();
+            header(&mut out, b':', n);
+            assert_eq!(String::from_utf8_lossy(&out), format!("before:{n}\r\n"));
+        }
     }
 }
