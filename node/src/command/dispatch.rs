@@ -12,7 +12,7 @@ use shoal_proto::{
 };
 use smallvec::SmallVec;
 
-use super::{Handler, Scope, gated};
+use super::{Data, Handler, Scope, gated};
 use crate::store::{Db, Held, LEAST_PREPARED, Located, Seen, Store};
 
 /// A request's keys, in order of appearance.
@@ -33,11 +33,28 @@ pub struct Moment {
 #[derive(Debug)]
 pub struct Dispatch {
     handlers: Vec<Handler>,
+    briefs: Vec<Option<Brief>>,
+}
+
+/// What is needed to execute a quick command on one key.
+#[derive(Debug, Clone, Copy)]
+pub struct Brief {
+    handler: Data,
+    /// Whether it needs memory.
+    pub grows: bool,
 }
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { handlers: super::handlers() }
+        let handlers = super::handlers();
+        let brief = |entry: &Entry| match handlers[usize::from(entry.id)] {
+            Handler::Data(handler) | Handler::Keeps(handler) if entry.quick && entry.one_key => {
+                Some(Brief { handler, grows: entry.command.flags.contains(Flags::DENYOOM) })
+            }
+            _ => None,
+        };
+        let briefs = table().entries().iter().map(brief).collect();
+        Self { handlers, briefs }
     }
 }
 
@@ -97,13 +114,44 @@ impl Dispatch {
         }
     }
 
+    /// The quick command on one key with this number, if it is one.
+    #[inline]
+    pub fn brief(&self, id: u16) -> Option<&Brief> {
+        self.briefs.get(usize::from(id))?.as_ref()
+    }
+
+    /// Executes a quick command on one key, as [`run_held`](Self::run_held) does, with arguments that need not be
+    /// [prepared](Store::prepare). `None`: its slot is not as slots are usually, and nothing has happened.
+    #[inline(always)]
+    pub fn run_brief<'s>(
+        store: &'s Store,
+        brief: &Brief,
+        moment: Moment,
+        key: &Located<'_>,
+        (args, out): (Args<'_>, &mut Reply<'_>),
+        (held, again, seen, keep): (&mut Held<'s>, bool, Seen, bool),
+    ) -> Option<Result> {
+        let mut db = store.lock_held((moment.db, moment.now), (key, again, seen), held);
+        if !db.is_plain(key.slot) {
+            return None;
+        }
+        if !moment.touch {
+            db.no_touch();
+        }
+        let result = (brief.handler)(&mut db, args, out);
+        drop(db);
+        if !keep {
+            held.release();
+        }
+        Some(result)
+    }
+
     /// Executes a request with one key, under the lock that is held if that is its shard's. `again`: it is the key of the request
     /// that was executed before with the same `held`; else `seen` may be its item. If `keep`, the lock is held afterwards. `scope` is
     /// made where it is needed.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    #[inline(always)]
     pub fn run_held<'s, 'b>(
         &self,
         store: &'s Store,

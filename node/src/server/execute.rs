@@ -15,7 +15,7 @@ use super::{
     clock::now_ms,
     fence::{Fence, Times},
     lease::uptime_ms,
-    lookahead::{Gathered, Lookahead, Next, Ready},
+    lookahead::{Gathered, Lookahead, Next, Ready, UNKNOWN},
     output::Replies,
     shared::Action,
     worker_clock::Clock,
@@ -44,7 +44,7 @@ pub(super) enum Stop {
 }
 
 /// Requests of more bytes than this are timed whatever they do.
-const LONG_REQUEST: usize = 16 << 10;
+pub(super) const LONG_REQUEST: usize = 16 << 10;
 
 /// Who looks for the end of a wait so many ms after it was there did not run meanwhile.
 const PAUSED: u64 = 100;
@@ -68,13 +68,13 @@ pub(super) struct Batch<'a> {
     pub(super) clock: &'a mut Clock,
     /// Until when commands wait for a gate, by [`uptime_ms`]; set by the first that does.
     pub(super) patience: &'a mut Option<u64>,
-    ownership: arc_swap::Guard<std::sync::Arc<Ownership>>,
-    commands: u64,
+    pub(super) ownership: arc_swap::Guard<std::sync::Arc<Ownership>>,
+    pub(super) commands: u64,
     /// Commands on keys that were executed.
-    data: u64,
-    last: u16,
+    pub(super) data: u64,
+    pub(super) last: u16,
     /// Whether the lease was valid when the batch began.
-    leased: bool,
+    pub(super) leased: bool,
     /// Whether it stopped at a command that has to wait.
     held: bool,
     /// The counter of changes, and others, before anything was executed.
@@ -84,10 +84,12 @@ pub(super) struct Batch<'a> {
     waits: Waits,
     /// The bytes that are executed, if they are where a long argument can stay.
     landed: Option<&'a Landed>,
+    /// Whether nothing keeps the connection's commands from being executed and answered the [short way](super::brief).
+    pub(super) free: bool,
 }
 
 /// What became of one request.
-enum Outcome {
+pub(super) enum Outcome {
     Done,
     Paused(u64),
     Held,
@@ -103,7 +105,7 @@ impl<'a> Batch<'a> {
     ) -> Self {
         // Read before anything is decided by what they count.
         let (seen, before) = (shared.changes.seen(), Times::read(shared));
-        Self {
+        let mut batch = Self {
             shared,
             leased: shared.lease.is_valid(),
             ownership: shared.ownership.load(),
@@ -120,7 +122,10 @@ impl<'a> Batch<'a> {
             before,
             waits: Waits::default(),
             landed,
-        }
+            free: false,
+        };
+        batch.free = batch.is_free();
+        batch
     }
 
     /// Executes what was gathered of `input`, then what else is complete in it, until the input ends or there is a
@@ -268,16 +273,30 @@ impl<'a> Batch<'a> {
     /// Executes a request of which nothing is known yet.
     #[cold]
     fn one_alone(&mut self, args: Args<'_>, out: &mut Replies) -> Outcome {
-        let ready = Ready { args, entry: None, key: None, seen: Seen::default(), again: false, keep: false };
+        let ready =
+            Ready { args, entry: UNKNOWN, key: None, seen: Seen::default(), again: false, keep: false };
         self.one(&ready, &mut Held::default(), out)
     }
 
-    // From here to the handler all is one function: what is known of a request stays where it was put together.
     #[inline(always)]
     fn one(&mut self, ready: &Ready<'_>, held: &mut Held<'a>, out: &mut Replies) -> Outcome {
+        match self.brief(ready, held, out) {
+            Some(outcome) => outcome,
+            None => {
+                let outcome = self.at_length(ready, held, out);
+                self.free = self.is_free();
+                outcome
+            }
+        }
+    }
+
+    /// Executes a request of any kind.
+    #[inline(never)]
+    fn at_length(&mut self, ready: &Ready<'_>, held: &mut Held<'a>, out: &mut Replies) -> Outcome {
         let (args, mark) = (ready.args, out.bytes.len());
         let mut reply = out.reply(self.session.protocol);
-        let result = match ready.entry.map_or_else(|| table().find(args), Ok) {
+        let entry = if ready.entry == UNKNOWN { table().find(args) } else { Ok(table().entry(ready.entry)) };
+        let result = match entry {
             Ok(entry) => {
                 if self.shared.registry.may_be_paused()
                     && let Some(until) = self.shared.registry.paused(entry.writes(), self.clock.now)
@@ -295,24 +314,39 @@ impl<'a> Batch<'a> {
             }
         };
         self.commands += 1;
-        if let Err(mut error) = result {
-            reply.truncate(mark);
-            if error.is_barred() {
-                match self.barred(error) {
-                    Some(answer) => error = answer,
-                    None => {
-                        self.commands -= 1;
-                        return Outcome::Held;
-                    }
-                }
-                self.counters.rejected(self.last);
-                if self.is_miss(&error, ready.args, &mut reply) {
-                    if !self.session.replies() {
-                        out.truncate(mark);
-                    }
-                    return Outcome::Done;
+        if let Err(error) = result {
+            return self.failed(error, ready, mark, out);
+        }
+        if !self.session.replies() {
+            out.truncate(mark);
+        }
+        Outcome::Done
+    }
+
+    /// Answers a command that was not executed, unless it has to wait. `mark`: where its reply began.
+    #[cold]
+    pub(super) fn failed(
+        &mut self,
+        mut error: Error,
+        ready: &Ready<'_>,
+        mark: usize,
+        out: &mut Replies,
+    ) -> Outcome {
+        let mut reply = out.reply(self.session.protocol);
+        reply.truncate(mark);
+        let mut missed = false;
+        if error.is_barred() {
+            match self.barred(error) {
+                Some(answer) => error = answer,
+                None => {
+                    self.commands -= 1;
+                    return Outcome::Held;
                 }
             }
+            self.counters.rejected(self.last);
+            missed = self.is_miss(&error, ready.args, &mut reply);
+        }
+        if !missed {
             reply.error(&error);
             self.shared.totals.errors.note(&error);
         }
@@ -322,7 +356,7 @@ impl<'a> Batch<'a> {
         Outcome::Done
     }
 
-    #[inline(always)]
+    #[inline]
     fn checked(
         &mut self,
         entry: &'static Entry,
@@ -349,7 +383,7 @@ impl<'a> Batch<'a> {
             return self.looked_at(action, entry, ready, held, out);
         }
         let result = self.run(action, entry, ready, held, out);
-        self.count(entry, &result);
+        self.count(entry.id, &result);
         result
     }
 
@@ -375,7 +409,7 @@ impl<'a> Batch<'a> {
         let begun = sample.then(std::time::Instant::now);
         let result = self.run(action, entry, ready, held, out);
         let took = begun.map(|begun| begun.elapsed());
-        if self.count(entry, &result)
+        if self.count(entry.id, &result)
             && let Some(took) = took
         {
             self.counters.sampled(entry.id, took);
@@ -395,7 +429,7 @@ impl<'a> Batch<'a> {
         let ready = Ready { keep: false, ..*ready };
         let result = self.run(action, entry, &ready, &mut Held::default(), out);
         let took = begun.elapsed();
-        if self.count(entry, &result) {
+        if self.count(entry.id, &result) {
             self.counters.timed(entry.id, took);
         }
         if !entry.command.flags.contains(Flags::SKIP_SLOWLOG) {
@@ -408,15 +442,15 @@ impl<'a> Batch<'a> {
 
     /// Counts what became of a command; whether it was executed.
     #[inline]
-    fn count(&self, entry: &Entry, result: &Result) -> bool {
+    pub(super) fn count(&self, id: u16, result: &Result) -> bool {
         match result {
             // It may still be executed.
             Err(error) if error.is_barred() => return false,
             Err(error) if error.before_execution() => {
-                self.counters.rejected(entry.id);
+                self.counters.rejected(id);
                 return false;
             }
-            result => self.counters.called(entry.id, result.is_err()),
+            result => self.counters.called(id, result.is_err()),
         }
         true
     }
@@ -447,7 +481,6 @@ impl<'a> Batch<'a> {
         }
     }
 
-    #[inline(always)]
     fn run(
         &mut self,
         action: Action,

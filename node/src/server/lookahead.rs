@@ -16,7 +16,7 @@ use crate::{
 /// for what they bring in to stay close to it.
 const LOOKAHEAD: usize = 32;
 /// No entry: a request that is looked up when it is executed, as it may be wrong.
-const UNKNOWN: u16 = u16::MAX;
+pub(super) const UNKNOWN: u16 = u16::MAX;
 
 /// By the table's numbers, which argument of a command is looked up in the collection at its key; 0: none.
 static ELEMENTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -83,8 +83,8 @@ impl<'a> Usual<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ready<'a> {
     pub(super) args: Args<'a>,
-    /// What it calls, unless that is still to be looked up.
-    pub(super) entry: Option<&'static Entry>,
+    /// The number of what it calls, or [`UNKNOWN`] if that is still to be looked up.
+    pub(super) entry: u16,
     /// Its one key, if the entry says that it has one.
     pub(super) key: Option<Located<'a>>,
     /// An item that may be its.
@@ -257,7 +257,7 @@ impl Lookahead {
         let found = &self.found[i];
         let spans = &self.spans[found.first_span as usize..found.last_span as usize];
         let args = Args::new(&input[found.start..found.end], spans);
-        let entry = (found.entry != UNKNOWN).then(|| table().entry(found.entry));
+        let entry = found.entry;
         let of = |found: &Found| found.has_key.then(|| &self.wanted[found.key as usize]);
         let wanted = of(found);
         let key = wanted.map(|&Ahead { slot, hash, .. }| Located { bytes: args.at(1), slot, hash });

@@ -7,6 +7,7 @@
 //! as an installed [`Ownership`].
 
 mod backlog;
+mod brief;
 mod changes;
 pub mod clock;
 mod connection;

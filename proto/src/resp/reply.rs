@@ -71,9 +71,9 @@ const CR_LF: u16 = u16::from_le_bytes(*b"\r\n");
 fn eight_digits(n: u32) -> (u64, usize) {
     let fours = u64::from(n / 10_000) | u64::from(n % 10_000) << 32;
     // The quotients by 100 of both at once, then those by 10 of all four: multiplied by the rounded reciprocals.
-    let hundreds = (fours * 10_486 >> 20) & 0x7f_0000_007f;
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
     let pairs = hundreds | (fours - 100 * hundreds) << 16;
-    let tens = (pairs * 103 >> 10) & 0xf_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0xf_000f_000f_000f;
     let digits = tens | (pairs - 10 * tens) << 8;
     // A zero is one digit.
     let zeros = (digits.trailing_zeros() as usize / 8).min(7);
