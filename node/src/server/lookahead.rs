@@ -4,7 +4,10 @@ use std::{ops::Range, sync::LazyLock};
 
 use shoal_proto::{
     command::{Entry, table},
-    resp::{Args, Limits, ProtocolError, Request, Scanner, Span, request::whole},
+    resp::{
+        Args, Limits, ProtocolError, Request, Scanner, Span,
+        request::{arguments, whole},
+    },
 };
 
 use crate::{
@@ -63,7 +66,9 @@ struct Found {
 /// A command as it was called last.
 #[derive(Debug, Clone, Copy)]
 struct Usual<'a> {
-    name: &'a [u8],
+    /// The bytes before its second argument.
+    beginning: &'a [u8],
+    name: Span,
     entry: &'static Entry,
     /// With so many arguments.
     len: usize,
@@ -72,10 +77,28 @@ struct Usual<'a> {
 
 impl<'a> Usual<'a> {
     /// What a request calls, unless that is something that has to be looked at more closely.
-    fn of(args: Args<'_>, name: &'a [u8]) -> Option<Self> {
+    fn of(request: &'a [u8], spans: &[Span]) -> Option<Self> {
+        let args = Args::new(request, spans);
         let entry = table().usual(args)?;
         let element = ELEMENTS[usize::from(entry.id)].min((args.len() - 1) as u8);
-        Some(Self { name, entry, len: args.len(), element })
+        let name = spans[0];
+        let beginning = request.get(..name.end as usize + 2)?;
+        Some(Self { beginning, name, entry, len: args.len(), element })
+    }
+
+    /// If the input goes on with another call of it, with as many arguments: that request's length. Its spans are appended.
+    #[inline]
+    fn repeated(&self, input: &[u8], spans: &mut Vec<Span>) -> Option<usize> {
+        let at = self.beginning.len();
+        if !same(input.get(..at)?, self.beginning) {
+            return None;
+        }
+        spans.push(self.name);
+        let end = arguments(input, at, self.len - 1, spans);
+        if end.is_none() {
+            spans.pop();
+        }
+        end
     }
 }
 
@@ -159,8 +182,21 @@ impl Lookahead {
                 break Next::Incomplete;
             }
             let first_span = self.spans.len();
-            let quick =
-                if scanner.is_fresh() { whole(&input[start..], limits, &mut self.spans) } else { None };
+            // Pipelines mostly repeat a command.
+            let mut usual = None;
+            let quick = if scanner.is_fresh() {
+                let repeated =
+                    last.and_then(|last| Some((last.repeated(&input[start..], &mut self.spans)?, last)));
+                match repeated {
+                    Some((consumed, last)) => {
+                        usual = Some(last);
+                        Some(consumed)
+                    }
+                    None => whole(&input[start..], limits, &mut self.spans),
+                }
+            } else {
+                None
+            };
             match quick {
                 Some(consumed) => end += consumed,
                 None => match scanner.next(&input[start..], limits) {
@@ -177,24 +213,18 @@ impl Lookahead {
                     Err(error) => break Next::Error(error),
                 },
             }
-            let request = &input[start..end];
-            let args = Args::new(request, &self.spans[first_span..]);
-            // Of the input, so that it can be compared with the next request's.
-            let argument = |i: usize| {
-                let span = args.spans()[i];
-                &request[span.start as usize..span.end as usize]
-            };
-            let name = argument(0);
-            let usual = match &last {
-                // Pipelines mostly repeat a command.
-                Some(usual) if usual.len == args.len() && same(name, usual.name) => last,
-                _ => Usual::of(args, name),
-            };
+            let (request, spans) = (&input[start..end], &self.spans[first_span..]);
+            if usual.is_none() {
+                usual = Usual::of(request, spans);
+                // What is unusual does not end a run.
+                last = usual.filter(|_| limits.are_usual()).or(last);
+            }
             let (mut entry, mut element, mut has_key, mut again) = (UNKNOWN, 0, false, false);
             if let Some(usual) = usual {
                 (entry, element) = (usual.entry.id, usual.element);
                 if usual.entry.one_key {
-                    let bytes = argument(1);
+                    // Of the input, so that it can be compared with the next request's.
+                    let bytes = &request[spans[1].start as usize..spans[1].end as usize];
                     has_key = true;
                     again = key.is_some_and(|before| same(before, bytes));
                     if !again {
@@ -205,9 +235,6 @@ impl Lookahead {
                         self.wanted.push(Ahead { db, slot, hash, whole, seen: Seen::default() });
                     }
                 }
-            }
-            if usual.is_some() {
-                last = usual;
             }
             self.found.push(Found {
                 start,
@@ -265,5 +292,70 @@ impl Lookahead {
         let next = self.found.get(i + 1).and_then(of);
         let keep = wanted.zip(next).is_some_and(|(this, next)| shard_of(this.slot) == shard_of(next.slot));
         (Ready { args, entry, key, seen, again: found.again, keep }, found.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+    use shoal_proto::resp::request::OwnedArgs;
+
+    use super::*;
+    use crate::store::Settings;
+
+    const REQUESTS: [&str; 10] = [
+        "GET one",
+        "GET another",
+        "get another",
+        "SET one value",
+        "SET one value EX 100",
+        "GET",
+        "PING",
+        "NOSUCHCOMMAND a",
+        "HSET one field value",
+        "DEL one two",
+    ];
+
+    /// Whatever comes behind whatever, what is found is what a scanner finds, up to the first request that is not complete.
+    #[test]
+    fn runs_of_requests_are_found_as_single_ones_are() {
+        let (mut random, store) = (StdRng::seed_from_u64(5), Store::new(Settings::default()));
+        let limits = Limits { authenticated: true, ..Limits::default() };
+        for _ in 0..3_000 {
+            let mut input = Vec::new();
+            let mut wanted = Vec::new();
+            let mut line = "GET one";
+            for _ in 0..random.random_range(1..LOOKAHEAD) {
+                if random.random_bool(0.4) {
+                    line = REQUESTS.choose(&mut random).expect("there are some");
+                }
+                let mut words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+                if random.random_bool(0.1) {
+                    // An argument of another length, in which something like a request stands.
+                    let text = b"\r\n*2\r\n$3\r\nGET\r\n$3\r\none\r\n".repeat(random.random_range(1..200));
+                    *words.last_mut().expect("there is one") = text;
+                }
+                input.extend_from_slice(OwnedArgs::new(&words).args().raw());
+                wanted.push((words, input.len()));
+            }
+            if random.random_bool(0.3) {
+                input.truncate(random.random_range(0..input.len()));
+            }
+            let complete = wanted.iter().take_while(|(_, end)| *end <= input.len()).count();
+            let (mut ahead, mut scanner) = (Lookahead::default(), Scanner::new());
+            let gathered = ahead.gather((&store, 0), &mut scanner, (&input, 0), &limits);
+            assert_eq!((gathered.range.clone(), gathered.next), (0..complete, Next::Incomplete));
+            for (i, (words, end)) in wanted.iter().take(complete).enumerate() {
+                let (ready, behind) = ahead.request(&input, i);
+                assert!(ready.args.iter().eq(words.iter().map(Vec::as_slice)), "request {i}");
+                assert_eq!(behind, *end);
+                let args = OwnedArgs::new(words);
+                let entry = table().usual(args.args());
+                assert_eq!(ready.entry, entry.map_or(UNKNOWN, |entry| entry.id));
+                let key = entry.filter(|entry| entry.one_key).map(|_| store.locate(args.args().at(1)));
+                let place = |key: &Located<'_>| (key.bytes.to_vec(), key.slot, key.hash);
+                assert_eq!(ready.key.as_ref().map(place), key.as_ref().map(place));
+            }
+        }
     }
 }

@@ -22,6 +22,14 @@ pub struct Limits {
     pub authenticated: bool,
 }
 
+impl Limits {
+    /// Whether they allow all that [`whole`] and [`arguments`] take.
+    #[inline]
+    pub fn are_usual(&self) -> bool {
+        self.authenticated && self.max_bulk_len >= SHORT_ARG as u64
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -295,14 +303,17 @@ const SHORT_ARG: usize = 4096;
 /// leaves `spans` as it was: then a [`Scanner`] at the start of a request must look.
 #[inline]
 pub fn whole(input: &[u8], limits: &Limits, spans: &mut Vec<Span>) -> Option<usize> {
-    let (count, mut at) = header(input, 0, b'*')?;
-    if count == 0
-        || count as i64 > limits.max_args
-        || !limits.authenticated
-        || limits.max_bulk_len < SHORT_ARG as u64
-    {
+    let (count, at) = header(input, 0, b'*')?;
+    if count == 0 || count as i64 > limits.max_args || !limits.are_usual() {
         return None;
     }
+    arguments(input, at, count, spans)
+}
+
+/// The last part of that: `count` short arguments from `at` on, of a request that begins where `input` does and is there as a whole.
+/// Where they end.
+#[inline]
+pub fn arguments(input: &[u8], mut at: usize, count: usize, spans: &mut Vec<Span>) -> Option<usize> {
     let before = spans.len();
     for _ in 0..count {
         let Some((len, start)) = header(input, at, b'$')
