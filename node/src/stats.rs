@@ -323,11 +323,25 @@ impl SlowLog {
     }
 }
 
+/// Whether an argument is a password, or who has it: as in Redis nobody is shown that.
+fn is_secret(args: Args<'_>, i: usize) -> bool {
+    if args.is(0, "auth") {
+        return i > 0;
+    }
+    if args.is(0, "hello") {
+        return (2..i).rev().take(2).any(|before| args.is(before, "auth"));
+    }
+    let names_one = |at: usize| args.is(at, "requirepass") || args.is(at, "masterauth");
+    args.is(0, "config") && args.is(1, "set") && i > 2 && i % 2 == 1 && names_one(i - 1)
+}
+
 fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     let shown = if args.len() > SLOW_ARGS { SLOW_ARGS - 1 } else { args.len() };
-    for arg in args.iter().take(shown) {
-        if arg.len() > SLOW_ARG_BYTES {
+    for (i, arg) in args.iter().enumerate().take(shown) {
+        if is_secret(args, i) {
+            kept.push(b"(redacted)".to_vec());
+        } else if arg.len() > SLOW_ARG_BYTES {
             let mut text = arg[..SLOW_ARG_BYTES].to_vec();
             text.extend(format!("... ({} more bytes)", arg.len() - SLOW_ARG_BYTES).into_bytes());
             kept.push(text);
@@ -392,6 +406,25 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = |line: &str| {
+            let args = shoal_proto::resp::request::OwnedArgs::new(line.split(' '));
+            shortened(args.args()).join(&b" "[..])
+        };
+        for (line, want) in [
+            ("AUTH pw", "AUTH (redacted)"),
+            ("auth default pw", "auth (redacted) (redacted)"),
+            ("HELLO 3 AUTH default pw SETNAME me", "HELLO 3 AUTH (redacted) (redacted) SETNAME me"),
+            ("HELLO 2 SETNAME me AUTH default pw", "HELLO 2 SETNAME me AUTH (redacted) (redacted)"),
+            ("CONFIG SET maxmemory 0 requirepass pw", "CONFIG SET maxmemory 0 requirepass (redacted)"),
+            ("CONFIG GET requirepass", "CONFIG GET requirepass"),
+            ("SET auth value", "SET auth value"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&shown(line)), want);
+        }
+    }
 
     #[test]
     fn a_sample_stands_for_the_calls_since_the_last() {
