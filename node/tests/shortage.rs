@@ -238,6 +238,38 @@ fn what_is_above_a_lowered_limit_goes_by_itself() {
     }
 }
 
+/// Items that were written when segments were larger than a low limit allows are moved, and written anew with an expiry.
+#[test]
+fn items_longer_than_new_segments_stay_whole() {
+    for policy in [Policy::NoEviction, Policy::AllkeysS3FifoSize] {
+        let store = limited(policy, 0);
+        let key = |n: usize| format!("long{n}").into_bytes();
+        let value = |n: usize| vec![n as u8; 3_000 + n * 5];
+        for n in 0..1_000 {
+            store.lock_slot(0, key_slot(&key(n)), NOW).set_str(&key(n), &value(n), Expiry::Never);
+        }
+        for limit in [7 << 20, 1 << 20] {
+            store.configure(|settings| settings.maxmemory = limit);
+            for n in 0..1_000 {
+                let mut db = store.lock_slot(0, key_slot(&key(n)), NOW);
+                if n % 3 == 0 {
+                    db.discard(&key(n));
+                } else {
+                    db.set_expiry(&key(n), (n % 2 == 0).then_some(NOW + 1_000 + limit));
+                }
+                drop(db);
+                write(&store, 0, &format!("short{n}"), Expiry::Never, NOW);
+            }
+            store.audit();
+        }
+        for n in 0..1_000 {
+            let mut db = store.lock_slot(0, key_slot(&key(n)), NOW);
+            let found = db.read_str(&key(n)).expect("it is a string");
+            assert!(found.is_none_or(|found| found == value(n)), "{policy:?} {n}");
+        }
+    }
+}
+
 /// Where nothing may go, the background rests and writes are refused.
 #[test]
 fn where_nothing_may_go_there_is_an_end() {

@@ -297,6 +297,8 @@ impl Log {
         } else {
             self.segment_size
         };
+        // What was written when segments were larger is moved as it is.
+        let size = size.max(len);
         let number = match self.vacant.pop() {
             Some(number) => usize::from(number),
             None if self.segments.len() <= usize::from(u16::MAX) => {
