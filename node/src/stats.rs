@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use shoal_proto::{Error, command::table, resp::Args, session::Record};
 
-use crate::server::TurnCounts;
+use crate::{config::is_secret as is_secret_parameter, server::TurnCounts};
 
 /// Counts of one command.
 #[derive(Debug, Default)]
@@ -331,8 +331,7 @@ fn is_secret(args: Args<'_>, i: usize) -> bool {
     if args.is(0, "hello") {
         return (2..i).rev().take(2).any(|before| args.is(before, "auth"));
     }
-    let names_one = |at: usize| args.is(at, "requirepass") || args.is(at, "masterauth");
-    args.is(0, "config") && args.is(1, "set") && i > 2 && i % 2 == 1 && names_one(i - 1)
+    args.is(0, "config") && args.is(1, "set") && i > 2 && i % 2 == 1 && is_secret_parameter(args.at(i - 1))
 }
 
 fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {

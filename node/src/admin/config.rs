@@ -9,7 +9,7 @@ use shoal_proto::{
 };
 
 use super::{Cx, Handlers, help};
-use crate::server::Shared;
+use crate::{config::is_secret, server::Shared};
 
 pub(super) const HANDLERS: Handlers =
     &[("config|get", get), ("config|set", set), ("config|resetstat", resetstat), ("config|help", help)];
@@ -60,7 +60,7 @@ fn apply(shared: &Shared, changed: &[&str]) {
 
 /// A setting for the log, which is no place for passwords.
 fn said(name: &str, value: &str) -> String {
-    if name == "requirepass" { name.to_owned() } else { format!("{name} '{value}'") }
+    if is_secret(name.as_bytes()) { name.to_owned() } else { format!("{name} '{value}'") }
 }
 
 fn resetstat(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {

@@ -29,6 +29,23 @@ pub struct Moment {
     pub touch: bool,
 }
 
+impl Moment {
+    /// The database of one key there and then, see [`Store::lock_held`].
+    #[inline(always)]
+    fn lock<'s: 'a, 'a>(
+        self,
+        store: &'s Store,
+        key: (&'a Located<'a>, bool, Seen),
+        held: &'a mut Held<'s>,
+    ) -> Db<'a> {
+        let mut db = store.lock_held((self.db, self.now), key, held);
+        if !self.touch {
+            db.no_touch();
+        }
+        db
+    }
+}
+
 /// Executes data commands on a store.
 #[derive(Debug)]
 pub struct Dispatch {
@@ -131,12 +148,9 @@ impl Dispatch {
         (args, out): (Args<'_>, &mut Reply<'_>),
         (held, again, seen, keep): (&mut Held<'s>, bool, Seen, bool),
     ) -> Option<Result> {
-        let mut db = store.lock_held((moment.db, moment.now), (key, again, seen), held);
+        let mut db = moment.lock(store, (key, again, seen), held);
         if !db.is_plain(key.slot) {
             return None;
-        }
-        if !moment.touch {
-            db.no_touch();
         }
         let result = (brief.handler)(&mut db, args, out);
         drop(db);
@@ -176,10 +190,7 @@ impl Dispatch {
             }
         }
         let mark = out.mark();
-        let mut db = store.lock_held((moment.db, moment.now), (key, again, seen), held);
-        if !moment.touch {
-            db.no_touch();
-        }
+        let mut db = moment.lock(store, (key, again, seen), held);
         let result = if db.is_plain(key.slot) {
             handler(&mut db, args, out)
         } else {

@@ -263,3 +263,8 @@ impl Config {
         settings
     }
 }
+
+/// Whether a parameter's value is a password, which nobody is shown; `masterauth` is Redis's, of which clients may believe that it is here.
+pub(crate) fn is_secret(name: &[u8]) -> bool {
+    [&b"requirepass"[..], b"masterauth"].iter().any(|secret| name.eq_ignore_ascii_case(secret))
+}

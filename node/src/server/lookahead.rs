@@ -183,19 +183,14 @@ impl Lookahead {
             }
             let first_span = self.spans.len();
             // Pipelines mostly repeat a command.
-            let mut usual = None;
-            let quick = if scanner.is_fresh() {
-                let repeated =
-                    last.and_then(|last| Some((last.repeated(&input[start..], &mut self.spans)?, last)));
-                match repeated {
-                    Some((consumed, last)) => {
-                        usual = Some(last);
-                        Some(consumed)
-                    }
-                    None => whole(&input[start..], limits, &mut self.spans),
-                }
-            } else {
-                None
+            let fresh = scanner.is_fresh();
+            let repeated = last
+                .filter(|_| fresh)
+                .and_then(|last| Some((last.repeated(&input[start..], &mut self.spans)?, last)));
+            let (quick, mut usual) = match repeated {
+                Some((consumed, last)) => (Some(consumed), Some(last)),
+                None if fresh => (whole(&input[start..], limits, &mut self.spans), None),
+                None => (None, None),
             };
             match quick {
                 Some(consumed) => end += consumed,

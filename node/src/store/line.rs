@@ -114,6 +114,12 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 256 }) })]
 
         #[test]
+        fn tags_are_found(tags in proptest::array::uniform12(0u8..4), due: u32, wanted in 0u8..4) {
+            let want = tags.iter().enumerate().map(|(i, tag)| u32::from(*tag == wanted) << i).sum::<u32>();
+            prop_assert_eq!(Bucket { tags, due, ..Bucket::new() }.matches(wanted), want);
+        }
+
+        #[test]
         fn equal_bytes_are_found(bytes in proptest::array::uniform8(0u8..4), high: bool, value in 0u8..4) {
             let top = if high { 0x80 } else { 0 };
             let bytes = bytes.map(|byte| byte | top);

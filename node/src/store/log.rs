@@ -198,19 +198,19 @@ impl Log {
         Item(&self.segment(number).bytes[offset..])
     }
 
+    /// The same, to change it where it is.
+    #[inline]
+    pub(super) fn item_mut(&mut self, handle: Handle) -> ItemMut<'_> {
+        let (number, offset) = split(handle);
+        ItemMut(&mut self.segment_mut(number).bytes[offset..])
+    }
+
     /// Where the item at `handle` begins; asks for what finding it there needs.
     #[inline]
     pub(super) fn ask_item(&self, handle: Handle) -> usize {
         let (number, offset) = split(handle);
         prefetch::prefetch(&self.segments[number]);
         self.starts[number] + offset
-    }
-
-    /// The same, to change it where it is.
-    #[inline]
-    pub(super) fn item_mut(&mut self, handle: Handle) -> ItemMut<'_> {
-        let (number, offset) = split(handle);
-        ItemMut(&mut self.segment_mut(number).bytes[offset..])
     }
 
     /// The queue of an item.
