@@ -5,8 +5,11 @@ use std::{fmt, fs, path::Path, sync::LazyLock};
 use crate::config::memory;
 
 /// The share of a container's limit that keys and values take by default; the rest is for connections, replies
-/// under way and the process itself.
+/// under way, the process itself, and what is freed and has not gone back to the system yet.
 const DEFAULT_PERCENT: u64 = 75;
+/// The least that is left for these in bytes, for each node, unless keys and values would get less than half.
+const LEAST_LEFT: u64 = 32 << 20;
+const LEAST_PERCENT: u64 = 50;
 
 /// Of cgroup v2 and v1: the controllers in `/proc/self/cgroup`, where they are mounted, and the file of the limit.
 const CGROUPS: [(&str, &str, &str); 2] =
@@ -87,7 +90,7 @@ impl Available {
         };
         let (bytes, source) = match given {
             None => match self.container {
-                Some(limit) => share(DEFAULT_PERCENT, (limit, "the container's limit")),
+                Some(limit) => share(default_percent(limit, nodes), (limit, "the container's limit")),
                 None => (0, "not set, and no container has a limit".to_owned()),
             },
             Some((text, by)) => match text.strip_suffix('%').map(str::parse::<u64>) {
@@ -111,6 +114,12 @@ impl Available {
         });
         Ok(Maxmemory { bytes, source, excess })
     }
+}
+
+/// What keys and values take of a container's limit by default.
+fn default_percent(limit: u64, nodes: u64) -> u64 {
+    let rest = u128::from(limit.saturating_sub(LEAST_LEFT * nodes));
+    ((rest * 100 / u128::from(limit.max(1))) as u64).clamp(LEAST_PERCENT, DEFAULT_PERCENT)
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
@@ -222,22 +231,32 @@ mod tests {
         assert_eq!(of("v1-inside", &[own, (root, "2000\n")]), Some(2000));
     }
 
-    const CONTAINER: Available = Available { container: Some(1000), machine: 100_000 };
-    const MACHINE: Available = Available { container: None, machine: 100_000 };
+    const CONTAINER: Available = Available { container: Some(1000 << 20), machine: 100_000 << 20 };
+    const MACHINE: Available = Available { container: None, machine: 100_000 << 20 };
 
     #[test]
     fn shares_are_taken_of_what_there_is() {
         let of = |what: Available, text: Option<&str>, nodes| {
             what.maxmemory(text.map(|text| (text, "--maxmemory")), nodes).unwrap().bytes
         };
-        assert_eq!((of(CONTAINER, None, 1), of(CONTAINER, None, 3)), (750, 250));
+        assert_eq!((of(CONTAINER, None, 1), of(CONTAINER, None, 3)), (750 << 20, 250 << 20));
         assert_eq!((of(MACHINE, None, 1), of(MACHINE, None, 3)), (0, 0));
-        assert_eq!((of(CONTAINER, Some("50%"), 1), of(CONTAINER, Some("50%"), 5)), (500, 100));
-        assert_eq!(of(MACHINE, Some("50%"), 1), 50_000);
+        assert_eq!((of(CONTAINER, Some("50%"), 1), of(CONTAINER, Some("50%"), 5)), (500 << 20, 100 << 20));
+        assert_eq!(of(MACHINE, Some("50%"), 1), 50_000 << 20);
         assert_eq!((of(MACHINE, Some("2gb"), 1), of(MACHINE, Some("2gb"), 3)), (2 << 30, 2 << 30));
         for wrong in ["0%", "101%", "x%", "-1%", "%", "1.5gb", "2x", "-1", ""] {
             assert!(MACHINE.maxmemory(Some((wrong, "--maxmemory")), 1).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn small_containers_leave_more() {
+        let of = |mb: u64, nodes| default_percent(mb << 20, nodes);
+        assert_eq!(
+            [of(32, 1), of(64, 1), of(80, 1), of(100, 1), of(128, 1), of(4096, 1)],
+            [50, 50, 60, 68, 75, 75]
+        );
+        assert_eq!([of(256, 3), of(1024, 3), of(0, 1)], [62, 75, 50]);
     }
 
     #[test]

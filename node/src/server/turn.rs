@@ -373,6 +373,7 @@ impl Worker {
             }
         }
         drop(changes);
+        self.shared.store.watch_growth(clock.now);
         self.round = round;
         taken
     }

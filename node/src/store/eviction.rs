@@ -297,7 +297,7 @@ impl Store {
         }
         let mut work = Work::default();
         // Above this, writes bring more than the bounded work takes away: they pay for what they bring.
-        let far = far_above(settings);
+        let far = far_above(settings.maxmemory);
         // Unless it was there before they came.
         let before = self.ceiling.fetch_min(self.accounted(), Ordering::Relaxed).min(self.accounted());
         let goes_down = |work: &Work| work.gained && self.accounted() <= before;
@@ -367,7 +367,7 @@ impl Store {
     /// is far above the limit and ends where it is within, so that it leaves alone what writes do by themselves.
     pub fn ease(&self, easing: &mut Easing, now: u64) -> bool {
         let settings = self.settings.load();
-        let begins = if easing.underway { settings.maxmemory } else { far_above(&settings) };
+        let begins = if easing.underway { settings.maxmemory } else { far_above(settings.maxmemory) };
         let above = settings.maxmemory > 0 && self.held_memory() > begins;
         if !above || settings.policy == Policy::NoEviction {
             if std::mem::take(&mut easing.underway) {
@@ -435,9 +435,9 @@ impl Store {
     }
 }
 
-/// Above this, memory is far above the limit.
-fn far_above(settings: &Settings) -> u64 {
-    settings.maxmemory + settings.maxmemory / FAR_ABOVE + FAR_BYTES
+/// Above this, memory is far above the limit: what is held may be as much while clients write.
+pub(crate) fn far_above(limit: u64) -> u64 {
+    limit + limit / FAR_ABOVE + FAR_BYTES
 }
 
 /// Eviction in the background, that goes on where it stopped.

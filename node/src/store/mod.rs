@@ -16,6 +16,7 @@ mod eviction;
 mod few;
 mod gate;
 mod ghost;
+mod growth;
 mod held;
 mod huge;
 mod incoming;
@@ -50,6 +51,7 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 pub use db::{Db, Expiry, Scanned};
 pub use edit::Edit;
+pub(crate) use eviction::far_above;
 pub use eviction::{Easing, Policy};
 pub use gate::Gate;
 pub(crate) use held::Guards;
@@ -79,7 +81,7 @@ pub use tap::Copied;
 pub(crate) use tap::{Effect, PIECE};
 pub use text::Text;
 
-use crate::{command::Wait, handoff::Outbox, value::Encodings};
+use crate::{command::Wait, handoff::Outbox, heap::Keeper, value::Encodings};
 use whole::Taken;
 
 /// Numbered databases.
@@ -127,6 +129,9 @@ pub struct Store {
     lost: AtomicI64,
     /// Bytes that the process holds beyond these, as measured: they count against the limit as well.
     padding: AtomicU64,
+    keeper: Mutex<Keeper>,
+    /// What the pool has [grown](pool::Pool::grown) to when what is resident is looked at next.
+    next_look: AtomicU64,
     /// Bytes accounted for at the least since the limit was lowered: as much as writes may leave, see [`tolerate`](Self::tolerate).
     ceiling: AtomicU64,
     /// A shard's log is nearly full: writes are refused.
@@ -191,6 +196,8 @@ impl Store {
             used_peak: AtomicU64::new(0),
             lost: AtomicI64::new(0),
             padding: AtomicU64::new(0),
+            keeper: Mutex::new(Keeper::new(0)),
+            next_look: AtomicU64::new(0),
             ceiling: AtomicU64::new(0),
             full: AtomicBool::new(false),
             next_victim: AtomicUsize::new(0),
@@ -337,54 +344,6 @@ impl Store {
     pub fn accounted(&self) -> u64 {
         let lost = self.lost.load(Ordering::Relaxed) + self.incoming.load(Ordering::Relaxed);
         (self.used.load(Ordering::Relaxed) + lost).max(0) as u64
-    }
-
-    /// Bytes that count against the limit beyond those of which the store knows.
-    #[inline]
-    pub fn padding(&self) -> u64 {
-        self.padding.load(Ordering::Relaxed)
-    }
-
-    /// Sets them, from what was measured.
-    pub fn set_padding(&self, bytes: u64) {
-        if bytes > self.padding() {
-            // No write has brought it.
-            self.tolerate();
-        }
-        self.padding.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes of the pool that are not needed at the moment and should go back to the system; called a few times a second.
-    pub(crate) fn unneeded(&self) -> usize {
-        let ample = self.has_room();
-        self.ample.store(ample, Ordering::Relaxed);
-        self.pool.look(ample)
-    }
-
-    /// Near the limit memory counts; nothing that is kept for later is held against it.
-    fn has_room(&self) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
-        limit == 0 || self.held_memory() < limit / 2
-    }
-
-    /// Whether memory has become short since [`unneeded`](Self::unneeded) was called.
-    pub(crate) fn became_short(&self) -> bool {
-        self.is_ample() && !self.has_room()
-    }
-
-    /// Gives that many bytes of the pool back, if it still has them.
-    pub(crate) fn give_back(&self, bytes: usize) {
-        self.pool.give_back(bytes);
-    }
-
-    /// The address of memory that is full and should become a huge page, each once.
-    pub(crate) fn next_huge(&self) -> Option<usize> {
-        self.pool.next_huge()
-    }
-
-    /// Makes a huge page of it, which takes milliseconds.
-    pub(crate) fn make_huge(&self, address: usize) {
-        self.pool.make_huge(address);
     }
 
     /// Bytes of the pool of segments and large strings that are in use, and those that are kept for new ones.

@@ -19,7 +19,10 @@ use std::{
     ops::{Deref, DerefMut},
     ptr::{self, NonNull},
     slice,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -58,6 +61,8 @@ pub(super) struct Pool(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     books: Mutex<Books>,
+    /// Bytes of all blocks that came without memory: what was ever asked of the system.
+    grown: AtomicU64,
 }
 
 /// Free blocks of one size.
@@ -129,7 +134,11 @@ impl Pool {
     /// When the system has no memory left, as every allocation does.
     pub(super) fn take(&self, len: usize) -> Block {
         let len = rounded(len);
-        let start = if len > LARGEST_POOLED { map(len) } else { self.0.books.lock().take(len) };
+        let (start, is_new) =
+            if len > LARGEST_POOLED { (map(len), true) } else { self.0.books.lock().take(len) };
+        if is_new {
+            self.0.grown.fetch_add(len as u64, Relaxed);
+        }
         Block { start, len, pool: Arc::clone(&self.0) }
     }
 
@@ -185,6 +194,12 @@ impl Pool {
         }
     }
 
+    /// Bytes that blocks have taken from the system in all, whatever they gave back.
+    #[inline]
+    pub(super) fn grown(&self) -> u64 {
+        self.0.grown.load(Relaxed)
+    }
+
     /// Bytes of all blocks that are pooled, and of free ones that are kept with their memory.
     pub(super) fn resident(&self) -> (usize, usize) {
         let books = self.0.books.lock();
@@ -201,17 +216,18 @@ impl Books {
         &mut self.classes[at]
     }
 
-    fn take(&mut self, len: usize) -> NonNull<u8> {
+    /// A range for a block, and whether it comes without memory.
+    fn take(&mut self, len: usize) -> (NonNull<u8>, bool) {
         self.in_use += len;
         let class = self.class(len);
         if let Some(start) = class.warm.pop_back() {
             self.warm -= len;
             self.least_warm = self.least_warm.min(self.warm);
-            return start;
+            return (start, false);
         }
         if let Some(start) = class.cold.pop() {
             self.ranges.filled(start, len);
-            return start;
+            return (start, true);
         }
         let (start, left) = match self.fresh.take() {
             Some((start, left)) if left >= len => (start, left),
@@ -226,7 +242,7 @@ impl Books {
         let next = unsafe { start.add(len) };
         self.ranges.handed_out(REGION - left, start, next);
         self.fresh = Some((next, left - len));
-        start
+        (start, true)
     }
 
     /// The end of a region becomes free blocks.
@@ -371,6 +387,7 @@ impl Block {
         // SAFETY: it was mapped with this length, and nobody else refers to it (1); the system chooses where it goes.
         let moved = unsafe { mremap(self.start.as_ptr().cast(), self.len, len, MremapFlags::MAYMOVE) };
         let Some(start) = moved.ok().and_then(|start| NonNull::new(start.cast::<u8>())) else { return false };
+        self.pool.grown.fetch_add((len - self.len) as u64, Relaxed);
         (self.start, self.len) = (start, len);
         true
     }

@@ -8,11 +8,13 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
 };
+
+use parking_lot::Mutex;
 
 use super::{
     Flushed,
@@ -36,6 +38,8 @@ enum Garbage {
     Keys(Flushed),
     /// Nothing is dropped: what was is given back to the system.
     Free,
+    /// The same, if more is resident than the limit and what goes with it.
+    Above(u64),
 }
 
 impl Garbage {
@@ -44,7 +48,7 @@ impl Garbage {
         match self {
             Self::Value(_) => 1,
             Self::Keys(flushed) => flushed.held() as u64,
-            Self::Free => 0,
+            Self::Free | Self::Above(_) => 0,
         }
     }
 
@@ -52,12 +56,12 @@ impl Garbage {
     fn bytes(&self) -> usize {
         match self {
             Self::Value(value) => value.memory(),
-            Self::Keys(_) | Self::Free => 0,
+            Self::Keys(_) | Self::Free | Self::Above(_) => 0,
         }
     }
 }
 
-/// Counters that INFO shows.
+/// Counters that INFO shows, and what the thread shares with those who ask.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pending: AtomicU64,
@@ -65,9 +69,19 @@ pub(super) struct Counters {
     freed: AtomicU64,
     /// Keys that flushes left in their shards.
     left: AtomicUsize,
+    /// Whether somebody has asked to trim what is above a limit, and it was not begun.
+    asked: AtomicBool,
+    trims: Mutex<heap::Trims>,
+    /// What could not be given back the last time, until somebody has seen that.
+    excess: AtomicU64,
 }
 
 impl Counters {
+    fn trim(&self, limit: u64) {
+        let excess = self.trims.lock().request(limit);
+        self.excess.store(excess, Ordering::Relaxed);
+    }
+
     /// A flush left so many keys to be removed.
     pub(super) fn waiting(&self, keys: usize) {
         self.left.fetch_add(keys, Ordering::Relaxed);
@@ -114,6 +128,18 @@ impl Reclaim {
     /// Lets the allocator give free memory back to the system, once what waits has been dropped.
     pub fn trim(&self) {
         self.hand_over(Garbage::Free);
+    }
+
+    /// The same if the process is above a node's limit. Whoever asks while the one before still waits has to see to it at once,
+    /// and so to wait for a trim that goes on: nobody takes memory faster than it comes back. What could not be given back
+    /// since the last call, as [`Trims::request`](heap::Trims::request) says.
+    pub(super) fn trim_above(&self, limit: u64) -> u64 {
+        if self.counters.asked.swap(true, Ordering::Relaxed) {
+            self.counters.trim(limit);
+        } else {
+            self.hand_over(Garbage::Above(limit));
+        }
+        self.counters.excess.swap(0, Ordering::Relaxed)
     }
 
     /// Objects that wait to be dropped (`lazyfree_pending_objects`).
@@ -183,6 +209,10 @@ fn drop_all(garbage: &Receiver<Garbage>, counters: &Counters) {
         let (objects, bytes) = (one.objects(), one.bytes());
         match one {
             Garbage::Free => heap::trim(),
+            Garbage::Above(limit) => {
+                counters.asked.store(false, Ordering::Relaxed);
+                counters.trim(limit);
+            }
             other => drop(other),
         }
         counters.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -233,6 +263,16 @@ mod tests {
             "the others were dropped in place"
         );
         drop(garbage);
+    }
+
+    #[test]
+    fn one_request_to_trim_waits_at_most() {
+        let (queue, garbage) = sync_channel(QUEUE);
+        let worker = Worker { queue: Some(queue), thread: None };
+        let reclaim = Reclaim { worker: OnceLock::from(Some(worker)), ..Reclaim::default() };
+        // No node is looked after here, so nobody is to blame.
+        assert_eq!([reclaim.trim_above(1 << 40), reclaim.trim_above(1 << 40)], [0, 0]);
+        assert!(matches!(garbage.try_recv(), Ok(Garbage::Above(_))) && garbage.try_recv().is_err());
     }
 
     #[test]

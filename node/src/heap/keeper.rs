@@ -1,41 +1,8 @@
-//! What the process really holds, kept near what the store accounts for.
-//!
-//! Items and large strings lie in memory of the store's own, which goes back to the system by itself. Collections, indexes and
-//! connections use the allocator, which keeps what was freed between pieces still in use. Once in a while the difference is
-//! measured: while it is large, the allocator is told to give back what it can, and what it cannot is held against
-//! `maxmemory`, so that the process stays within its limit whatever comes and goes. Where much has gone, what is left of the
-//! index lies scattered, a little of it in each page: it is moved together first.
+//! When to trim, and what to hold against the limit.
 
-#![allow(unsafe_code, reason = "calls of the C library's allocator")]
+use super::{SLACK, SLACK_SHARE, allowed};
+use crate::store::far_above;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
-
-use crate::{server::Shared, store::Store};
-
-/// How often the difference is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-/// How often it is seen between looks whether it grows out of bounds, while what is held changes.
-const GLANCE: Duration = Duration::from_millis(50);
-/// A glance acts on what is above the bound by one in so many bytes of the limit.
-const GLANCE_SHARE: u64 = 64;
-/// Bytes of the pool that go back to the system at once, and the pause behind them: a worker on the same core is not to wait.
-const PIECE: usize = 1 << 20;
-const BETWEEN: Duration = Duration::from_millis(1);
-/// Huge pages made at one look, with the same pause behind each: copying one takes up to 10 ms of a core where the system has
-/// to find the memory first, and the node has better things to do while it fills.
-const HUGE_AT_ONE_LOOK: usize = 4;
-/// Differences that are left alone: this many bytes, and one in so many of those accounted for.
-const SLACK: u64 = 2 << 20;
-const SLACK_SHARE: u64 = 20;
-/// What may be resident beyond `maxmemory`, the process itself included, before anything is held against the limit.
-const PADDED: u64 = 9 << 20;
-const PADDED_SHARE: u64 = 12;
 /// After a trim that gained little, so many looks pass before the next; this doubles up to the second number.
 const FEWEST_LOOKS: u32 = 2;
 const MOST_LOOKS: u32 = 128;
@@ -49,67 +16,12 @@ const INDEX_SHARE: u64 = 2;
 /// second number.
 const FEWEST_BETWEEN_MOVES: u32 = 32;
 const MOST_BETWEEN_MOVES: u32 = 4096;
-/// The store has made the room that was asked for when it holds at most so much too much: one in so many bytes of the limit.
-const DONE_SHARE: u64 = 64;
-/// Allocations above this have their own mapping, which goes when they go.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const OWN_MAPPING: libc::c_int = 128 << 10;
-/// Free memory at the end of the heap above this goes back at once.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const HEAP_END: libc::c_int = 1 << 20;
-
-/// Resident memory of the process in bytes; 0 where /proc is not there.
-pub(crate) fn resident() -> u64 {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
-}
-
-/// Fixes what the allocator would otherwise adapt: after the first large value it would never map one on its own again.
-pub(crate) fn prepare() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: the settings are plain numbers that may be set at any time.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, HEAP_END);
-        // Small pieces are joined as they are freed, not all at once with the lock held: after those of a large collection
-        // that takes tens of milliseconds, for which everybody who allocates waits.
-        libc::mallopt(libc::M_MXFAST, 0);
-    }
-}
-
-/// Gives free memory of the allocator back to the system. Takes milliseconds where much is free, and whoever allocates
-/// from the same arena waits: for a thread that nobody waits for.
-pub(crate) fn trim() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it only touches memory that is free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-/// Bytes of the allocator; zeros where it does not tell.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Allocated {
-    pub(crate) in_use: u64,
-    pub(crate) free: u64,
-    pub(crate) mapped: u64,
-}
-
-/// Asks the allocator. Walks over what is free: for people who ask, not for a loop.
-pub(crate) fn allocated() -> Allocated {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        // SAFETY: it only reads the allocator's state, under its locks.
-        let info = unsafe { libc::mallinfo2() };
-        Allocated { in_use: info.uordblks as u64, free: info.fordblks as u64, mapped: info.hblkhd as u64 }
-    }
-    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    Allocated::default()
-}
+/// A glance acts on what is above the bound by one in so many bytes of the limit.
+const GLANCE_SHARE: u64 = 64;
 
 /// Decides, from what is resident, when to trim and what to hold against the limit. No clock, no system calls.
 #[derive(Debug)]
-struct Keeper {
+pub(crate) struct Keeper {
     /// Resident before there was a key.
     base: u64,
     padding: u64,
@@ -129,7 +41,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(base: u64) -> Self {
+    pub(crate) fn new(base: u64) -> Self {
         Self {
             base,
             padding: 0,
@@ -145,8 +57,13 @@ impl Keeper {
         }
     }
 
+    /// Bytes to hold against the limit.
+    pub(crate) fn padding(&self) -> u64 {
+        self.padding
+    }
+
     /// One look; whether to trim now. `held` is without the padding.
-    fn look(&mut self, resident: u64, held: u64, maxmemory: u64) -> bool {
+    pub(super) fn look(&mut self, resident: u64, held: u64, maxmemory: u64) -> bool {
         let resident = resident.saturating_sub(self.base);
         let goal = self.goal(maxmemory);
         if maxmemory == 0 {
@@ -179,21 +96,26 @@ impl Keeper {
 impl Keeper {
     /// What may be resident beside the process itself.
     fn goal(&self, maxmemory: u64) -> u64 {
-        maxmemory + maxmemory / PADDED_SHARE + PADDED.saturating_sub(self.base).max(SLACK)
+        allowed(self.base, maxmemory) - self.base
     }
 
     /// So much should go.
     fn ask_for(&mut self, excess: u64, held: u64, maxmemory: u64) {
         // What was asked for before may not have been done yet: little is evicted while nobody writes.
-        let done = held + self.padding <= maxmemory + maxmemory / DONE_SHARE;
+        let done = held + self.padding <= far_above(maxmemory);
         // Where much has just gone its memory will follow.
         if done && !self.pending {
-            self.padding = (self.padding + excess / 2).min(maxmemory / MOST_PADDING_SHARE);
+            self.add(excess / 2, maxmemory);
         }
     }
 
+    /// So much more is held against the limit.
+    pub(crate) fn add(&mut self, bytes: u64, maxmemory: u64) {
+        self.padding = (self.padding + bytes).min(maxmemory / MOST_PADDING_SHARE);
+    }
+
     /// A look between others, at what is far above the bound only.
-    fn glance(&mut self, resident: u64, held: u64, maxmemory: u64) {
+    pub(super) fn glance(&mut self, resident: u64, held: u64, maxmemory: u64) {
         let goal = self.goal(maxmemory);
         let excess = resident.saturating_sub(self.base + goal);
         if maxmemory > 0 && excess > maxmemory / GLANCE_SHARE {
@@ -203,7 +125,7 @@ impl Keeper {
 
     /// Whether the index, of that many bytes, should be moved together: to be asked before each [`look`](Self::look). Not while
     /// much is going, as it would only be scattered anew.
-    fn is_scattered(&mut self, resident: u64, held: u64, index: u64) -> bool {
+    pub(super) fn is_scattered(&mut self, resident: u64, held: u64, index: u64) -> bool {
         self.peak = self.peak.max(held);
         self.since += 1;
         if self.since == 1 {
@@ -221,90 +143,6 @@ impl Keeper {
         }
         scattered
     }
-}
-
-/// What was resident before there was a key.
-static BASE: AtomicU64 = AtomicU64::new(0);
-
-/// Bytes of the process itself: what was resident before there was a key; 0 where that was not measured.
-pub(crate) fn base() -> u64 {
-    BASE.load(Relaxed)
-}
-
-/// Nodes in this process that are looked after.
-static NODES: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts a node while it is looked after.
-struct Counted;
-
-impl Counted {
-    fn new() -> Self {
-        NODES.fetch_add(1, Relaxed);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        NODES.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Looks after the process's memory until the runtime ends. Where several nodes share a process, nobody can tell whose
-/// memory is resident, so nothing is held against their limits.
-pub(crate) async fn keep(shared: Arc<Shared>) {
-    let _counted = Counted::new();
-    let mut keeper = Keeper::new(resident());
-    BASE.store(keeper.base, Relaxed);
-    let (mut rest, mut since_look, mut held) = (GLANCE, Duration::ZERO, 0);
-    loop {
-        tokio::time::sleep(rest).await;
-        since_look += rest;
-        let store = &shared.store;
-        let before = std::mem::replace(&mut held, store.held_memory().saturating_sub(store.padding()));
-        rest = if held == before { LOOK } else { GLANCE };
-        let alone = NODES.load(Relaxed) == 1;
-        let limit = if alone { store.settings().maxmemory } else { 0 };
-        if since_look < LOOK && !store.became_short() {
-            if limit > 0 {
-                keeper.glance(resident(), held, limit);
-                store.set_padding(keeper.padding);
-            }
-            continue;
-        }
-        since_look = Duration::ZERO;
-        let mut unneeded = store.unneeded();
-        while unneeded > 0 {
-            let piece = unneeded.min(PIECE);
-            apart(&shared, move |store| store.give_back(piece)).await;
-            unneeded = unneeded.saturating_sub(PIECE);
-            tokio::time::sleep(BETWEEN).await;
-        }
-        for _ in 0..HUGE_AT_ONE_LOOK {
-            let Some(range) = store.next_huge() else { break };
-            apart(&shared, move |store| store.make_huge(range)).await;
-            tokio::time::sleep(BETWEEN).await;
-        }
-        if keeper.is_scattered(resident(), held, store.index_memory()) {
-            apart(&shared, |store| {
-                store.move_index(|| std::thread::sleep(BETWEEN));
-                trim();
-            })
-            .await;
-        }
-        if keeper.look(resident(), held, limit) {
-            store.reclaim().trim();
-        }
-        store.set_padding(keeper.padding);
-    }
-}
-
-/// Does what takes milliseconds, on a thread that nobody else waits for: on this one nobody would ask for the lease meanwhile.
-/// It allocates nothing else, so that what is moved there lies apart from everything else.
-async fn apart(shared: &Arc<Shared>, work: impl FnOnce(&Store) + Send + 'static) {
-    let shared = shared.clone();
-    // It cannot fail but with the process.
-    let _ = tokio::task::spawn_blocking(move || work(&shared.store)).await;
 }
 
 #[cfg(test)]

@@ -1,0 +1,107 @@
+//! What the process holds beside what is accounted for: what keeps it near the limit works on the store from here.
+
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::{Easing, Store};
+use crate::heap::Keeper;
+
+/// What the pool takes from the system between two looks at what is resident: one in so many bytes of the limit, and at least
+/// this much.
+const GROWN_SHARE: u64 = 64;
+const LEAST_GROWN: u64 = 1 << 20;
+/// Holds of a shard's lock for which somebody evicts because of what he took from the system.
+const MOST_HOLDS: usize = 64;
+
+impl Store {
+    /// Bytes that count against the limit beyond those of which the store knows.
+    #[inline]
+    pub fn padding(&self) -> u64 {
+        self.padding.load(Ordering::Relaxed)
+    }
+
+    /// Sets them, from what was measured.
+    pub fn set_padding(&self, bytes: u64) {
+        if bytes > self.padding() {
+            // No write has brought it.
+            self.tolerate();
+        }
+        self.padding.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the pool that are not needed at the moment and should go back to the system; called a few times a second.
+    pub(crate) fn unneeded(&self) -> usize {
+        let ample = self.has_room();
+        self.ample.store(ample, Ordering::Relaxed);
+        self.pool.look(ample)
+    }
+
+    /// Near the limit memory counts; nothing that is kept for later is held against it.
+    fn has_room(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit == 0 || self.held_memory() < limit / 2
+    }
+
+    /// Whether memory has become short since [`unneeded`](Self::unneeded) was called.
+    pub(crate) fn became_short(&self) -> bool {
+        self.is_ample() && !self.has_room()
+    }
+
+    /// Gives that many bytes of the pool back, if it still has them.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.pool.give_back(bytes);
+    }
+
+    /// The address of memory that is full and should become a huge page, each once.
+    pub(crate) fn next_huge(&self) -> Option<usize> {
+        self.pool.next_huge()
+    }
+
+    /// Makes a huge page of it, which takes milliseconds.
+    pub(crate) fn make_huge(&self, address: usize) {
+        self.pool.make_huge(address);
+    }
+
+    /// What decides about what was measured.
+    pub(crate) fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock()
+    }
+
+    /// To be called often: sees to it, while much is taken from the system, that as much comes back of what was freed.
+    #[inline]
+    pub(crate) fn watch_growth(&self, now: u64) {
+        if self.pool.grown() >= self.next_look.load(Ordering::Relaxed) {
+            self.has_grown(now);
+        }
+    }
+
+    #[cold]
+    fn has_grown(&self, now: u64) {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let step = (limit / GROWN_SHARE).max(LEAST_GROWN);
+        self.next_look.store(self.pool.grown() + step, Ordering::Relaxed);
+        if limit == 0 {
+            return;
+        }
+        let excess = self.reclaim.trim_above(limit).min(step);
+        if excess > 0 {
+            let mut keeper = self.keeper();
+            keeper.add(excess, limit);
+            self.padding.store(keeper.padding(), Ordering::Relaxed);
+            drop(keeper);
+            self.evict_as_much(excess, now);
+        }
+    }
+
+    /// Evicts so many bytes, as far as the bounded work does and if that much is held above the limit.
+    fn evict_as_much(&self, bytes: u64, now: u64) {
+        let goal = self.accounted().saturating_sub(bytes);
+        let mut easing = Easing::default();
+        for _ in 0..MOST_HOLDS {
+            if self.accounted() <= goal || !self.ease(&mut easing, now) {
+                break;
+            }
+        }
+    }
+}
