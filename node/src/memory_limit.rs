@@ -34,7 +34,7 @@ pub struct Maxmemory {
     pub bytes: u64,
     /// For people.
     pub source: String,
-    /// What all nodes of this process may take and the container has not, if they may take too much.
+    /// What all nodes of this process may take and the container or the machine has not, if they may take too much.
     pub excess: Option<String>,
 }
 
@@ -105,13 +105,18 @@ impl Available {
                 Some(_) => return Err("a share of the memory is a whole number from 1% to 100%".to_owned()),
             },
         };
-        let excess = self.container.and_then(|limit| match bytes.saturating_mul(nodes) {
-            0 => Some(format!("there is no maxmemory, but the container has {}", Bytes(limit))),
-            all if all > limit => {
-                Some(format!("maxmemory is {} in all, but the container has {}", Bytes(all), Bytes(limit)))
-            }
-            _ => None,
-        });
+        let all = bytes.saturating_mul(nodes);
+        let (most, holder) = match self.container {
+            Some(limit) => (limit, "the container"),
+            None => (self.machine, "the machine"),
+        };
+        let excess = if all == 0 && self.container.is_some() {
+            Some(format!("there is no maxmemory, but the container has {}", Bytes(most)))
+        } else if all > most && most > 0 {
+            Some(format!("maxmemory is {} in all, but {holder} has {}", Bytes(all), Bytes(most)))
+        } else {
+            None
+        };
         Ok(Maxmemory { bytes, source, excess })
     }
 }
@@ -277,5 +282,10 @@ mod tests {
         assert_eq!(excess("512mb", 3).as_deref(), Some(far));
         assert_eq!(excess("512mb", 2), None);
         assert!(excess("0", 1).is_some());
+        let small = Available { container: None, machine: 8 << 30 };
+        let huge = text(small, Some(("9gb", "--maxmemory")), 1).1;
+        assert_eq!(huge.as_deref(), Some("maxmemory is 9 GB in all, but the machine has 8 GB"));
+        assert_eq!(text(small, Some(("8gb", "--maxmemory")), 1).1, None);
+        assert_eq!(text(small, Some(("0", "--maxmemory")), 1).1, None);
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use metrics::{Unit, counter, gauge};
 use shoal_net::telemetry::{Kind, Metric};
 
-use crate::{server::Shared, store::DATABASES};
+use crate::{heap::resident, server::Shared, store::DATABASES};
 
 const fn row(name: &'static str, kind: Kind, unit: Unit, help: &'static str) -> Metric {
     Metric { name, kind, unit, help }
@@ -58,6 +58,18 @@ pub(crate) const METRICS: &[Metric] = &[
         Unit::Bytes,
         "Bytes of keys and values, those lost around them and what was measured beyond; held against the limit.",
     ),
+    row(
+        "shoal_memory_measured_bytes",
+        Kind::Gauge,
+        Unit::Bytes,
+        "Bytes of those held that no key takes, but the process was found to have too much.",
+    ),
+    row(
+        "shoal_memory_resident_bytes",
+        Kind::Gauge,
+        Unit::Bytes,
+        "What the whole process has of the machine's memory.",
+    ),
     row("shoal_slots_owned", Kind::Gauge, Unit::Count, "Hash slots that this node serves."),
     row(
         "shoal_lease_held",
@@ -107,6 +119,8 @@ fn refresh(shared: &Shared, node: &str) {
     count("shoal_ghost_hits_total", keys.ghost_hits);
     count("shoal_moved_bytes_total", keys.moved_bytes);
     set("shoal_memory_held_bytes", shared.store.held_memory() as f64);
+    set("shoal_memory_measured_bytes", shared.store.padding() as f64);
+    set("shoal_memory_resident_bytes", resident() as f64);
     set("shoal_slots_owned", f64::from(shared.ownership().count()));
     set("shoal_lease_held", f64::from(u8::from(shared.lease.is_valid())));
 }
