@@ -49,7 +49,31 @@ pub fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
     long_header(out, kind, n);
 }
 
+/// The last three digits of a number.
+static THREE: [[u8; 4]; 1000] = three();
+
+const fn three() -> [[u8; 4]; 1000] {
+    let mut digits = [[0; 4]; 1000];
+    let mut n = 0;
+    while n < digits.len() {
+        digits[n] = [b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8, 0];
+        n += 1;
+    }
+    digits
+}
+
 fn long_header(out: &mut Vec<u8>, kind: u8, n: i64) {
+    if let Some(n @ 1000..) = u32::try_from(n).ok()
+        && let Some([_, a, b, c, .., len]) = SMALL.get((n / 1000) as usize)
+    {
+        let [d, e, f, _] = THREE[(n % 1000) as usize];
+        // The digits before them, without the end of the line.
+        let end = out.len() + usize::from(*len) - 2;
+        out.extend_from_slice(&[kind, *a, *b, *c]);
+        out.truncate(end);
+        out.extend_from_slice(&[d, e, f, b'\r', b'\n']);
+        return;
+    }
     if let Ok(n @ 0..100_000_000) = u32::try_from(n) {
         let (digits, len) = eight_digits(n);
         let line = u128::from(kind) | u128::from(digits) << 8 | u128::from(CR_LF) << (8 * (1 + len));
@@ -63,6 +87,8 @@ fn long_header(out: &mut Vec<u8>, kind: u8, n: i64) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// What a bulk string takes at most beyond its bytes.
+const AROUND: usize = 24;
 const CR_LF: u16 = u16::from_le_bytes(*b"\r\n");
 
 /// The digits of a number below 100,000,000, the first in the lowest byte and zero bytes behind the last one, and how many
@@ -204,9 +230,8 @@ impl<'a> Reply<'a> {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        let room = bytes.len() + 24;
-        if self.out.capacity() - self.out.len() < room {
-            self.grow(room);
+        if self.out.capacity() - self.out.len() < bytes.len() + AROUND {
+            self.grow(bytes.len() + AROUND);
         }
         header(self.out, b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
