@@ -5,6 +5,7 @@ use shoal_proto::resp::Reply;
 use crate::value::packed::Elem;
 
 /// Writes an element as a bulk string.
+#[inline]
 pub(super) fn element(out: &mut Reply<'_>, element: Elem<'_>) {
     match element {
         Elem::Bytes(bytes) => out.bulk(bytes),

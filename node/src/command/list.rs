@@ -120,7 +120,7 @@ fn pop_many(list: &mut List, end: End, count: usize, fill: Fill, out: &mut Reply
         End::Front => list.iter(),
         End::Back => list.iter_from(list.len() - 1, true),
     };
-    elems.take(count).for_each(|elem| element(out, elem));
+    elems.visit(count, |elem| element(out, elem));
     list.cut(end, count, fill);
 }
 
@@ -139,7 +139,7 @@ fn lrange(db: &mut Db<'_>, args: Args<'_>, out: &mut Reply<'_>) -> Result {
     let range = range(start, stop, list.len());
     out.array(range.len());
     if !range.is_empty() {
-        list.iter_from(range.start, false).take(range.len()).for_each(|elem| element(out, elem));
+        list.iter_from(range.start, false).visit(range.len(), |elem| element(out, elem));
     }
     Ok(())
 }

@@ -5,6 +5,9 @@
 //! length, written backwards, so that the run can be walked from either end. A [`Packed`] is the body
 //! only; the element count is kept beside it. Lists, hashes, sets and sorted sets use it while they are small.
 
+mod iter;
+
+pub use iter::Iter;
 use shoal_proto::number;
 
 /// One element: a string, or the integer whose canonical text it is.
@@ -354,37 +357,6 @@ impl Packed {
         place[..head.len()].copy_from_slice(head);
         place[head.len()..len].copy_from_slice(body);
         place[len..].copy_from_slice(back);
-    }
-}
-
-/// Walks a run from both ends.
-#[derive(Debug, Clone)]
-pub struct Iter<'a> {
-    packed: &'a Packed,
-    at: usize,
-    end: usize,
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = Elem<'a>;
-    #[inline]
-    fn next(&mut self) -> Option<Elem<'a>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let (elem, next) = self.packed.read(self.at)?;
-        self.at = next;
-        Some(elem)
-    }
-}
-
-impl DoubleEndedIterator for Iter<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        if self.at >= self.end {
-            return None;
-        }
-        self.end = self.packed.before(self.end)?;
-        self.packed.read(self.end).map(|(elem, _)| elem)
     }
 }
 

@@ -37,6 +37,25 @@ impl<'a> Iter<'a> {
     pub(super) fn single(current: NodeIter<'a>, backwards: bool) -> Self {
         Self { current, rest: VecDeque::iter(const { &VecDeque::new() }), backwards }
     }
+
+    /// Hands up to `n` elements to `f`: the same as one by one, with less to decide for each.
+    #[inline]
+    pub fn visit(mut self, mut n: usize, mut f: impl FnMut(Elem<'a>)) {
+        while n > 0 {
+            match &self.current {
+                NodeIter::Packed(run) if !self.backwards => {
+                    n -= run.visit(n, &mut f);
+                    let Some(node) = self.rest.next() else { return };
+                    self.current = node.iter();
+                }
+                _ => {
+                    let Some(elem) = self.next() else { return };
+                    f(elem);
+                    n -= 1;
+                }
+            }
+        }
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -123,7 +123,13 @@ proptest! {
             prop_assert_eq!(list.get(i).map(Elem::to_vec), Some(model[i].clone()));
             let back: Vec<_> = list.iter_from(i, true).map(Elem::to_vec).collect();
             let expected: Vec<_> = model[..=i].iter().rev().cloned().collect();
-            prop_assert_eq!(back, expected);
+            prop_assert_eq!(&back, &expected);
+            let mut visited = Vec::new();
+            list.iter_from(i, true).visit(i / 2 + 1, |elem| visited.push(elem.to_vec()));
+            prop_assert_eq!(&visited[..], &expected[..i / 2 + 1]);
+            visited.clear();
+            list.iter_from(i, false).visit(2 * i + 1, |elem| visited.push(elem.to_vec()));
+            prop_assert_eq!(&visited[..], &model[i..model.len().min(3 * i + 1)]);
         }
         prop_assert!(list.get(model.len()).is_none());
         prop_assert_eq!(list.peek(End::Front).map(Elem::to_vec), model.first().cloned());
