@@ -93,9 +93,11 @@ impl Db<'_> {
         plan: impl FnOnce(Dense<'_>, &mut W) -> Plan<'n, R>,
         otherwise: impl FnOnce(&mut T, &mut W) -> R,
     ) -> Result<R> {
-        let form = self.shard(spot.guard).item(spot.place.handle).form();
+        let item = self.shard(spot.guard).item(spot.place.handle);
+        let form = item.form();
         if form == Form::Boxed {
-            return self.change_boxed(spot, |value| otherwise(value, with));
+            let id = box_of(item);
+            return self.change_boxed((spot, id), |value| otherwise(value, with));
         }
         if form == kind.form()
             && let Some(result) = self.splice(spot, |small| plan(small, with))
@@ -105,12 +107,15 @@ impl Db<'_> {
         self.edit_at(spot).map(|mut edit| otherwise(&mut edit, with))
     }
 
-    /// Changes a value outside the log where it is.
+    /// Changes a value outside the log, `id` there, where it is.
     #[inline]
-    fn change_boxed<T: Typed, R>(&mut self, spot: Spot, change: impl FnOnce(&mut T) -> R) -> Result<R> {
+    fn change_boxed<T: Typed, R>(
+        &mut self,
+        (spot, id): (Spot, usize),
+        change: impl FnOnce(&mut T) -> R,
+    ) -> Result<R> {
         let (now, touches, handle) = (self.now(), self.touches(), spot.place.handle);
         let shard = self.shard(spot.guard);
-        let id = box_of(shard.item(handle));
         let value = &mut shard.boxes[id].value;
         let result = change(T::of_mut(value).ok_or(Error::WrongType)?);
         let empty = value.is_empty_collection();

@@ -87,6 +87,8 @@ impl Eq for Packed {}
 
 /// Shorter runs are moved: that costs less than keeping room.
 const LEAST_ROOMY: usize = 256;
+/// The longest text with a head of one byte.
+const SHORT_TEXT: usize = 63;
 /// More room is not kept.
 const MOST_ROOMY: usize = 1 << 20;
 
@@ -160,6 +162,13 @@ impl Packed {
         }
         let (elem, len) = decode(&bytes[at..]);
         Some((elem, at + len + back_len_size(len)))
+    }
+
+    /// The element at one end.
+    #[inline]
+    pub(super) fn peek(&self, at_front: bool) -> Option<Elem<'_>> {
+        let at = if at_front { 0 } else { self.before(self.end())? };
+        self.read(at).map(|(elem, _)| elem)
     }
 
     /// The position of the element before position `at`. `None` at the start.
@@ -239,11 +248,42 @@ impl Packed {
     }
 
     /// Inserts before position `at` (which may be `end()`).
+    #[inline]
     pub fn insert(&mut self, at: usize, bytes: &[u8]) {
-        let mut head = [0u8; 16];
-        let encoded = encode(Elem::of(bytes), &mut head);
-        self.splice(at, at, &head[..encoded.head], encoded.body, bytes);
         self.count += 1;
+        let elem = Elem::of(bytes);
+        if matches!(elem, Elem::Bytes(_)) && self.insert_short(at, bytes) {
+            return;
+        }
+        let mut head = [0u8; 16];
+        let encoded = encode(elem, &mut head);
+        self.splice(at, at, &head[..encoded.head], encoded.body, bytes);
+    }
+
+    /// Inserts a text at an end where there is room, if it is short: its lengths take a byte each. Whether it did.
+    #[inline]
+    fn insert_short(&mut self, at: usize, text: &[u8]) -> bool {
+        let (total, room) = (text.len() + 2, self.room as usize);
+        if text.len() > SHORT_TEXT {
+            return false;
+        }
+        let (first, last) = (0x80 | text.len() as u8, text.len() as u8 + 1);
+        if at == 0 && room >= total {
+            self.room = (room - total) as u32;
+            if let [head, body @ .., back] = &mut self.buffer[room - total..room] {
+                (*head, *back) = (first, last);
+                body.copy_from_slice(text);
+            }
+            return true;
+        }
+        if at == self.end() {
+            self.buffer.reserve(total);
+            self.buffer.push(first);
+            self.buffer.extend_from_slice(text);
+            self.buffer.push(last);
+            return true;
+        }
+        false
     }
 
     /// Appends.
@@ -298,12 +338,17 @@ impl Packed {
 
     /// Makes room for so many bytes more at an end, and for as much again as there is, but for no more than `most` in all
     /// unless they need it.
+    #[inline]
     pub(super) fn make_room(&mut self, at_front: bool, bytes: usize, most: usize) {
-        let (len, room, end) = (self.byte_len(), self.room as usize, self.buffer.len());
-        let there = if at_front { room } else { self.buffer.capacity() - end };
-        if there >= bytes {
-            return;
+        let there = if at_front { self.room as usize } else { self.buffer.capacity() - self.buffer.len() };
+        if there < bytes {
+            self.make_more_room(at_front, bytes, most);
         }
+    }
+
+    #[cold]
+    fn make_more_room(&mut self, at_front: bool, bytes: usize, most: usize) {
+        let (len, room, end) = (self.byte_len(), self.room as usize, self.buffer.len());
         let needed = bytes + if at_front { len } else { end };
         let roomy = (2 * self.buffer.capacity()).min(most).max(needed);
         self.buffer.reserve_exact(roomy - end);
@@ -484,7 +529,7 @@ fn encode(elem: Elem<'_>, head: &mut [u8; 16]) -> Encoded {
         }
         Elem::Bytes(text) => {
             let len = text.len();
-            let head = if len < 64 {
+            let head = if len <= SHORT_TEXT {
                 put(&[0x80 | len as u8])
             } else if len < 4096 {
                 put(&[0xe0 | (len >> 8) as u8, len as u8])

@@ -108,7 +108,9 @@ impl List {
         values: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
         fill: Fill,
     ) {
-        self.grow(values.clone().map(<[u8]>::len).sum(), values.len(), fill);
+        if let Form::Packed(_) = self.0 {
+            self.grow(values.clone().map(<[u8]>::len).sum(), values.len(), fill);
+        }
         match &mut self.0 {
             Form::Packed(packed) => {
                 for value in values {
@@ -121,10 +123,9 @@ impl List {
 
     /// The element at one end.
     pub fn peek(&self, end: End) -> Option<Elem<'_>> {
-        match (&self.0, end) {
-            (Form::Packed(packed), End::Front) => packed.iter().next(),
-            (Form::Packed(packed), End::Back) => packed.iter().next_back(),
-            (Form::Quick(quick), end) => quick.peek(end),
+        match &self.0 {
+            Form::Packed(packed) => packed.peek(end == End::Front),
+            Form::Quick(quick) => quick.peek(end),
         }
     }
 

@@ -63,26 +63,34 @@ impl Quick {
     }
 
     pub(super) fn peek(&self, end: End) -> Option<Elem<'_>> {
-        let (node, backwards) = match end {
-            End::Front => (self.nodes.front()?, false),
-            End::Back => (self.nodes.back()?, true),
-        };
-        Iter::single(node.iter(), backwards).next()
+        match if end == End::Front { self.nodes.front()? } else { self.nodes.back()? } {
+            Node::Packed(packed) => packed.peek(end == End::Front),
+            Node::Plain(bytes) => Some(Elem::Bytes(bytes)),
+        }
     }
 
     pub(super) fn push(&mut self, end: End, bytes: &[u8], fill: Fill) {
-        let last = self.nodes.len().saturating_sub(1);
-        let (node, new) = match end {
-            End::Front => (0, 0),
-            End::Back => (last, self.nodes.len()),
-        };
-        if self.nodes.get(node).is_some_and(|n| n.admits(bytes.len(), fill)) {
-            self.change(node, |packed| {
-                packed.make_room(end == End::Front, bytes.len() + AROUND, fill.most());
-                push_run(packed, end, bytes);
-            });
+        let node = if end == End::Front { self.nodes.front_mut() } else { self.nodes.back_mut() };
+        if let Some(Node::Packed(packed)) = node
+            && fill.admits(packed.byte_len(), packed.len(), bytes.len())
+        {
+            let memory = packed.memory();
+            packed.make_room(end == End::Front, bytes.len() + AROUND, fill.most());
+            push_run(packed, end, bytes);
+            self.len += 1;
+            self.memory = self.memory + packed.memory() - memory;
             return;
         }
+        self.push_node(end, bytes, fill);
+    }
+
+    /// The same in a new node.
+    #[cold]
+    fn push_node(&mut self, end: End, bytes: &[u8], fill: Fill) {
+        let (node, new) = match end {
+            End::Front => (0, 0),
+            End::Back => (self.nodes.len().saturating_sub(1), self.nodes.len()),
+        };
         // The node is full: it will hardly grow again.
         if self.nodes.get(node).is_some_and(|n| !n.is_plain()) {
             self.change(node, Packed::shrink);
@@ -337,6 +345,7 @@ impl Quick {
     }
 }
 
+#[inline]
 fn push_run(packed: &mut Packed, end: End, bytes: &[u8]) {
     let at = if end == End::Front { 0 } else { packed.end() };
     packed.insert(at, bytes);
