@@ -89,6 +89,8 @@ impl Eq for Packed {}
 const LEAST_ROOMY: usize = 256;
 /// The longest text with a head of one byte.
 const SHORT_TEXT: usize = 63;
+/// The longest element whose length behind it is one byte.
+const SHORT: usize = 127;
 /// More room is not kept.
 const MOST_ROOMY: usize = 1 << 20;
 
@@ -260,27 +262,31 @@ impl Packed {
         self.splice(at, at, &head[..encoded.head], encoded.body, bytes);
     }
 
-    /// Inserts a text at an end where there is room, if it is short: its lengths take a byte each. Whether it did.
+    /// Inserts a text at an end where there is room, if its length behind it takes one byte. Whether it did.
     #[inline]
     fn insert_short(&mut self, at: usize, text: &[u8]) -> bool {
-        let (total, room) = (text.len() + 2, self.room as usize);
-        if text.len() > SHORT_TEXT {
+        let (len, head) = (text.len(), 1 + usize::from(text.len() > SHORT_TEXT));
+        if head + len > SHORT {
             return false;
         }
-        let (first, last) = (0x80 | text.len() as u8, text.len() as u8 + 1);
+        let first = if head == 1 { 0x80 | len as u8 } else { 0xe0 };
+        let (back, total, room) = ((head + len) as u8, head + len + 1, self.room as usize);
         if at == 0 && room >= total {
             self.room = (room - total) as u32;
-            if let [head, body @ .., back] = &mut self.buffer[room - total..room] {
-                (*head, *back) = (first, last);
-                body.copy_from_slice(text);
-            }
+            let to = &mut self.buffer[room - total..room];
+            (to[0], to[1]) = (first, len as u8);
+            to[head..head + len].copy_from_slice(text);
+            to[head + len] = back;
             return true;
         }
         if at == self.end() {
             self.buffer.reserve(total);
             self.buffer.push(first);
+            if head == 2 {
+                self.buffer.push(len as u8);
+            }
             self.buffer.extend_from_slice(text);
-            self.buffer.push(last);
+            self.buffer.push(back);
             return true;
         }
         false
@@ -577,7 +583,7 @@ pub(super) fn decode(b: &[u8]) -> (Elem<'_>, usize) {
 
 fn back_len_size(len: usize) -> usize {
     match len {
-        0..=127 => 1,
+        0..=SHORT => 1,
         128..=16_382 => 2,
         16_383..=2_097_150 => 3,
         2_097_151..=268_435_454 => 4,
@@ -610,6 +616,25 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 4090..4200),
             Just(vec![b'x'; 20_000]),
         ]
+    }
+
+    /// An element is the same bytes whichever way it came: at the end, before the others with room for it, or in another's place.
+    #[test]
+    fn an_element_has_one_form() {
+        for len in (0..300).chain([4095, 4096, 16_380, 16_390]) {
+            let text = vec![b'x'; len];
+            let [mut replaced, mut pushed, mut before] = [(); 3].map(|()| Packed::new());
+            replaced.push(b"other");
+            replaced.replace(0, &text);
+            pushed.push(&text);
+            before.make_room(true, 2 * len + 64, 1 << 20);
+            assert!(before.room as usize > len);
+            before.insert(0, &text);
+            assert_eq!([pushed.bytes(), before.bytes()], [replaced.bytes(); 2], "{len}");
+            let mut visited = 0;
+            assert_eq!(pushed.iter().visit(2, |elem| visited += elem.to_vec().len()), 1);
+            assert_eq!(visited, len);
+        }
     }
 
     /// What goes at the beginning does not move the rest each time, nor does what comes into its place.

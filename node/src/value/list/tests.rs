@@ -40,6 +40,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => (0u8..20).prop_map(|n| n.to_string().into_bytes()),
         2 => proptest::collection::vec(any::<u8>(), 0..40),
+        2 => (55usize..135).prop_map(|n| vec![b'y'; n]),
         1 => (4000usize..9000).prop_map(|n| vec![b'x'; n]),
     ]
 }

@@ -1,6 +1,6 @@
 //! Walking a run of elements.
 
-use super::{Elem, Packed, back_len_size, decode};
+use super::{Elem, Packed, SHORT, back_len_size, decode};
 
 /// Walks a run from both ends.
 #[derive(Debug, Clone)]
@@ -16,17 +16,22 @@ impl<'a> Iter<'a> {
     pub(in crate::value) fn visit(&self, n: usize, mut f: impl FnMut(Elem<'a>)) -> usize {
         let mut rest = &self.packed.bytes()[self.at..self.end];
         for visited in 0..n {
-            let Some(first) = rest.first() else { return visited };
-            // Most are short texts.
-            if first >> 6 == 2 {
-                let len = usize::from(first & 0x3f);
-                f(Elem::Bytes(&rest[1..=len]));
-                rest = &rest[len + 2..];
-            } else {
-                let (elem, len) = decode(rest);
-                f(elem);
-                rest = &rest[len + back_len_size(len)..];
-            }
+            let Some(&first) = rest.first() else { return visited };
+            // Most are texts.
+            let (elem, len) = match first {
+                0x80..=0xbf => {
+                    let end = 1 + usize::from(first & 0x3f);
+                    (Elem::Bytes(&rest[1..end]), end)
+                }
+                0xe0..=0xef => {
+                    let end = 2 + (usize::from(first & 0x0f) << 8 | usize::from(rest[1]));
+                    (Elem::Bytes(&rest[2..end]), end)
+                }
+                _ => decode(rest),
+            };
+            f(elem);
+            let back = if len <= SHORT { 1 } else { back_len_size(len) };
+            rest = &rest[len + back..];
         }
         n
     }
