@@ -41,8 +41,10 @@ KINDS = {
     "hashes of 300 to 900": ("hash", 300, 900),
     "sets of 200 to 2000": ("set", 200, 2000),
     "sorted sets of 150 to 1500": ("zset", 150, 1500),
+    "lists of 1 to 3 elements of 20 KB": ("long", 1, 3),
+    "appends of 3 to 20 KB to 100 keys": ("append", 3000, 20_000),
 }
-WORST = [0, 5, 2, 7, 3, 8, 4, 9, 1, 6]
+WORST = [0, 5, 2, 7, 3, 8, 4, 9, 1, 6, 5, 10, 5, 11]
 
 
 def free_port():
@@ -91,6 +93,10 @@ def make(rng, kind, n):
     if kind == "string":
         at = rng.randrange(len(NOISE) - n)
         return request([b"SET", key, NOISE[at : at + n]])
+    if kind == "append":
+        return request([b"APPEND", b"a:%d" % rng.randrange(100), NOISE[:n]])
+    if kind == "long":
+        return request([b"RPUSH", key] + [NOISE[:20_000]] * n)
     numbers = [b"%d" % rng.getrandbits(40) for _ in range(n)]
     if kind == "list":
         return request([b"RPUSH", key] + [NOISE[:100]] * n)
@@ -192,7 +198,11 @@ class Server:
 def phases(arguments):
     names = list(KINDS)
     if arguments.kinds:
-        return [(names[int(n)], False) for n in arguments.kinds.split(",")]
+        try:
+            return [(names[range(len(names))[int(n)]], False) for n in arguments.kinds.split(",")]
+        except (IndexError, ValueError):
+            known = "".join(f"\n  {n}  {name}" for n, name in enumerate(names))
+            sys.exit(f"--kinds takes numbers of these, with commas:{known}")
     if arguments.seed is None:
         return [(names[WORST[n % len(WORST)]], False) for n in range(arguments.phases)]
     rng = random.Random(arguments.seed)
@@ -236,7 +246,7 @@ def show(arguments, server, phase, figures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maxmemory", type=int, default=100, help="MB")
-    parser.add_argument("--container", type=int, help="MB")
+    parser.add_argument("--container", type=int, help="MB; shoal-node only, with its default limit")
     parser.add_argument("--server", default="shoal-node,redis-server")
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -245,6 +255,11 @@ def main():
     parser.add_argument("--kinds", help="their numbers in KINDS, such as 6,4")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if min(arguments.maxmemory, arguments.connections, arguments.threads, arguments.phases) < 1:
+        sys.exit("numbers are 1 at least")
+    if "shoal-node" in arguments.server and not (TARGET / "shoal-node").exists():
+        sys.exit(f"there is no {TARGET / 'shoal-node'}: cargo build --release -p shoal-node")
+    phases(arguments)
     if not arguments.container:
         for name in arguments.server.split(","):
             run(arguments, name, None)

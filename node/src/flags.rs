@@ -34,7 +34,7 @@ pub struct NodeFlags {
     pub common: Flags,
 
     /// Memory for keys and values: bytes, with a unit (100mb, 2gb), or a share of the container's or the machine's (70%).
-    /// 0: no limit. Without it, 75% of the container's limit if there is one, less below 128 MB.
+    /// 0: no limit. Without it, 75% of the container's limit if there is one, less below 192 MB.
     #[arg(long, value_name = "BYTES", env = "SHOAL_MAXMEMORY", help_heading = "Store")]
     pub maxmemory: Option<String>,
 

@@ -8,7 +8,7 @@ use crate::config::memory;
 /// under way, the process itself, and what is freed and has not gone back to the system yet.
 const DEFAULT_PERCENT: u64 = 75;
 /// The least that is left for these in bytes, for each node, unless keys and values would get less than half.
-const LEAST_LEFT: u64 = 32 << 20;
+const LEAST_LEFT: u64 = 48 << 20;
 const LEAST_PERCENT: u64 = 50;
 
 /// Of cgroup v2 and v1: the controllers in `/proc/self/cgroup`, where they are mounted, and the file of the limit.
@@ -90,7 +90,10 @@ impl Available {
         };
         let (bytes, source) = match given {
             None => match self.container {
-                Some(limit) => share(default_percent(limit, nodes), (limit, "the container's limit")),
+                Some(_) => {
+                    let (limit, what) = self.most();
+                    share(default_percent(limit, nodes), (limit, what))
+                }
                 None => (0, "not set, and no container has a limit".to_owned()),
             },
             Some((text, by)) => match text.strip_suffix('%').map(str::parse::<u64>) {
@@ -106,12 +109,10 @@ impl Available {
             },
         };
         let all = bytes.saturating_mul(nodes);
-        let (most, holder) = match self.container {
-            Some(limit) => (limit, "the container"),
-            None => (self.machine, "the machine"),
-        };
+        let (most, what) = self.most();
+        let holder = what.split('\'').next().unwrap_or(what);
         let excess = if all == 0 && self.container.is_some() {
-            Some(format!("there is no maxmemory, but the container has {}", Bytes(most)))
+            Some(format!("there is no maxmemory, but {holder} has {}", Bytes(most)))
         } else if all > most && most > 0 {
             Some(format!("maxmemory is {} in all, but {holder} has {}", Bytes(all), Bytes(most)))
         } else {
@@ -257,11 +258,8 @@ mod tests {
     #[test]
     fn small_containers_leave_more() {
         let of = |mb: u64, nodes| default_percent(mb << 20, nodes);
-        assert_eq!(
-            [of(32, 1), of(64, 1), of(80, 1), of(100, 1), of(128, 1), of(4096, 1)],
-            [50, 50, 60, 68, 75, 75]
-        );
-        assert_eq!([of(256, 3), of(1024, 3), of(0, 1)], [62, 75, 50]);
+        assert_eq!([of(64, 1), of(96, 1), of(120, 1), of(128, 1)], [50, 50, 60, 62]);
+        assert_eq!([of(192, 1), of(4096, 1), of(400, 3), of(1024, 3), of(0, 1)], [75, 75, 64, 75, 50]);
     }
 
     #[test]
@@ -286,6 +284,9 @@ mod tests {
         let huge = text(small, Some(("9gb", "--maxmemory")), 1).1;
         assert_eq!(huge.as_deref(), Some("maxmemory is 9 GB in all, but the machine has 8 GB"));
         assert_eq!(text(small, Some(("8gb", "--maxmemory")), 1).1, None);
+        let wide = Available { container: Some(40 << 30), machine: 24 << 30 };
+        assert_eq!(text(wide, None, 1), ("18 GB (75% of the machine's memory, 24 GB)".into(), None));
+        assert!(text(wide, Some(("30gb", "--maxmemory")), 1).1.is_some());
         assert_eq!(text(small, Some(("0", "--maxmemory")), 1).1, None);
     }
 }

@@ -344,6 +344,7 @@ impl Store {
         let mut task = Task { wanted, left: LOOKED_AT_PER_HOLD, evicted: 0, spent: 0 };
         if !spared {
             evict_some(&mut shard, settings, &self.reclaim, now, &mut task);
+            self.evicted_bytes.fetch_add((wanted - task.wanted).max(0) as u64, Ordering::Relaxed);
         }
         work.fruitless = if task.left == LOOKED_AT_PER_HOLD { work.fruitless + 1 } else { 0 };
         // One segment after the other: all that are begun and not yet given back are resident.

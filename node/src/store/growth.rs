@@ -7,7 +7,7 @@ use parking_lot::MutexGuard;
 use super::{Easing, Store};
 use crate::heap::Keeper;
 
-/// What the pool takes from the system between two looks at what is resident: one in so many bytes of the limit, and at least
+/// What is taken from the system between two looks at what is resident: one in so many bytes of the limit, and at least
 /// this much.
 const GROWN_SHARE: u64 = 64;
 const LEAST_GROWN: u64 = 1 << 20;
@@ -73,16 +73,23 @@ impl Store {
     /// To be called often: sees to it, while much is taken from the system, that as much comes back of what was freed.
     #[inline]
     pub(crate) fn watch_growth(&self, now: u64) {
-        if self.pool.grown() >= self.next_look.load(Ordering::Relaxed) {
+        if self.taken() >= self.next_look.load(Ordering::Relaxed) {
             self.has_grown(now);
         }
+    }
+
+    /// Bytes that were taken from the system, as far as that can be known: by the pool, and by the allocator at most as much as
+    /// was evicted.
+    #[inline]
+    fn taken(&self) -> u64 {
+        self.pool.grown() + self.evicted_bytes.load(Ordering::Relaxed)
     }
 
     #[cold]
     fn has_grown(&self, now: u64) {
         let limit = self.limit.load(Ordering::Relaxed);
         let step = (limit / GROWN_SHARE).max(LEAST_GROWN);
-        self.next_look.store(self.pool.grown() + step, Ordering::Relaxed);
+        self.next_look.store(self.taken() + step, Ordering::Relaxed);
         if limit == 0 {
             return;
         }

@@ -130,7 +130,9 @@ pub struct Store {
     /// Bytes that the process holds beyond these, as measured: they count against the limit as well.
     padding: AtomicU64,
     keeper: Mutex<Keeper>,
-    /// What the pool has [grown](pool::Pool::grown) to when what is resident is looked at next.
+    /// Bytes that were evicted, so that others could take their place.
+    evicted_bytes: AtomicU64,
+    /// What [`taken`](Self::taken) is when what is resident is looked at next.
     next_look: AtomicU64,
     /// Bytes accounted for at the least since the limit was lowered: as much as writes may leave, see [`tolerate`](Self::tolerate).
     ceiling: AtomicU64,
@@ -197,6 +199,7 @@ impl Store {
             lost: AtomicI64::new(0),
             padding: AtomicU64::new(0),
             keeper: Mutex::new(Keeper::new(0)),
+            evicted_bytes: AtomicU64::new(0),
             next_look: AtomicU64::new(0),
             ceiling: AtomicU64::new(0),
             full: AtomicBool::new(false),
