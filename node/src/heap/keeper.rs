@@ -16,8 +16,8 @@ const INDEX_SHARE: u64 = 2;
 /// second number.
 const FEWEST_BETWEEN_MOVES: u32 = 32;
 const MOST_BETWEEN_MOVES: u32 = 4096;
-/// A glance acts on what is above the bound by one in so many bytes of the limit.
-const GLANCE_SHARE: u64 = 64;
+/// Between looks, only what is above the bound by more than one in so many bytes of the limit is acted on.
+pub(crate) const GLANCE_SHARE: u64 = 64;
 
 /// Decides, from what is resident, when to trim and what to hold against the limit. No clock, no system calls.
 #[derive(Debug)]
@@ -91,9 +91,7 @@ impl Keeper {
         }
         much
     }
-}
 
-impl Keeper {
     /// What may be resident beside the process itself.
     fn goal(&self, maxmemory: u64) -> u64 {
         allowed(self.base, maxmemory) - self.base

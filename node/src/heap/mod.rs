@@ -19,7 +19,7 @@ mod trims;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub(crate) use keep::keep;
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{GLANCE_SHARE, Keeper};
 pub(crate) use trims::Trims;
 
 /// Differences that are left alone: this many bytes, and one in so many of those accounted for.

@@ -5,14 +5,12 @@ use std::sync::atomic::Ordering;
 use parking_lot::MutexGuard;
 
 use super::{Easing, Store};
-use crate::heap::Keeper;
+use crate::heap::{GLANCE_SHARE, Keeper};
 
 /// What is taken from the system between two looks at what is resident: one in so many bytes of the limit, and at least
 /// this much.
 const GROWN_SHARE: u64 = 64;
 const LEAST_GROWN: u64 = 1 << 20;
-/// One in so many bytes of the limit may be resident beyond what may be in the long run.
-const TOLERATED_SHARE: u64 = 64;
 /// Holds of a shard's lock for which somebody evicts because of what he took from the system.
 const MOST_HOLDS: usize = 64;
 
@@ -93,7 +91,7 @@ impl Store {
         if limit == 0 {
             return;
         }
-        let excess = self.reclaim.trim_above(limit).saturating_sub(limit / TOLERATED_SHARE).min(step);
+        let excess = self.reclaim.trim_above(limit).saturating_sub(limit / GLANCE_SHARE).min(step);
         if excess > 0 {
             let mut keeper = self.keeper();
             keeper.add(excess, limit);
