@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "re
 MB = 1 << 20
 BATCH = MB
 NOISE = os.urandom(2 * MB)
+LEAST_CONTAINER = 32
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 # Name of a kind: what makes it, and its least and most bytes or elements.
 KINDS = {
@@ -164,6 +166,7 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.05)
+        self.stop()
         sys.exit(f"{name} does not answer")
 
     def forget_peak(self):
@@ -257,9 +260,13 @@ def main():
     arguments = parser.parse_args()
     if min(arguments.maxmemory, arguments.connections, arguments.threads, arguments.phases) < 1:
         sys.exit("numbers are 1 at least")
+    if arguments.container is not None and arguments.container < LEAST_CONTAINER:
+        sys.exit(f"a container has {LEAST_CONTAINER} MB at least")
     if "shoal-node" in arguments.server and not (TARGET / "shoal-node").exists():
         sys.exit(f"there is no {TARGET / 'shoal-node'}: cargo build --release -p shoal-node")
     phases(arguments)
+    # What was started ends, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if not arguments.container:
         for name in arguments.server.split(","):
             run(arguments, name, None)

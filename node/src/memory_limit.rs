@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, path::Path, sync::LazyLock};
 
-use crate::config::memory;
+use crate::{config::memory, heap::allowed};
 
 /// The share of a container's limit that keys and values take by default; the rest is for connections, replies
 /// under way, the process itself, and what is freed and has not gone back to the system yet.
@@ -111,10 +111,17 @@ impl Available {
         let all = bytes.saturating_mul(nodes);
         let (most, what) = self.most();
         let holder = what.split('\'').next().unwrap_or(what);
+        // A machine has swap, or others that make room.
+        let taken = if self.container.is_some() { allowed(0, bytes).saturating_mul(nodes) } else { all };
         let excess = if all == 0 && self.container.is_some() {
             Some(format!("there is no maxmemory, but {holder} has {}", Bytes(most)))
         } else if all > most && most > 0 {
             Some(format!("maxmemory is {} in all, but {holder} has {}", Bytes(all), Bytes(most)))
+        } else if taken > most && most > 0 {
+            let (all, taken, most) = (Bytes(all), Bytes(taken), Bytes(most));
+            Some(format!(
+                "maxmemory is {all} in all, with which up to {taken} may be taken, but {holder} has {most}"
+            ))
         } else {
             None
         };
@@ -278,7 +285,10 @@ mod tests {
         let excess = |given, nodes| text(roomy, Some((given, "--maxmemory")), nodes).1;
         let far = "maxmemory is 1.5 GB in all, but the container has 1 GB";
         assert_eq!(excess("512mb", 3).as_deref(), Some(far));
-        assert_eq!(excess("512mb", 2), None);
+        let near =
+            "maxmemory is 1 GB in all, with which up to 1.1 GB may be taken, but the container has 1 GB";
+        assert_eq!([excess("512mb", 2).as_deref(), excess("1gb", 1).as_deref()], [Some(near); 2]);
+        assert_eq!((excess("460mb", 2), excess("930mb", 1)), (None, None));
         assert!(excess("0", 1).is_some());
         let small = Available { container: None, machine: 8 << 30 };
         let huge = text(small, Some(("9gb", "--maxmemory")), 1).1;

@@ -33,6 +33,8 @@ pub(crate) struct Counters {
     commands: AtomicU64,
     input: AtomicU64,
     output: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
     calls: Box<[PerCommand]>,
     pub(crate) turns: TurnCounts,
 }
@@ -48,6 +50,8 @@ impl Counters {
             commands: AtomicU64::new(0),
             input: AtomicU64::new(0),
             output: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             calls: (0..table().entries().len()).map(|_| PerCommand::default()).collect(),
             turns: TurnCounts::default(),
         }
@@ -58,10 +62,18 @@ impl Counters {
         add(&self.commands, n);
     }
 
+    /// One read of so many bytes.
     #[inline]
-    pub(crate) fn bytes(&self, input: usize, output: usize) {
-        add(&self.input, input as u64);
-        add(&self.output, output as u64);
+    pub(crate) fn received(&self, bytes: usize) {
+        add(&self.input, bytes as u64);
+        add(&self.reads, 1);
+    }
+
+    /// Replies of so many bytes, if any, written in one go.
+    #[inline]
+    pub(crate) fn sent(&self, bytes: usize) {
+        add(&self.output, bytes as u64);
+        add(&self.writes, u64::from(bytes > 0));
     }
 
     /// A request that was not executed: wrong arity, no password, no memory, not this node's slot.
@@ -207,6 +219,14 @@ impl Totals {
         self.sum(|c| &c.output)
     }
 
+    pub(crate) fn reads(&self) -> u64 {
+        self.sum(|c| &c.reads)
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.sum(|c| &c.writes)
+    }
+
     /// Turns that were measured, and those that took long.
     pub(crate) fn turns(&self) -> [u64; 2] {
         let each = self.workers.lock().iter().map(|c| c.turns.read()).collect::<Vec<_>>();
@@ -230,7 +250,9 @@ impl Totals {
     /// `CONFIG RESETSTAT`. Workers that count meanwhile may keep a few.
     pub(crate) fn reset(&self) {
         for counters in self.workers.lock().iter() {
-            for counter in [&counters.commands, &counters.input, &counters.output] {
+            for counter in
+                [&counters.commands, &counters.input, &counters.output, &counters.reads, &counters.writes]
+            {
                 counter.store(0, Relaxed);
             }
             for command in &counters.calls {

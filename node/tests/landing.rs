@@ -113,6 +113,33 @@ fn what_lands_is_charged_with_what_it_holds() {
     }
 }
 
+/// INFO counts all that was received, and each read and write, however it arrived.
+#[test]
+fn what_arrives_is_counted_exactly() {
+    let node = start();
+    let mut client = Client::connect(address(&node)).expect("the node is up");
+    let mut stat = |before: &[u8], name: &str| {
+        client.send_raw(before).expect("it reads");
+        if !before.is_empty() {
+            client.receive().expect("an answer");
+        }
+        let info = client.call(["INFO", "stats"]).expect("an answer");
+        let text = String::from_utf8_lossy(info.text().expect("a text")).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
+        line.trim_start_matches(':').parse::<usize>().expect("a number")
+    };
+    let info = request(&[b"INFO", b"stats"]).len();
+    for len in [10, 20_000, 40_000, 3_000_000] {
+        let set = request(&[b"SET", b"k", &text(len, 1)]);
+        let [before, after] = [&[], &set[..]].map(|request| stat(request, "total_net_input_bytes"));
+        assert_eq!(after - before, set.len() + info, "{len}");
+        let [before, after] = [&[], &set[..]].map(|request| stat(request, "total_reads_processed"));
+        assert!(after - before >= 2 && after - before < 2 + len.div_ceil(100), "{len}: {before} {after}");
+    }
+    let [before, after] = [(); 2].map(|()| stat(&[], "total_writes_processed"));
+    assert_eq!(after - before, 1);
+}
+
 /// Clients that announce much and send little cost little: half a gigabyte each would not fit this machine's tests.
 #[test]
 fn what_is_only_announced_is_not_reserved() {

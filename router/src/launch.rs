@@ -224,7 +224,7 @@ fn embedded_nodes(
         .map_err(|why| format!("{by} '{}': {why}", flags.maxmemory.as_deref().unwrap_or_default()))?;
     tracing::info!("maxmemory of each embedded node is {maxmemory}");
     if let Some(excess) = &maxmemory.excess {
-        tracing::warn!("{excess}: the system may end the process before anything is evicted");
+        tracing::warn!("{excess}: the system may end the process");
     }
     let bytes = maxmemory.bytes.to_string();
     let max_clients = max_clients.to_string();

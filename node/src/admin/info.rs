@@ -220,8 +220,8 @@ fn stats(cx: &Cx<'_>, text: &mut String) {
             ("tracking_total_keys", "0".into()),
             ("unexpected_error_replies", "0".into()),
             ("total_error_replies", errors.to_string()),
-            ("total_reads_processed", "0".into()),
-            ("total_writes_processed", "0".into()),
+            ("total_reads_processed", totals.reads().to_string()),
+            ("total_writes_processed", totals.writes().to_string()),
         ],
     );
 }

@@ -8,7 +8,7 @@ use shoal_proto::{
 use super::{Cx, Handlers, help};
 use crate::{
     heap::{self, resident},
-    store::{DATABASES, Store},
+    store::{DATABASES, Policy, Settings, Store},
 };
 
 pub(super) const HANDLERS: Handlers = &[
@@ -66,14 +66,30 @@ fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn doctor(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let store = &cx.shared.store;
-    let limit = store.settings().maxmemory;
-    let used = store.used_memory();
-    out.verbatim(&if limit > 0 && used > limit / 10 * 9 {
-        format!("Keys and values take {used} of {limit} bytes: eviction is at work or close.\n")
-    } else {
-        format!("Nothing to worry about: keys and values take {used} bytes.\n")
-    });
+    let settings = store.settings();
+    out.verbatim(&advice(store.used_memory(), store.held_memory(), store.padding(), &settings));
     Ok(())
+}
+
+/// About so many bytes of keys and values, so many held against the limit, and so many of these because they were measured.
+fn advice(used: u64, held: u64, measured: u64, settings: &Settings) -> String {
+    let limit = settings.maxmemory;
+    let mut text = if limit == 0 || held <= limit / 10 * 9 {
+        format!("Keys and values take {used} bytes.\n")
+    } else if settings.policy == Policy::NoEviction {
+        format!("Keys and values take {used} of {limit} bytes: writes are refused, or will be soon.\n")
+    } else {
+        format!("Keys and values take {used} of {limit} bytes: eviction is at work or close.\n")
+    };
+    if limit > 0 && measured > limit / 10 {
+        text += &format!(
+            "{measured} bytes more are resident than are accounted for and count against maxmemory: freed between pieces still in \
+             use, or in the buffers of connections. They become fewer by themselves; MEMORY MALLOC-STATS tells where memory is.\n"
+        );
+    } else if limit == 0 || held <= limit / 10 * 9 {
+        text += "Nothing to worry about.\n";
+    }
+    text
 }
 
 /// In the background, since it may take a while.
@@ -92,7 +108,7 @@ fn malloc_stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
         ("segments and large strings", segments as u64),
         ("kept for new ones", spare as u64),
         ("allocator, in use", heap.in_use),
-        ("allocator, free but not given back", heap.free),
+        ("allocator, free (resident or given back)", heap.free),
         ("allocator, mapped on their own", heap.mapped),
         ("held against maxmemory", store.held_memory()),
         ("of which measured", store.padding()),
@@ -106,7 +122,6 @@ fn malloc_stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Settings;
 
     #[test]
     fn an_empty_node_is_not_fragmented() {
@@ -116,5 +131,21 @@ mod tests {
         assert!((0.9..1.3).contains(&ratio), "{ratio}");
         assert_eq!((fragmentation(0, 8 << 20), fragmentation(8 << 20, 0)), (1.0, 1.0));
         assert_eq!(fragmentation(30 << 20, 20 << 20), 1.5);
+    }
+
+    #[test]
+    fn the_doctor_says_what_is_the_matter() {
+        let of = |used, measured, policy| {
+            let settings = Settings { maxmemory: 100, policy, ..Settings::default() };
+            advice(used, used + measured, measured, &settings)
+        };
+        let evicting = Policy::AllkeysS3FifoSize;
+        assert_eq!(of(50, 0, evicting), "Keys and values take 50 bytes.\nNothing to worry about.\n");
+        assert!(of(95, 0, evicting).contains("eviction"));
+        assert!(of(95, 0, Policy::NoEviction).contains("refused"));
+        let padded = of(70, 25, evicting);
+        assert!(padded.contains("eviction") && padded.contains("25 bytes more"), "{padded}");
+        assert!(!of(40, 20, evicting).contains("worry"));
+        assert!(advice(40, 60, 20, &Settings::default()).contains("worry"));
     }
 }

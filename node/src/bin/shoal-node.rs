@@ -108,7 +108,7 @@ fn config(flags: &NodeFlags, matches: &ArgMatches) -> Result<Config, String> {
     }
     tracing::info!("maxmemory is {maxmemory}, maxmemory-policy {}", config.get("maxmemory-policy"));
     if let Some(excess) = maxmemory.excess {
-        tracing::warn!("{excess}: the system may end the process before anything is evicted");
+        tracing::warn!("{excess}: the system may end the process");
     }
     Ok(config)
 }

@@ -1,9 +1,9 @@
 //! When to trim, and what to hold against the limit.
 
-use super::{SLACK, SLACK_SHARE, allowed};
+use super::{Patience, SLACK, SLACK_SHARE, allowed};
 use crate::store::far_above;
 
-/// After a trim that gained little, so many looks pass before the next; this doubles up to the second number.
+/// Looks between two trims, at least and, where they gain little, at most.
 const FEWEST_LOOKS: u32 = 2;
 const MOST_LOOKS: u32 = 128;
 /// The most that is held against `maxmemory`: one in so many bytes of it.
@@ -12,8 +12,7 @@ const MOST_PADDING_SHARE: u64 = 2;
 /// many of its own.
 const GONE_SHARE: u64 = 4;
 const INDEX_SHARE: u64 = 2;
-/// Looks between two moves because much is held against the limit; after one that gained little twice as many pass, up to the
-/// second number.
+/// The same between two moves because much is held against the limit.
 const FEWEST_BETWEEN_MOVES: u32 = 32;
 const MOST_BETWEEN_MOVES: u32 = 4096;
 /// Between looks, only what is above the bound by more than one in so many bytes of the limit is acted on.
@@ -25,17 +24,16 @@ pub(crate) struct Keeper {
     /// Resident before there was a key.
     base: u64,
     padding: u64,
-    /// Looks until the next trim, and how many they will be after it if it gains little.
-    wait: u32,
-    pause: u32,
+    trims: Patience,
+    /// What was resident at the last trim.
     before: u64,
     held: u64,
-    /// The most that was held since the index was moved together last, and what was resident before that.
+    /// Of the index.
+    moves: Patience,
+    /// The most that was held since the last of them.
     peak: u64,
-    moved_at: u64,
-    /// Looks since then, and how many pass at least before it is moved because much is held against the limit.
-    since: u32,
-    rest: u32,
+    /// What was resident before the last, until it is known what it gained.
+    moved_at: Option<u64>,
     /// It will be moved when nothing is going any more.
     pending: bool,
 }
@@ -45,14 +43,12 @@ impl Keeper {
         Self {
             base,
             padding: 0,
-            wait: 0,
-            pause: FEWEST_LOOKS,
+            trims: Patience::new(FEWEST_LOOKS, MOST_LOOKS),
             before: 0,
             held: 0,
+            moves: Patience::new(FEWEST_BETWEEN_MOVES, MOST_BETWEEN_MOVES),
             peak: 0,
-            moved_at: 0,
-            since: 1,
-            rest: FEWEST_BETWEEN_MOVES,
+            moved_at: None,
             pending: false,
         }
     }
@@ -75,21 +71,15 @@ impl Keeper {
         }
         if held + SLACK < self.held {
             // Much has just gone: there will be something to gain.
-            (self.wait, self.pause) = (0, FEWEST_LOOKS);
+            self.trims.end();
         }
         self.held = held;
-        if self.wait > 0 {
-            self.wait -= 1;
-            return false;
-        }
-        let much = resident > held + held / SLACK_SHARE + SLACK;
-        if much {
-            let gained = self.before.saturating_sub(resident) > SLACK / 2 || resident > self.before + SLACK;
-            self.pause = if gained { FEWEST_LOOKS } else { (self.pause * 2).min(MOST_LOOKS) };
-            self.wait = self.pause;
+        let trim = self.trims.is_over() && resident > held + held / SLACK_SHARE + SLACK;
+        if trim {
+            self.trims.done(resident + SLACK / 2 < self.before || resident > self.before + SLACK);
             self.before = resident;
         }
-        much
+        trim
     }
 
     /// What may be resident beside the process itself.
@@ -125,19 +115,18 @@ impl Keeper {
     /// much is going, as it would only be scattered anew.
     pub(super) fn is_scattered(&mut self, resident: u64, held: u64, index: u64) -> bool {
         self.peak = self.peak.max(held);
-        self.since += 1;
-        if self.since == 1 {
-            let gained = resident + SLACK / 2 < self.moved_at;
-            self.rest = if gained { FEWEST_BETWEEN_MOVES } else { (self.rest * 2).min(MOST_BETWEEN_MOVES) };
+        if let Some(before) = self.moved_at.take() {
+            self.moves.done(resident + SLACK / 2 < before);
         }
+        let rested = self.moves.is_over();
         let worth = SLACK + index / INDEX_SHARE;
         let going = held + SLACK < self.held;
         let gone = self.peak - held > SLACK + self.peak / GONE_SHARE;
         let lost = gone && resident.saturating_sub(self.base + held) > worth;
         self.pending = lost && going;
-        let scattered = !going && (lost || (self.padding > worth && self.since >= self.rest));
+        let scattered = !going && (lost || (self.padding > worth && rested));
         if scattered {
-            (self.peak, self.since, self.moved_at) = (held, 0, resident);
+            (self.peak, self.moved_at) = (held, Some(resident));
         }
         scattered
     }

@@ -14,12 +14,14 @@
 
 mod keep;
 mod keeper;
+mod patience;
 mod trims;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub(crate) use keep::keep;
 pub(crate) use keeper::{GLANCE_SHARE, Keeper};
+use patience::Patience;
 pub(crate) use trims::Trims;
 
 /// Differences that are left alone: this many bytes, and one in so many of those accounted for.
@@ -55,8 +57,9 @@ pub(crate) fn prepare() {
 }
 
 /// What may be resident with a limit, in a process of which so much was there before the first key.
-fn allowed(base: u64, limit: u64) -> u64 {
-    base + limit + limit / PADDED_SHARE + PADDED.saturating_sub(base).max(SLACK)
+pub(crate) fn allowed(base: u64, limit: u64) -> u64 {
+    let around = base + PADDED.saturating_sub(base).max(SLACK);
+    limit.saturating_add(limit / PADDED_SHARE + around)
 }
 
 /// Gives free memory of the allocator back to the system. Takes milliseconds where much is free, and whoever allocates

@@ -1,18 +1,23 @@
 //! Trims while memory is taken faster than anybody looks at it.
 
-use super::{NODES, Relaxed, SLACK, SLACK_SHARE, allowed, base, resident, trim};
+use super::{NODES, Patience, Relaxed, SLACK, SLACK_SHARE, allowed, base, resident, trim};
 
-/// After a trim that gained less than one in so many bytes of [`SLACK`], twice as many requests pass, at most the second number.
+/// After a trim that gained less than one in so many bytes of [`SLACK`], more requests pass, at most the second number.
 const GAIN_SHARE: u64 = 4;
 const MOST_PASSED: u32 = 64;
 
 /// When to trim at the next request. Unlike the [`Keeper`](super::Keeper), that looks at all that is resident beside what is held,
 /// it acts on what is above the limit only, where a process can come to its end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trims {
-    /// Requests that pass before the next trim, and how many they will be if it gains little.
-    wait: u32,
-    pause: u32,
+    /// Turns are requests.
+    patience: Patience,
+}
+
+impl Default for Trims {
+    fn default() -> Self {
+        Self { patience: Patience::new(0, MOST_PASSED) }
+    }
 }
 
 impl Trims {
@@ -30,15 +35,11 @@ impl Trims {
     }
 
     fn is_due(&mut self, resident: u64, limit: u64) -> bool {
-        let above = resident > limit + limit / SLACK_SHARE + SLACK;
-        let due = above && self.wait == 0;
-        self.wait = self.wait.saturating_sub(u32::from(above));
-        due
+        resident > limit + limit / SLACK_SHARE + SLACK && self.patience.is_over()
     }
 
     fn trimmed(&mut self, gained: u64) {
-        self.pause = if gained > SLACK / GAIN_SHARE { 0 } else { (self.pause * 2 + 1).min(MOST_PASSED) };
-        self.wait = self.pause;
+        self.patience.done(gained > SLACK / GAIN_SHARE);
     }
 }
 

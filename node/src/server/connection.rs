@@ -32,7 +32,10 @@ use super::{
     lookahead::{Gathered, Lookahead},
     output::{Output, Replies, enough},
 };
-use crate::store::{LEAST_LANDED, Landed, Landing, Store};
+use crate::{
+    stats::Counters,
+    store::{LEAST_LANDED, Landed, Landing, Store},
+};
 
 /// A pause may be lifted before its time: it is looked at again after so many ms.
 const LONGEST_PAUSE: u64 = 100;
@@ -192,7 +195,13 @@ impl Connection {
 
     /// Sends what waits, then gets something to execute: what waits in the connection, or what one read into `buffer`
     /// brings.
-    pub(super) fn intake(&mut self, buffer: &mut [u8], now: u64, waker: impl FnOnce() -> Waker) -> Intake {
+    pub(super) fn intake(
+        &mut self,
+        buffer: &mut [u8],
+        counters: &Counters,
+        now: u64,
+        waker: impl FnOnce() -> Waker,
+    ) -> Intake {
         if self.fence.is_some() || self.hold.is_some() {
             let waker = waker();
             match self.wait(&mut Context::from_waker(&waker)) {
@@ -232,6 +241,9 @@ impl Connection {
             None if fresh => self.read_into(buffer),
             None => self.read_more(),
         };
+        if let Ok(n) = result {
+            counters.received(n);
+        }
         match result {
             Ok(0) => Intake::Closed,
             Ok(n) if fresh => {

@@ -326,14 +326,13 @@ impl Worker {
             let buffer = &mut self.input[used..used + READ_SIZE];
             let id = connection.session.record.id;
             let waker = || Waker::from(Arc::new(Look { mailbox: self.mailbox.clone(), place, id }));
-            let input = match connection.intake(buffer, clock.now, waker) {
+            let input = match connection.intake(buffer, &self.counters, clock.now, waker) {
                 Intake::Nothing => continue,
                 Intake::Closed => {
                     self.close(place);
                     continue;
                 }
                 Intake::Read(n) => {
-                    self.counters.bytes(n, 0);
                     used += n;
                     Input::Read(used - n..used)
                 }
@@ -402,7 +401,7 @@ impl Worker {
         );
         let fence = batch.finish();
         connection.scanner = scanner;
-        self.counters.bytes(0, self.output.len());
+        self.counters.sent(self.output.len());
         match part.input {
             Input::Taken(taken) => connection.put_back(taken, consumed, &self.shared.store),
             Input::Read(range) if consumed < range.len() => {

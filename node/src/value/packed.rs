@@ -354,14 +354,15 @@ impl Packed {
 
     #[cold]
     fn make_more_room(&mut self, at_front: bool, bytes: usize, most: usize) {
-        let (len, room, end) = (self.byte_len(), self.room as usize, self.buffer.len());
+        let (len, end) = (self.byte_len(), self.buffer.len());
         let needed = bytes + if at_front { len } else { end };
         let roomy = (2 * self.buffer.capacity()).min(most).max(needed);
-        self.buffer.reserve_exact(roomy - end);
         if at_front {
-            self.buffer.resize(roomy, 0);
-            self.buffer.copy_within(room..end, roomy - len);
-            self.room = (roomy - len) as u32;
+            let mut buffer = vec![0; roomy];
+            buffer[roomy - len..].copy_from_slice(self.bytes());
+            (self.buffer, self.room) = (buffer, (roomy - len) as u32);
+        } else {
+            self.buffer.reserve_exact(roomy - end);
         }
     }
 

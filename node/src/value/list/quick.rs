@@ -21,8 +21,9 @@ pub(super) struct Quick {
 
 /// What an element takes at most beyond its text.
 const AROUND: usize = 10;
-/// A node behind others has room for one in so many of the bytes that it may hold, and grows from there.
-const FIRST_SHARE: usize = 8;
+/// A node beside others has room for so many of the bytes that it may hold as there are others, in shares of this size, and
+/// grows from there: what it leaves empty is little beside them.
+const SHARES: usize = 8;
 
 /// Where an element is: its node, and its place in the node.
 type Place = (usize, usize);
@@ -97,7 +98,9 @@ impl Quick {
         }
         let mut added = Node::of(bytes, fill);
         if let (Node::Packed(packed), false) = (&mut added, self.nodes.is_empty()) {
-            packed.make_room(end == End::Front, fill.most() / FIRST_SHARE, fill.most());
+            let room =
+                (fill.most() / SHARES * self.nodes.len().min(SHARES)).saturating_sub(packed.byte_len());
+            packed.make_room(end == End::Front, room, fill.most());
         }
         self.add_node(new, added);
     }
