@@ -10,12 +10,12 @@ use smallvec::SmallVec;
 
 use super::{
     Family,
-    Handler::Data,
+    Handler::{Changes, Data},
     bitmap::{BAD_OFFSET, edit_bits, in_string, parse_offset},
 };
 use crate::{store::Db, value::bits};
 
-pub(super) const HANDLERS: Family = &[("bitfield", Data(bitfield)), ("bitfield_ro", Data(bitfield_ro))];
+pub(super) const HANDLERS: Family = &[("bitfield", Changes(bitfield)), ("bitfield_ro", Data(bitfield_ro))];
 
 /// An integer type: `u1`..`u63`, `i1`..`i64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,10 @@ use shoal_proto::{
     resp::{Args, Reply},
 };
 
-use super::{Family, Handler::Data};
+use super::{
+    Family,
+    Handler::{Changes, Data},
+};
 use crate::{
     store::{Db, Edit, Expiry},
     value::{
@@ -21,7 +24,7 @@ pub(super) const HANDLERS: Family = &[
     ("bitop", Data(bitop)),
     ("bitpos", Data(bitpos)),
     ("getbit", Data(getbit)),
-    ("setbit", Data(setbit)),
+    ("setbit", Changes(setbit)),
 ];
 
 /// Reads a bit's offset; `limit` is the longest string in bytes.

@@ -33,10 +33,10 @@ impl Dispatch {
                 super::sort::patterns_in_slot(args)?;
                 (handler, store.lock_all(scope.db, scope.now))
             }
-            Handler::Data(handler) | Handler::Keeps(handler) | Handler::AnyKey(handler, _) => {
+            other => {
+                let handler = other.on_keys().ok_or_else(|| entry.unsupported())?;
                 (handler, store.lock(scope.db, keys, scope.now))
             }
-            Handler::Whole(_) | Handler::Missing => return Err(entry.unsupported()),
         };
         let mut db = db.of_copy();
         let result = leave(slot).and_then(|()| handler(&mut db, args, out));

@@ -57,6 +57,8 @@ pub struct Dispatch {
 #[derive(Debug, Clone, Copy)]
 pub struct Brief {
     handler: Data,
+    /// Whether it changes a string where it is.
+    changes: bool,
     /// Whether it needs memory.
     pub grows: bool,
 }
@@ -64,11 +66,17 @@ pub struct Brief {
 impl Default for Dispatch {
     fn default() -> Self {
         let handlers = super::handlers();
-        let brief = |entry: &Entry| match handlers[usize::from(entry.id)] {
-            Handler::Data(handler) | Handler::Keeps(handler) if entry.quick && entry.one_key => {
-                Some(Brief { handler, grows: entry.command.flags.contains(Flags::DENYOOM) })
+        let brief = |entry: &Entry| {
+            let of = handlers[usize::from(entry.id)];
+            match of {
+                Handler::Data(handler) | Handler::Keeps(handler) | Handler::Changes(handler)
+                    if entry.quick && entry.one_key =>
+                {
+                    let grows = entry.command.flags.contains(Flags::DENYOOM);
+                    Some(Brief { handler, changes: matches!(of, Handler::Changes(_)), grows })
+                }
+                _ => None,
             }
-            _ => None,
         };
         let briefs = table().entries().iter().map(brief).collect();
         Self { handlers, briefs }
@@ -123,12 +131,8 @@ impl Dispatch {
         args: Args<'_>,
         out: &mut Reply<'_>,
     ) -> Result {
-        match self.handler(entry) {
-            Handler::Data(handler) | Handler::Keeps(handler) | Handler::AnyKey(handler, _) => {
-                handler(db, args, out)
-            }
-            Handler::Whole(_) | Handler::Missing => Err(entry.unsupported()),
-        }
+        let handler = self.handler(entry).on_keys().ok_or_else(|| entry.unsupported())?;
+        handler(db, args, out)
     }
 
     /// The quick command on one key with this number, if it is one.
@@ -138,7 +142,8 @@ impl Dispatch {
     }
 
     /// Executes a quick command on one key, as [`run_held`](Self::run_held) does, with arguments that need not be
-    /// [prepared](Store::prepare). `None`: its slot is not as slots are usually, and nothing has happened.
+    /// [prepared](Store::prepare). `None`: its slot is not as slots are usually, or a long string has to be copied first, and
+    /// nothing has happened.
     #[inline(always)]
     pub fn run_brief<'s>(
         store: &'s Store,
@@ -149,7 +154,7 @@ impl Dispatch {
         (held, again, seen, keep): (&mut Held<'s>, bool, Seen, bool),
     ) -> Option<Result> {
         let mut db = moment.lock(store, (key, again, seen), held);
-        if !db.is_plain(key.slot) {
+        if !db.is_plain(key.slot) || (brief.changes && db.to_copy(key.bytes).is_some()) {
             return None;
         }
         let result = (brief.handler)(&mut db, args, out);
@@ -177,7 +182,9 @@ impl Dispatch {
     ) -> Result {
         let handler = match self.handler(entry) {
             Handler::Data(handler) => handler,
-            Handler::Keeps(handler) if args.raw().len() <= LEAST_PREPARED => handler,
+            Handler::Keeps(handler) | Handler::Changes(handler) if args.raw().len() <= LEAST_PREPARED => {
+                handler
+            }
             _ => {
                 held.release();
                 return self.run(store, entry, scope(), &[*key], args, out);
@@ -191,6 +198,11 @@ impl Dispatch {
         }
         let mark = out.mark();
         let mut db = moment.lock(store, (key, again, seen), held);
+        if matches!(self.handler(entry), Handler::Changes(_)) && db.to_copy(key.bytes).is_some() {
+            drop(db);
+            held.release();
+            return self.run(store, entry, scope(), &[*key], args, out);
+        }
         let result = if db.is_plain(key.slot) {
             handler(&mut db, args, out)
         } else {
@@ -233,6 +245,13 @@ impl Dispatch {
                 scope.apply(&mut db);
                 gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
             }
+            Handler::Changes(handler) => {
+                let mut prepared = store.prepare(args.iter(), scope.landed);
+                copy_before(store, scope, keys);
+                let mut db = store.lock(scope.db, keys, scope.now).having(&mut prepared);
+                scope.apply(&mut db);
+                locked(handler, entry, &mut db, keys, (scope, args), out)
+            }
             Handler::Keeps(handler) if args.raw().len() > LEAST_PREPARED => {
                 let mut prepared = store.prepare(args.iter(), scope.landed);
                 let mut db = store.lock(scope.db, keys, scope.now).having(&mut prepared);
@@ -255,6 +274,18 @@ impl Dispatch {
             out.truncate(mark);
         }
         result
+    }
+}
+
+/// Copies the long string of the only key without a lock, if the command that is to be executed would copy it with one. If it
+/// changes meanwhile, it does so all the same.
+fn copy_before(store: &Store, scope: Scope<'_>, keys: &[Located<'_>]) {
+    let [key] = keys else { return };
+    let lock = || store.lock(scope.db, keys, scope.now);
+    let shared = lock().to_copy(key.bytes);
+    if let Some(bytes) = shared {
+        let copy = bytes.to_vec();
+        lock().take_copy(key.bytes, &bytes, copy);
     }
 }
 
@@ -331,6 +362,60 @@ mod tests {
         "FLUSHDB",
         "SWAPDB 0 1",
     ];
+
+    /// What others hold of a long string stays as it was, the command finds a copy that is the string's own, and the accounts hold.
+    #[test]
+    fn long_strings_are_copied_before_they_are_changed() {
+        let (store, dispatch) = (Store::new(Settings::default()), Dispatch::default());
+        let scope = Scope {
+            db: 0,
+            now: 1_700_000_000_000,
+            touch: true,
+            within: None,
+            alone: true,
+            waits: None,
+            landed: None,
+        };
+        let run = |args: &[&[u8]]| {
+            let (args, mut out) = (OwnedArgs::new(args), Vec::new());
+            dispatch.execute(&store, scope, args.args(), &mut Reply::new(&mut out, Protocol::Resp2));
+            out
+        };
+        let long = vec![b'x'; 100_000];
+        let changes: [&[&[u8]]; 4] = [
+            &[b"APPEND", b"k", b"y"],
+            &[b"SETRANGE", b"k", b"50000", b"y"],
+            &[b"SETBIT", b"k", b"7", b"1"],
+            &[b"BITFIELD", b"k", b"SET", b"u8", b"0", b"121"],
+        ];
+        let located = [store.locate(b"k")];
+        for change in changes {
+            run(&[b"SET", b"k", &long]);
+            let held = store.lock(0, &located, scope.now).to_copy(b"k").expect("it lies where it was put");
+            copy_before(&store, scope, &located);
+            let mut db = store.lock(0, &located, scope.now);
+            assert_eq!(db.to_copy(b"k"), None);
+            let at = db.read_str(b"k").expect("a string").expect("there").as_ptr();
+            assert_ne!(at, held.as_ptr());
+            drop(db);
+            store.audit();
+            assert!(!run(change).starts_with(b"-"));
+            let mut db = store.lock(0, &located, scope.now);
+            let now = db.read_str(b"k").expect("a string").expect("there");
+            assert!(now != long && held == long, "{change:?}");
+            // To grow it moves, or is lengthened by the system; else it is changed where it is.
+            assert!(change[0] == b"APPEND" || now.as_ptr() == at, "{change:?}");
+            drop(db);
+            // Through the command alone.
+            run(&[b"SET", b"k", &long]);
+            run(change);
+            store.audit();
+            assert_eq!(
+                run(&[b"STRLEN", b"k"]),
+                format!(":{}\r\n", 100_000 + usize::from(change[0] == b"APPEND")).as_bytes()
+            );
+        }
+    }
 
     /// Commands under a lock that is kept, in runs on one key, answer and leave behind what they do one by one, whatever items
     /// they are told to look at first.

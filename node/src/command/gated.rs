@@ -215,7 +215,7 @@ fn bulks(mut reply: &[u8]) -> Vec<Vec<u8>> {
 mod tests {
     use shoal_proto::command::{Status, table};
 
-    use super::super::{Handler, dispatch::Dispatch};
+    use super::super::dispatch::Dispatch;
     use super::*;
 
     /// Of these it is sent what became of their keys.
@@ -228,9 +228,7 @@ mod tests {
         let writes = table().entries().iter().filter(|entry| entry.writes());
         let built = writes.filter(|entry| entry.command.status == Status::Built);
         let on_keys = built
-            .filter(|entry| {
-                matches!(dispatch.handler(entry), Handler::Data(_) | Handler::Keeps(_) | Handler::AnyKey(..))
-            })
+            .filter(|entry| dispatch.handler(entry).on_keys().is_some())
             .map(|entry| entry.name.as_str());
         let mut known: Vec<&str> = SAME_EVERYWHERE.iter().chain(BY_STATE).copied().collect();
         known.sort_unstable();

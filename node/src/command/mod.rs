@@ -117,6 +117,8 @@ pub enum Handler {
     /// On its keys, some of which may get an argument as it is for their string: long arguments are copied before the
     /// locks are taken.
     Keeps(Data),
+    /// The same, and it changes the string of its only key where it is: a long one that others hold is copied before the lock is taken.
+    Changes(Data),
     /// On its keys, or on any key if the arguments call for that: then every shard is locked (`SORT` with
     /// `BY` or `GET`).
     AnyKey(Data, fn(Args<'_>) -> bool),
@@ -124,6 +126,20 @@ pub enum Handler {
     Whole(Whole),
     /// Known, but not there.
     Missing,
+}
+
+impl Handler {
+    /// What executes it on its keys, if it is one on keys.
+    #[inline]
+    fn on_keys(self) -> Option<Data> {
+        match self {
+            Self::Data(handler)
+            | Self::Keeps(handler)
+            | Self::Changes(handler)
+            | Self::AnyKey(handler, _) => Some(handler),
+            Self::Whole(_) | Self::Missing => None,
+        }
+    }
 }
 
 /// What each family offers: names as in the table (`object|encoding`).

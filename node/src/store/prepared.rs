@@ -1,9 +1,9 @@
-//! Long strings that a command is about to store, put into memory of their own before any lock is taken.
+//! Long strings that a command is about to store or to change, put into memory of their own while no lock is held.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{Landed, Store, blob::settled_outside};
+use super::{Db, Landed, Store, blob::settled_outside, shard::Place};
 use crate::value::Value;
 
 /// Longer ones are copied before: for so long a lock may be held for a copy.
@@ -53,6 +53,29 @@ impl Prepared {
         let at = self.0.iter().position(|copied| std::ptr::eq(copied.argument, argument))?;
         let Copied { bytes, memory, .. } = self.0.swap_remove(at);
         Some((bytes, memory))
+    }
+}
+
+impl Db<'_> {
+    /// The string at `key`, if it is long and its first change has to copy it: replies hold it, or it lies where it was received.
+    #[inline]
+    pub(crate) fn to_copy(&self, key: &[u8]) -> Option<Bytes> {
+        let (_, key) = self.locate(key);
+        let shard = self.of(key.slot);
+        let Value::Str(string) = shard.boxed(shard.find_seen(&key)?.handle)? else { return None };
+        string.to_copy().filter(|bytes| bytes.len() > LEAST_PREPARED).cloned()
+    }
+
+    /// Gives the string at `key` a copy of its bytes as its own, if it still has those.
+    pub(crate) fn take_copy(&mut self, key: &[u8], of: &Bytes, mut copy: Vec<u8>) {
+        let (guard, key) = self.locate(key);
+        let shard = self.shard(guard);
+        let Some(Place { handle, .. }) = shard.find_seen(&key) else { return };
+        if let Some(Value::Str(string)) = shard.boxed_mut(handle)
+            && string.take_copy(of, &mut copy)
+        {
+            shard.recharge(handle);
+        }
     }
 }
 

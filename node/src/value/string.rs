@@ -133,6 +133,21 @@ impl Str {
         }
     }
 
+    /// The bytes, if the first change has to copy them.
+    #[inline]
+    pub(crate) fn to_copy(&self) -> Option<&Bytes> {
+        self.shared().filter(|bytes| !bytes.is_unique())
+    }
+
+    /// Takes a copy of its bytes as its own; whether it was one of these.
+    pub(crate) fn take_copy(&mut self, of: &Bytes, copy: &mut Vec<u8>) -> bool {
+        let same = self.shared().is_some_and(|bytes| bytes.as_ptr_range() == of.as_ptr_range());
+        if same {
+            self.text = Text::Own(std::mem::take(copy));
+        }
+        same
+    }
+
     /// Replaces the whole text. Keeps the allocation if it fits and is not far too large.
     pub fn set(&mut self, bytes: &[u8]) {
         match &mut self.text {
@@ -262,6 +277,10 @@ mod tests {
         assert_eq!((string.bytes().as_ptr(), string.memory()), (at, memory));
         string.share();
         let held = string.shared().cloned().expect("it is shared");
+        assert_eq!(string.to_copy(), Some(&held));
+        let (mut copied, mut copy) = (string.clone(), held.to_vec());
+        assert!(!copied.take_copy(&Bytes::from(held.to_vec()), &mut copy), "other bytes, though the same");
+        assert!(copied.take_copy(&held, &mut copy) && copied.to_copy().is_none() && copied == string);
         string.append(b"?");
         assert_eq!((&held[100_000..], &string.bytes()[100_000..]), (&b"more!"[..], &b"more!?"[..]));
         assert_ne!(string.bytes().as_ptr(), at);

@@ -15,7 +15,7 @@ use shoal_proto::{
 
 use super::{
     Family,
-    Handler::{Data, Keeps},
+    Handler::{Changes, Data, Keeps},
 };
 use crate::{
     store::{Db, Expiry, Text},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) const HANDLERS: Family = &[
-    ("append", Keeps(append)),
+    ("append", Changes(append)),
     ("decr", Data(counter::decr)),
     ("decrby", Data(counter::decrby)),
     ("get", Data(get)),
@@ -42,7 +42,7 @@ pub(super) const HANDLERS: Family = &[
     ("set", Keeps(set::set)),
     ("setex", Keeps(set::setex)),
     ("setnx", Keeps(set::setnx)),
-    ("setrange", Data(setrange)),
+    ("setrange", Changes(setrange)),
     ("strlen", Data(strlen)),
     ("substr", Data(getrange)),
 ];
