@@ -69,11 +69,11 @@ impl Counters {
         add(&self.reads, 1);
     }
 
-    /// Replies of so many bytes, if any, written in one go.
+    /// So many bytes of replies, which took so many writes.
     #[inline]
-    pub(crate) fn sent(&self, bytes: usize) {
-        add(&self.output, bytes as u64);
-        add(&self.writes, u64::from(bytes > 0));
+    pub(crate) fn sent(&self, bytes: u64, writes: u64) {
+        add(&self.output, bytes);
+        add(&self.writes, writes);
     }
 
     /// A request that was not executed: wrong arity, no password, no memory, not this node's slot.
@@ -264,7 +264,12 @@ impl Totals {
             }
         }
         self.connections.store(0, Relaxed);
-        self.rejected.store(0, Relaxed);
+        for counter in [&self.rejected, &self.output_limit, &self.query_limit] {
+            counter.store(0, Relaxed);
+        }
+        let mut rates = self.rates.lock();
+        (rates.1, rates.2) = <_>::default();
+        drop(rates);
         self.errors.0.lock().clear();
     }
 }

@@ -138,6 +138,26 @@ fn what_arrives_is_counted_exactly() {
     }
     let [before, after] = [(); 2].map(|()| stat(&[], "total_writes_processed"));
     assert_eq!(after - before, 1);
+
+    // What a client leaves unread has not been sent.
+    const UNREAD: usize = 30_000_000;
+    stat(&request(&[b"SET", b"k", &text(UNREAD, 1)]), "total_net_output_bytes");
+    let [before, after] = [(); 2].map(|()| stat(&[], "total_net_output_bytes"));
+    let info = after - before;
+    let mut slow = Client::connect(address(&node)).expect("the node is up");
+    slow.send(["GET", "k"]).expect("it reads");
+    slow.send(["PING"]).expect("it reads");
+    let unread = loop {
+        let (first, second) = (stat(&[], "total_net_output_bytes"), stat(&[], "total_net_output_bytes"));
+        if first > after + 2 * info && second.abs_diff(first + info) < 20 {
+            break second - after;
+        }
+    };
+    assert!(unread < UNREAD, "{unread} bytes are said to be sent to somebody who reads nothing");
+    assert_eq!(slow.receive().expect("an answer").text().map(<[u8]>::len), Some(UNREAD));
+    assert_eq!(slow.receive().expect("an answer"), Frame::Simple("PONG".into()));
+    let end = stat(&[], "total_net_output_bytes");
+    assert!(end > after + UNREAD, "{end}");
 }
 
 /// Clients that announce much and send little cost little: half a gigabyte each would not fit this machine's tests.

@@ -8,7 +8,7 @@ use shoal_proto::{
 use super::{Cx, Handlers, help};
 use crate::{
     heap::{self, resident},
-    store::{DATABASES, Policy, Settings, Store},
+    store::{DATABASES, Policy, Store},
 };
 
 pub(super) const HANDLERS: Handlers = &[
@@ -67,24 +67,32 @@ fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 fn doctor(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
     let store = &cx.shared.store;
     let settings = store.settings();
-    out.verbatim(&advice(store.used_memory(), store.held_memory(), store.padding(), &settings));
+    let evicts = match settings.policy {
+        Policy::NoEviction => false,
+        policy if policy.is_volatile() => (0..DATABASES as u8).any(|db| store.len(db).1 > 0),
+        _ => true,
+    };
+    let bytes = [store.used_memory(), store.held_memory(), store.padding()];
+    out.verbatim(&advice(bytes, settings.maxmemory, evicts));
     Ok(())
 }
 
-/// About so many bytes of keys and values, so many held against the limit, and so many of these because they were measured.
-fn advice(used: u64, held: u64, measured: u64, settings: &Settings) -> String {
-    let limit = settings.maxmemory;
+/// About so many bytes of keys and values, so many held against the limit, and so many of these because they were measured;
+/// whether there are keys that the policy may evict.
+fn advice([used, held, measured]: [u64; 3], limit: u64, evicts: bool) -> String {
     let mut text = if limit == 0 || held <= limit / 10 * 9 {
         format!("Keys and values take {used} bytes.\n")
-    } else if settings.policy == Policy::NoEviction {
-        format!("Keys and values take {used} of {limit} bytes: writes are refused, or will be soon.\n")
+    } else if !evicts {
+        format!(
+            "Keys and values take {used} of {limit} bytes, and the policy may evict none: writes are refused, or will be soon.\n"
+        )
     } else {
         format!("Keys and values take {used} of {limit} bytes: eviction is at work or close.\n")
     };
     if limit > 0 && measured > limit / 10 {
         text += &format!(
             "{measured} bytes more are resident than are accounted for and count against maxmemory: freed between pieces still in \
-             use, or in the buffers of connections. They become fewer by themselves; MEMORY MALLOC-STATS tells where memory is.\n"
+             use, or in the buffers of connections. MEMORY MALLOC-STATS tells where memory is.\n"
         );
     } else if limit == 0 || held <= limit / 10 * 9 {
         text += "Nothing to worry about.\n";
@@ -122,6 +130,7 @@ fn malloc_stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Settings;
 
     #[test]
     fn an_empty_node_is_not_fragmented() {
@@ -135,17 +144,14 @@ mod tests {
 
     #[test]
     fn the_doctor_says_what_is_the_matter() {
-        let of = |used, measured, policy| {
-            let settings = Settings { maxmemory: 100, policy, ..Settings::default() };
-            advice(used, used + measured, measured, &settings)
-        };
-        let evicting = Policy::AllkeysS3FifoSize;
+        let of = |used, measured, evicts| advice([used, used + measured, measured], 100, evicts);
+        let evicting = true;
         assert_eq!(of(50, 0, evicting), "Keys and values take 50 bytes.\nNothing to worry about.\n");
         assert!(of(95, 0, evicting).contains("eviction"));
-        assert!(of(95, 0, Policy::NoEviction).contains("refused"));
+        assert!(of(95, 0, false).contains("refused"));
         let padded = of(70, 25, evicting);
         assert!(padded.contains("eviction") && padded.contains("25 bytes more"), "{padded}");
         assert!(!of(40, 20, evicting).contains("worry"));
-        assert!(advice(40, 60, 20, &Settings::default()).contains("worry"));
+        assert!(advice([40, 60, 20], 0, true).contains("worry"));
     }
 }

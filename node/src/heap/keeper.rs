@@ -67,7 +67,7 @@ impl Keeper {
         } else if resident > goal {
             self.ask_for(resident - goal, held, maxmemory);
         } else {
-            self.padding -= self.padding.min((goal - resident) / 2);
+            self.let_go(goal - resident);
         }
         if held + SLACK < self.held {
             // Much has just gone: there will be something to gain.
@@ -97,17 +97,23 @@ impl Keeper {
         }
     }
 
+    /// So much more could be resident.
+    fn let_go(&mut self, spare: u64) {
+        self.padding -= self.padding.min(spare / 2);
+    }
+
     /// So much more is held against the limit.
     pub(crate) fn add(&mut self, bytes: u64, maxmemory: u64) {
         self.padding = (self.padding + bytes).min(maxmemory / MOST_PADDING_SHARE);
     }
 
-    /// A look between others, at what is far above the bound only.
+    /// A look between others, at what is below the bound or far above it only.
     pub(super) fn glance(&mut self, resident: u64, held: u64, maxmemory: u64) {
-        let goal = self.goal(maxmemory);
-        let excess = resident.saturating_sub(self.base + goal);
-        if maxmemory > 0 && excess > maxmemory / GLANCE_SHARE {
-            self.ask_for(excess, held, maxmemory);
+        let bound = self.base + self.goal(maxmemory);
+        if maxmemory == 0 || resident <= bound {
+            self.let_go(bound.saturating_sub(resident));
+        } else if resident - bound > maxmemory / GLANCE_SHARE {
+            self.ask_for(resident - bound, held, maxmemory);
         }
     }
 
@@ -189,6 +195,8 @@ mod tests {
         assert_eq!(keeper.padding, 4 * MB, "no more before it was done");
         keeper.glance(bound + 4 * MB, 96 * MB, 100 * MB);
         assert_eq!(keeper.padding, 6 * MB);
+        keeper.glance(bound - 8 * MB, 90 * MB, 100 * MB);
+        assert_eq!(keeper.padding, 2 * MB, "it has come back");
     }
 
     #[test]

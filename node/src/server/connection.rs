@@ -30,7 +30,7 @@ use super::{
     fence::Fence,
     lease::uptime_ms,
     lookahead::{Gathered, Lookahead},
-    output::{Output, Replies, enough},
+    output::{Output, Replies, Sent, enough},
 };
 use crate::{
     stats::Counters,
@@ -264,6 +264,13 @@ impl Connection {
     fn is_behind(&self) -> bool {
         let limit = self.registered.shared.config.output_limit();
         self.output.len() >= enough(limit.hard) || (self.closing && !self.output.is_empty())
+    }
+
+    /// Counts what the socket took since this was called.
+    #[inline]
+    pub(super) fn count_sent(&mut self, counters: &Counters) {
+        let Sent { bytes, writes } = self.output.take_sent();
+        counters.sent(bytes, writes);
     }
 
     /// Whether there are replies that the client has not taken.

@@ -87,12 +87,14 @@ impl Replies {
         }
         if self.annex.is_empty() {
             let sent = send_now(&socket, &self.bytes)?;
+            output.sent.add(sent);
             if sent < self.bytes.len() {
                 output.push(Bytes::copy_from_slice(&self.bytes[sent..]));
             }
             return Ok(());
         }
         let (mut sent, offered) = self.send_first(&socket)?;
+        output.sent.add(sent);
         let full = sent < offered;
         for piece in self.pieces() {
             let before = sent.min(piece.len());
@@ -165,6 +167,24 @@ impl<'a> Piece<'a> {
 pub(super) struct Output {
     chunks: VecDeque<Bytes>,
     len: usize,
+    /// What has gone out since somebody asked.
+    sent: Sent,
+}
+
+/// What a socket took.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) bytes: u64,
+    /// Writes that brought it there.
+    pub(super) writes: u64,
+}
+
+impl Sent {
+    #[inline]
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.writes += u64::from(bytes > 0);
+    }
 }
 
 /// Sends what the socket takes at once; how much that was.
@@ -217,7 +237,8 @@ impl Output {
             let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
             let sent = gather(&socket, &pieces)?;
             drop(pieces);
-            self.sent(sent);
+            self.sent.add(sent);
+            self.skip(sent);
             if sent < offered {
                 return Ok(false);
             }
@@ -227,8 +248,14 @@ impl Output {
         Ok(true)
     }
 
+    /// What has gone out since this was called.
+    #[inline]
+    pub(super) fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
+    }
+
     /// The first `n` bytes are sent.
-    fn sent(&mut self, mut n: usize) {
+    fn skip(&mut self, mut n: usize) {
         self.len -= n;
         while let Some(chunk) = self.chunks.front_mut() {
             if n < chunk.len() {

@@ -326,7 +326,9 @@ impl Worker {
             let buffer = &mut self.input[used..used + READ_SIZE];
             let id = connection.session.record.id;
             let waker = || Waker::from(Arc::new(Look { mailbox: self.mailbox.clone(), place, id }));
-            let input = match connection.intake(buffer, &self.counters, clock.now, waker) {
+            let intake = connection.intake(buffer, &self.counters, clock.now, waker);
+            connection.count_sent(&self.counters);
+            let input = match intake {
                 Intake::Nothing => continue,
                 Intake::Closed => {
                     self.close(place);
@@ -401,7 +403,6 @@ impl Worker {
         );
         let fence = batch.finish();
         connection.scanner = scanner;
-        self.counters.sent(self.output.len());
         match part.input {
             Input::Taken(taken) => connection.put_back(taken, consumed, &self.shared.store),
             Input::Read(range) if consumed < range.len() => {
@@ -410,6 +411,7 @@ impl Worker {
             Input::Read(_) => {}
         }
         let after = connection.answer(&mut self.output, fence, stop, &self.shared);
+        connection.count_sent(&self.counters);
         if connection.has_output() && !std::mem::replace(&mut connection.lags, true) {
             if self.laggards.is_empty() {
                 self.look_at = uptime_ms() + LOOK_EVERY;

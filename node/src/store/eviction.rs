@@ -86,7 +86,8 @@ impl Policy {
         matches!(self, Self::AllkeysLfu | Self::VolatileLfu)
     }
 
-    fn volatile(self) -> bool {
+    /// Whether only keys with an expiry may go.
+    pub(crate) fn is_volatile(self) -> bool {
         matches!(self.effective(), Self::VolatileS3FifoSize | Self::VolatileS3Fifo | Self::VolatileTtl)
     }
 
@@ -485,7 +486,7 @@ pub(super) struct Task {
 
 /// Evicts from one shard until enough has gone, enough was looked at, or a segment has come to its end.
 fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u64, task: &mut Task) {
-    if settings.policy.volatile() {
+    if settings.policy.is_volatile() {
         let expires = shard.expires();
         if expires == 0 {
             return;
@@ -502,7 +503,7 @@ fn evict_some(shard: &mut Shard, settings: &Settings, reclaim: &Reclaim, now: u6
     shard.hand.ghost.fit(shard.hand.items);
     while task.left > 0 && task.wanted > 0 {
         // The main queue may hold nothing but keys that never expire.
-        let stuck = settings.policy.volatile() && shard.hand.stayed > MOST_STAYING;
+        let stuck = settings.policy.is_volatile() && shard.hand.stayed > MOST_STAYING;
         let queue = QUEUES.into_iter().find(|queue| shard.log.is_begun(*queue));
         let queue = queue.unwrap_or_else(|| if stuck { Queue::Small } else { shard.hand.queue() });
         let other = if queue == Queue::Small { Queue::Main } else { Queue::Small };
@@ -573,7 +574,7 @@ fn fate(shard: &Shard, place: Place, queue: Queue, settings: &Settings, now: u64
         return Fate::Goes;
     }
     let credit = item.credit();
-    if settings.policy.volatile() && item.expires_at() == 0 {
+    if settings.policy.is_volatile() && item.expires_at() == 0 {
         return Fate::Stays(Queue::Main, credit);
     }
     match queue {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use super::{Easing, Store};
+use super::{Easing, Store, far_above};
 use crate::heap::{GLANCE_SHARE, Keeper};
 
 /// What is taken from the system between two looks at what is resident: one in so many bytes of the limit, and at least
@@ -91,8 +91,15 @@ impl Store {
         if limit == 0 {
             return;
         }
-        let excess = self.reclaim.trim_above(limit).saturating_sub(limit / GLANCE_SHARE).min(step);
-        if excess > 0 {
+        let flushed = self.reclaim.flushed_bytes();
+        if flushed > 0 && self.accounted() + flushed as u64 > limit {
+            self.reclaim.wait_for_flushed(step as usize);
+        }
+        let excess = self.reclaim.trim_above(limit).saturating_sub(limit / GLANCE_SHARE);
+        // What waits to be dropped comes back by itself.
+        let excess = excess.saturating_sub(self.reclaim.coming_back()).min(step);
+        // Where the limit was lowered, what is far above it is being evicted, and what lies around that goes with it.
+        if excess > 0 && self.held_memory() <= far_above(limit) {
             let mut keeper = self.keeper();
             keeper.add(excess, limit);
             self.padding.store(keeper.padding(), Ordering::Relaxed);

@@ -519,6 +519,20 @@ impl Flushed {
         self.0.iter().map(|taken| taken.keys - taken.left).sum()
     }
 
+    /// Bytes that come back when this is dropped.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|taken| taken.bytes).sum()
+    }
+
+    /// Drops one part after the other; `freed` is told how many bytes that has brought.
+    pub(crate) fn drop_each(self, mut freed: impl FnMut(usize)) {
+        for taken in self.0 {
+            let bytes = taken.bytes;
+            drop(taken);
+            freed(bytes);
+        }
+    }
+
     /// Whether there were none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

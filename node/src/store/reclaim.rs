@@ -12,9 +12,10 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::{
     Flushed,
@@ -30,6 +31,8 @@ const SMALL_STRING: usize = LARGEST_POOLED + OWNER + 1;
 const MOST_BYTES: usize = 8 << 20;
 /// Values that may wait. Beyond that, those who delete pay for it themselves, which slows them down.
 const QUEUE: usize = 4096;
+/// Longer nobody waits for what was flushed each time he has taken a part of the limit.
+const MOST_WAITED: Duration = Duration::from_millis(20);
 
 /// What waits to be dropped. The fields are only held.
 #[derive(Debug)]
@@ -52,6 +55,14 @@ impl Garbage {
         }
     }
 
+    /// Bytes that were accounted for until they were flushed.
+    fn flushed(&self) -> usize {
+        match self {
+            Self::Keys(flushed) => flushed.bytes(),
+            Self::Value(_) | Self::Free | Self::Above(_) => 0,
+        }
+    }
+
     /// Bytes that count against [`MOST_BYTES`].
     fn bytes(&self) -> usize {
         match self {
@@ -67,6 +78,10 @@ pub(super) struct Counters {
     pending: AtomicU64,
     pending_bytes: AtomicUsize,
     freed: AtomicU64,
+    /// Bytes of flushed keys that wait; who waits for them is told through the others.
+    flushed: AtomicUsize,
+    turn: Mutex<()>,
+    progress: Condvar,
     /// Keys that flushes left in their shards.
     left: AtomicUsize,
     /// Whether somebody has asked to trim what is above a limit, and it was not begun.
@@ -80,6 +95,14 @@ impl Counters {
     fn trim(&self, limit: u64) {
         let excess = self.trims.lock().request(limit);
         self.excess.store(excess, Ordering::Relaxed);
+    }
+
+    /// So many bytes of what was flushed are back.
+    fn back(&self, bytes: usize) {
+        self.flushed.fetch_sub(bytes, Ordering::Relaxed);
+        // Whoever has just seen that they were not waits already, or sees now that they are.
+        drop(self.turn.lock());
+        self.progress.notify_all();
     }
 
     /// A flush left so many keys to be removed.
@@ -142,6 +165,28 @@ impl Reclaim {
         self.counters.excess.swap(0, Ordering::Relaxed)
     }
 
+    /// Bytes that nothing accounts for any more and that will come back.
+    pub(super) fn coming_back(&self) -> u64 {
+        let bytes = &self.counters.pending_bytes;
+        (self.flushed_bytes() + bytes.load(Ordering::Relaxed)) as u64
+    }
+
+    /// Those of them that were flushed.
+    #[inline]
+    pub(super) fn flushed_bytes(&self) -> usize {
+        self.counters.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Waits, but not for long, until so many bytes of what was flushed are back.
+    pub(super) fn wait_for_flushed(&self, bytes: usize) {
+        let goal = self.flushed_bytes().saturating_sub(bytes);
+        let until = Instant::now() + MOST_WAITED;
+        let mut turn = self.counters.turn.lock();
+        while self.flushed_bytes() > goal && !self.counters.progress.wait_until(&mut turn, until).timed_out()
+        {
+        }
+    }
+
     /// Objects that wait to be dropped (`lazyfree_pending_objects`).
     pub fn pending(&self) -> u64 {
         self.counters.pending.load(Ordering::Relaxed) + self.counters.left.load(Ordering::Relaxed) as u64
@@ -171,14 +216,16 @@ impl Reclaim {
     fn hand_over(&self, garbage: Garbage) {
         let worker = self.worker.get_or_init(|| Worker::start(Arc::clone(&self.counters)).ok());
         let Some(queue) = worker.as_ref().and_then(|w| w.queue.as_ref()) else { return };
-        let (objects, bytes) = (garbage.objects(), garbage.bytes());
+        let (objects, bytes, flushed) = (garbage.objects(), garbage.bytes(), garbage.flushed());
         self.counters.pending.fetch_add(objects, Ordering::Relaxed);
         self.counters.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.flushed.fetch_add(flushed, Ordering::Relaxed);
         if let Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) =
             queue.try_send(garbage)
         {
             self.counters.pending.fetch_sub(objects, Ordering::Relaxed);
             self.counters.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.counters.flushed.fetch_sub(flushed, Ordering::Relaxed);
             drop(refused);
         }
     }
@@ -213,7 +260,8 @@ fn drop_all(garbage: &Receiver<Garbage>, counters: &Counters) {
                 counters.asked.store(false, Ordering::Relaxed);
                 counters.trim(limit);
             }
-            other => drop(other),
+            Garbage::Keys(flushed) => flushed.drop_each(|bytes| counters.back(bytes)),
+            Garbage::Value(value) => drop(value),
         }
         counters.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
         counters.freed.fetch_add(objects, Ordering::Relaxed);
@@ -224,7 +272,10 @@ fn drop_all(garbage: &Receiver<Garbage>, counters: &Counters) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Str;
+    use crate::{
+        store::{Expiry, Settings, Store},
+        value::Str,
+    };
 
     fn large() -> Value {
         Str::new(vec![0; SMALL_STRING]).into()
@@ -263,6 +314,42 @@ mod tests {
             "the others were dropped in place"
         );
         drop(garbage);
+    }
+
+    /// Whoever refills what was flushed waits until as much is back, but not for ever.
+    #[test]
+    fn flushed_bytes_are_waited_for() {
+        let store = Store::new(Settings::default());
+        for i in 0..1000u32 {
+            let name = i.to_le_bytes();
+            let key = [store.locate(&name)];
+            store.lock(0, &key, 1).set_str(key[0].bytes, &[7; 20_000], Expiry::Never);
+        }
+        let flushed = store.flush(None, |_, _| ()).expect("nothing holds it");
+        let bytes = flushed.bytes();
+        assert!(bytes >= 20_000_000, "{bytes}");
+        let (queue, garbage) = sync_channel(QUEUE);
+        let worker = Worker { queue: Some(queue), thread: None };
+        let reclaim = Arc::new(Reclaim { worker: OnceLock::from(Some(worker)), ..Reclaim::default() });
+        reclaim.flushed(flushed);
+        reclaim.wait_for_flushed(1);
+        assert_eq!(
+            (reclaim.flushed_bytes(), reclaim.coming_back()),
+            (bytes, bytes as u64),
+            "nobody drops anything"
+        );
+        let waiting = Arc::clone(&reclaim);
+        let waits = thread::spawn(move || {
+            while waiting.flushed_bytes() > bytes / 2 {
+                waiting.wait_for_flushed(bytes / 2);
+            }
+        });
+        let counters = Arc::clone(&reclaim.counters);
+        let drops = thread::spawn(move || drop_all(&garbage, &counters));
+        waits.join().expect("it ends");
+        drop(reclaim);
+        drops.join().expect("the queue is closed");
+        assert_eq!(store.pooled_memory().0, 0);
     }
 
     #[test]

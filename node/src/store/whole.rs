@@ -24,6 +24,8 @@ pub(super) struct Taken {
     /// Keys, and how many of them are still to be removed from the shard.
     pub(super) keys: usize,
     pub(super) left: usize,
+    /// Bytes that were accounted for, and come back when this is dropped.
+    pub(super) bytes: usize,
     _held: Option<(Log, Slab<Boxed>, Vec<Keyspace>)>,
     _values: Vec<Value>,
 }
@@ -34,13 +36,14 @@ impl Shard {
         let spaces: Vec<Keyspace> =
             self.spaces.iter_mut().filter_map(Option::take).map(|keys| *keys).collect();
         let keys = spaces.iter().map(|keys| keys.len).sum();
+        let bytes = self.used.max(0) as usize;
         self.stats.dirty += keys as u64;
         let log = self.log.emptied();
         let boxes = std::mem::take(&mut self.boxes);
         self.leftovers.clear();
         self.hand.forget_all();
         (self.used, self.index_lines, self.held_spaces, self.swept) = (0, 0, 0, 0);
-        Taken { keys, left: 0, _held: Some((log, boxes, spaces)), _values: Vec::new() }
+        Taken { keys, left: 0, bytes, _held: Some((log, boxes, spaces)), _values: Vec::new() }
     }
 
     /// Takes the keys out that commands see, of one database or of all. Nothing is done for each of them: if the shard
@@ -60,6 +63,7 @@ impl Shard {
             taken.keys += self.leave(space, shown.iter().copied(), FEW, |value| taken._values.push(value));
         }
         taken.left = self.leftovers.keys() - before;
+        taken.bytes = taken._values.iter().map(Value::memory).sum();
         // Their indexes are charged as what they have become.
         self.drop_empty_spaces();
         self.stats.dirty += taken.keys as u64;
