@@ -9,15 +9,16 @@ value. Memory does not depend on how busy the machine is, so one run of each is 
 
 import argparse
 import json
-import os
 import pathlib
 import random
 import socket
 import subprocess
+import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import checks
+from checks import TARGET
+
 BATCH = 500
 
 
@@ -88,6 +89,8 @@ def per_key(name, count, make):
                 break
             except OSError:
                 time.sleep(0.05)
+        else:
+            sys.exit(f"{name} does not answer")
         # What a server touches while it starts is not a key's.
         time.sleep(1)
         before = resident(process.pid)
@@ -102,10 +105,11 @@ def per_key(name, count, make):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=2_000_000)
-    parser.add_argument("--collections", type=int, default=200_000, help="of each kind; with 0 none is measured")
+    parser.add_argument("--items", type=checks.whole(1), default=2_000_000)
+    parser.add_argument("--collections", type=checks.whole(0), default=200_000, help="of each kind; with 0 none is measured")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    checks.servers(("redis-server", "memcached", "shoal-node"))
     n = arguments.items
     rows = []
     for ttl in (False, True):

@@ -14,7 +14,6 @@ busy the machine is."""
 import argparse
 import heapq
 import json
-import os
 import pathlib
 import random
 import socket
@@ -23,8 +22,9 @@ import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import checks
+from checks import TARGET
+
 KEY = 16
 
 
@@ -60,7 +60,10 @@ def replay(arguments, server, trace, megabytes):
             words += ["--proto", "memcache"]
         if server == "redis allkeys-lru":
             words += ["--rate", str(arguments.rate)]
-        found = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        replayed = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+        if replayed.returncode:
+            sys.exit(f"{arguments.replay} failed on {trace}")
+        found = json.loads(replayed.stdout)
         with open(f"/proc/{process.pid}/status") as lines:
             resident = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
         return {"objects": found["hit_ratio"], "bytes": found["byte_hit_ratio"], "resident": round(resident, 1)}
@@ -140,8 +143,10 @@ def measure(arguments):
     rows = []
     for trace in arguments.files:
         known = requests(trace, arguments.limit)
+        if not known:
+            sys.exit(f"{trace} has no record")
         uses = next_uses(known)
-        for megabytes in map(int, arguments.memory.split(",")):
+        for megabytes in arguments.memory:
             capacity = megabytes << 20
             best = max(farthest(known, uses, capacity), weighed(known, uses, capacity))
             row = {"trace": pathlib.Path(trace).stem, "memory": megabytes, "optimum": round(best, 4)}
@@ -191,20 +196,28 @@ def plot(results, out):
     pathlib.Path(out).write_text("\n".join(parts) + "\n")
 
 
+def sizes(text):
+    return [checks.whole(1)(size) for size in text.split(",")]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replay")
-    parser.add_argument("--memory", default="16,32,64", help="MB")
-    parser.add_argument("--limit", type=int, default=400_000, help="requests of each trace")
-    parser.add_argument("--rate", type=int, default=12_000)
+    parser.add_argument("--memory", type=sizes, default="16,32,64", help="MB")
+    parser.add_argument("--limit", type=checks.whole(1), default=400_000, help="requests of each trace")
+    parser.add_argument("--rate", type=checks.whole(1), default=12_000)
     parser.add_argument("--json")
     parser.add_argument("--plot")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
+    checks.files(*arguments.files)
     if arguments.plot:
-        plot(arguments.files[0], arguments.plot)
-    else:
-        measure(arguments)
+        return plot(arguments.files[0], arguments.plot)
+    if not arguments.replay:
+        sys.exit("--replay is needed: the program that replays the traces")
+    checks.files(arguments.replay)
+    checks.servers(("redis-server", "memcached", "shoal-node"))
+    measure(arguments)
 
 
 main()

@@ -6,7 +6,7 @@
 Opens the connections, lets each send one SET of a 300-byte value and one pipeline of 16 GETs, and reads the replies. The
 difference of the server's RSS (all of its memory by /proc/PID/smaps_rollup) before and after, divided by the connections, is
 what one costs while it does nothing; the kernel's buffers are not in it. Clients are spread over 127.0.0.x, so that ports
-suffice; `ulimit -n` must allow the connections in both processes."""
+suffice; `ulimit -n` must allow the connections, and 1200 more, in both processes."""
 
 import argparse
 import pathlib
@@ -15,10 +15,14 @@ import socket
 import subprocess
 import time
 
+import checks
 import measure
 
 SET = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$300\r\n" + b"x" * 300 + b"\r\n"
 GET = b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"
+# What a server may have besides the connections: clients, and open files that are no clients.
+SPARE_CLIENTS = 1000
+SPARE_FILES = 200
 REPLY = b"+OK\r\n" + (b"$300\r\n" + b"x" * 300 + b"\r\n") * 16
 
 
@@ -31,7 +35,7 @@ def receive(client, n):
     while n > 0:
         got = client.recv(n)
         if not got:
-            raise SystemExit("a connection was closed")
+            raise SystemExit("the server closed a connection")
         n -= len(got)
 
 
@@ -43,6 +47,7 @@ def use(client):
 def cost(server, port, connections):
     """RSS in bytes before the connections, with all of them open and used, and when they are closed."""
     measure.wait_for(port, b"*1\r\n$4\r\nPING\r\n")
+    check_clients(port, connections)
     warm = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
     for _ in range(20):
         for client in warm:
@@ -64,14 +69,33 @@ def cost(server, port, connections):
     return before, during, rss(server.process.pid)
 
 
+def allow(connections):
+    """Raises the limit of open files of this process and those that it starts."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = most - SPARE_CLIENTS - SPARE_FILES
+    if connections > allowed:
+        raise SystemExit(f"the limit of open files (ulimit -Hn: {most}) allows --connections {max(allowed, 0)} at most")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def check_clients(port, connections):
+    """Whether the server has as many clients as it was told to."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"CONFIG GET maxclients\r\n")
+        clients = int(client.recv(100).split()[-1])
+    if clients < connections + SPARE_CLIENTS:
+        raise SystemExit(f"the server's maxclients is {clients}, and {connections + SPARE_CLIENTS} are needed")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--connections", type=checks.whole(1), default=10_000)
     parser.add_argument("--node", action="append", help="another shoal-node than that of the target directory")
     args = parser.parse_args()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    limit = str(args.connections + 1000)
+    checks.installed("redis-server", "taskset")
+    checks.built(*(args.node or measure.NODES))
+    allow(args.connections)
+    limit = str(args.connections + SPARE_CLIENTS)
     print("| server | RSS before, MB | with the connections | after | bytes a connection |\n|---|---|---|---|---|")
     for binary in ["redis-server", *(args.node or measure.NODES)]:
         port = measure.free_port()

@@ -9,7 +9,6 @@ core 0 and the generator on core 1; `threads` lets both use both cores. CPU is t
 
 import argparse
 import json
-import os
 import pathlib
 import socket
 import statistics
@@ -18,11 +17,13 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import checks
+from checks import TARGET
+
 QUIET = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 EXPIRING = 2_000_000
-MEGABYTE = 1e6
+# As in the servers' `40mb`.
+MEGABYTE = 1 << 20
 
 
 def free_port():
@@ -185,11 +186,13 @@ def threads(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=checks.whole(1), default=5)
     parser.add_argument("--node", default=str(TARGET / "shoal-node"))
     parser.add_argument("--only", choices=["expiry", "churn", "threads"])
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row")
     arguments = parser.parse_args()
+    checks.built(arguments.node, "shoal-loadtest")
+    checks.installed("taskset", *([] if arguments.only == "threads" else ["redis-server"]))
     for part in (expiry, churn, threads):
         if arguments.only in (None, part.__name__):
             part(arguments)

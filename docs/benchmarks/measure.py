@@ -3,7 +3,7 @@
 
   measure.py [--runs 5] [--only node|commands|large|router] [--case NAME]... [--node BINARY]... [--json]
 
-Needs redis-server, redis-benchmark and nutcracker (Debian: redis-server redis-tools nutcracker), two cores, and
+Needs redis-server, redis-benchmark and, for the router, nutcracker (Debian: redis-server redis-tools nutcracker), two cores, and
 `cargo build --release --workspace --bins --examples`. Servers run on core 0, the generator (redis-benchmark) and a proxy's backends on core 1. Runs
 are interleaved; CPU is user and system time of the server's threads from /proc/PID/task/*/schedstat, divided by the
 number of operations, so it holds on a machine that is busy with other things; throughput does not and is not shown.
@@ -12,9 +12,7 @@ a change is compared with what was before."""
 
 import argparse
 import json
-import os
 import pathlib
-import shutil
 import socket
 import statistics
 import subprocess
@@ -22,8 +20,9 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import checks
+from checks import TARGET
+
 NODES = [TARGET / "shoal-node"]
 KEYS = 300_000
 VALUE = 100
@@ -134,7 +133,8 @@ def nodes(directory):
     for binary in NODES:
         port = free_port()
         node = Server(0, binary, "--listen", f"127.0.0.1:{port}", "--threads", 1)
-        servers[pathlib.Path(binary).name] = (node, port)
+        name = pathlib.Path(binary).name
+        servers[str(binary) if name in servers else name] = (node, port)
     return servers, []
 
 
@@ -154,6 +154,31 @@ def routers(directory):
     addresses = ",".join(f"127.0.0.1:{port}" for port in backends)
     router = Server(0, TARGET / "examples" / "static", f"127.0.0.1:{router_port}", addresses, 1)
     return {"twemproxy": (twemproxy, proxy_port), "shoal-router": (router, router_port)}, helpers
+
+
+# Of `--only`: what starts the servers, the cases, and what they need besides redis-server.
+SUITES = {
+    "node": (nodes, CASES, []),
+    "commands": (nodes, COMMANDS, []),
+    "large": (nodes, LARGE, []),
+    "router": (routers, CASES, ["nutcracker"]),
+}
+
+
+def suites(only, chosen):
+    """Those that have one of the cases, or all; what they need is there."""
+    asked = [suite for name, suite in SUITES.items() if only in (None, name)]
+    known = {case: None for _, cases, _ in asked for case in cases}
+    for case in chosen or []:
+        if case not in known:
+            raise SystemExit(f"no case {case!r}: there are {', '.join(map(repr, known))}")
+    found = [suite for suite in asked if not chosen or any(case in suite[1] for case in chosen)]
+    checks.installed("redis-server", "redis-benchmark", "taskset", *(tool for suite in found for tool in suite[2]))
+    if any(setup is nodes for setup, _, _ in found):
+        checks.built(*NODES)
+    if any(setup is routers for setup, _, _ in found):
+        checks.built("examples/static")
+    return found
 
 
 def measure(setup, runs, cases, chosen):
@@ -198,22 +223,16 @@ def measure(setup, runs, cases, chosen):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", choices=["node", "commands", "large", "router"])
+    parser.add_argument("--runs", type=checks.whole(1), default=5)
+    parser.add_argument("--only", choices=SUITES)
     parser.add_argument("--case", action="append", help="only the case of this name; may be repeated")
     parser.add_argument("--node", action="append", help="another shoal-node than that of the target directory; may be repeated")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    proxies = ["nutcracker"] if args.only in (None, "router") else []
-    for tool in ("redis-server", "redis-benchmark", "taskset", *proxies):
-        if shutil.which(tool) is None:
-            raise SystemExit(f"{tool} is not installed")
     rows = []
     NODES[:] = args.node or NODES
-    for name, setup, cases in (("node", nodes, CASES), ("commands", nodes, COMMANDS), ("large", nodes, LARGE),
-                               ("router", routers, CASES)):
-        if args.only in (None, name):
-            rows += measure(setup, args.runs, cases, args.case)
+    for setup, cases, _ in suites(args.only, args.case):
+        rows += measure(setup, args.runs, cases, args.case)
     if args.json:
         print(json.dumps(rows, indent=1))
         return

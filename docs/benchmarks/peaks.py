@@ -21,15 +21,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import checks
+from checks import TARGET
+
 MB = 1 << 20
 BATCH = MB
 NOISE = os.urandom(2 * MB)
 LEAST_CONTAINER = 32
+SERVERS = ("shoal-node", "redis-server")
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 # Name of a kind: what makes it, and its least and most bytes or elements.
 KINDS = {
@@ -70,7 +73,10 @@ class Container:
         v1 = (CGROUPS / "memory").is_dir()
         self.path = (CGROUPS / "memory" if v1 else CGROUPS) / f"peaks-{os.getpid()}"
         self.events = "memory.oom_control" if v1 else "memory.events"
-        self.path.mkdir()
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            sys.exit(f"no memory cgroup can be made: {error}")
         (self.path / ("memory.limit_in_bytes" if v1 else "memory.max")).write_text(str(size))
         if not v1:
             (self.path / "memory.swap.max").write_text("0")
@@ -154,20 +160,40 @@ class Client:
                 return
 
 
+def last_line(file):
+    """Of what a server said; of what is wrong with its flags, that and not the hint below it."""
+    file.seek(0)
+    lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    wrong = [line for line in lines if line.startswith("error:")]
+    return (wrong or lines or ["it says nothing"])[-1]
+
+
 class Server:
     def __init__(self, name, arguments, maxmemory, container):
         port = free_port()
-        quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         enter = container.enter if container else None
-        self.process = subprocess.Popen(command(name, port, maxmemory, arguments.threads), preexec_fn=enter, **quiet)
+        with tempfile.TemporaryFile() as says:
+            quiet = dict(stdin=subprocess.DEVNULL, stdout=says, stderr=says)
+            self.process = subprocess.Popen(command(name, port, maxmemory, arguments.threads), preexec_fn=enter, **quiet)
+            try:
+                self.clients = self.connect(port, arguments.connections)
+            except BaseException:
+                self.stop()
+                raise
+            if not self.clients:
+                self.stop()
+                sys.exit(f"{name} does not answer: {last_line(says)}")
+
+    def connect(self, port, connections):
+        """None if the server does not answer."""
         for _ in range(100):
             try:
-                self.clients = [Client(port) for _ in range(arguments.connections)]
-                return
+                return [Client(port) for _ in range(connections)]
             except OSError:
+                if self.process.poll() is not None:
+                    return None
                 time.sleep(0.05)
-        self.stop()
-        sys.exit(f"{name} does not answer")
+        return None
 
     def forget_peak(self):
         pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
@@ -200,7 +226,7 @@ class Server:
 
 def phases(arguments):
     names = list(KINDS)
-    if arguments.kinds:
+    if arguments.kinds is not None:
         try:
             return [(names[range(len(names))[int(n)]], False) for n in arguments.kinds.split(",")]
         except (IndexError, ValueError):
@@ -246,29 +272,51 @@ def show(arguments, server, phase, figures):
     print(f"{server:14} {phase:64}", ", ".join(texts), flush=True)
 
 
+def machine():
+    """MB of memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MB
+
+
+def refuse(arguments):
+    """What would be ignored."""
+    if arguments.kinds is not None and arguments.seed is not None:
+        sys.exit("--seed draws the kinds: it does not go with --kinds")
+    if arguments.kinds is not None and arguments.phases is not None:
+        sys.exit("--kinds has a phase for each: it does not go with --phases")
+    if arguments.container is None:
+        return
+    if arguments.maxmemory is not None:
+        sys.exit("in a container the node has its default limit: --container does not go with --maxmemory")
+    if arguments.server not in (None, ["shoal-node"]):
+        sys.exit("--container is for shoal-node only")
+    if arguments.container > machine():
+        sys.exit(f"a container of {arguments.container} MB is larger than the machine ({machine()} MB)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--maxmemory", type=int, default=100, help="MB")
-    parser.add_argument("--container", type=int, help="MB; shoal-node only, with its default limit")
-    parser.add_argument("--server", default="shoal-node,redis-server")
-    parser.add_argument("--connections", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--phases", type=int, default=len(WORST))
+    parser.add_argument("--maxmemory", type=checks.whole(1), help="MB; 100 if not said")
+    parser.add_argument("--container", type=checks.whole(LEAST_CONTAINER), help="MB; shoal-node only, with its default limit")
+    parser.add_argument("--server", type=checks.names(*SERVERS), help="both if not said")
+    parser.add_argument("--connections", type=checks.whole(1), default=1)
+    parser.add_argument("--threads", type=checks.whole(1), default=1)
+    parser.add_argument("--phases", type=checks.whole(1), help=f"{len(WORST)} if not said")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--kinds", help="their numbers in KINDS, such as 6,4")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if min(arguments.maxmemory, arguments.connections, arguments.threads, arguments.phases) < 1:
-        sys.exit("numbers are 1 at least")
-    if arguments.container is not None and arguments.container < LEAST_CONTAINER:
-        sys.exit(f"a container has {LEAST_CONTAINER} MB at least")
-    if "shoal-node" in arguments.server and not (TARGET / "shoal-node").exists():
-        sys.exit(f"there is no {TARGET / 'shoal-node'}: cargo build --release -p shoal-node")
+    refuse(arguments)
+    arguments.maxmemory = arguments.maxmemory or 100
+    arguments.phases = arguments.phases or len(WORST)
+    arguments.server = arguments.server or (SERVERS[:1] if arguments.container else SERVERS)
     phases(arguments)
-    # What was started ends, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    checks.servers(arguments.server)
+    # What was started ends, too; under nohup a closed terminal ends nothing.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(1))
     if not arguments.container:
-        for name in arguments.server.split(","):
+        for name in arguments.server:
             run(arguments, name, None)
         return
     container = Container(arguments.container * MB)

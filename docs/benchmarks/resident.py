@@ -10,15 +10,18 @@ reads RSS two seconds later. RSS does not depend on how busy the machine is."""
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import random
 import socket
 import subprocess
+import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import checks
+from checks import TARGET
+
 BATCH = 256 << 10
 NOISE = os.urandom(1 << 20)
 
@@ -62,6 +65,9 @@ class Server:
                 break
             except OSError:
                 time.sleep(0.05)
+        else:
+            self.process.kill()
+            sys.exit(f"{name} does not answer")
         self.replies = self.socket.makefile("rb")
 
     def send(self, batch):
@@ -137,15 +143,19 @@ def deletes(name, size, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--maxmemory", type=int, default=100, help="MB")
+    parser.add_argument("--maxmemory", type=checks.whole(1), default=100, help="MB")
     parser.add_argument("--turnover", type=float, default=10)
-    parser.add_argument("--case", default=",".join([*STRINGS, *HASHES, "deletes"]))
-    parser.add_argument("--server", default="shoal-node,redis-server")
+    cases = [*STRINGS, *HASHES, "deletes"]
+    parser.add_argument("--case", type=checks.names(*cases), default=",".join(cases))
+    parser.add_argument("--server", type=checks.names("shoal-node", "redis-server"), default="shoal-node,redis-server")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if not 0 < arguments.turnover < math.inf:
+        sys.exit("--turnover is more than 0")
+    checks.servers(arguments.server)
     limit = arguments.maxmemory << 20
-    for case in arguments.case.split(","):
-        for name in arguments.server.split(","):
+    for case in arguments.case:
+        for name in arguments.server:
             if case == "deletes":
                 for size, count in ((32, 1_000_000), (1000, 150_000), (20_000, 10_000)):
                     show(arguments, f"deletes, {size} B values", name, deletes(name, size, count))

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 
+import checks
 import measure
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -45,7 +46,10 @@ class Report:
 def script(name, *words):
     """What another script prints."""
     command = [sys.executable, str(HERE / name), *map(str, words)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{name} failed")
+    return done.stdout
 
 
 def lines_of_json(text):
@@ -84,7 +88,7 @@ def ratio(report, arguments):
     aims = {1: 0.84, 16: 0.35}
     with_port = lambda name, port: {  # noqa: E731
         "redis-server": ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", ""],
-        "shoal-node": [measure.TARGET / "shoal-node", "--listen", f"127.0.0.1:{port}", "--threads", 1],
+        "shoal-node": [checks.TARGET / "shoal-node", "--listen", f"127.0.0.1:{port}", "--threads", 1],
     }[name]
     what = "CPU of GET:SET 9:1, 100 B values, 1 M keys, 50 connections, pipeline {}"
     if arguments.ratio:
@@ -105,7 +109,7 @@ def ratio(report, arguments):
                 measure.wait_for(port)
             out = pathlib.Path(f"/tmp/shoal-targets-{depth}.json")
             targets = [f"{name}=127.0.0.1:{port}" for name, (_, port) in running.items()]
-            subprocess.run(["taskset", "-c", "1", measure.TARGET / "shoal-loadtest", "compare", "-A", targets[0], "-B", targets[1], "-q",
+            subprocess.run(["taskset", "-c", "1", checks.TARGET / "shoal-loadtest", "compare", "-A", targets[0], "-B", targets[1], "-q",
                             "--rounds", str(arguments.runs), "-d", "3s", "-P", str(depth), "--preload", "--json", out], check=True,
                            stdout=subprocess.DEVNULL)
             cpu = next(c for c in json.loads(out.read_text())["others"][0]["comparisons"] if c["figure"] == "ServerCpu")
@@ -146,7 +150,7 @@ def limits(part, report, arguments):
 
 
 def growth(report, arguments):
-    example = measure.TARGET / "examples" / "store_latency"
+    example = checks.TARGET / "examples" / "store_latency"
     printed = subprocess.run([example, "grow", "8000000"], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     tails = [float(re.search(r"p99\.99 ([\d.]+)", line)[1]) for line in printed]
     means = [float(re.search(r"mean ([\d.]+)", line)[1]) for line in printed]
@@ -162,8 +166,6 @@ def idle(report, arguments):
 
 
 def hits(report, arguments):
-    if not (arguments.replay and arguments.traces):
-        return
     out = pathlib.Path("/tmp/shoal-targets-hits.json")
     script("hit_ratio.py", "--replay", arguments.replay, "--limit", 1_000_000, "--json", out, *arguments.traces.split(","))
     for row in json.loads(out.read_text()):
@@ -201,10 +203,40 @@ PARTS = {"memory": memory, "resident": resident, "idle": idle, "hits": hits, "ra
          "expiry": lambda *a: limits("expiry", *a), "growth": growth}
 
 
+# What a part needs that is built, and that is installed.
+NEEDS = {
+    "memory": (["shoal-node"], ["redis-server", "memcached"]),
+    "resident": (["shoal-node"], ["redis-server"]),
+    "idle": (["shoal-node"], ["redis-server", "taskset"]),
+    "hits": (["shoal-node"], ["redis-server", "memcached"]),
+    "ratio": (["shoal-node", "shoal-loadtest"], ["redis-server", "taskset"]),
+    "commands": (["shoal-node"], ["redis-server", "redis-benchmark", "taskset"]),
+    "threads": (["shoal-node", "shoal-loadtest"], ["taskset"]),
+    "churn": (["shoal-node", "shoal-loadtest"], ["redis-server", "taskset"]),
+    "expiry": (["shoal-node", "shoal-loadtest"], ["redis-server", "taskset"]),
+    "growth": (["examples/store_latency"], []),
+}
+
+
+def parts(arguments):
+    """The names of those that are asked for; what they need is there."""
+    chosen = arguments.only or [part for part in PARTS if part != "hits" or (arguments.replay and arguments.traces)]
+    if "hits" in chosen and not (arguments.replay and arguments.traces):
+        sys.exit("the part 'hits' needs --replay and --traces")
+    if "hits" not in chosen and (arguments.replay or arguments.traces):
+        sys.exit("--replay and --traces go together, and with the part 'hits'")
+    for part in chosen:
+        built, installed = NEEDS[part]
+        checks.built(*built)
+        checks.installed(*installed)
+    checks.files(*filter(None, (arguments.ratio, arguments.replay, *(arguments.traces or "").split(","))))
+    return chosen
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--runs", type=checks.whole(1), default=5)
+    parser.add_argument("--only", type=checks.names(*PARTS), help="parts, with commas between them")
     parser.add_argument("--ratio", help="a script with the options of ratio.py")
     parser.add_argument("--replay", help="see hit_ratio.py")
     parser.add_argument("--traces", help="files, with commas between them")
@@ -213,13 +245,17 @@ def main():
     parser.add_argument("results", nargs="?")
     arguments = parser.parse_args()
     if arguments.plot:
+        if not arguments.results:
+            sys.exit("--plot needs a file that --json has written")
+        checks.files(arguments.results)
         return plot(arguments.results, arguments.plot)
+    if arguments.results:
+        sys.exit(f"{arguments.results} is for --plot only")
+    chosen = parts(arguments)
     commit = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print(f"{commit}, {time.strftime('%Y-%m-%d')}, {platform.platform()}, {arguments.runs} runs", flush=True)
     report = Report()
-    for part in arguments.only.split(","):
-        if part not in PARTS:
-            sys.exit(f"no part {part!r}: there are {', '.join(PARTS)}")
+    for part in chosen:
         PARTS[part](report, arguments)
     report.table()
     if arguments.json:
