@@ -111,8 +111,7 @@ impl Available {
         let all = bytes.saturating_mul(nodes);
         let (most, what) = self.most();
         let holder = what.split('\'').next().unwrap_or(what);
-        // A machine has swap, or others that make room.
-        let taken = if self.container.is_some() { allowed(0, bytes).saturating_mul(nodes) } else { all };
+        let taken = if all == 0 { 0 } else { allowed(0, bytes).saturating_mul(nodes) };
         let excess = if all == 0 && self.container.is_some() {
             Some(format!("there is no maxmemory, but {holder} has {}", Bytes(most)))
         } else if all > most && most > 0 {
@@ -293,7 +292,8 @@ mod tests {
         let small = Available { container: None, machine: 8 << 30 };
         let huge = text(small, Some(("9gb", "--maxmemory")), 1).1;
         assert_eq!(huge.as_deref(), Some("maxmemory is 9 GB in all, but the machine has 8 GB"));
-        assert_eq!(text(small, Some(("8gb", "--maxmemory")), 1).1, None);
+        assert!(text(small, Some(("8gb", "--maxmemory")), 1).1.is_some());
+        assert_eq!(text(small, Some(("7gb", "--maxmemory")), 1).1, None);
         let wide = Available { container: Some(40 << 30), machine: 24 << 30 };
         assert_eq!(text(wide, None, 1), ("18 GB (75% of the machine's memory, 24 GB)".into(), None));
         assert!(text(wide, Some(("30gb", "--maxmemory")), 1).1.is_some());

@@ -9,7 +9,7 @@ use shoal_proto::{
 };
 
 use super::{Cx, Handlers, help};
-use crate::{config::is_secret, server::Shared};
+use crate::{config::is_secret, heap, memory_limit::Available, server::Shared};
 
 pub(super) const HANDLERS: Handlers =
     &[("config|get", get), ("config|set", set), ("config|resetstat", resetstat), ("config|help", help)];
@@ -45,6 +45,7 @@ fn apply(shared: &Shared, changed: &[&str]) {
     shared.store.configure(|s| *s = settings);
     for name in changed {
         match *name {
+            "maxmemory" => warn_of_excess(&config.get(name)),
             "requirepass" => shared.access.set_password(config.password()),
             "slowlog-log-slower-than" => shared.slow.threshold.store(number(name), Relaxed),
             "slowlog-max-len" => shared.slow.set_most(number(name).max(0) as u64),
@@ -56,6 +57,15 @@ fn apply(shared: &Shared, changed: &[&str]) {
     }
     let said: Vec<String> = changed.iter().map(|name| said(name, &config.get(name))).collect();
     tracing::info!("CONFIG SET {}", said.join(", "));
+}
+
+/// Says if this limit is more than there is to share, as at the start.
+fn warn_of_excess(bytes: &str) {
+    let nodes = u16::try_from(heap::nodes()).unwrap_or(u16::MAX);
+    let found = Available::here().maxmemory(Some((bytes, "CONFIG SET")), nodes);
+    if let Some(excess) = found.ok().and_then(|maxmemory| maxmemory.excess) {
+        tracing::warn!("{excess}: the system may end the process");
+    }
 }
 
 /// A setting for the log, which is no place for passwords.

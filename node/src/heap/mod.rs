@@ -103,6 +103,11 @@ pub(crate) fn base() -> u64 {
 /// Nodes in this process that are looked after.
 static NODES: AtomicUsize = AtomicUsize::new(0);
 
+/// How many there are.
+pub(crate) fn nodes() -> usize {
+    NODES.load(Relaxed)
+}
+
 /// Counts a node while it is looked after.
 struct Counted;
 
