@@ -156,7 +156,7 @@ fn memory(cx: &Cx<'_>, text: &mut String) {
             ("shoal_memory_process", heap::base().to_string()),
             ("mem_fragmentation_ratio", format!("{:.2}", memory::fragmentation(rss, needed))),
             ("mem_fragmentation_bytes", (rss as i64 - needed as i64).to_string()),
-            ("mem_clients_normal", "0".into()),
+            ("mem_clients_normal", cx.shared.registry.buffered().to_string()),
             ("mem_clients_slaves", "0".into()),
             ("mem_allocator", "libc".into()),
             ("active_defrag_running", "0".into()),

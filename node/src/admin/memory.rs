@@ -38,7 +38,7 @@ fn stats(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Reply<'_>) -> Result {
         ("peak.allocated", store.used_memory_peak() as i64),
         ("total.allocated", store.used_memory() as i64),
         ("startup.allocated", 0),
-        ("clients.normal", cx.shared.registry.len() as i64),
+        ("clients.normal", cx.shared.registry.buffered() as i64),
         ("overhead.total", 0),
         ("keys.count", keys as i64),
         ("keys.bytes-per-key", (store.used_memory() / keys.max(1) as u64) as i64),

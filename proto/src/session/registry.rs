@@ -245,6 +245,14 @@ impl Registry {
         self.clients.lock().values().cloned().collect()
     }
 
+    /// Bytes of all that were read and not executed, or not sent yet.
+    pub fn buffered(&self) -> usize {
+        let of = |record: &Arc<Record>| {
+            record.input.load(Ordering::Relaxed) + record.output.load(Ordering::Relaxed)
+        };
+        self.clients.lock().values().map(of).sum()
+    }
+
     pub(super) fn pause(&self, until: u64, all: bool, now: u64) {
         // As in Redis: a pause that is running is only ever prolonged or made stricter.
         let running = self.paused_until.load(Ordering::Relaxed) > now;
@@ -275,6 +283,17 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_are_added_up() {
+        let registry = Registry::new();
+        let [a, b] = [1, 2].map(|n| registry.add(format!("10.0.0.1:{n}"), String::new(), 0));
+        a.buffered(10, 20);
+        b.buffered(0, 300);
+        assert_eq!(registry.buffered(), 330);
+        registry.remove(b.id);
+        assert_eq!(registry.buffered(), 30);
+    }
 
     #[test]
     fn operators_of_this_machine_are_told_from_others() {
