@@ -6,6 +6,8 @@
 //! only; the element count is kept beside it. Lists, hashes, sets and sorted sets use it while they are small.
 
 mod iter;
+#[cfg(test)]
+mod tests;
 
 pub use iter::Iter;
 use shoal_proto::number;
@@ -93,6 +95,13 @@ const SHORT_TEXT: usize = 63;
 const SHORT: usize = 127;
 /// More room is not kept.
 const MOST_ROOMY: usize = 1 << 20;
+/// What is free at one end serves the other if it is at least this part of the run: a byte that is added moves so many at most.
+const FAIR: usize = 16;
+
+/// How much a run of so many bytes grows at once: a small one doubles, others grow by about a quarter.
+pub(super) fn growth(len: usize) -> usize {
+    len.clamp(8, 64 + len / 4)
+}
 
 impl Packed {
     /// An empty run.
@@ -280,7 +289,7 @@ impl Packed {
             return true;
         }
         if at == self.end() {
-            self.buffer.reserve(total);
+            self.reserve(total);
             self.buffer.push(first);
             if head == 2 {
                 self.buffer.push(len as u8);
@@ -338,41 +347,75 @@ impl Packed {
 
     /// Appends all of `other`.
     pub fn append(&mut self, other: &Self) {
+        self.reserve(other.byte_len());
         self.buffer.extend_from_slice(other.bytes());
         self.count += other.count;
     }
 
-    /// Makes room for so many bytes more at an end, and for as much again as there is, but for no more than `most` in all
-    /// unless they need it.
+    /// Free bytes at an end.
     #[inline]
-    pub(super) fn make_room(&mut self, at_front: bool, bytes: usize, most: usize) {
-        let there = if at_front { self.room as usize } else { self.buffer.capacity() - self.buffer.len() };
-        if there < bytes {
-            self.make_more_room(at_front, bytes, most);
+    pub(super) fn room(&self, at_front: bool) -> usize {
+        if at_front { self.room as usize } else { self.buffer.capacity() - self.buffer.len() }
+    }
+
+    /// Makes room for so many bytes more behind the last element.
+    #[inline]
+    fn reserve(&mut self, bytes: usize) {
+        if self.room(false) < bytes {
+            self.make_room(false, bytes, growth(self.byte_len()));
         }
     }
 
+    /// Makes room for so many bytes more at an end that has less: of what is free at the other end if that is a fair share of the
+    /// run, so that a queue stays as large as it was; or else the run grows, by `spare` bytes if that is more.
     #[cold]
-    fn make_more_room(&mut self, at_front: bool, bytes: usize, most: usize) {
-        let (len, end) = (self.byte_len(), self.buffer.len());
-        let needed = bytes + if at_front { len } else { end };
-        let roomy = (2 * self.buffer.capacity()).min(most).max(needed);
-        if at_front {
-            let mut buffer = vec![0; roomy];
-            buffer[roomy - len..].copy_from_slice(self.bytes());
-            (self.buffer, self.room) = (buffer, (roomy - len) as u32);
-        } else {
-            self.buffer.reserve_exact(roomy - end);
+    pub(super) fn make_room(&mut self, at_front: bool, bytes: usize, spare: usize) {
+        let (len, room, other) = (self.byte_len(), self.room as usize, self.room(!at_front));
+        let shifts = other >= bytes.max(len / FAIR);
+        match at_front {
+            true if shifts => {
+                // Half of it: it may be needed at the end again, when elements come at both.
+                let to = bytes.max((room + other) / 2);
+                self.buffer.resize(to + len, 0);
+                self.buffer.copy_within(room..room + len, to);
+                self.room = to as u32;
+            }
+            true => {
+                let roomy = len + bytes.max(spare);
+                let mut buffer = vec![0; roomy];
+                buffer[roomy - len..].copy_from_slice(self.bytes());
+                (self.buffer, self.room) = (buffer, (roomy - len) as u32);
+            }
+            false => {
+                self.close_up();
+                if !shifts {
+                    self.buffer.reserve_exact(bytes.max(spare));
+                }
+            }
         }
     }
 
-    /// Gives spare memory back.
+    /// Moves the run to the beginning of its buffer.
+    fn close_up(&mut self) {
+        self.buffer.drain(..self.room as usize);
+        self.room = 0;
+    }
+
+    /// Gives spare memory back when it is more than a quarter, but for an eighth: runs that shrink may grow again.
     pub fn shrink(&mut self) {
+        self.shrink_to(self.byte_len() / 8);
+    }
+
+    /// The same, all of it.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.shrink_to(0);
+    }
+
+    fn shrink_to(&mut self, spare: usize) {
         let len = self.byte_len();
         if self.buffer.capacity() > len + len / 4 + 16 {
-            self.buffer.drain(..self.room as usize);
-            self.room = 0;
-            self.buffer.shrink_to_fit();
+            self.close_up();
+            self.buffer.shrink_to(len + spare);
         }
     }
 
@@ -382,9 +425,13 @@ impl Packed {
         let mut back = [0u8; 5];
         let back = back_len(len, &mut back);
         let total = len + back.len();
-        let roomy = to == 0 && self.room as usize >= total;
+        let small = self.byte_len() < LEAST_ROOMY;
+        if to == 0 && !small && self.room(true) < total {
+            self.make_room(true, total, growth(self.byte_len()));
+        }
+        let roomy = to == 0 && self.room(true) >= total;
         if from == self.end() && !roomy {
-            self.buffer.reserve(total);
+            self.reserve(total);
             self.buffer.extend_from_slice(head);
             self.buffer.extend_from_slice(body);
             self.buffer.extend_from_slice(back);
@@ -394,6 +441,7 @@ impl Packed {
             self.room -= total as u32;
             self.room as usize
         } else {
+            self.reserve(total.saturating_sub(to - from));
             let (from, to, end) = (self.room as usize + from, self.room as usize + to, self.buffer.len());
             let old = to - from;
             if total > old {
@@ -601,89 +649,4 @@ fn back_len(len: usize, buffer: &mut [u8; 5]) -> &[u8] {
         *byte = (len >> shift) as u8 & 0x7f | if i == 0 { 0 } else { 0x80 };
     }
     &buffer[..size]
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn text() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![
-            any::<i64>().prop_map(|n| n.to_string().into_bytes()),
-            (-5000i64..5000).prop_map(|n| n.to_string().into_bytes()),
-            proptest::collection::vec(any::<u8>(), 0..200),
-            proptest::collection::vec(any::<u8>(), 4090..4200),
-            Just(vec![b'x'; 20_000]),
-        ]
-    }
-
-    /// An element is the same bytes whichever way it came: at the end, before the others with room for it, or in another's place.
-    #[test]
-    fn an_element_has_one_form() {
-        for len in (0..300).chain([4095, 4096, 16_380, 16_390]) {
-            let text = vec![b'x'; len];
-            let [mut replaced, mut pushed, mut before] = [(); 3].map(|()| Packed::new());
-            replaced.push(b"other");
-            replaced.replace(0, &text);
-            pushed.push(&text);
-            before.make_room(true, 2 * len + 64, 1 << 20);
-            assert!(before.room as usize > len);
-            before.insert(0, &text);
-            assert_eq!([pushed.bytes(), before.bytes()], [replaced.bytes(); 2], "{len}");
-            let mut visited = 0;
-            assert_eq!(pushed.iter().visit(2, |elem| visited += elem.to_vec().len()), 1);
-            assert_eq!(visited, len);
-        }
-    }
-
-    /// What goes at the beginning does not move the rest each time, nor does what comes into its place.
-    #[test]
-    fn what_goes_at_the_beginning_leaves_room() {
-        let mut packed = Packed::new();
-        let text = |n: u32| format!("{n:0100}x").into_bytes();
-        let mut moved = 0;
-        let mut change = |packed: &mut Packed, f: &dyn Fn(&mut Packed)| {
-            let end = packed.buffer.as_ptr_range().end.addr();
-            f(packed);
-            moved += usize::from(packed.buffer.as_ptr_range().end.addr() != end);
-        };
-        (0..80).for_each(|n| packed.insert(0, &text(n)));
-        assert!(packed.iter().map(Elem::to_vec).eq((0..80).rev().map(text)));
-        (0..10).for_each(|_| change(&mut packed, &|packed| packed.remove(0, 1)));
-        (70..80).for_each(|n| change(&mut packed, &|packed| packed.insert(0, &text(n))));
-        assert_eq!(packed.room, 0);
-        (0..79).for_each(|_| change(&mut packed, &|packed| packed.remove(0, 1)));
-        assert!(packed.iter().map(Elem::to_vec).eq([text(0)]));
-        assert!(moved < 20, "moved {moved} times");
-        packed.remove(0, 1);
-        assert_eq!((packed.len(), packed.byte_len(), packed == Packed::new()), (0, 0, true));
-    }
-
-    proptest! {
-        #[test]
-        fn behaves_as_a_vector(ops in proptest::collection::vec((any::<proptest::sample::Index>(), 0u8..4, text()), 1..40)) {
-            let mut model: Vec<Vec<u8>> = Vec::new();
-            let mut packed = Packed::new();
-            for (index, op, value) in ops {
-                let i = index.index(model.len() + 1);
-                let at = if i == model.len() { packed.end() } else { packed.position(i as i64).unwrap() };
-                match op {
-                    0 => { model.insert(i, value.clone()); packed.insert(at, &value); }
-                    1 if i % 2 == 0 => { model.insert(0, value.clone()); packed.insert(0, &value); }
-                    1 if !model.is_empty() => { model.remove(0); packed.remove(0, 1); }
-                    2 if i < model.len() => { model[i] = value.clone(); packed.replace(at, &value); }
-                    3 if i < model.len() => { model.remove(i); packed.remove(at, 1); }
-                    _ => {}
-                }
-                let forward: Vec<_> = packed.iter().map(Elem::to_vec).collect();
-                let mut backward: Vec<_> = packed.iter().rev().map(Elem::to_vec).collect();
-                backward.reverse();
-                prop_assert_eq!(&forward, &model);
-                prop_assert_eq!(&backward, &model);
-                prop_assert_eq!(packed.len(), model.len());
-            }
-        }
-    }
 }

@@ -37,9 +37,11 @@ impl Fill {
         !self.exceeded(bytes, count)
     }
 
-    /// Bytes of the longest run.
-    pub(super) fn most(self) -> usize {
-        self.bytes
+    /// How many bytes a run may yet take, beyond its `bytes`, if its elements are as `count` of together `sample` bytes are and
+    /// it has `len` of them.
+    pub(super) fn left(self, bytes: usize, len: usize, (sample, count): (usize, usize)) -> usize {
+        let elements = self.count.saturating_sub(len);
+        elements.saturating_mul(sample.div_ceil(count.max(1))).min(self.bytes.saturating_sub(bytes))
     }
 
     /// Whether a run can take one more element of `len` bytes.

@@ -253,13 +253,18 @@ impl List {
 
 /// Removes up to `n` elements at one end of a run.
 fn cut_run(packed: &mut Packed, end: End, n: usize) {
+    take_off_run(packed, end, n);
+    shrink_run(packed);
+}
+
+/// The same; keeps all memory.
+fn take_off_run(packed: &mut Packed, end: End, n: usize) {
     let n = n.min(packed.len());
     let at = match end {
         End::Front => 0,
         End::Back => packed.position(-(n as i64)).unwrap_or(packed.end()),
     };
     packed.remove(at, n);
-    shrink_run(packed);
 }
 
 /// Removes up to `max` elements equal to `value` from a run; how many.
@@ -292,7 +297,7 @@ fn before_equal(packed: &Packed, mut at: usize, elem: Elem<'_>) -> Option<usize>
 
 /// Gives memory back when most of it is unused; the gap keeps a queue from reallocating at every turn.
 fn shrink_run(packed: &mut Packed) {
-    if packed.memory() > 4 * packed.byte_len() + 64 {
+    if packed.memory() > 2 * packed.byte_len() + 64 {
         packed.shrink();
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::{End, Fill, iter::Iter, iter::NodeIter, node::Node, shrink_run};
-use crate::value::packed::{Elem, Packed};
+use crate::value::packed::{Elem, Packed, growth};
 
 /// Nodes, none of them empty.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,8 +21,10 @@ pub(super) struct Quick {
 
 /// What an element takes at most beyond its text.
 const AROUND: usize = 10;
-/// A node beside others has room for so many of the bytes that it may hold as there are others, in shares of this size, and
-/// grows from there: what it leaves empty is little beside them.
+/// What it takes mostly.
+const ELEMENT: usize = 2;
+/// The nodes at the ends keep room for this part of the list's bytes, if they may take so many: what they leave empty is little
+/// beside the others, and from the ninth on, full ones have it at once.
 const SHARES: usize = 8;
 
 /// Where an element is: its node, and its place in the node.
@@ -75,14 +77,42 @@ impl Quick {
         if let Some(Node::Packed(packed)) = node
             && fill.admits(packed.byte_len(), packed.len(), bytes.len())
         {
-            let memory = packed.memory();
-            packed.make_room(end == End::Front, bytes.len() + AROUND, fill.most());
-            push_run(packed, end, bytes);
-            self.len += 1;
-            self.memory = self.memory + packed.memory() - memory;
-            return;
+            if packed.room(end == End::Front) >= bytes.len() + AROUND {
+                push_run(packed, end, bytes);
+                self.len += 1;
+                return;
+            }
+            return self.push_growing(end, bytes, fill);
         }
         self.push_node(end, bytes, fill);
+    }
+
+    /// The same in the node at that end, which has too little room.
+    #[cold]
+    fn push_growing(&mut self, end: End, bytes: &[u8], fill: Fill) {
+        let node = if end == End::Front { 0 } else { self.nodes.len() - 1 };
+        let share = self.share(end);
+        self.change(node, |packed| {
+            let (len, bytes_there) = (packed.len() + 1, packed.byte_len());
+            let all = bytes_there + bytes.len() + ELEMENT;
+            let left = bytes.len() + AROUND + fill.left(all + AROUND, len, (all, len));
+            packed.make_room(
+                end == End::Front,
+                bytes.len() + AROUND,
+                left.min(share.max(growth(bytes_there))),
+            );
+            push_run(packed, end, bytes);
+        });
+    }
+
+    /// How much room the list's size justifies at an end: its part of the bytes, less what the other end has.
+    fn share(&self, end: End) -> usize {
+        let other = if end == End::Front { self.nodes.back() } else { self.nodes.front() };
+        let room = match other {
+            Some(Node::Packed(packed)) if self.nodes.len() > 1 => packed.memory() - packed.byte_len(),
+            _ => 0,
+        };
+        (self.memory / SHARES).saturating_sub(room)
     }
 
     /// The same in a new node.
@@ -94,13 +124,19 @@ impl Quick {
         };
         // The node is full: it will hardly grow again.
         if self.nodes.get(node).is_some_and(|n| !n.is_plain()) {
-            self.change(node, Packed::shrink);
+            self.change(node, Packed::shrink_to_fit);
         }
         let mut added = Node::of(bytes, fill);
-        if let (Node::Packed(packed), false) = (&mut added, self.nodes.is_empty()) {
-            let room =
-                (fill.most() / SHARES * self.nodes.len().min(SHARES)).saturating_sub(packed.byte_len());
-            packed.make_room(end == End::Front, room, fill.most());
+        if let Node::Packed(packed) = &mut added {
+            // It may become what the one beside it is.
+            let sample = match self.nodes.get(node) {
+                Some(Node::Packed(full)) => (full.byte_len(), full.len()),
+                _ => (packed.byte_len(), 1),
+            };
+            let room = fill.left(packed.byte_len(), 1, sample).min(self.share(end));
+            if room > packed.room(end == End::Front) {
+                packed.make_room(end == End::Front, room, 0);
+            }
         }
         self.add_node(new, added);
     }
@@ -111,7 +147,14 @@ impl Quick {
             let node = if end == End::Front { 0 } else { self.nodes.len() - 1 };
             let len = self.nodes[node].len();
             if len > n {
-                self.change(node, |packed| super::cut_run(packed, end, n));
+                let share = self.memory / SHARES;
+                self.change(node, |packed| {
+                    super::take_off_run(packed, end, n);
+                    // What is little beside the list will be used by what comes next.
+                    if packed.memory() - packed.byte_len() > 2 * share {
+                        super::shrink_run(packed);
+                    }
+                });
                 return;
             }
             self.remove_node(node);
@@ -339,6 +382,12 @@ impl Quick {
         assert!(self.nodes.iter().all(|n| n.len() > 0), "an empty node");
         assert_eq!(self.len, self.nodes.iter().map(Node::len).sum::<usize>());
         assert_eq!(self.memory, self.nodes.iter().map(Node::memory).sum::<usize>());
+    }
+
+    /// Heap bytes of the nodes alone.
+    #[cfg(test)]
+    pub(super) fn run_memory(&self) -> usize {
+        self.memory
     }
 
     /// Elements of each node.

@@ -211,3 +211,37 @@ fn building_at_once_takes_the_smallest_form() {
     let values = vec![b"v".as_slice(); 129];
     assert_eq!(List::build(values.iter().copied(), fill).encoding(), "quicklist");
 }
+
+/// Nodes that are limited by their number of elements have room for what these take, not for the longest run.
+#[test]
+fn few_elements_have_little_room() {
+    for (setting, count, len) in [(1, 9, 10), (5, 60, 3), (5, 60, 10), (128, 1300, 3), (3, 30, 40)] {
+        for ends in [[End::Back; 2], [End::Front; 2], [End::Back, End::Front]] {
+            let mut list = List::default();
+            for n in 0..count {
+                push(&mut list, ends[n % 2], &vec![b'x'; len], Fill::new(setting));
+            }
+            let Form::Quick(quick) = &list.0 else { panic!("{setting}: one run") };
+            quick.check();
+            let (bytes, memory) = (count * (len + 2), quick.run_memory());
+            let most = bytes + bytes / 7 + 128;
+            assert!(memory <= most, "{setting}, {count} of {len} at {ends:?}: {bytes} in {memory}");
+        }
+    }
+}
+
+/// A list that lost most of its elements and goes on as a queue gives their memory back.
+#[test]
+fn a_queue_that_became_short_is_small() {
+    for (into, from) in [(End::Back, End::Front), (End::Front, End::Back)] {
+        let (fill, text) = (Fill::new(-2), [b'x'; 100]);
+        let mut list = List::default();
+        (0..75).for_each(|_| push(&mut list, into, &text, fill));
+        list.cut(from, 45, fill);
+        for _ in 0..500 {
+            push(&mut list, into, &text, fill);
+            list.cut(from, 1, fill);
+        }
+        assert!(list.memory() <= 30 * 103 * 7 / 5, "{into:?}: {}", list.memory());
+    }
+}
