@@ -221,8 +221,10 @@ impl Generator {
         // What the first requests cost counts as well, unless there is a warm-up.
         let mut own = (self.plan.warmup == 0).then(|| (self.now(), procfs::own_thread()));
         self.turn_interval(0);
+        let begun = self.now();
         self.begin();
         let mut now = self.now();
+        self.note_turn(begun, now);
         loop {
             if own.is_none() && now >= self.plan.warmup {
                 own = Some((now, procfs::own_thread()));
@@ -256,15 +258,20 @@ impl Generator {
                 self.tally.lag.saturating_record(last.saturating_sub(woken) + stood);
             }
             now = self.send_next();
-            // A turn that takes longer than a sleep was interrupted, or has more to do than is good.
-            let due = woken + LOOK_UP.as_nanos() as u64;
-            if now > due {
-                // What it held up is counted from now on.
-                self.turn_interval(now);
-                self.note_standing(due, now);
-            }
+            self.note_turn(woken, now);
         }
         Ok(self.finish(own))
+    }
+
+    /// A turn that takes longer than a sleep was interrupted, or has more to do than is good.
+    #[inline]
+    fn note_turn(&mut self, begun: u64, now: u64) {
+        let due = begun + LOOK_UP.as_nanos() as u64;
+        if now > due {
+            // What it held up is counted from now on.
+            self.turn_interval(now);
+            self.note_standing(due, now);
+        }
     }
 
     /// Notes for how long the thread did not go on although it had to at `due` at the latest: it was stopped, or others
