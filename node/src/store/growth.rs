@@ -4,13 +4,15 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use super::{Easing, Store, far_above};
+use super::{Easing, Store};
 use crate::heap::{GLANCE_SHARE, Keeper};
 
 /// What is taken from the system between two looks at what is resident: one in so many bytes of the limit, and at least
 /// this much.
 const GROWN_SHARE: u64 = 64;
 const LEAST_GROWN: u64 = 1 << 20;
+/// The limit was lowered if more than one in so many bytes of it are held above it.
+const LOWERED_SHARE: u64 = 4;
 /// Holds of a shard's lock for which somebody evicts because of what he took from the system.
 const MOST_HOLDS: usize = 64;
 
@@ -96,10 +98,13 @@ impl Store {
             self.reclaim.wait_for_flushed(step as usize);
         }
         let excess = self.reclaim.trim_above(limit).saturating_sub(limit / GLANCE_SHARE);
-        // What waits to be dropped comes back by itself.
-        let excess = excess.saturating_sub(self.reclaim.coming_back()).min(step);
-        // Where the limit was lowered, what is far above it is being evicted, and what lies around that goes with it.
-        if excess > 0 && self.held_memory() <= far_above(limit) {
+        // What waits to be dropped comes back by itself, and what is accounted for above the limit is being evicted.
+        let accounted = self.accounted();
+        let known = self.reclaim.coming_back() + accounted.saturating_sub(limit);
+        let excess = excess.saturating_sub(known).min(step);
+        // Writes do not bring it so far above the limit: that was lowered, and what lies around what goes will go with it.
+        let lowered = accounted > limit + limit / LOWERED_SHARE;
+        if excess > 0 && !lowered {
             let mut keeper = self.keeper();
             keeper.add(excess, limit);
             self.padding.store(keeper.padding(), Ordering::Relaxed);
