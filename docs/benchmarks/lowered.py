@@ -13,15 +13,10 @@ import subprocess
 import time
 
 import checks
+import measure
 
 WRITES = ["-q", "-P", "16", "-t", "set", "-d", "16", "-r", "3000000", "-n", "3000000"]
 SETTLED_AFTER = 5
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def connect(port):
@@ -53,7 +48,7 @@ def show(name, point, found):
 
 
 def run(binary, arguments):
-    port, name = free_port(), binary.rsplit("/", 1)[-1]
+    port, name = measure.free_port(), binary.rsplit("/", 1)[-1]
     limit = ["--threads", "1", "--maxmemory", f"{arguments.before}mb"]
     node = subprocess.Popen([binary, "--listen", f"127.0.0.1:{port}", *limit], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     writes = ["redis-benchmark", "-p", str(port), *WRITES]

@@ -236,6 +236,9 @@ impl Dispatch {
             return Err(Error::OutOfMemory);
         }
         let mark = out.mark();
+        if let Handler::Changes(_) = self.handler(entry) {
+            copy_before(store, scope, keys);
+        }
         let result = match self.handler(entry) {
             Handler::AnyKey(handler, wanted) if wanted(args) => {
                 if !scope.alone {
@@ -245,20 +248,16 @@ impl Dispatch {
                 scope.apply(&mut db);
                 gated::run(handler, entry, &mut db, &distinct(keys), (scope, args), out)
             }
-            Handler::Changes(handler) => {
-                let mut prepared = store.prepare(args.iter(), scope.landed);
-                copy_before(store, scope, keys);
-                let mut db = store.lock(scope.db, keys, scope.now).having(&mut prepared);
-                scope.apply(&mut db);
-                locked(handler, entry, &mut db, keys, (scope, args), out)
-            }
-            Handler::Keeps(handler) if args.raw().len() > LEAST_PREPARED => {
+            Handler::Keeps(handler) | Handler::Changes(handler) if args.raw().len() > LEAST_PREPARED => {
                 let mut prepared = store.prepare(args.iter(), scope.landed);
                 let mut db = store.lock(scope.db, keys, scope.now).having(&mut prepared);
                 scope.apply(&mut db);
                 locked(handler, entry, &mut db, keys, (scope, args), out)
             }
-            Handler::Data(handler) | Handler::Keeps(handler) | Handler::AnyKey(handler, _) => {
+            Handler::Data(handler)
+            | Handler::Keeps(handler)
+            | Handler::Changes(handler)
+            | Handler::AnyKey(handler, _) => {
                 let mut db = store.lock(scope.db, keys, scope.now);
                 scope.apply(&mut db);
                 locked(handler, entry, &mut db, keys, (scope, args), out)
@@ -363,19 +362,21 @@ mod tests {
         "SWAPDB 0 1",
     ];
 
+    const SCOPE: Scope<'static> = Scope {
+        db: 0,
+        now: 1_700_000_000_000,
+        touch: true,
+        within: None,
+        alone: true,
+        waits: None,
+        landed: None,
+    };
+
     /// What others hold of a long string stays as it was, the command finds a copy that is the string's own, and the accounts hold.
     #[test]
     fn long_strings_are_copied_before_they_are_changed() {
         let (store, dispatch) = (Store::new(Settings::default()), Dispatch::default());
-        let scope = Scope {
-            db: 0,
-            now: 1_700_000_000_000,
-            touch: true,
-            within: None,
-            alone: true,
-            waits: None,
-            landed: None,
-        };
+        let scope = SCOPE;
         let run = |args: &[&[u8]]| {
             let (args, mut out) = (OwnedArgs::new(args), Vec::new());
             dispatch.execute(&store, scope, args.args(), &mut Reply::new(&mut out, Protocol::Resp2));
@@ -424,15 +425,7 @@ mod tests {
         let mut random = StdRng::seed_from_u64(13);
         let (kept, single, dispatch) =
             (Store::new(Settings::default()), Store::new(Settings::default()), Dispatch::default());
-        let mut scope = Scope {
-            db: 0,
-            now: 1_700_000_000_000,
-            touch: true,
-            within: None,
-            alone: true,
-            waits: None,
-            landed: None,
-        };
+        let mut scope = SCOPE;
         // More keys than a flush removes at once.
         let many = (0..80).fold("MSET".to_owned(), |line, i| format!("{line} {{x}}{i} 1"));
         let many = OwnedArgs::new(many.split(' '));
